@@ -1,0 +1,148 @@
+//! The commands of this repository: `cargo xtask build|demo|dev|serve|test`.
+//!
+//! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
+
+mod components;
+mod host;
+mod test;
+
+mod process;
+
+use components::Component;
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let Some(task) = parse(&arguments) else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let done = match task {
+        Task::Help => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Build(components) => components::build(&components).map(|()| ExitCode::SUCCESS),
+        Task::Demo => host::demo(),
+        Task::Dev(options) => host::dev(&options),
+        Task::Serve { release, served, options } => host::serve(release, &served, &options),
+        Task::Test => Ok(test::everything()),
+    };
+    done.unwrap_or_else(|problem| {
+        eprintln!("error: {problem}");
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Debug, PartialEq)]
+enum Task {
+    Help,
+    Build(Vec<Component>),
+    Demo,
+    Dev(Vec<OsString>),
+    Serve { release: bool, served: Served, options: Vec<OsString> },
+    Test,
+}
+
+/// What `serve` runs: a component of this repository, or somebody's file.
+#[derive(Debug, PartialEq)]
+enum Served {
+    Built(Component),
+    File(OsString),
+}
+
+fn parse(arguments: &[OsString]) -> Option<Task> {
+    let (task, rest) = arguments.split_first()?;
+    match (task.to_str()?, rest) {
+        ("help" | "--help" | "-h", []) => Some(Task::Help),
+        ("build", []) => Some(Task::Build(Component::ALL.to_vec())),
+        ("build", names) => {
+            names.iter().map(|it| Component::named(it)).collect::<Option<_>>().map(Task::Build)
+        }
+        ("demo", []) => Some(Task::Demo),
+        ("dev", options) => Some(Task::Dev(options.to_vec())),
+        ("serve", rest) => parse_serve(rest),
+        ("test", []) => Some(Task::Test),
+        _ => None,
+    }
+}
+
+fn parse_serve(arguments: &[OsString]) -> Option<Task> {
+    let mut release = false;
+    let mut served = Served::Built(Component::Service);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.to_str()? {
+            "--release" => release = true,
+            "--component" => served = parse_served(rest.next()?)?,
+            "--" => return Some(Task::Serve { release, served, options: rest.cloned().collect() }),
+            _ => return None,
+        }
+    }
+    Some(Task::Serve { release, served, options: Vec::new() })
+}
+
+fn parse_served(text: &OsStr) -> Option<Served> {
+    match Component::named(text) {
+        Some(component @ (Component::Proxy | Component::Service)) => Some(Served::Built(component)),
+        // They import Spin's variables, which Wasmtime does not have.
+        Some(Component::ProxySpin | Component::ServiceSpin) => None,
+        None => text.to_str()?.ends_with(".wasm").then(|| Served::File(text.to_owned())),
+    }
+}
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo                   build everything, read one secret from an emulated Key Vault, show how it went
+  dev [--addr HOST:PORT] the same, kept running with the secrets of dev/secrets.json until ctrl-c
+  build [NAME …]         build the components (proxy, service, proxy-spin, service-spin; default: all)
+                         into target/components/NAME.wasm
+  serve [--component proxy|service|FILE.wasm] [--release] [-- OPTION …]
+                         run a component under `wasmtime serve` with the environment passed through and
+                         any of its options; --release compiles the host with optimisations first
+  test                   check and test everything
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        let served = |component| Some(Task::Serve { release: false, served: component, options: vec![] });
+        let table = [
+            ("", None),
+            ("demo", Some(Task::Demo)),
+            ("demo now", None),
+            ("build", Some(Task::Build(Component::ALL.to_vec()))),
+            ("build proxy service-spin", Some(Task::Build(vec![Component::Proxy, Component::ServiceSpin]))),
+            ("build everything", None),
+            ("dev --addr 127.0.0.1:0", Some(Task::Dev(words("--addr 127.0.0.1:0")))),
+            ("serve", served(Served::Built(Component::Service))),
+            ("serve --component proxy", served(Served::Built(Component::Proxy))),
+            ("serve --component ../other.wasm", served(Served::File("../other.wasm".into()))),
+            ("serve --component proxy-spin", None),
+            ("serve --component", None),
+            ("serve --addr 127.0.0.1:1", None),
+            (
+                "serve --release -- --addr 127.0.0.1:1 --",
+                Some(Task::Serve {
+                    release: true,
+                    served: Served::Built(Component::Service),
+                    options: words("--addr 127.0.0.1:1 --"),
+                }),
+            ),
+            ("test", Some(Task::Test)),
+            ("tests", None),
+        ];
+        for (line, task) in table {
+            assert_eq!(parse(&words(line)), task, "{line:?}");
+        }
+    }
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+}
