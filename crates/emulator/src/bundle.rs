@@ -1,0 +1,119 @@
+//! Secrets as Key Vault writes them down: bundles, items and pages.
+//!
+//! Source: the REST specification, `Secrets/stable/2025-07-01/secrets.json`, and the SDKs' recordings.
+
+use serde_json::{Value, json};
+use time::Duration;
+
+use crate::refusal::{Refused, bad_parameter};
+use crate::request::Ask;
+use crate::store::{Secret, Version};
+
+/// `SecretBundle`, with the value. `base` is the vault's address without a slash at its end.
+pub(crate) fn whole(base: &str, secret: &Secret, version: &Version) -> Value {
+    let mut bundle = version_item(base, secret, version);
+    bundle["value"] = version.value.as_str().into();
+    bundle
+}
+
+/// A version without its value: `SecretItem` in a list of versions, `SecretBundle` after an update.
+pub(crate) fn version_item(base: &str, secret: &Secret, version: &Version) -> Value {
+    described(&format!("{base}/secrets/{}/{}", secret.name, version.id), version)
+}
+
+/// `SecretItem` in a list of secrets: the newest version's attributes under the secret's own id.
+pub(crate) fn item(base: &str, secret: &Secret) -> Value {
+    described(&format!("{base}/secrets/{}", secret.name), secret.latest())
+}
+
+/// `DeletedSecretBundle`.
+pub(crate) fn deleted(base: &str, secret: &Secret) -> Value {
+    with_dates(base, secret, version_item(base, secret, secret.latest()))
+}
+
+/// `DeletedSecretItem`.
+pub(crate) fn deleted_item(base: &str, secret: &Secret) -> Value {
+    with_dates(base, secret, item(base, secret))
+}
+
+/// Which part of a list is asked for.
+pub(crate) struct Page {
+    size: usize,
+    after: Option<String>,
+}
+
+impl Page {
+    /// Reads `maxresults` and `$skiptoken`.
+    pub(crate) fn read(ask: &Ask) -> Result<Self, Refused> {
+        let size = ask.parameter("maxresults").map_or(Some(LARGEST_PAGE), |it| it.parse().ok());
+        let size = size.filter(|it| (1..=LARGEST_PAGE).contains(it));
+        let size =
+            size.ok_or_else(|| bad_parameter(format!("maxresults must be between 1 and {LARGEST_PAGE}")))?;
+        Ok(Self { size, after: ask.parameter("$skiptoken").map(str::to_owned) })
+    }
+}
+
+/// `SecretListResult`: one page of `items`, which stand in order with a key each.
+///
+/// A full page has a `nextLink` even if nothing follows, and the link names port 443, as recordings have it.
+pub(crate) fn page(ask: &Ask, items: Vec<(&str, Value)>, page: Page) -> Result<Value, Refused> {
+    let start = match &page.after {
+        None => 0,
+        Some(after) => {
+            let last = items.iter().position(|(key, _)| key == after);
+            last.ok_or_else(|| bad_parameter("The $skiptoken is not valid.".to_owned()))? + 1
+        }
+    };
+    let rest = &items[start..];
+    let shown = &rest[..rest.len().min(page.size)];
+    let full = shown.last().filter(|_| shown.len() == page.size);
+    let next = full.map(|(key, _)| next_link(ask, page.size, key));
+    let values: Vec<&Value> = shown.iter().map(|(_, value)| value).collect();
+    Ok(json!({"value": values, "nextLink": next}))
+}
+
+fn next_link(ask: &Ask, size: usize, key: &str) -> String {
+    let port = if ask.scheme == "https" && !ask.authority.contains(':') { ":443" } else { "" };
+    let version = ask.parameter("api-version").unwrap_or_default();
+    format!(
+        "{}://{}{port}{}?api-version={version}&$skiptoken={key}&maxresults={size}",
+        ask.scheme, ask.authority, ask.path,
+    )
+}
+
+fn described(id: &str, version: &Version) -> Value {
+    let mut attributes = json!({
+        "enabled": version.enabled,
+        "created": version.created,
+        "updated": version.updated,
+        "recoveryLevel": "Recoverable+Purgeable",
+        "recoverableDays": RECOVERABLE_DAYS,
+    });
+    for (name, time) in [("nbf", version.not_before), ("exp", version.expires)] {
+        if let Some(time) = time {
+            attributes[name] = time.into();
+        }
+    }
+    let mut item = json!({"id": id, "attributes": attributes});
+    if let Some(kind) = &version.content_type {
+        item["contentType"] = kind.as_str().into();
+    }
+    if !version.tags.is_empty() {
+        item["tags"] = json!(version.tags);
+    }
+    item
+}
+
+fn with_dates(base: &str, secret: &Secret, mut item: Value) -> Value {
+    let deleted = secret.deleted.unwrap_or_default();
+    item["recoveryId"] = format!("{base}/deletedsecrets/{}", secret.name).into();
+    item["deletedDate"] = deleted.into();
+    item["scheduledPurgeDate"] = (deleted + Duration::days(RECOVERABLE_DAYS).whole_seconds()).into();
+    item
+}
+
+/// The most items on a page, and their number if the request has none: the specification's `maxresults`.
+const LARGEST_PAGE: usize = 25;
+
+/// Days for which a deleted secret can be recovered, if the vault's owner has not chosen another number.
+const RECOVERABLE_DAYS: i64 = 90;

@@ -1,0 +1,156 @@
+//! Whose host a request was sent to, and what that host serves.
+
+use std::net::Ipv4Addr;
+
+/// One of Microsoft's clouds: where its vaults are, the audience of their tokens, and who signs those.
+///
+/// Source: Microsoft Learn, "About Azure Key Vault keys, secrets and certificates", table of DNS suffixes.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    vaults: &'static str,
+    pub(crate) audience: &'static str,
+    login: &'static str,
+}
+
+impl Cloud {
+    /// The address that a challenge names: who gives tokens for `tenant`.
+    pub(crate) fn authority(&self, tenant: &str) -> String {
+        format!("https://{}/{tenant}", self.login)
+    }
+}
+
+/// What a host serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// A vault and nothing else.
+    Vault(&'static Cloud),
+    /// Entra's token endpoint and nothing else.
+    Login,
+    /// The Instance Metadata Service and nothing else.
+    Imds,
+    /// Everything, the control routes too: an address, or `localhost`.
+    Here,
+    /// A vault and token endpoints under a name that the settings allow.
+    Named,
+}
+
+/// Whose host `host` is (without its port), or `None` for a stranger's.
+pub(crate) fn place(host: &str, names: &[String]) -> Option<Place> {
+    let host = host.to_ascii_lowercase();
+    if host == IMDS {
+        return Some(Place::Imds);
+    }
+    let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
+    if is_address || host == "localhost" {
+        return Some(Place::Here);
+    }
+    if CLOUDS.iter().any(|it| it.login == host) {
+        return Some(Place::Login);
+    }
+    if let Some(cloud) = CLOUDS.iter().find(|it| host.strip_suffix(it.vaults).is_some_and(is_vault_name)) {
+        return Some(Place::Vault(cloud));
+    }
+    names.iter().any(|it| it.eq_ignore_ascii_case(&host)).then_some(Place::Named)
+}
+
+/// Whether Entra knows a resource of this name: a vault's audience, with or without a slash, one vault's own
+/// address, and two of its other services.
+///
+/// A token is minted for all of these; that Key Vault takes only one of them shows at the vault
+/// (`AKV10022`, Azure/go-autorest issue 525).
+pub(crate) fn knows_resource(resource: &str) -> bool {
+    if resource.eq_ignore_ascii_case(KEY_VAULT_APP) {
+        return true;
+    }
+    let Some(host) = resource.strip_prefix("https://") else { return false };
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let others = ["management.azure.com", "graph.microsoft.com"];
+    others.contains(&host) || CLOUDS.iter().any(|it| host == &it.vaults[1..] || host.ends_with(it.vaults))
+}
+
+/// The public cloud, which also stands for a host that is in no cloud.
+pub(crate) const PUBLIC: &Cloud = &CLOUDS[0];
+
+/// Key Vault's own application, accepted as an audience (text of `AKV10022`,
+/// argoproj-labs/argocd-vault-plugin issue 621).
+pub(crate) const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
+
+const CLOUDS: [Cloud; 4] = [
+    Cloud {
+        vaults: ".vault.azure.net",
+        audience: "https://vault.azure.net",
+        login: "login.microsoftonline.com",
+    },
+    Cloud { vaults: ".vault.azure.cn", audience: "https://vault.azure.cn", login: "login.chinacloudapi.cn" },
+    Cloud {
+        vaults: ".vault.usgovcloudapi.net",
+        audience: "https://vault.usgovcloudapi.net",
+        login: "login.microsoftonline.us",
+    },
+    Cloud {
+        vaults: ".vault.microsoftazure.de",
+        audience: "https://vault.microsoftazure.de",
+        login: "login.microsoftonline.de",
+    },
+];
+
+/// The link-local address of the Instance Metadata Service.
+const IMDS: &str = "169.254.169.254";
+
+/// A vault's name: 3 to 24 letters, digits and single hyphens, first a letter, last no hyphen.
+fn is_vault_name(name: &str) -> bool {
+    let allowed = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    let ends_well = name.starts_with(|it: char| it.is_ascii_alphabetic()) && !name.ends_with('-');
+    (3..=24).contains(&name.len()) && allowed && ends_well && !name.contains("--")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let names = ["vault.example".to_owned()];
+        for (host, expected) in [
+            ("demo.vault.azure.net", "Vault https://vault.azure.net"),
+            ("DEMO.vault.azure.cn", "Vault https://vault.azure.cn"),
+            ("demo.vault.usgovcloudapi.net", "Vault https://vault.usgovcloudapi.net"),
+            ("demo.vault.microsoftazure.de", "Vault https://vault.microsoftazure.de"),
+            ("login.microsoftonline.com", "Login"),
+            ("169.254.169.254", "Imds"),
+            ("127.0.0.1", "Here"),
+            ("[::1]", "Here"),
+            ("localhost", "Here"),
+            ("vault.example", "Named"),
+            ("vault.azure.net", "None"),
+            ("a.b.vault.azure.net", "None"),
+            ("demovault.azure.net", "None"),
+            ("demo.vault.azure.net.example", "None"),
+            ("example.com", "None"),
+        ] {
+            let found = match place(host, &names) {
+                Some(Place::Vault(cloud)) => format!("Vault {}", cloud.audience),
+                Some(other) => format!("{other:?}"),
+                None => "None".to_owned(),
+            };
+            assert_eq!(found, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn resources() {
+        for (resource, known) in [
+            ("https://vault.azure.net", true),
+            ("https://vault.azure.net/", true),
+            ("https://demo.vault.azure.net/", true),
+            ("https://management.azure.com/", true),
+            (KEY_VAULT_APP, true),
+            ("vault.azure.net", false),
+            ("https://vault.azure.net//", false),
+            ("https://vault.keyvault.net", false),
+            ("", false),
+        ] {
+            assert_eq!(knows_resource(resource), known, "{resource:?}");
+        }
+    }
+}

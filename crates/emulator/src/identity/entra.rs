@@ -1,0 +1,200 @@
+//! Entra's token endpoint, for an application with a secret, and what a client reads before it asks.
+//!
+//! Source: Microsoft Learn, "Microsoft identity platform and the OAuth 2.0 client credentials flow".
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::{Keys, expiry};
+use crate::cloud::knows_resource;
+use crate::journal::Credential;
+use crate::request::{Ask, find};
+use crate::settings::{ExpiresIn, ExpiresOn, Settings};
+use crate::tokens::Tokens;
+use crate::{facts, random, reply};
+
+/// Answers a request for a token at `now`, in Unix seconds.
+pub(super) fn answer(
+    ask: &Ask,
+    keys: &Keys,
+    settings: &Settings,
+    tokens: &mut Tokens,
+    now: i64,
+) -> Response<Bytes> {
+    let audience = match check(ask, keys, settings) {
+        Ok(audience) => audience,
+        Err(failure) => return refuse(&failure),
+    };
+    let expires = now + settings.lifetime.unwrap_or(LIFETIME);
+    let mut fields = Map::new();
+    fields.insert("token_type".to_owned(), "Bearer".into());
+    expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), now, expires);
+    fields.insert("ext_expires_in".to_owned(), (expires - now).into());
+    fields.insert("access_token".to_owned(), tokens.mint(&audience, expires).into());
+    uncached(reply::json(StatusCode::OK, &fields.into()))
+}
+
+/// The OpenID configuration of a tenant, with the addresses that the client came by.
+pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
+    let segments = ask.segments();
+    let tenant = segments.first().copied().unwrap_or_default();
+    if ask.method != Method::GET || !tenant.eq_ignore_ascii_case(facts::TENANT) {
+        return refuse(&Failure::Tenant);
+    }
+    let base = format!("{}://{}/{}", ask.scheme, ask.authority, facts::TENANT);
+    reply::json(
+        StatusCode::OK,
+        &json!({
+            "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+            "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+            "issuer": format!("{base}/v2.0"),
+            "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        }),
+    )
+}
+
+/// What `ask` shows of the application's secret.
+pub(super) fn credential(ask: &Ask, keys: &Keys) -> Credential {
+    let form = ask.form().unwrap_or_default();
+    Credential::of(find(&form, "client_secret"), &keys.client)
+}
+
+/// What Entra says with this status.
+pub(super) fn error(status: u16) -> Response<Bytes> {
+    refuse(&match status {
+        400 => Failure::Application,
+        401 => Failure::Secret,
+        other => Failure::Status(other),
+    })
+}
+
+/// Why Entra gives no token.
+enum Failure {
+    Method,
+    Missing(&'static str),
+    GrantType,
+    Tenant,
+    Application,
+    Secret,
+    Scope,
+    UnknownResource,
+    Status(u16),
+}
+
+/// The audience that is asked for.
+fn check(ask: &Ask, keys: &Keys, settings: &Settings) -> Result<String, Failure> {
+    if ask.method != Method::POST {
+        return Err(Failure::Method);
+    }
+    if !ask.segments().first().is_some_and(|it| it.eq_ignore_ascii_case(facts::TENANT)) {
+        return Err(Failure::Tenant);
+    }
+    let form = ask.form().ok_or(Failure::Missing("grant_type"))?;
+    let field = |name| find(&form, name).ok_or(Failure::Missing(name));
+    if field("grant_type")? != "client_credentials" {
+        return Err(Failure::GrantType);
+    }
+    if !field("client_id")?.eq_ignore_ascii_case(facts::APP_ID) {
+        return Err(Failure::Application);
+    }
+    if field("client_secret")? != keys.client {
+        return Err(Failure::Secret);
+    }
+    let audience = field("scope")?.strip_suffix("/.default").ok_or(Failure::Scope)?;
+    if !knows_resource(audience) && audience != settings.audience {
+        return Err(Failure::UnknownResource);
+    }
+    Ok(audience.to_owned())
+}
+
+/// Entra's error body. The codes are those of "Microsoft Entra authentication and authorization error codes".
+fn refuse(failure: &Failure) -> Response<Bytes> {
+    let tenant = facts::TENANT;
+    let app = facts::APP_ID;
+    let (status, error, code, text) = match failure {
+        Failure::Method => (405, "invalid_request", 900_561, "The endpoint only accepts POST requests.".to_owned()),
+        Failure::Missing("client_secret") => (
+            401,
+            "invalid_client",
+            7_000_216,
+            "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant \
+             type."
+                .to_owned(),
+        ),
+        Failure::Missing(name) => (
+            400,
+            "invalid_request",
+            900_144,
+            format!("The request body must contain the following parameter: '{name}'."),
+        ),
+        Failure::GrantType => {
+            (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.".to_owned())
+        }
+        Failure::Tenant => (400, "invalid_request", 90_002, "Tenant not found.".to_owned()),
+        Failure::Application => (
+            400,
+            "unauthorized_client",
+            700_016,
+            format!("Application with identifier '{app}' was not found in the directory '{tenant}'."),
+        ),
+        Failure::Secret => (
+            401,
+            "invalid_client",
+            7_000_215,
+            format!(
+                "Invalid client secret provided. Ensure the secret being sent in the request is the client \
+                 secret value, not the client secret ID, for a secret added to app '{app}'."
+            ),
+        ),
+        Failure::Scope => (
+            400,
+            "invalid_scope",
+            1_002_012,
+            "The provided value for scope is not valid. Client credential flows must have a scope value with \
+             /.default suffixed to the resource identifier (application ID URI)."
+                .to_owned(),
+        ),
+        Failure::UnknownResource => (
+            400,
+            "invalid_resource",
+            500_011,
+            format!("The resource principal named in the scope was not found in the tenant named {tenant}."),
+        ),
+        Failure::Status(status) => {
+            (*status, "temporarily_unavailable", 90_033, "A transient error has occurred.".to_owned())
+        }
+    };
+    uncached(reply::json(reply::status(status), &body(error, code, &text)))
+}
+
+fn body(error: &str, code: u32, text: &str) -> Value {
+    let now = OffsetDateTime::now_utc();
+    let (trace, correlation) = (random::guid(), random::guid());
+    let timestamp = format!("{} {:02}:{:02}:{:02}Z", now.date(), now.hour(), now.minute(), now.second());
+    json!({
+        "error": error,
+        "error_description":
+            format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"),
+        "error_codes": [code],
+        "timestamp": timestamp,
+        "trace_id": trace,
+        "correlation_id": correlation,
+        "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+    })
+}
+
+fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
+    let value = http::HeaderValue::from_static("no-store, no-cache");
+    response.headers_mut().insert("cache-control", value);
+    response
+}
+
+/// Seconds: `"expires_in":3599`, as Entra answers an application without continuous access evaluation.
+const LIFETIME: i64 = 3_599;

@@ -1,0 +1,328 @@
+//! A Key Vault and the token endpoints of Azure in one process, as strict as Azure, for tests.
+//!
+//! An [`Emulator`] answers requests in process, or serves them on loopback: see [`Emulator::answer`] and
+//! [`Emulator::serve`]. Both see one state: secrets, tokens, [`Fault`]s and a journal of [`Call`]s.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! use keyvault_emulator::{Emulator, Fault, Refusal, Source};
+//!
+//! let emulator = Emulator::new();
+//! emulator.set_secret("db-password", "correct horse").expect("a valid name");
+//! emulator.fault(Fault::refuse(Refusal::Throttled).times(1).retry_after("1"));
+//!
+//! let served = emulator.serve().await?;
+//! for (name, value) in served.settings(Source::AppService2017) {
+//!     // The environment of the program under test: KeyVaultUri, MSI_ENDPOINT, MSI_SECRET, …
+//!     # let _ = (name, value);
+//! }
+//! // … run it, then look at what it asked:
+//! assert_eq!((emulator.token_calls().len(), emulator.vault_calls().len()), (0, 0));
+//! # Ok(()) }
+//! ```
+//!
+//! # Control routes
+//!
+//! The same for a process outside, over plain HTTP or HTTPS on an address:
+//!
+//! | request | does |
+//! |---|---|
+//! | `POST /emulator/faults` | adds a [`Fault`] |
+//! | `DELETE /emulator/faults` | clears them |
+//! | `GET /emulator/journal` | the [`Call`]s, oldest first |
+//! | `DELETE /emulator/journal` | clears them |
+//! | `PUT /emulator/secrets/{name}` | `{"value","enabled"}`, both optional: sets, rotates, disables |
+//! | `PUT /emulator/settings` | replaces the [`Settings`] |
+//! | `DELETE /emulator/tokens` | makes every token unknown |
+
+mod bundle;
+mod certificates;
+mod cloud;
+mod control;
+pub mod facts;
+mod faults;
+mod identity;
+mod journal;
+mod proxy;
+mod random;
+mod refusal;
+mod reply;
+mod request;
+mod server;
+mod settings;
+mod store;
+mod tokens;
+mod vault;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+pub use crate::faults::{Answer, Effect, Fault, Upstream};
+pub use crate::journal::{Call, Credential};
+pub use crate::refusal::Refusal;
+pub use crate::request::Kind;
+pub use crate::server::{Addresses, Served};
+pub use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
+
+use crate::faults::Faults;
+use crate::identity::Keys;
+use crate::journal::Journal;
+use crate::request::Ask;
+use crate::store::{Properties, Store};
+use crate::tokens::Tokens;
+
+/// The body of an answer. Its only error is the connection's end.
+pub type Body = UnsyncBoxBody<Bytes, Cut>;
+
+/// The connection has ended before the answer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// The vault does not take a secret, because of its name, its value or its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotTaken;
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the vault does not take this secret")
+    }
+}
+
+impl std::error::Error for NotTaken {}
+
+/// A Key Vault with its token endpoints. Clones share their state.
+#[derive(Clone)]
+pub struct Emulator {
+    keys: Arc<Keys>,
+    state: Arc<Mutex<State>>,
+}
+
+/// Everything that changes.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) store: Store,
+    tokens: Tokens,
+    settings: Settings,
+    faults: Faults,
+    journal: Journal,
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Emulator(..)")
+    }
+}
+
+impl Default for Emulator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Emulator {
+    /// An empty vault, and credentials that no other emulator has.
+    pub fn new() -> Self {
+        Self { keys: Arc::new(Keys::new()), state: Arc::default() }
+    }
+
+    /// Answers one request in process. Its host decides what it can reach: `demo.vault.azure.net` is a vault,
+    /// `login.microsoftonline.com` Entra, `169.254.169.254` IMDS; an address on loopback is all of them.
+    ///
+    /// A fault in the connection is the same here as on a socket: a future that does not end, a body that
+    /// does not, or a [`Cut`].
+    pub async fn answer<B>(&self, request: Request<B>) -> Result<Response<Body>, Cut>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
+            Ok(body) => Some(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => None,
+            Err(_) => return Err(Cut),
+        };
+        let too_large = body.is_none();
+        let hosts = self.lock().settings.hosts.clone();
+        let Some(ask) = Ask::read(parts, body.unwrap_or_default(), &hosts) else {
+            // A host that is not ours is nobody: there is nothing to be strict about.
+            return Ok(reply::empty(StatusCode::MISDIRECTED_REQUEST).map(faults::whole));
+        };
+        if too_large {
+            return Ok(refusal::too_large().answer().map(faults::whole));
+        }
+        if ask.kind == Kind::Control {
+            return Ok(control::answer(self, &ask).map(faults::whole));
+        }
+
+        let (number, fault) = self.lock().arrive(&self.keys, &ask);
+        if let Some(fault) = &fault {
+            fault.before_headers().await?;
+        }
+        let mut state = self.lock();
+        let truth = state.respond(&self.keys, &ask, fault.as_ref());
+        let response = match fault {
+            Some(fault) => fault.spoil(truth),
+            None => truth.map(faults::whole),
+        };
+        state.journal.answered(number, response.status().as_u16());
+        Ok(response)
+    }
+
+    /// Adds a secret, or a version to it, and returns the version.
+    pub fn set_secret(&self, name: &str, value: &str) -> Result<String, NotTaken> {
+        if !store::is_name(name) {
+            return Err(NotTaken);
+        }
+        let mut state = self.lock();
+        let secret = state.store.set(name, value.to_owned(), Properties::default(), now());
+        Ok(secret.map_err(|_| NotTaken)?.latest().id.clone())
+    }
+
+    /// Enables or disables the newest version of a secret.
+    pub fn enable_secret(&self, name: &str, enabled: bool) -> Result<(), NotTaken> {
+        let properties = Properties::enabled(enabled);
+        self.lock().store.update(name, None, properties, now()).map_err(|_| NotTaken)
+    }
+
+    /// Deletes a secret, softly.
+    pub fn delete_secret(&self, name: &str) -> Result<(), NotTaken> {
+        self.lock().store.delete(name, now()).map(|_| ()).map_err(|_| NotTaken)
+    }
+
+    /// Changes the settings. Tokens that were given out stay as they are.
+    pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.lock().settings);
+    }
+
+    /// Makes every token unknown: the next request with one is 401.
+    pub fn forget_tokens(&self) {
+        self.lock().tokens.forget();
+    }
+
+    /// Adds a fault. Of those that befall a request the first added wins.
+    pub fn fault(&self, fault: Fault) {
+        self.lock().faults.add(fault);
+    }
+
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// The last 10,000 requests, oldest first.
+    pub fn journal(&self) -> Vec<Call> {
+        self.lock().journal.calls().cloned().collect()
+    }
+
+    /// Those of the journal that went to a vault.
+    pub fn vault_calls(&self) -> Vec<Call> {
+        self.lock().journal.calls().filter(|it| it.kind == Kind::Vault).cloned().collect()
+    }
+
+    /// Those of the journal that asked for a token.
+    pub fn token_calls(&self) -> Vec<Call> {
+        self.lock().journal.calls().filter(|it| matches!(it.kind, Kind::Token(_))).cloned().collect()
+    }
+
+    /// Empties the journal.
+    pub fn clear_journal(&self) {
+        self.lock().journal.clear();
+    }
+
+    /// The environment that leads a program to this emulator at `base` (`http://127.0.0.1:8080`, without a
+    /// slash at its end) by way of one token source. Names and values; some of the values are credentials.
+    pub fn settings(&self, source: Source, base: &str) -> Vec<(&'static str, String)> {
+        let identity = || self.keys.identity.clone();
+        let mut settings = vec![("KeyVaultUri", format!("{base}/"))];
+        settings.push(("KEY_VAULT_RESOURCE", self.lock().settings.audience.clone()));
+        match source {
+            Source::AppService2019 => {
+                settings.push(("IDENTITY_ENDPOINT", format!("{base}/msi/token")));
+                settings.push(("IDENTITY_HEADER", identity()));
+            }
+            Source::AppService2017 => {
+                settings.push(("MSI_ENDPOINT", format!("{base}/msi/token")));
+                settings.push(("MSI_SECRET", identity()));
+            }
+            Source::Imds => settings.push(("AZURE_POD_IDENTITY_AUTHORITY_HOST", base.to_owned())),
+            Source::CloudShell => settings.push(("MSI_ENDPOINT", format!("{base}/oauth2/token"))),
+            Source::ClientSecret => {
+                settings.push(("AZURE_TENANT_ID", facts::TENANT.to_owned()));
+                settings.push(("AZURE_CLIENT_ID", facts::APP_ID.to_owned()));
+                settings.push(("AZURE_CLIENT_SECRET", self.keys.client.clone()));
+                settings.push(("AZURE_AUTHORITY_HOST", base.to_owned()));
+            }
+        }
+        settings
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that panics while it changes the settings must not take the others with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Writes a request into the journal, and finds its number there and the fault that it meets.
+    fn arrive(&mut self, keys: &Keys, ask: &Ask) -> (u64, Option<Fault>) {
+        let credential = match ask.kind {
+            Kind::Token(source) => identity::credential(ask, source, keys),
+            _ => {
+                let verdict = |it| self.tokens.check(it, vault::audience(ask, &self.settings), now());
+                match ask.bearer().map(verdict) {
+                    None => Credential::Absent,
+                    Some(tokens::Verdict::Good) => Credential::Right,
+                    Some(_) => Credential::Wrong,
+                }
+            }
+        };
+        let fault = self.faults.take(ask);
+        let number = self.journal.arrived(ask, credential, fault.as_ref().map(Fault::name));
+        (number, fault)
+    }
+
+    /// What Azure would say, or what the fault has it say.
+    fn respond(&mut self, keys: &Keys, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
+        match (fault.map(Fault::effect), ask.kind) {
+            (Some(Effect::Status(status)), Kind::Token(source)) => identity::error(source, status.as_u16()),
+            (Some(Effect::Status(status)), _) => match Refusal::of(*status) {
+                Some(refusal) => self.refuse(ask, refusal),
+                None => vault::dress(ask, reply::empty(*status)),
+            },
+            (Some(Effect::Refuse(refusal)), _) => self.refuse(ask, *refusal),
+            (_, Kind::Token(source)) => {
+                identity::answer(ask, source, keys, &self.settings, &mut self.tokens, now())
+            }
+            (_, Kind::Discovery) => identity::entra::configuration(ask),
+            (_, Kind::Vault) => vault::answer(ask, &self.settings, &self.tokens, &mut self.store, now()),
+            (_, Kind::Control | Kind::Nothing) => reply::empty(StatusCode::NOT_FOUND),
+        }
+    }
+
+    fn refuse(&self, ask: &Ask, refusal: Refusal) -> Response<Bytes> {
+        vault::refuse(ask, &self.settings, &refusal.about(ask.secret().unwrap_or_default()))
+    }
+}
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Bytes: a value of 25 KiB in which every byte is written as `\u00XX`, its attributes and its tags.
+const LARGEST_REQUEST: usize = 256 * 1024;

@@ -1,0 +1,154 @@
+//! `keyvault-emulator`: serves a Key Vault and its token endpoints until it is stopped.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use keyvault_emulator::{Addresses, Emulator, Source};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(std::env::args().skip(1)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("keyvault-emulator: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
+    let Some(options) = Options::parse(arguments)? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let emulator = Emulator::new();
+    if let Some(path) = &options.secrets {
+        seed(&emulator, path)?;
+    }
+    let served = emulator.serve_at(options.addresses).await;
+    let served = served.map_err(|error| format!("cannot listen: {error}"))?;
+    if let Some(path) = &options.ca_file {
+        std::fs::write(path, &served.ca_pem)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    println!("http  {}", served.http_base());
+    println!("https {}", served.https_base());
+    println!("proxy {}", served.proxy_base());
+    for (name, value) in served.settings(options.source) {
+        println!("{name}={value}");
+    }
+    std::future::pending().await
+}
+
+/// What the command line says.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    addresses: Addresses,
+    secrets: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    source: Source,
+}
+
+impl Options {
+    /// `None`: help is asked for.
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut options = Self {
+            addresses: Addresses::default(),
+            secrets: None,
+            ca_file: None,
+            source: Source::AppService2019,
+        };
+        while let Some(name) = arguments.next() {
+            if name == "--help" || name == "-h" {
+                return Ok(None);
+            }
+            let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
+            match name.as_str() {
+                "--http" => options.addresses.http = address(&name, &value()?)?,
+                "--https" => options.addresses.https = address(&name, &value()?)?,
+                "--proxy" => options.addresses.proxy = address(&name, &value()?)?,
+                "--secrets" => options.secrets = Some(value()?.into()),
+                "--ca-file" => options.ca_file = Some(value()?.into()),
+                "--source" => options.source = source(&value()?)?,
+                _ => return Err(format!("there is no option {name}; --help lists them")),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn address(option: &str, text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{option} needs an address and a port, such as 127.0.0.1:8080"))
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    let found = Source::ALL.into_iter().find(|(name, _)| *name == text);
+    let names = Source::ALL.map(|(name, _)| name).join(", ");
+    found.map(|(_, it)| it).ok_or_else(|| format!("--source is one of {names}"))
+}
+
+/// Puts the secrets of a file into the vault.
+fn seed(emulator: &Emulator, path: &Path) -> Result<(), String> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {file}: {error}"))?;
+    let secrets: BTreeMap<String, String> = serde_json::from_str(&text).map_err(|error| {
+        // Its own message could repeat a value.
+        format!("{file}, line {}: a JSON object of names and text values is expected", error.line())
+    })?;
+    for (name, value) in secrets {
+        if emulator.set_secret(&name, &value).is_err() {
+            let quoted = serde_json::Value::from(name.as_str()).to_string();
+            let line = text.lines().position(|it| it.contains(&quoted)).map_or(1, |it| it + 1);
+            return Err(format!("{file}, line {line}: Key Vault does not take {quoted}: {RULES}"));
+        }
+    }
+    Ok(())
+}
+
+const RULES: &str = "a name is 1 to 127 letters, digits and hyphens, a value at most 25,600 bytes";
+
+const HELP: &str = "\
+Serves a Key Vault and the token endpoints of Azure on loopback, until it is stopped.
+
+keyvault-emulator [--http ADDR] [--https ADDR] [--proxy ADDR] [--secrets FILE] [--ca-file FILE]
+                  [--source app-service-2019|app-service-2017|imds|cloud-shell|client-secret]
+
+  --http, --https, --proxy  where to listen; a free port of 127.0.0.1 without it
+  --secrets FILE            a JSON object: names and values of secrets
+  --ca-file FILE            where to write the certificate that clients must trust
+  --source SOURCE           whose settings to print, as NAME=value
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options() {
+        let expected = Options {
+            addresses: Addresses { http: ([127, 0, 0, 1], 8080).into(), ..Addresses::default() },
+            secrets: Some("a.json".into()),
+            ca_file: None,
+            source: Source::Imds,
+        };
+        assert_eq!(parse("--http 127.0.0.1:8080 --secrets a.json --source imds"), Ok(Some(expected)));
+        assert_eq!(parse("--secrets a.json --help"), Ok(None));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (line, sentence) in [
+            ("--http", "--http needs a value"),
+            ("--http 8080", "--http needs an address and a port, such as 127.0.0.1:8080"),
+            ("--verbose", "there is no option --verbose; --help lists them"),
+        ] {
+            assert_eq!(parse(line), Err(sentence.to_owned()));
+        }
+    }
+}

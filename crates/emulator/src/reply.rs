@@ -1,0 +1,34 @@
+//! Answers that are whole.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
+
+/// An answer in JSON.
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
+    whole(status, "application/json; charset=utf-8", Bytes::from(body.to_string()))
+}
+
+/// An answer in plain text.
+pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
+    whole(status, "text/plain; charset=utf-8", Bytes::from_static(body.as_bytes()))
+}
+
+/// An answer without a body, and so without a type.
+pub(crate) fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+/// A status from its number; 500 for a number that is none.
+pub(crate) fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,193 @@
+//! What was asked: one request, read once.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, header};
+use serde::Serialize;
+
+use crate::cloud::{Place, place};
+use crate::settings::Source;
+
+/// One request, with its whole body.
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) scheme: &'static str,
+    /// Host and port, as the client wrote them.
+    pub(crate) authority: String,
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
+}
+
+/// What a request is for, as its host and its path say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Key Vault.
+    Vault,
+    /// A token, from one of the endpoints that give them.
+    Token(Source),
+    /// What Entra says of itself before it is asked for a token.
+    Discovery,
+    /// The emulator's own control routes. These are not in the journal.
+    Control,
+    /// Nothing that the host serves.
+    Nothing,
+}
+
+impl Ask {
+    /// Reads a request. The host is that of the address, if the address has one, or of the `Host` header;
+    /// `names` are the hosts that stand for a vault besides Azure's own. `None`: no host, or a stranger's.
+    pub(crate) fn read(parts: Parts, body: Bytes, names: &[String]) -> Option<Self> {
+        let authority = match parts.uri.authority() {
+            Some(authority) => authority.to_string(),
+            None => parts.headers.get(header::HOST)?.to_str().ok()?.to_owned(),
+        };
+        let host = authority.parse::<http::uri::Authority>().ok()?;
+        let place = place(host.host(), names)?;
+        let path = parts.uri.path().to_owned();
+        let query = pairs(parts.uri.query().unwrap_or_default().as_bytes());
+        let kind = kind(place, &segments(&path), &query);
+        let scheme = if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) { "https" } else { "http" };
+        let Parts { method, headers, .. } = parts;
+        Some(Self { method, scheme, authority, path, query, headers, body, place, kind })
+    }
+
+    /// The path between its slashes; a slash at the end counts for nothing.
+    pub(crate) fn segments(&self) -> Vec<&str> {
+        segments(&self.path)
+    }
+
+    /// The value of the first query parameter of this name. An empty value is none.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        find(&self.query, name)
+    }
+
+    /// The only header of this name, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let first = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(first)
+    }
+
+    /// The fields of a form, or `None` if the body does not say that it is one.
+    pub(crate) fn form(&self) -> Option<Vec<(String, String)>> {
+        let kind = self.header("content-type")?.split(';').next()?.trim();
+        kind.eq_ignore_ascii_case("application/x-www-form-urlencoded").then(|| pairs(&self.body))
+    }
+
+    /// The bearer token, if there is one.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    }
+
+    /// The name of the secret that a vault request is about.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        match (self.kind, self.segments().as_slice()) {
+            (Kind::Vault, ["secrets" | "deletedsecrets", name, ..]) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// The value of the first pair of this name. An empty value is none.
+pub(crate) fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str()).filter(|it| !it.is_empty())
+}
+
+fn pairs(text: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(text).map(|(name, value)| (own(name), own(value))).collect()
+}
+
+fn own(text: Cow<'_, str>) -> String {
+    text.into_owned()
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').collect()
+}
+
+fn kind(place: Place, segments: &[&str], query: &[(String, String)]) -> Kind {
+    let (vault, login, imds, host) = match place {
+        Place::Vault(_) => (true, false, false, false),
+        Place::Login => (false, true, false, false),
+        Place::Imds => (false, false, true, false),
+        Place::Here | Place::Named => (true, true, true, true),
+    };
+    match segments {
+        ["secrets" | "deletedsecrets", ..] if vault => Kind::Vault,
+        ["metadata", "identity", "oauth2", "token"] if imds => Kind::Token(Source::Imds),
+        // Windows writes the endpoint of the App Service as `/MSI/token/`, Linux as `/msi/token`.
+        [msi, "token"] if host && msi.eq_ignore_ascii_case("msi") => match find(query, "api-version") {
+            Some("2017-09-01") => Kind::Token(Source::AppService2017),
+            _ => Kind::Token(Source::AppService2019),
+        },
+        ["oauth2", "token"] if host => Kind::Token(Source::CloudShell),
+        [_, "oauth2", "v2.0", "token"] if login => Kind::Token(Source::ClientSecret),
+        [_, "v2.0", ".well-known", "openid-configuration"] if login => Kind::Discovery,
+        ["emulator", ..] if matches!(place, Place::Here) => Kind::Control,
+        // A vault's other paths are Key Vault's to refuse: it asks for a token first.
+        _ if matches!(place, Place::Vault(_)) => Kind::Vault,
+        _ => Kind::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_follow_host_and_path() {
+        for (address, kind) in [
+            ("https://demo.vault.azure.net/secrets/a/", Some(Kind::Vault)),
+            ("https://demo.vault.azure.net/emulator/faults", Some(Kind::Vault)),
+            ("https://demo.vault.azure.net/msi/token", Some(Kind::Vault)),
+            (
+                "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+                Some(Kind::Token(Source::ClientSecret)),
+            ),
+            ("https://login.microsoftonline.com/secrets/a", Some(Kind::Nothing)),
+            ("http://169.254.169.254/metadata/identity/oauth2/token", Some(Kind::Token(Source::Imds))),
+            ("http://169.254.169.254/secrets/a", Some(Kind::Nothing)),
+            ("http://127.0.0.1:80/MSI/token/", Some(Kind::Token(Source::AppService2019))),
+            ("http://127.0.0.1/msi/token?api-version=2017-09-01", Some(Kind::Token(Source::AppService2017))),
+            ("http://127.0.0.1/oauth2/token", Some(Kind::Token(Source::CloudShell))),
+            ("http://127.0.0.1/emulator/journal", Some(Kind::Control)),
+            ("http://127.0.0.1/", Some(Kind::Nothing)),
+            ("http://vault.example/emulator/journal", Some(Kind::Nothing)),
+            ("http://vault.example/secrets/a", Some(Kind::Vault)),
+            ("http://example.com/secrets/a", None),
+            ("/secrets/a", None),
+        ] {
+            let (parts, ()) = http::Request::get(address).body(()).expect("a request").into_parts();
+            let ask = Ask::read(parts, Bytes::new(), &["vault.example".to_owned()]);
+            assert_eq!(ask.map(|it| it.kind), kind, "{address}");
+        }
+    }
+
+    #[test]
+    fn bearers() {
+        for (value, expected) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            ("Bearer ", None),
+            ("Bearer", None),
+            ("Basic abc", None),
+            ("", None),
+        ] {
+            let request = http::Request::get("http://127.0.0.1/").header("authorization", value);
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            let ask = Ask::read(parts, Bytes::new(), &[]).expect("our own host");
+            assert_eq!(ask.bearer(), expected, "{value:?}");
+        }
+    }
+}

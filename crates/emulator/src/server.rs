@@ -1,0 +1,165 @@
+//! The listeners: plain HTTP, HTTPS and a proxy.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http::uri::Scheme;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Certificates;
+use crate::{Emulator, Source, proxy};
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Plain HTTP.
+    pub http: SocketAddr,
+    /// HTTPS.
+    pub https: SocketAddr,
+    /// The proxy.
+    pub proxy: SocketAddr,
+}
+
+impl Default for Addresses {
+    /// Free ports of 127.0.0.1.
+    fn default() -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { http: free, https: free, proxy: free }
+    }
+}
+
+/// An emulator that is served. Dropping it closes the listeners and their connections.
+#[derive(Debug)]
+pub struct Served {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The certificate, in PEM, that clients must trust for HTTPS and behind the proxy.
+    pub ca_pem: String,
+    emulator: Emulator,
+    /// Aborted when they are dropped.
+    _listeners: JoinSet<()>,
+}
+
+impl Served {
+    /// The environment that leads a program here by plain HTTP: see [`Emulator::settings`].
+    pub fn settings(&self, source: Source) -> Vec<(&'static str, String)> {
+        self.emulator.settings(source, &self.http_base())
+    }
+
+    /// The address of the plain listener, `http://127.0.0.1:PORT`.
+    pub fn http_base(&self) -> String {
+        format!("http://{}", self.addresses.http)
+    }
+
+    /// The address of the HTTPS listener, `https://127.0.0.1:PORT`.
+    pub fn https_base(&self) -> String {
+        format!("https://{}", self.addresses.https)
+    }
+
+    /// The address of the proxy, for `HTTP_PROXY` and `HTTPS_PROXY`. It answers itself for every host of Azure
+    /// that is emulated, and opens no connection.
+    pub fn proxy_base(&self) -> String {
+        format!("http://{}", self.addresses.proxy)
+    }
+}
+
+impl Emulator {
+    /// Serves on free ports of 127.0.0.1.
+    pub async fn serve(&self) -> io::Result<Served> {
+        self.serve_at(Addresses::default()).await
+    }
+
+    /// Serves on these addresses.
+    pub async fn serve_at(&self, addresses: Addresses) -> io::Result<Served> {
+        let certificates = Certificates::new()?;
+        let http = TcpListener::bind(addresses.http).await?;
+        let https = TcpListener::bind(addresses.https).await?;
+        let proxy = TcpListener::bind(addresses.proxy).await?;
+        let addresses =
+            Addresses { http: http.local_addr()?, https: https.local_addr()?, proxy: proxy.local_addr()? };
+        let mut listeners = JoinSet::new();
+        let tls = TlsAcceptor::from(Arc::new(certificates.server));
+
+        let emulator = self.clone();
+        listeners.spawn(accept(http, move |it| converse(emulator.clone(), it, Scheme::HTTP)));
+        let (emulator, acceptor) = (self.clone(), tls.clone());
+        listeners.spawn(accept(https, move |it| converse_tls(emulator.clone(), acceptor.clone(), it)));
+        let emulator = self.clone();
+        listeners.spawn(accept(proxy, move |it| proxy::converse(emulator.clone(), tls.clone(), it)));
+
+        Ok(Served { addresses, ca_pem: certificates.ca_pem, emulator: self.clone(), _listeners: listeners })
+    }
+}
+
+/// Answers the requests of one connection. Requests that name no host or scheme get this connection's.
+pub(crate) async fn converse<S>(emulator: Emulator, stream: S, scheme: Scheme)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let (emulator, scheme) = (emulator.clone(), scheme.clone());
+        async move { emulator.answer(absolute(request, scheme)).await }
+    });
+    // The error is the client's going away, or a fault that was asked for.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// The same within TLS.
+pub(crate) async fn converse_tls<S>(emulator: Emulator, tls: TlsAcceptor, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // A client that does not trust the certificate ends here.
+    if let Ok(stream) = tls.accept(stream).await {
+        converse(emulator, stream, Scheme::HTTPS).await;
+    }
+}
+
+/// Writes the scheme of the connection and the `Host` into the address of a request that has only a path.
+fn absolute(mut request: Request<Incoming>, scheme: Scheme) -> Request<Incoming> {
+    if request.uri().authority().is_some() {
+        return request;
+    }
+    let host = request.headers().get("host").and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(scheme);
+    parts.authority = host.parse().ok();
+    // Without a proper host the request stays as it is, and is nobody's.
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// Takes connections until it is dropped, and then drops them.
+async fn accept<F>(listener: TcpListener, converse: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // Only latency depends on it.
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(converse(stream));
+                }
+                // There are too many open files; some of them will be closed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Key Vault: who may read, which operation is meant, and the answer.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::bundle::{self, Page};
+use crate::cloud::{PUBLIC, Place};
+use crate::refusal::{
+    Refusal, Refused, bad_parameter, invalid_name, method_not_allowed, not_found, wrong_audience,
+};
+use crate::request::Ask;
+use crate::settings::Settings;
+use crate::store::{Properties, Store, is_name, is_version};
+use crate::tokens::{Tokens, Verdict};
+use crate::{facts, random, reply};
+
+/// Answers a request to a vault at `now`, in Unix seconds.
+pub(crate) fn answer(
+    ask: &Ask,
+    settings: &Settings,
+    tokens: &Tokens,
+    store: &mut Store,
+    now: i64,
+) -> Response<Bytes> {
+    let answer = authorize(ask, settings, tokens, now).and_then(|()| {
+        check(ask)?;
+        operate(ask, store, now)
+    });
+    match answer {
+        Ok(body) if body.is_null() => dress(ask, reply::empty(StatusCode::NO_CONTENT)),
+        Ok(body) => dress(ask, reply::json(StatusCode::OK, &body)),
+        Err(refused) => refuse(ask, settings, &refused),
+    }
+}
+
+/// A refusal as this vault gives it: with a challenge if it is about the token.
+pub(crate) fn refuse(ask: &Ask, settings: &Settings, refused: &Refused) -> Response<Bytes> {
+    let mut response = dress(ask, refused.answer());
+    if refused.status == StatusCode::UNAUTHORIZED {
+        let challenge = if refused.claims { claims() } else { challenge(ask, settings) };
+        response.headers_mut().insert("www-authenticate", challenge);
+    }
+    response
+}
+
+/// Puts on the headers that every answer of Key Vault has (Azure/azure-sdk-for-go, recording `TestCRUD.json`).
+pub(crate) fn dress(ask: &Ask, mut response: Response<Bytes>) -> Response<Bytes> {
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let id = random::guid().parse().expect("hexadecimal digits can stand in a header");
+    headers.insert("x-ms-request-id", id);
+    if ask.header("x-ms-return-client-request-id") == Some("true")
+        && let Some(id) = ask.headers.get("x-ms-client-request-id")
+    {
+        headers.insert("x-ms-client-request-id", id.clone());
+    }
+    response
+}
+
+/// The audience that a token for the vault of this request must name.
+pub(crate) fn audience<'a>(ask: &Ask, settings: &'a Settings) -> &'a str {
+    match ask.place {
+        Place::Vault(cloud) => cloud.audience,
+        _ => &settings.audience,
+    }
+}
+
+fn authorize(ask: &Ask, settings: &Settings, tokens: &Tokens, now: i64) -> Result<(), Refused> {
+    let token = ask.bearer().ok_or_else(|| Refusal::MissingToken.about(""))?;
+    let audience = audience(ask, settings);
+    match tokens.check(token, audience, now) {
+        Verdict::Good => Ok(()),
+        Verdict::Unknown => Err(Refusal::UnresolvedKey.about("")),
+        Verdict::ForAnother(found) => Err(wrong_audience(audience, &found)),
+        Verdict::Expired => Err(Refusal::ExpiredToken.about("")),
+    }
+}
+
+/// What holds for every operation (Microsoft Learn, "Authentication, requests and responses").
+fn check(ask: &Ask) -> Result<(), Refused> {
+    let version = ask.parameter("api-version");
+    let version = version.ok_or_else(|| bad_parameter("api-version must be specified".to_owned()))?;
+    if !is_api_version(version) {
+        return Err(bad_parameter("The specified api-version is not known.".to_owned()));
+    }
+    if ask.method == Method::GET && !ask.body.is_empty() {
+        return Err(bad_parameter("A GET request must not have a body.".to_owned()));
+    }
+    Ok(())
+}
+
+/// Does what is asked. `null` is an answer without a body.
+fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
+    let segments = ask.segments();
+    let name = match segments.as_slice() {
+        [_, name, ..] if !is_name(name) => return Err(invalid_name(name)),
+        [_, name, ..] => *name,
+        _ => "",
+    };
+    let base = format!("https://{}", ask.authority);
+    match (ask.method.as_str(), segments.as_slice()) {
+        ("GET", ["secrets"]) => {
+            let items = store.all(false).map(|it| (it.name.as_str(), bundle::item(&base, it)));
+            bundle::page(ask, items.collect(), Page::read(ask)?)
+        }
+        ("GET", ["deletedsecrets"]) => {
+            let items = store.all(true).map(|it| (it.name.as_str(), bundle::deleted_item(&base, it)));
+            bundle::page(ask, items.collect(), Page::read(ask)?)
+        }
+        ("GET", ["secrets", _, "versions"]) => {
+            let page = Page::read(ask)?;
+            // The versions of a secret that is not there are an empty list, not an error (recordings).
+            let Some(secret) = store.get(name) else { return bundle::page(ask, Vec::new(), page) };
+            let items = secret.versions().map(|it| (it.id.as_str(), bundle::version_item(&base, secret, it)));
+            bundle::page(ask, items.collect(), page)
+        }
+        ("GET", ["secrets", _]) => read(&base, store, name, None),
+        ("GET", ["secrets", _, version]) => read(&base, store, name, Some(version)),
+        ("PUT", ["secrets", _]) => {
+            let NewSecret { value, properties } = body(ask)?;
+            let secret = store.set(name, value, properties, now)?;
+            Ok(bundle::whole(&base, secret, secret.latest()))
+        }
+        ("PATCH", ["secrets", _]) => update(ask, &base, store, name, None, now),
+        ("PATCH", ["secrets", _, version]) => update(ask, &base, store, name, Some(version), now),
+        ("DELETE", ["secrets", _]) => Ok(bundle::deleted(&base, store.delete(name, now)?)),
+        ("GET", ["deletedsecrets", _]) => Ok(bundle::deleted(&base, store.deleted(name)?)),
+        ("DELETE", ["deletedsecrets", _]) => store.purge(name).map(|()| Value::Null),
+        ("POST", ["deletedsecrets", _, "recover"]) => {
+            let secret = store.recover(name)?;
+            Ok(bundle::version_item(&base, secret, secret.latest()))
+        }
+        (method, ["secrets" | "deletedsecrets", ..]) => Err(method_not_allowed(method)),
+        _ => Err(not_found(&ask.path)),
+    }
+}
+
+fn read(base: &str, store: &Store, name: &str, version: Option<&str>) -> Result<Value, Refused> {
+    let (secret, version) = store.version(name, checked(version)?)?;
+    // Only this blocks a read: outside of `nbf` and `exp` it works (Microsoft Learn, "About Azure Key Vault
+    // secrets", "Date-time controlled operations").
+    if !version.enabled {
+        return Err(Refusal::SecretDisabled.about(name));
+    }
+    Ok(bundle::whole(base, secret, version))
+}
+
+fn update(
+    ask: &Ask,
+    base: &str,
+    store: &mut Store,
+    name: &str,
+    version: Option<&str>,
+    now: i64,
+) -> Result<Value, Refused> {
+    let version = checked(version)?;
+    store.update(name, version, body(ask)?, now)?;
+    let (secret, version) = store.version(name, version)?;
+    Ok(bundle::version_item(base, secret, version))
+}
+
+fn checked(version: Option<&str>) -> Result<Option<&str>, Refused> {
+    match version {
+        Some(version) if !is_version(version) => {
+            Err(bad_parameter(format!("The request URI contains an invalid version: {version}")))
+        }
+        other => Ok(other),
+    }
+}
+
+/// `SecretSetParameters`.
+#[derive(Deserialize)]
+struct NewSecret {
+    value: String,
+    #[serde(flatten)]
+    properties: Properties,
+}
+
+fn body<'a, T: Deserialize<'a>>(ask: &'a Ask) -> Result<T, Refused> {
+    let kind = ask.header("content-type").and_then(|it| it.split(';').next()).unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(bad_parameter("The request body is not application/json.".to_owned()));
+    }
+    serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid.".to_owned()))
+}
+
+/// `7.0` to `7.6`, a date, and either as a preview: what Key Vault's versions have looked like since 2015.
+fn is_api_version(text: &str) -> bool {
+    let (version, preview) = text.split_once("-preview").unwrap_or((text, ""));
+    let digits = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+    let preview_fits = preview.is_empty() || preview.strip_prefix('.').is_some_and(digits);
+    let minor = version.strip_prefix("7.").is_some_and(digits);
+    let date = version.split('-').map(|it| if digits(it) { it.len() } else { 0 }).eq([4, 2, 2]);
+    preview_fits && (minor || date)
+}
+
+/// `Bearer authorization="…", resource="…"`: recordings, and Azure/azure-sdk-for-js issue 31094.
+fn challenge(ask: &Ask, settings: &Settings) -> HeaderValue {
+    let cloud = if let Place::Vault(cloud) = ask.place { cloud } else { PUBLIC };
+    let (authority, audience) = (cloud.authority(facts::TENANT), audience(ask, settings));
+    let text = format!("Bearer authorization=\"{authority}\", resource=\"{audience}\"");
+    // Only an audience from the settings can be anything else than text.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"))
+}
+
+/// The challenge of continuous access evaluation, as in the tests of the SDKs. The claims are
+/// `{"access_token":{"nbf":{"essential":true,"value":"1726077595"},"xms_caeerror":{"value":"10012"}}}`.
+fn claims() -> HeaderValue {
+    HeaderValue::from_static(
+        "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
+         error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsd\
+         WUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==\"",
+    )
+}
+
+const HEADERS: [(&str, &str); 8] = [
+    ("cache-control", "no-cache"),
+    ("pragma", "no-cache"),
+    ("expires", "-1"),
+    ("strict-transport-security", "max-age=31536000;includeSubDomains"),
+    ("x-content-type-options", "nosniff"),
+    ("x-ms-keyvault-region", "westeurope"),
+    ("x-ms-keyvault-service-version", "1.9.501.1"),
+    ("x-ms-keyvault-network-info", "conn_type=Ipv4;addr=203.0.113.57;act_addr_fam=InterNetwork;"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_versions() {
+        for (text, known) in [
+            ("7.0", true),
+            ("7.6-preview.2", true),
+            ("2016-10-01", true),
+            ("2025-07-01", true),
+            ("2026-03-01-preview", true),
+            ("", false),
+            ("7", false),
+            ("latest", false),
+            ("2025-7-1", false),
+            ("2025-07-01-beta", false),
+            ("2025-07-01-preview.x", false),
+        ] {
+            assert_eq!(is_api_version(text), known, "{text:?}");
+        }
+    }
+}
