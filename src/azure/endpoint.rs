@@ -1,0 +1,171 @@
+//! Where a call goes: scheme, authority, path and query, taken apart once.
+
+use http::Uri;
+use http::uri::Scheme;
+
+/// An address that calls are made to. It has no user information, no fragment, and only visible characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    tls: bool,
+    authority: String,
+    path_and_query: String,
+}
+
+impl Endpoint {
+    /// Accepts `text` if it is an absolute `http` or `https` URL without user information or fragment.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.contains(['#', '@']) || !text.bytes().all(|it| it.is_ascii_graphic()) {
+            return None;
+        }
+        let uri: Uri = text.parse().ok()?;
+        let tls = match uri.scheme()? {
+            it if *it == Scheme::HTTPS => true,
+            it if *it == Scheme::HTTP => false,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        let has_port = authority.as_str().ends_with(':') || authority.as_str().len() > authority.host().len();
+        if authority.host().is_empty() || (has_port && authority.port_u16().is_none_or(|it| it == 0)) {
+            return None;
+        }
+        Some(Self {
+            tls,
+            authority: authority.as_str().to_ascii_lowercase(),
+            path_and_query: uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
+        })
+    }
+
+    /// Whether the scheme is `https`.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The host and, if given, the port, in lower case.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The path, which starts with a slash, and the query if there is one.
+    pub fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
+
+    /// The host, in lower case, an IPv6 address in its brackets.
+    pub fn host(&self) -> &str {
+        match self.authority.rfind(']') {
+            Some(end) => self.authority.get(..=end).unwrap_or_default(),
+            None => self.authority.split(':').next().unwrap_or_default(),
+        }
+    }
+
+    /// The port, if it is given.
+    pub fn port(&self) -> Option<&str> {
+        self.authority.strip_prefix(self.host())?.strip_prefix(':')
+    }
+
+    /// Whether it is a bare origin: no path but the root, and no query.
+    pub fn is_origin(&self) -> bool {
+        self.path_and_query == "/"
+    }
+
+    /// Whether the host is a loopback address, or the name that stands for one (RFC 6761, section 6.3).
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host();
+        host == "localhost" || host == "[::1]" || host.parse().is_ok_and(|it: core::net::Ipv4Addr| it.is_loopback())
+    }
+
+    /// The same origin with another path and query.
+    pub(super) fn at(&self, path_and_query: String) -> Self {
+        Self { tls: self.tls, authority: self.authority.clone(), path_and_query }
+    }
+
+    /// The same address with `pairs` added to the query, encoded as a form is.
+    pub(super) fn with_query(&self, pairs: &[(&str, &str)]) -> Self {
+        let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
+        let query = form_urlencoded::Serializer::for_suffix(format!("{path}?{query}"), path.len().saturating_add(1))
+            .extend_pairs(pairs)
+            .finish();
+        self.at(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for (text, parts) in [
+            ("http://localhost:42356/msi/token", Some((false, "localhost:42356", "/msi/token"))),
+            ("http://127.0.0.1:41741/MSI/token/", Some((false, "127.0.0.1:41741", "/MSI/token/"))),
+            ("http://172.16.2.6:8081/msi/token?x=1", Some((false, "172.16.2.6:8081", "/msi/token?x=1"))),
+            ("https://My-Vault.Vault.Azure.Net", Some((true, "my-vault.vault.azure.net", "/"))),
+            ("HTTPS://a:443/", Some((true, "a:443", "/"))),
+            ("http://[::1]:80/x", Some((false, "[::1]:80", "/x"))),
+            ("http://a:0/", None),
+            ("http://a:/", None),
+            ("http://a:x/", None),
+            ("http://a:65536/", None),
+            ("http://user@a/", None),
+            ("http://user:pass@a/", None),
+            ("http://a/#part", None),
+            ("http://a b/", None),
+            ("http://a/\r\nx: y", None),
+            ("http:///path", None),
+            ("ftp://a/", None),
+            ("//a/", None),
+            ("/path", None),
+            ("a.vault.azure.net", None),
+            ("", None),
+        ] {
+            let endpoint = Endpoint::parse(text);
+            let parts_read = endpoint.as_ref().map(|it| (it.is_tls(), it.authority(), it.path_and_query()));
+            assert_eq!(parts_read, parts, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn loopback() {
+        for (text, loopback) in [
+            ("http://127.0.0.1", true),
+            ("http://127.8.8.8:1", true),
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            ("http://128.0.0.1", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://[::2]", false),
+            ("http://0.0.0.0", false),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().is_loopback(), loopback, "{text}");
+        }
+    }
+
+    #[test]
+    fn queries_are_joined_as_urls_are() {
+        let pairs = [("api-version", "1"), ("resource", "https://vault.azure.net")];
+        let joined = "api-version=1&resource=https%3A%2F%2Fvault.azure.net";
+        for (text, path_and_query) in [
+            ("http://a", format!("/?{joined}")),
+            ("http://a/msi/token", format!("/msi/token?{joined}")),
+            ("http://a/msi/token/", format!("/msi/token/?{joined}")),
+            ("http://a/msi/token?", format!("/msi/token?{joined}")),
+            ("http://a/msi/token?x=1", format!("/msi/token?x=1&{joined}")),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().with_query(&pairs).path_and_query(), path_and_query, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, host, port) in [
+            ("http://a.b:80", "a.b", Some("80")),
+            ("http://a.b", "a.b", None),
+            ("http://[::1]:80", "[::1]", Some("80")),
+            ("http://[::1]", "[::1]", None),
+        ] {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!((endpoint.host(), endpoint.port()), (host, port), "{text}");
+        }
+    }
+}

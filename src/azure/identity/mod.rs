@@ -1,0 +1,90 @@
+//! Where tokens come from: one of five sources, chosen once, one file each.
+//!
+//! Each source makes its request from what the settings say. The answers are alike enough to be read in one place,
+//! [`token`] for those that have a token and [`refusal`] for those that do not.
+
+mod app_service;
+mod app_service_2017;
+mod client_secret;
+mod cloud_shell;
+mod imds;
+
+mod choice;
+mod refusal;
+mod selector;
+mod token;
+
+pub use selector::Selector;
+pub use token::Token;
+
+use super::vault::Audience;
+use super::{Answer, Call};
+use crate::error::Error;
+use crate::host::{Moment, NoAnswer};
+
+/// The place that tokens come from.
+#[derive(Debug)]
+pub enum TokenSource {
+    /// App Service, Functions and Container Apps, protocol 2019-08-01.
+    AppService(app_service::AppService),
+    /// App Service and Functions, protocol 2017-09-01; Azure Machine Learning speaks it, too.
+    AppService2017(app_service_2017::AppService2017),
+    /// Cloud Shell.
+    CloudShell(cloud_shell::CloudShell),
+    /// Entra ID with a client secret, for use outside Azure.
+    ClientSecret(client_secret::ClientSecret),
+    /// The Instance Metadata Service of virtual machines and AKS nodes.
+    Imds(imds::Imds),
+}
+
+impl TokenSource {
+    /// Its name, as `IDENTITY_SOURCE` has it and the log shows it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AppService(_) => "app-service",
+            Self::AppService2017(_) => "app-service-2017",
+            Self::CloudShell(_) => "cloud-shell",
+            Self::ClientSecret(_) => "client-secret",
+            Self::Imds(_) => "imds",
+        }
+    }
+
+    /// Asks for a token for `audience`.
+    pub(crate) fn get(&self, audience: &Audience) -> Call {
+        match self {
+            Self::AppService(source) => source.get(audience),
+            Self::AppService2017(source) => source.get(audience),
+            Self::CloudShell(source) => source.get(audience),
+            Self::ClientSecret(source) => source.get(audience),
+            Self::Imds(source) => source.get(audience),
+        }
+    }
+
+    /// What the source's answer means; it came at `now`, when the calendar clock said `unix_time`.
+    pub(crate) fn read(
+        &self,
+        answer: Result<Answer, NoAnswer>,
+        now: Moment,
+        unix_time: u64,
+    ) -> Result<Token, Error> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
+            Err(NoAnswer::Lost) => return Err(Error::IdentityUnavailable(None)),
+            Err(NoAnswer::TooLarge) => return Err(Error::IdentityUnusable),
+        };
+        match (answer.status(), self) {
+            (200, _) => Token::read(&answer, now, unix_time).ok_or(Error::IdentityUnusable),
+            (429, _) => Err(Error::IdentityThrottled(answer.pause(unix_time))),
+            // IMDS says 404 while it updates its endpoints, and 410 while it is upgraded, for up to 70 seconds
+            // (Microsoft, "Use managed identities on a virtual machine to acquire access token", "Retry guidance").
+            (404 | 410, Self::Imds(_)) | (408 | 410 | 500..=599, _) => {
+                Err(Error::IdentityUnavailable(answer.pause(unix_time)))
+            }
+            _ => Err(Error::IdentityRefused(refusal::of(&answer))),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,278 @@
+//! A token, and how long it lasts.
+
+use core::fmt;
+use core::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+
+use crate::azure::{Answer, unix_date};
+use crate::host::Moment;
+use crate::secret::Redacted;
+
+/// A bearer token for the vault. Only the vault's own requests can take its text.
+#[derive(Debug)]
+pub struct Token {
+    value: Redacted,
+    fresh_until: Moment,
+}
+
+impl Token {
+    /// Whether it should still be used at `now`: it lasts, and it is not yet time for a new one.
+    pub fn is_fresh(&self, now: Moment) -> bool {
+        now < self.fresh_until
+    }
+
+    /// The token itself, for the header field of a request to the vault.
+    pub(in crate::azure) fn expose(&self) -> &str {
+        self.value.expose()
+    }
+
+    /// Reads an answer that came at `now`, when the calendar clock said `unix_time`.
+    ///
+    /// Needed are `access_token` and one expiry. `expires_in` goes before `expires_on`, as it does not depend on our
+    /// calendar clock. What is there and cannot be understood makes the answer unusable.
+    pub(super) fn read(answer: &Answer, now: Moment, unix_time: u64) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            access_token: Redacted,
+            token_type: Option<String>,
+            #[serde(default)]
+            expires_in: Time,
+            #[serde(default)]
+            expires_on: Time,
+            #[serde(default)]
+            refresh_in: Time,
+        }
+        let body: Body = answer.json()?;
+        let token = body.access_token.expose();
+        let bearer = body.token_type.is_none_or(|it| it.eq_ignore_ascii_case("bearer"));
+        if token.is_empty() || !token.bytes().all(|it| it.is_ascii_graphic()) || !bearer {
+            return None;
+        }
+        let (expires_in, expires_on) = (body.expires_in.span()?, body.expires_on.date(unix_time)?);
+        let lifetime = expires_in.or(expires_on)?;
+        let refresh_in = body.refresh_in.span()?;
+        // A token that lasts shorter than twice the margin is renewed at half-time, so that it is used at all.
+        let ahead = REFRESH_AHEAD.min(lifetime.checked_div(2)?);
+        let fresh = refresh_in.unwrap_or(lifetime).min(lifetime.saturating_sub(ahead));
+        Some(Self { value: body.access_token, fresh_until: now.plus(fresh) })
+    }
+}
+
+/// A time in a token answer, as it is written there.
+#[derive(Debug, Default, PartialEq)]
+enum Time {
+    #[default]
+    Absent,
+    Number(u64),
+    Text(String),
+}
+
+impl Time {
+    /// A length of time: a whole number of seconds. `None` if it cannot be understood.
+    fn span(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Text(text) if text.is_empty() => Some(None),
+            Self::Number(seconds) => span(*seconds).map(Some),
+            Self::Text(text) => span(whole_number(text)?).map(Some),
+        }
+    }
+
+    /// The length of time from `unix_time` to a date, none if that is over. `None` if it cannot be understood.
+    fn date(&self, unix_time: u64) -> Option<Option<Duration>> {
+        let seconds = match self {
+            Self::Absent => return Some(None),
+            Self::Text(text) if text.is_empty() => return Some(None),
+            Self::Number(seconds) => *seconds,
+            Self::Text(text) => match whole_number(text) {
+                Some(seconds) => seconds,
+                None => {
+                    let date = unix_date::any(text).filter(|it| *it <= LAST_SECOND)?;
+                    let left = u64::try_from(date).unwrap_or(0).saturating_sub(unix_time);
+                    return Some(Some(Duration::from_secs(left)));
+                }
+            },
+        };
+        if seconds < FIRST_DATE {
+            return span(seconds).map(Some);
+        }
+        let valid = i64::try_from(seconds).is_ok_and(|it| it <= LAST_SECOND);
+        valid.then(|| Some(Duration::from_secs(seconds.saturating_sub(unix_time))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl Visitor<'_> for Forms {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Time, E> {
+                Ok(Time::Number(number))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Time, E> {
+                Err(E::custom("negative"))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Time, E> {
+                Ok(Time::Text(text.to_owned()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Time, E> {
+                Ok(Time::Absent)
+            }
+        }
+
+        from.deserialize_any(Forms).map_err(|_| D::Error::custom("not a time"))
+    }
+}
+
+fn span(seconds: u64) -> Option<Duration> {
+    (seconds <= LONGEST_SPAN).then(|| Duration::from_secs(seconds))
+}
+
+/// Digits that are written as the number would be: no sign, no space, no zero in front.
+fn whole_number(text: &str) -> Option<u64> {
+    let written = text.bytes().all(|it| it.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    written.then(|| text.parse().ok()).flatten()
+}
+
+/// How long before its end a token is replaced; the margin of Microsoft's own clients.
+const REFRESH_AHEAD: Duration = Duration::from_secs(300);
+
+/// Numbers below this, 2001-01-01T00:00:00Z, are lengths of time and not dates, as in Microsoft's .NET library.
+const FIRST_DATE: u64 = 978_307_200;
+
+/// The limits of Microsoft's C++ client: 2³¹−1 seconds, and 9999-12-31T23:59:59Z.
+const LONGEST_SPAN: u64 = 2_147_483_647;
+const LAST_SECOND: i64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2024-12-31T23:00:00Z.
+    const NOW: u64 = 1_735_686_000;
+
+    #[test]
+    fn lifetimes() {
+        for (fields, seconds) in [
+            // The documented answers of each source.
+            (r#""expires_on":"1735689600","resource":"https://vault.azure.net","client_id":"c""#, Some(3600)),
+            (r#""refresh_token":"","expires_in":"3599","expires_on":"1735689600","not_before":"1735686000""#, Some(3599)),
+            (r#""expires_in":3599,"ext_expires_in":3599"#, Some(3599)),
+            (r#""expires_in":86399,"refresh_in":43200"#, Some(86399)),
+            (r#""expires_on":1735689600"#, Some(3600)),
+            (r#""expires_on":"12/31/2024 23:59:59 PM +00:00""#, Some(3599)),
+            (r#""expires_on":"12/31/2024 11:59:59 PM +00:00""#, Some(3599)),
+            (r#""expires_on":"12/31/2024 23:59:59 +00:00""#, Some(3599)),
+            (r#""expires_on":"12/31/2024 23:59:59""#, Some(3599)),
+            (r#""expires_on":"2024-12-31 23:59:59""#, Some(3599)),
+            (r#""expires_on":"2024-12-31T23:59:59Z""#, Some(3599)),
+            (r#""expires_on":"2024-12-31T23:59:59.0000000+00:00""#, Some(3599)),
+            (r#""expires_on":"Tue, 31 Dec 2024 23:59:59 GMT""#, Some(3599)),
+            (r#""expires_on":"","expires_in":3599"#, Some(3599)),
+            (r#""expires_on":null,"expires_in":"3599""#, Some(3599)),
+            (r#""expires_on":"1735689600","expires_in":"""#, Some(3600)),
+            (r#""expires_on":"1735689600","expires_in":null"#, Some(3600)),
+            (r#""expires_on":3599"#, Some(3599)),
+            (r#""expires_on":"3599""#, Some(3599)),
+            (r#""expires_on":"1735600000""#, Some(0)),
+            (r#""expires_on":"1/1/1970 12:00:42 AM +00:00""#, Some(0)),
+            (r#""expires_in":0"#, Some(0)),
+            (r#""expires_in":2147483647"#, Some(2_147_483_647)),
+            // What is missing, or cannot be understood.
+            (r#""resource":"https://vault.azure.net""#, None),
+            (r#""expires_on":"""#, None),
+            (r#""expires_on":null"#, None),
+            (r#""expires_on":"soon""#, None),
+            (r#""expires_on":true"#, None),
+            (r#""expires_on":[]"#, None),
+            (r#""expires_on":-1"#, None),
+            (r#""expires_on":"+1735689600""#, None),
+            (r#""expires_on":" 1735689600""#, None),
+            (r#""expires_on":"01735689600""#, None),
+            (r#""expires_on":1735689600.5"#, None),
+            (r#""expires_on":253402300800"#, None),
+            (r#""expires_on":"99999999999999999999""#, None),
+            (r#""expires_in":2147483648"#, None),
+            (r#""expires_in":-1"#, None),
+            (r#""expires_in":"1h""#, None),
+            (r#""expires_in":3599,"expires_on":"soon""#, None),
+            (r#""expires_on":"1735689600","expires_in":"soon""#, None),
+            (r#""expires_in":3599,"refresh_in":"soon""#, None),
+            (r#""expires_in":3599,"expires_in":3599"#, None),
+        ] {
+            let body = format!(r#"{{"access_token":"t","token_type":"Bearer",{fields}}}"#);
+            let read = read(&body);
+            let fresh = seconds.map(|it| fresh_seconds(&body, it));
+            assert_eq!(read.map(|it| it.fresh_until.since(start()).as_secs()), fresh, "{fields}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_replaced_ahead() {
+        for (fields, fresh) in [
+            (r#""expires_in":86400"#, 86100),
+            (r#""expires_in":600"#, 300),
+            (r#""expires_in":100"#, 50),
+            (r#""expires_in":0"#, 0),
+            (r#""expires_in":86400,"refresh_in":43200"#, 43200),
+            (r#""expires_in":86400,"refresh_in":"43200""#, 43200),
+            (r#""expires_in":86400,"refresh_in":null"#, 86100),
+            (r#""expires_in":600,"refresh_in":9000"#, 300),
+        ] {
+            let token = read(&format!(r#"{{"access_token":"t",{fields}}}"#)).unwrap();
+            assert_eq!(token.fresh_until.since(start()).as_secs(), fresh, "{fields}");
+            assert!(!token.is_fresh(token.fresh_until));
+        }
+    }
+
+    #[test]
+    fn what_is_no_token() {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "<html>",
+            r#"{"access_token":"","expires_in":1}"#,
+            r#"{"access_token":null,"expires_in":1}"#,
+            r#"{"access_token":7,"expires_in":1}"#,
+            r#"{"access_token":"a b","expires_in":1}"#,
+            r#"{"access_token":"a\r\nb: c","expires_in":1}"#,
+            r#"{"access_token":"ü","expires_in":1}"#,
+            r#"{"access_token":"a","token_type":"pop","expires_in":1}"#,
+            r#"{"access_token":"a","expires_in":1"#,
+            r#"{"error":"e","expires_in":1}"#,
+        ] {
+            assert!(read(body).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_show() {
+        let token = read(r#"{"access_token":"marker","expires_in":1}"#).unwrap();
+        assert!(!format!("{token:?}").contains("marker"));
+    }
+
+    fn read(body: &str) -> Option<Token> {
+        Token::read(&Answer::new(200, None, body.into()), start(), NOW)
+    }
+
+    /// What remains of a lifetime, by the rules of `tokens_are_replaced_ahead`.
+    fn fresh_seconds(body: &str, lifetime: u64) -> u64 {
+        if body.contains("refresh_in") { 43200 } else { lifetime - 300.min(lifetime / 2) }
+    }
+
+    fn start() -> Moment {
+        Moment::after_start(Duration::from_secs(5))
+    }
+}

@@ -1,0 +1,261 @@
+//! The rooms that know Azure: what may be sent there, and what it answers.
+//!
+//! Only this module and its children can make a [`Call`], so nothing else in the crate can send anything
+//! anywhere. [`identity`] sends to the configured token source and [`vault`] to the configured vault.
+
+pub mod identity;
+
+pub mod vault;
+
+mod endpoint;
+
+mod unix_date;
+
+use core::time::Duration;
+
+use http::Method;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+pub use endpoint::Endpoint;
+
+use crate::secret::Redacted;
+use crate::trace::Trace;
+
+/// A request to Azure: where it goes, what it says, and how much of an answer is read.
+#[derive(Debug)]
+pub struct Call {
+    method: Method,
+    endpoint: Endpoint,
+    headers: Vec<(&'static str, Redacted)>,
+    body: Redacted<Vec<u8>>,
+    upstream: Upstream,
+}
+
+/// The two places that calls go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// The token source.
+    Identity,
+    /// The vault.
+    Vault,
+}
+
+/// What Azure said to a [`Call`]. It is not a [`Reply`](crate::reply::Reply), and nothing makes it one.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    retry_after: Option<String>,
+    body: Redacted<Vec<u8>>,
+}
+
+impl Call {
+    fn get(upstream: Upstream, endpoint: Endpoint) -> Self {
+        Self { method: Method::GET, endpoint, headers: Vec::new(), body: Redacted::new(Vec::new()), upstream }
+            .header("accept", Redacted::new("application/json".to_owned()))
+            .header("user-agent", Redacted::new(USER_AGENT.to_owned()))
+    }
+
+    fn post_form(upstream: Upstream, endpoint: Endpoint, form: String) -> Self {
+        let body = Redacted::new(form.into_bytes());
+        Self { method: Method::POST, body, ..Self::get(upstream, endpoint) }
+            .header("content-type", Redacted::new("application/x-www-form-urlencoded".to_owned()))
+    }
+
+    /// Adds a field. The value is text that a field can have: its type has checked that, or it is ours.
+    fn header(mut self, name: &'static str, value: Redacted) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Passes the caller's trace on.
+    pub(crate) fn traced(mut self, trace: &Trace) -> Self {
+        for (name, value) in trace.fields() {
+            self.headers.push((name, Redacted::new(value.to_owned())));
+        }
+        self
+    }
+
+    /// The method.
+    pub const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Where it goes: scheme, authority, path and query.
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The header fields: names in lower case, values that may be secret.
+    pub fn headers(&self) -> &[(&'static str, Redacted)] {
+        &self.headers
+    }
+
+    /// The body, empty for a GET.
+    pub const fn body(&self) -> &Redacted<Vec<u8>> {
+        &self.body
+    }
+
+    /// Which of the two places it goes to.
+    pub const fn upstream(&self) -> Upstream {
+        self.upstream
+    }
+
+    /// The largest answer that is read, in bytes.
+    pub const fn answer_limit(&self) -> usize {
+        match self.upstream {
+            Upstream::Identity => LARGEST_TOKEN_ANSWER,
+            Upstream::Vault => LARGEST_VAULT_ANSWER,
+        }
+    }
+}
+
+impl Answer {
+    /// What a host received: the status, the value of `Retry-After` if there is one, and the whole body.
+    pub fn new(status: u16, retry_after: Option<String>, body: Vec<u8>) -> Self {
+        Self { status, retry_after, body: Redacted::new(body) }
+    }
+
+    /// The status.
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// How long Azure wants us to wait, if it says so in a way that can be understood.
+    fn pause(&self, unix_time: u64) -> Option<Duration> {
+        let text = self.retry_after.as_deref()?.trim();
+        if text.bytes().all(|it| it.is_ascii_digit()) {
+            return text.parse().ok().map(Duration::from_secs);
+        }
+        let date = u64::try_from(unix_date::rfc_1123(text)?).ok()?;
+        Some(Duration::from_secs(date.saturating_sub(unix_time)))
+    }
+
+    /// Reads the body as JSON. What the parser has to say is not passed on, as it quotes the body.
+    fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        serde_json::from_slice(self.body.expose()).ok()
+    }
+}
+
+/// The codes and texts of an error body, in any of the forms that Azure's services use.
+///
+/// Known forms: `{statusCode, message, correlationId}` in any case (App Service), `{error, error_description}`
+/// (IMDS and Entra), `{error: {code, message, innererror: {code}}}` (Key Vault, Cloud Shell). Plain text and empty
+/// bodies have none of this and are as good as an empty object.
+#[derive(Debug, Default)]
+struct ErrorBody {
+    code: String,
+    inner_code: String,
+    text: String,
+}
+
+impl ErrorBody {
+    fn of(answer: &Answer) -> Self {
+        answer.json().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorBody {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = ErrorBody;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("the body of an error")
+            }
+
+            fn visit_str<E>(self, code: &str) -> Result<ErrorBody, E> {
+                Ok(ErrorBody { code: code.to_owned(), ..ErrorBody::default() })
+            }
+
+            fn visit_unit<E>(self) -> Result<ErrorBody, E> {
+                Ok(ErrorBody::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ErrorBody, A::Error> {
+                let mut body = ErrorBody::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.to_ascii_lowercase().as_str() {
+                        "error" => {
+                            let error: ErrorBody = map.next_value()?;
+                            body.code = error.code;
+                            body.inner_code = error.inner_code;
+                            if !error.text.is_empty() {
+                                body.text = error.text;
+                            }
+                        }
+                        "code" => body.code = map.next_value()?,
+                        "message" | "error_description" => body.text = map.next_value()?,
+                        "innererror" => body.inner_code = map.next_value::<ErrorBody>()?.code,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(body)
+            }
+        }
+
+        from.deserialize_any(Fields)
+    }
+}
+
+/// Long enough for any token of Entra, which are at most a few KiB, and for what surrounds it.
+const LARGEST_TOKEN_ANSWER: usize = 64 * 1024;
+
+/// A value has at most 25 KiB (Microsoft, "About Azure Key Vault secrets"), which JSON may write with up to six
+/// bytes for one; the rest of the answer has at most fifteen tags of 1 KiB and some hundred bytes more.
+const LARGEST_VAULT_ANSWER: usize = 192 * 1024;
+
+const USER_AGENT: &str = concat!("keyvault-gateway/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies() {
+        for (body, code, inner, text) in [
+            (r#"{"statusCode":500,"message":"m","correlationId":"c"}"#, "", "", "m"),
+            (r#"{"StatusCode":400,"Message":"m","CorrelationId":"c"}"#, "", "", "m"),
+            (r#"{"error":"invalid_request","error_description":"d"}"#, "invalid_request", "", "d"),
+            (r#"{"error_description":"d","error":"e","error_codes":[7]}"#, "e", "", "d"),
+            (r#"{"error":{"code":"AudienceNotSupported","message":"m"}}"#, "AudienceNotSupported", "", "m"),
+            (
+                r#"{"error":{"code":"Forbidden","message":"m","innererror":{"code":"SecretDisabled"}}}"#,
+                "Forbidden",
+                "SecretDisabled",
+                "m",
+            ),
+            (r#"{"error":{"code":"Forbidden","message":"m","innererror":null}}"#, "Forbidden", "", "m"),
+            ("{}", "", "", ""),
+            ("[]", "", "", ""),
+            ("Invalid secret token header: .", "", "", ""),
+            ("", "", "", ""),
+            (r#"{"error":{"code":7}}"#, "", "", ""),
+        ] {
+            let read = ErrorBody::of(&Answer::new(400, None, body.into()));
+            assert_eq!((read.code.as_str(), read.inner_code.as_str(), read.text.as_str()), (code, inner, text), "{body}");
+        }
+    }
+
+    #[test]
+    fn pauses() {
+        let now = 784_111_770;
+        for (text, seconds) in [
+            (Some("0"), Some(0)),
+            (Some("120"), Some(120)),
+            (Some(" 7 "), Some(7)),
+            (Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7)),
+            (Some("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0)),
+            (Some("-1"), None),
+            (Some("1.5"), None),
+            (Some("soon"), None),
+            (Some("99999999999999999999999"), None),
+            (Some(""), None),
+            (None, None),
+        ] {
+            let answer = Answer::new(429, text.map(str::to_owned), Vec::new());
+            assert_eq!(answer.pause(now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The vault: which one it is, how a secret is asked for, and what its answers mean.
+//!
+//! Sources: Microsoft, "Get Secret" (REST reference), "Authentication, requests and responses", "Azure Key Vault REST
+//! API error codes"; the texts and codes of errors are those of recorded answers in Microsoft's SDK repositories.
+
+use serde::Deserialize;
+
+use super::identity::Token;
+use super::{Answer, Call, Endpoint, ErrorBody, Upstream};
+use crate::error::{Denial, Error, SettingError};
+use crate::host::NoAnswer;
+use crate::secret::{Redacted, SecretName, SecretVersion};
+
+/// The configured vault. A token goes nowhere else.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    origin: Endpoint,
+    audience: Audience,
+    api_version: String,
+    authority: &'static str,
+}
+
+/// Whom a token is for: the `resource` of a token request, `https://` and a host without a slash at the end, since
+/// Key Vault refuses tokens for its name with a slash (`AKV10022`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience(String);
+
+/// A secret as Key Vault gave it.
+#[derive(Debug)]
+pub struct Secret {
+    /// Its value.
+    pub value: Redacted,
+    /// Its version.
+    pub version: SecretVersion,
+}
+
+impl Vault {
+    /// The vault at `uri`, which the setting `name` gives; `resource` and `api_version` are settings, too.
+    pub(crate) fn parse(
+        name: &'static str,
+        uri: &str,
+        resource: Option<&str>,
+        api_version: Option<&str>,
+    ) -> Result<Self, SettingError> {
+        let wrong = SettingError { name, should: "must be the https address of a vault, without a path" };
+        let origin = Endpoint::parse(uri).filter(Endpoint::is_origin).ok_or(wrong)?;
+        if !origin.is_tls() && !origin.is_loopback() {
+            return Err(SettingError { name, should: "may be plain http only for a loopback address" });
+        }
+        let cloud = CLOUDS.iter().find(|it| it.has(&origin));
+        let audience = match (resource, cloud) {
+            (Some(resource), _) => Audience::parse(resource).ok_or(SettingError {
+                name: "KEY_VAULT_RESOURCE",
+                should: "must be https:// and a host, without a slash at the end",
+            })?,
+            (None, Some(cloud)) => Audience(cloud.audience.to_owned()),
+            (None, None) => {
+                return Err(SettingError {
+                    name: "KEY_VAULT_RESOURCE",
+                    should: "must be set, as the vault has none of the known Key Vault host names",
+                });
+            }
+        };
+        let cloud = cloud.or_else(|| CLOUDS.iter().find(|it| it.audience == audience.0));
+        Ok(Self {
+            origin,
+            audience,
+            api_version: parse_api_version(api_version.unwrap_or(NEWEST_API_VERSION)).ok_or(SettingError {
+                name: "KEY_VAULT_API_VERSION",
+                should: "must be an API version such as 2025-07-01 or 7.4",
+            })?,
+            authority: cloud.map_or(PUBLIC_AUTHORITY, |it| it.authority),
+        })
+    }
+
+    /// Whom a token for this vault is for.
+    pub const fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// The Entra authority of the cloud that the vault is in.
+    pub(crate) const fn authority(&self) -> &'static str {
+        self.authority
+    }
+
+    /// Asks for a secret, the latest version or the given one. The token is sent at once: with a managed identity, an
+    /// unauthenticated first request would teach us nothing.
+    pub(crate) fn get(&self, name: &SecretName, version: Option<&SecretVersion>, token: &Token) -> Call {
+        let (name, version) = (name.as_str(), version.map_or("", SecretVersion::as_str));
+        let slash = if version.is_empty() { "" } else { "/" };
+        let path = format!("/secrets/{name}{slash}{version}?api-version={}", self.api_version);
+        let bearer = Redacted::new(format!("Bearer {}", token.expose()));
+        Call::get(Upstream::Vault, self.origin.at(path)).header("authorization", bearer)
+    }
+
+    /// What the vault's answer means for the request of `name` and `version`.
+    pub(crate) fn read(
+        answer: Result<Answer, NoAnswer>,
+        name: &SecretName,
+        version: Option<&SecretVersion>,
+        unix_time: u64,
+    ) -> Result<Secret, Error> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
+            Err(NoAnswer::Lost) => return Err(Error::VaultUnavailable(None)),
+            Err(NoAnswer::TooLarge) => return Err(Error::VaultUnusable),
+        };
+        match answer.status() {
+            200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),
+            401 => Err(Error::TokenRefused),
+            403 => Err(denial(&ErrorBody::of(&answer))),
+            404 if ErrorBody::of(&answer).code == "SecretNotFound" => Err(Error::SecretNotFound(name.clone())),
+            429 => Err(Error::VaultThrottled(answer.pause(unix_time))),
+            408 | 500..=599 => Err(Error::VaultUnavailable(answer.pause(unix_time))),
+            status => Err(Error::VaultRefused(status)),
+        }
+    }
+}
+
+impl Audience {
+    fn parse(text: &str) -> Option<Self> {
+        let endpoint = Endpoint::parse(text)?;
+        (endpoint.is_tls() && endpoint.is_origin() && !text.ends_with('/')).then(|| Self(text.to_owned()))
+    }
+
+    /// The audience, as token sources take it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Reads the secret, if the answer is about the one that was asked for.
+fn read_secret(answer: &Answer, name: &SecretName, version: Option<&SecretVersion>) -> Option<Secret> {
+    #[derive(Deserialize)]
+    struct Bundle {
+        value: Redacted,
+        id: String,
+    }
+    let Bundle { value, id } = answer.json()?;
+    let mut segments = id.rsplit('/');
+    let read = SecretVersion::parse(segments.next()?)?;
+    let about_it = name.is_same_as(segments.next()?) && segments.next()? == "secrets";
+    let right_version = version.is_none_or(|it| *it == read);
+    (about_it && right_version).then_some(Secret { value, version: read })
+}
+
+fn denial(body: &ErrorBody) -> Error {
+    Error::VaultDenied(match body.inner_code.as_str() {
+        "SecretDisabled" => return Error::SecretDisabled,
+        "AccessDenied" => Denial::AccessPolicy,
+        "ForbiddenByRbac" => Denial::RoleAssignment,
+        "ForbiddenByFirewall" => Denial::Firewall,
+        "ForbiddenByConnection" => Denial::PrivateLink,
+        "ForbiddenByPolicy" => Denial::OnBehalfOf,
+        _ => Denial::Unexplained,
+    })
+}
+
+fn parse_api_version(text: &str) -> Option<String> {
+    let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'.');
+    ((1..=32).contains(&text.len()) && allowed).then(|| text.to_owned())
+}
+
+/// One of Azure's clouds, as far as it matters to a vault.
+struct Cloud {
+    suffix: &'static str,
+    audience: &'static str,
+    authority: &'static str,
+}
+
+impl Cloud {
+    /// Whether `origin` is a vault of this cloud: `https`, a vault's name, the suffix, and no port but the usual one.
+    fn has(&self, origin: &Endpoint) -> bool {
+        origin.is_tls()
+            && origin.port().is_none_or(|it| it == "443")
+            && origin.host().strip_suffix(self.suffix).is_some_and(is_vault_name)
+    }
+}
+
+/// Microsoft, "About keys, secrets, and certificates", section "Object identifiers": 3 to 24 letters, digits and
+/// hyphens, which start with a letter, end with a letter or a digit, and have no two hyphens in a row.
+fn is_vault_name(name: &str) -> bool {
+    (3..=24).contains(&name.len())
+        && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
+        && name.starts_with(|it: char| it.is_ascii_alphabetic())
+        && !name.ends_with('-')
+        && !name.contains("--")
+}
+
+/// Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for object identifiers"; the authorities are
+/// those of "Microsoft Entra authentication and national clouds".
+const CLOUDS: [Cloud; 4] = [
+    Cloud {
+        suffix: ".vault.azure.net",
+        audience: "https://vault.azure.net",
+        authority: PUBLIC_AUTHORITY,
+    },
+    Cloud {
+        suffix: ".vault.azure.cn",
+        audience: "https://vault.azure.cn",
+        authority: "https://login.chinacloudapi.cn",
+    },
+    Cloud {
+        suffix: ".vault.usgovcloudapi.net",
+        audience: "https://vault.usgovcloudapi.net",
+        authority: "https://login.microsoftonline.us",
+    },
+    Cloud {
+        suffix: ".vault.microsoftazure.de",
+        audience: "https://vault.microsoftazure.de",
+        authority: "https://login.microsoftonline.de",
+    },
+];
+
+const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+
+/// The newest version that is generally available and the default of a released client (Azure.Security.KeyVault.Secrets
+/// 4.9.0).
+const NEWEST_API_VERSION: &str = "2025-07-01";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::azure::identity::tests::token;
+
+    #[test]
+    fn vaults_and_their_audiences() {
+        let known = [
+            ("https://my-vault.vault.azure.net", "https://vault.azure.net"),
+            ("https://my-vault.vault.azure.net/", "https://vault.azure.net"),
+            ("https://MY-VAULT.VAULT.AZURE.NET:443/", "https://vault.azure.net"),
+            ("https://my-vault.vault.azure.cn", "https://vault.azure.cn"),
+            ("https://my-vault.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net"),
+            ("https://my-vault.vault.microsoftazure.de", "https://vault.microsoftazure.de"),
+        ];
+        for (uri, audience) in known {
+            let vault = Vault::parse("KeyVaultUri", uri, None, None).unwrap();
+            assert_eq!(vault.audience().as_str(), audience, "{uri}");
+        }
+        for uri in ["http://127.0.0.1:8080", "https://vault.internal", "http://localhost:1/"] {
+            let vault = Vault::parse("KeyVaultUri", uri, Some("https://vault.azure.net"), None).unwrap();
+            assert_eq!(vault.audience().as_str(), "https://vault.azure.net", "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_vault() {
+        let resource = Some("https://vault.azure.net");
+        for (uri, resource, version, setting) in [
+            ("my-vault.vault.azure.net", None, None, "KeyVaultUri"),
+            ("https://my-vault.vault.azure.net/secrets", None, None, "KeyVaultUri"),
+            ("https://my-vault.vault.azure.net/?x=1", None, None, "KeyVaultUri"),
+            ("https://me@my-vault.vault.azure.net/", None, None, "KeyVaultUri"),
+            ("http://my-vault.vault.azure.net/", None, None, "KeyVaultUri"),
+            ("http://my-vault.vault.azure.net/", resource, None, "KeyVaultUri"),
+            ("http://10.0.0.1/", resource, None, "KeyVaultUri"),
+            ("https://example.com", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://vault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://ab.vault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://a.my-vault.vault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.azure.net.example.com", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vaultvault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my--vault.vault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.azure.net:8443", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-hsm.managedhsm.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("http://127.0.0.1:1", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.azure.net", Some("https://vault.azure.net/"), None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.azure.net", Some("http://vault.azure.net"), None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.azure.net", Some("vault"), None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.azure.net", None, Some("7.4&x=1"), "KEY_VAULT_API_VERSION"),
+        ] {
+            let error = Vault::parse("KeyVaultUri", uri, resource, version).unwrap_err();
+            assert_eq!(error.name, setting, "{uri} {resource:?} {version:?}");
+        }
+    }
+
+    #[test]
+    fn requests() {
+        let vault = Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, Some("7.4")).unwrap();
+        let version = SecretVersion::parse(VERSION);
+        for (version, path) in [
+            (None, "/secrets/Db-Password?api-version=7.4".to_owned()),
+            (version.as_ref(), format!("/secrets/Db-Password/{VERSION}?api-version=7.4")),
+        ] {
+            let call = vault.get(&name(), version, &token("secret-token"));
+            assert_eq!(*call.method(), http::Method::GET);
+            assert_eq!(call.upstream(), Upstream::Vault);
+            let endpoint = call.endpoint();
+            assert_eq!(
+                (endpoint.is_tls(), endpoint.authority(), endpoint.path_and_query()),
+                (true, "my-vault.vault.azure.net", path.as_str())
+            );
+            assert!(call.body().expose().is_empty());
+            let authorization = call.headers().iter().find(|it| it.0 == "authorization").unwrap();
+            assert_eq!(authorization.1.expose(), "Bearer secret-token");
+        }
+    }
+
+    #[test]
+    fn secrets() {
+        let id = |rest: &str| format!(r#"{{"value":"v\r\n\u003c\u00fc","id":"https://x.vault.azure.net:443/{rest}"}}"#);
+        let other = "00000000000000000000000000000000";
+        for (body, pinned, version) in [
+            (id(&format!("secrets/Db-Password/{VERSION}")), None, Some(VERSION)),
+            (id(&format!("secrets/db-password/{VERSION}")), Some(VERSION), Some(VERSION)),
+            (id(&format!("secrets/db-password/{other}")), Some(VERSION), None),
+            (id(&format!("secrets/another/{VERSION}")), None, None),
+            (id(&format!("keys/db-password/{VERSION}")), None, None),
+            (id("secrets/db-password"), None, None),
+            (id(""), None, None),
+            (r#"{"value":"v"}"#.to_owned(), None, None),
+            (r#"{"id":"x"}"#.to_owned(), None, None),
+            ("{\"value\":".to_owned(), None, None),
+            ("<html>".to_owned(), None, None),
+            (String::new(), None, None),
+        ] {
+            let pinned = pinned.and_then(SecretVersion::parse);
+            let read = Vault::read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
+            let read = read.map(|it| (it.value.expose().clone(), it.version.as_str().to_owned()));
+            let expected = version.map(|it| ("v\r\n<ü".to_owned(), it.to_owned()));
+            assert_eq!(read, expected.ok_or(Error::VaultUnusable), "{body}");
+        }
+    }
+
+    #[test]
+    fn errors() {
+        let inner = |code: &str| format!(r#"{{"error":{{"code":"Forbidden","message":"m","innererror":{{"code":"{code}"}}}}}}"#);
+        let code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+        for (status, body, error) in [
+            (400, code("BadParameter"), Error::VaultRefused(400)),
+            (401, code("Unauthorized"), Error::TokenRefused),
+            (403, inner("SecretDisabled"), Error::SecretDisabled),
+            (403, inner("AccessDenied"), Error::VaultDenied(Denial::AccessPolicy)),
+            (403, inner("ForbiddenByRbac"), Error::VaultDenied(Denial::RoleAssignment)),
+            (403, inner("ForbiddenByFirewall"), Error::VaultDenied(Denial::Firewall)),
+            (403, inner("ForbiddenByConnection"), Error::VaultDenied(Denial::PrivateLink)),
+            (403, inner("ForbiddenByPolicy"), Error::VaultDenied(Denial::OnBehalfOf)),
+            (403, code("Forbidden"), Error::VaultDenied(Denial::Unexplained)),
+            (403, "<html>".to_owned(), Error::VaultDenied(Denial::Unexplained)),
+            (404, code("SecretNotFound"), Error::SecretNotFound(name())),
+            (404, code("ResourceNotFound"), Error::VaultRefused(404)),
+            (404, "<html>".to_owned(), Error::VaultRefused(404)),
+            (405, code("MethodNotAllowed"), Error::VaultRefused(405)),
+            (409, code("Conflict"), Error::VaultRefused(409)),
+            (301, String::new(), Error::VaultRefused(301)),
+            (204, String::new(), Error::VaultRefused(204)),
+            (408, String::new(), Error::VaultUnavailable(None)),
+            (429, code("Throttled"), Error::VaultThrottled(None)),
+            (500, String::new(), Error::VaultUnavailable(None)),
+            (503, code("ServiceUnavailable"), Error::VaultUnavailable(None)),
+        ] {
+            let read = Vault::read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
+            assert_eq!(read.unwrap_err(), error, "{status} {body}");
+        }
+        for (no_answer, error) in [
+            (NoAnswer::Lost, Error::VaultUnavailable(None)),
+            (NoAnswer::TimedOut, Error::DeadlineExceeded),
+            (NoAnswer::TooLarge, Error::VaultUnusable),
+        ] {
+            assert_eq!(Vault::read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
+        }
+    }
+
+    fn name() -> SecretName {
+        SecretName::parse("Db-Password").unwrap()
+    }
+
+    const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
+}

@@ -1,0 +1,44 @@
+//! Where the core meets a host: thin, alike, and without decisions.
+
+#[cfg(all(feature = "proxy", feature = "service"))]
+compile_error!("choose one of the features `proxy` and `service`: Spin refuses a component with both worlds");
+
+#[cfg(not(any(feature = "proxy", feature = "service")))]
+compile_error!("choose one of the features `proxy` and `service`");
+
+#[cfg(feature = "proxy")]
+mod proxy;
+
+#[cfg(feature = "service")]
+mod service;
+
+#[cfg(feature = "spin")]
+mod spin;
+
+use std::env::{self, VarError};
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use crate::host::Unreadable;
+
+/// The text of a setting: a Spin variable, if this is a build for Spin, or else an environment variable.
+fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {
+    #[cfg(feature = "spin")]
+    if let Some(text) = spin::variable(name)? {
+        return Ok(Some(text));
+    }
+    match env::var(name) {
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Unreadable),
+    }
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
+}
+
+/// Writes a line to standard error. A host that does not take it loses the line, not the request.
+fn log(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

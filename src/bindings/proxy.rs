@@ -1,0 +1,240 @@
+//! WASI 0.2: one request at a time in an instance, so every wait is a wait of the whole instance.
+
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use wasip2::clocks::monotonic_clock;
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, IncomingRequest, Method as WasiMethod, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, RequestOptions, ResponseOutparam, Scheme,
+};
+use wasip2::io::poll::{Pollable, poll};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
+use wasip2::random::random::get_random_u64;
+
+use crate::azure::{Answer, Call};
+use crate::gateway::Gateway;
+use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
+use crate::reply::Reply;
+use crate::request::Head;
+
+struct Component;
+
+wasip2::http::proxy::export!(Component);
+
+thread_local! {
+    static GATEWAY: Gateway<Wasi> = const { Gateway::new(Wasi) };
+}
+
+impl Guest for Component {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let reply = GATEWAY.with(|gateway| finish(gateway.answer(head(&request), RequestBody(request))));
+        respond(out, &reply);
+    }
+}
+
+/// Runs a future whose every step is finished when it returns, as all of this host are.
+fn finish(answer: impl Future<Output = Reply>) -> Reply {
+    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(reply) => reply,
+        Poll::Pending => Reply::internal_error(),
+    }
+}
+
+struct Wasi;
+
+impl Host for Wasi {
+    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+        super::setting(name)
+    }
+
+    fn now(&self) -> Moment {
+        Moment::after_start(Duration::from_nanos(monotonic_clock::now()))
+    }
+
+    fn unix_time(&self) -> u64 {
+        super::unix_time()
+    }
+
+    fn random(&self) -> u64 {
+        get_random_u64()
+    }
+
+    fn log(&self, line: &str) {
+        super::log(line);
+    }
+
+    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
+        let timer = timer(limit);
+        let response = outgoing_handler::handle(request(&call)?, Some(options(limit))).map_err(no_answer)?;
+        let ready = response.subscribe();
+        wait(&ready, &timer).ok_or(NoAnswer::TimedOut)?;
+        drop(ready);
+        let response = response.get().and_then(Result::ok).ok_or(NoAnswer::Lost)?.map_err(no_answer)?;
+        let retry_after = response.headers().get("retry-after").into_iter().next();
+        let body = response.consume().map_err(|()| NoAnswer::Lost)?;
+        let body = read(&body, call.answer_limit(), &timer).map_err(|it| match it {
+            NoBody::Lost => NoAnswer::Lost,
+            NoBody::TimedOut => NoAnswer::TimedOut,
+            NoBody::TooLarge => NoAnswer::TooLarge,
+        })?;
+        Ok(Answer::new(response.status(), retry_after.and_then(|it| String::from_utf8(it).ok()), body))
+    }
+}
+
+struct RequestBody(IncomingRequest);
+
+impl Body for RequestBody {
+    async fn read(self, most: usize, limit: Duration) -> Result<Vec<u8>, NoBody> {
+        let body = self.0.consume().map_err(|()| NoBody::Lost)?;
+        read(&body, most, &timer(limit))
+    }
+}
+
+fn head(request: &IncomingRequest) -> Head {
+    let mut headers = HeaderMap::new();
+    for (name, value) in request.headers().entries() {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.append(name, value);
+        }
+    }
+    Head { method: method(request.method()), target: request.path_with_query().unwrap_or_default(), headers }
+}
+
+fn method(method: WasiMethod) -> Method {
+    match method {
+        WasiMethod::Get => Method::GET,
+        WasiMethod::Head => Method::HEAD,
+        WasiMethod::Post => Method::POST,
+        WasiMethod::Put => Method::PUT,
+        WasiMethod::Delete => Method::DELETE,
+        WasiMethod::Connect => Method::CONNECT,
+        WasiMethod::Options => Method::OPTIONS,
+        WasiMethod::Trace => Method::TRACE,
+        WasiMethod::Patch => Method::PATCH,
+        // What is no method at all is answered like one that nobody knows.
+        WasiMethod::Other(name) => Method::from_bytes(name.as_bytes()).unwrap_or(Method::CONNECT),
+    }
+}
+
+fn respond(out: ResponseOutparam, reply: &Reply) {
+    let fields = Fields::new();
+    for (name, value) in &reply.headers {
+        let _ = fields.append(name.as_str(), value.as_bytes());
+    }
+    let content = reply.body.expose();
+    let _ = fields.append("content-length", content.len().to_string().as_bytes());
+    let response = OutgoingResponse::new(fields);
+    let _ = response.set_status_code(reply.status.as_u16());
+    let body = response.body();
+    ResponseOutparam::set(out, Ok(response));
+    if let Ok(body) = body {
+        write(body, content);
+    }
+}
+
+fn request(call: &Call) -> Result<OutgoingRequest, NoAnswer> {
+    let fields = Fields::new();
+    for (name, value) in call.headers() {
+        fields.append(name, value.expose().as_bytes()).map_err(|_| NoAnswer::Lost)?;
+    }
+    let content = call.body().expose();
+    if !content.is_empty() {
+        let length = content.len().to_string();
+        fields.append("content-length", length.as_bytes()).map_err(|_| NoAnswer::Lost)?;
+    }
+    let request = OutgoingRequest::new(fields);
+    let endpoint = call.endpoint();
+    let scheme = if endpoint.is_tls() { Scheme::Https } else { Scheme::Http };
+    let method = if *call.method() == Method::POST { WasiMethod::Post } else { WasiMethod::Get };
+    let set = request
+        .set_method(&method)
+        .and_then(|()| request.set_scheme(Some(&scheme)))
+        .and_then(|()| request.set_authority(Some(endpoint.authority())))
+        .and_then(|()| request.set_path_with_query(Some(endpoint.path_and_query())));
+    set.map_err(|()| NoAnswer::Lost)?;
+    if !content.is_empty() {
+        write(request.body().map_err(|()| NoAnswer::Lost)?, content);
+    }
+    Ok(request)
+}
+
+/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
+fn options(limit: Duration) -> RequestOptions {
+    let nanoseconds = Some(nanoseconds(limit));
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(nanoseconds);
+    let _ = options.set_first_byte_timeout(nanoseconds);
+    let _ = options.set_between_bytes_timeout(nanoseconds);
+    options
+}
+
+fn no_answer(code: ErrorCode) -> NoAnswer {
+    match code {
+        ErrorCode::DnsTimeout
+        | ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => NoAnswer::TimedOut,
+        _ => NoAnswer::Lost,
+    }
+}
+
+/// Writes a whole body. One that is not finished tells the other side that it was cut short.
+fn write(body: OutgoingBody, content: &[u8]) {
+    let Ok(stream) = body.write() else { return };
+    let written = write_all(&stream, content);
+    drop(stream);
+    if written.is_ok() {
+        let _ = OutgoingBody::finish(body, None);
+    }
+}
+
+fn write_all(stream: &OutputStream, content: &[u8]) -> Result<(), StreamError> {
+    content.chunks(MOST_TO_WRITE).try_for_each(|it| stream.blocking_write_and_flush(it))
+}
+
+fn read(body: &IncomingBody, most: usize, timer: &Pollable) -> Result<Vec<u8>, NoBody> {
+    let stream = body.stream().map_err(|()| NoBody::Lost)?;
+    let mut content = Vec::new();
+    loop {
+        match next(&stream, timer)? {
+            None => return Ok(content),
+            Some(chunk) if chunk.len() > most.saturating_sub(content.len()) => return Err(NoBody::TooLarge),
+            Some(chunk) => content.extend_from_slice(&chunk),
+        }
+    }
+}
+
+/// The next bytes of a body, or `None` at its end.
+fn next(stream: &InputStream, timer: &Pollable) -> Result<Option<Vec<u8>>, NoBody> {
+    wait(&stream.subscribe(), timer).ok_or(NoBody::TimedOut)?;
+    match stream.read(MOST_TO_READ) {
+        Ok(chunk) => Ok(Some(chunk)),
+        Err(StreamError::Closed) => Ok(None),
+        Err(StreamError::LastOperationFailed(_)) => Err(NoBody::Lost),
+    }
+}
+
+/// Waits until `event` has come, unless `timer` comes first.
+fn wait(event: &Pollable, timer: &Pollable) -> Option<()> {
+    poll(&[event, timer]).contains(&0).then_some(())
+}
+
+fn timer(limit: Duration) -> Pollable {
+    monotonic_clock::subscribe_duration(nanoseconds(limit))
+}
+
+fn nanoseconds(limit: Duration) -> u64 {
+    u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The interface takes no more at a time (`wasi:io/streams`, `blocking-write-and-flush`).
+const MOST_TO_WRITE: usize = 4096;
+
+const MOST_TO_READ: u64 = 16 * 1024;

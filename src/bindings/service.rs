@@ -1,0 +1,240 @@
+//! WASI 0.3: many requests at a time in an instance, each a future of its own.
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use wasip3::clocks::monotonic_clock;
+use wasip3::exports::http::handler::Guest;
+use wasip3::http::client;
+use wasip3::http::types::{
+    ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme, Trailers,
+};
+use wasip3::random::random::get_random_u64;
+use wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
+use wasip3::{spawn, wit_future, wit_stream};
+
+use crate::azure::{Answer, Call};
+use crate::gateway::Gateway;
+use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
+use crate::reply::Reply;
+use crate::request::Head;
+
+struct Component;
+
+wasip3::http::service::export!(Component);
+
+thread_local! {
+    static GATEWAY: Rc<Gateway<Wasi>> = Rc::new(Gateway::new(Wasi));
+}
+
+impl Guest for Component {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let gateway = GATEWAY.with(Rc::clone);
+        let reply = gateway.answer(head(&request), RequestBody(request)).await;
+        Ok(response(&reply))
+    }
+}
+
+struct Wasi;
+
+impl Host for Wasi {
+    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+        super::setting(name)
+    }
+
+    fn now(&self) -> Moment {
+        Moment::after_start(Duration::from_nanos(monotonic_clock::now()))
+    }
+
+    fn unix_time(&self) -> u64 {
+        super::unix_time()
+    }
+
+    fn random(&self) -> u64 {
+        get_random_u64()
+    }
+
+    fn log(&self, line: &str) {
+        super::log(line);
+    }
+
+    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
+        let answer = async {
+            let response = client::send(request(&call, limit)?).await.map_err(no_answer)?;
+            let status = response.get_status_code();
+            let retry_after = response.get_headers().get("retry-after").into_iter().next();
+            let (done, result) = wit_future::new(|| Ok(()));
+            let (stream, end) = Response::consume_body(response, result);
+            let body = read(stream, end, done, call.answer_limit()).await.map_err(|it| match it {
+                NoBody::Lost => NoAnswer::Lost,
+                NoBody::TimedOut => NoAnswer::TimedOut,
+                NoBody::TooLarge => NoAnswer::TooLarge,
+            })?;
+            Ok(Answer::new(status, retry_after.and_then(|it| String::from_utf8(it).ok()), body))
+        };
+        within(limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
+    }
+}
+
+struct RequestBody(Request);
+
+impl Body for RequestBody {
+    async fn read(self, most: usize, limit: Duration) -> Result<Vec<u8>, NoBody> {
+        let (done, result) = wit_future::new(|| Ok(()));
+        let (stream, end) = Request::consume_body(self.0, result);
+        within(limit, read(stream, end, done, most)).await.unwrap_or(Err(NoBody::TimedOut))
+    }
+}
+
+fn head(request: &Request) -> Head {
+    let mut headers = HeaderMap::new();
+    for (name, value) in request.get_headers().copy_all() {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.append(name, value);
+        }
+    }
+    Head { method: method(request.get_method()), target: request.get_path_with_query().unwrap_or_default(), headers }
+}
+
+fn method(method: WasiMethod) -> Method {
+    match method {
+        WasiMethod::Get => Method::GET,
+        WasiMethod::Head => Method::HEAD,
+        WasiMethod::Post => Method::POST,
+        WasiMethod::Put => Method::PUT,
+        WasiMethod::Delete => Method::DELETE,
+        WasiMethod::Connect => Method::CONNECT,
+        WasiMethod::Options => Method::OPTIONS,
+        WasiMethod::Trace => Method::TRACE,
+        WasiMethod::Patch => Method::PATCH,
+        // What is no method at all is answered like one that nobody knows.
+        WasiMethod::Other(name) => Method::from_bytes(name.as_bytes()).unwrap_or(Method::CONNECT),
+    }
+}
+
+fn response(reply: &Reply) -> Response {
+    let fields = Fields::new();
+    for (name, value) in &reply.headers {
+        let _ = fields.append(name.as_str(), value.as_bytes());
+    }
+    let content = reply.body.expose();
+    let _ = fields.append("content-length", content.len().to_string().as_bytes());
+    let (stream, end) = write(content.clone());
+    let (response, _) = Response::new(fields, Some(stream), end);
+    let _ = response.set_status_code(reply.status.as_u16());
+    response
+}
+
+fn request(call: &Call, limit: Duration) -> Result<Request, NoAnswer> {
+    let fields = Fields::new();
+    for (name, value) in call.headers() {
+        fields.append(name, value.expose().as_bytes()).map_err(|_| NoAnswer::Lost)?;
+    }
+    let content = call.body().expose();
+    let (stream, end) = if content.is_empty() {
+        (None, finished())
+    } else {
+        let length = content.len().to_string();
+        fields.append("content-length", length.as_bytes()).map_err(|_| NoAnswer::Lost)?;
+        let (stream, end) = write(content.clone());
+        (Some(stream), end)
+    };
+    let (request, _) = Request::new(fields, stream, end, Some(options(limit)));
+    let endpoint = call.endpoint();
+    let scheme = if endpoint.is_tls() { Scheme::Https } else { Scheme::Http };
+    let method = if *call.method() == Method::POST { WasiMethod::Post } else { WasiMethod::Get };
+    let set = request
+        .set_method(&method)
+        .and_then(|()| request.set_scheme(Some(&scheme)))
+        .and_then(|()| request.set_authority(Some(endpoint.authority())))
+        .and_then(|()| request.set_path_with_query(Some(endpoint.path_and_query())));
+    set.map_err(|()| NoAnswer::Lost)?;
+    Ok(request)
+}
+
+/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
+fn options(limit: Duration) -> RequestOptions {
+    let nanoseconds = Some(nanoseconds(limit));
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(nanoseconds);
+    let _ = options.set_first_byte_timeout(nanoseconds);
+    let _ = options.set_between_bytes_timeout(nanoseconds);
+    options
+}
+
+fn no_answer(code: ErrorCode) -> NoAnswer {
+    match code {
+        ErrorCode::DnsTimeout
+        | ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => NoAnswer::TimedOut,
+        _ => NoAnswer::Lost,
+    }
+}
+
+/// What follows a body: no trailers, or the reason why it was cut short.
+type End = Result<Option<Trailers>, ErrorCode>;
+
+/// The end of a body that has no content.
+fn finished() -> FutureReader<End> {
+    wit_future::new(|| Ok(None)).1
+}
+
+/// Writes a whole body. One that is not finished tells the other side that it was cut short.
+fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
+    let (mut stream, reader) = wit_stream::new();
+    let (end, end_reader) = wit_future::new(|| Err(ErrorCode::InternalError(None)));
+    spawn(async move {
+        let unwritten = stream.write_all(content).await;
+        drop(stream);
+        if unwritten.is_empty() {
+            let _ = end.write(Ok(None)).await;
+        }
+    });
+    (reader, end_reader)
+}
+
+/// Reads a whole body. `done` tells the other side that we want no more of it, once it is dropped.
+async fn read(
+    mut stream: StreamReader<u8>,
+    end: FutureReader<End>,
+    done: FutureWriter<Result<(), ErrorCode>>,
+    most: usize,
+) -> Result<Vec<u8>, NoBody> {
+    let mut content = Vec::new();
+    loop {
+        match stream.read(Vec::with_capacity(MOST_TO_READ)).await {
+            (StreamResult::Complete(_), chunk) if chunk.len() > most.saturating_sub(content.len()) => {
+                return Err(NoBody::TooLarge);
+            }
+            (StreamResult::Complete(_), chunk) => content.extend_from_slice(&chunk),
+            (StreamResult::Dropped, _) => break,
+            (StreamResult::Cancelled, _) => return Err(NoBody::Lost),
+        }
+    }
+    end.await.map_err(|_| NoBody::Lost)?;
+    drop(done);
+    Ok(content)
+}
+
+/// What `future` comes to, unless `limit` runs out first; then it is dropped.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut timer = pin!(monotonic_clock::wait_for(nanoseconds(limit)));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+fn nanoseconds(limit: Duration) -> u64 {
+    u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const MOST_TO_READ: usize = 16 * 1024;

@@ -1,0 +1,31 @@
+//! Settings as Spin variables.
+
+use crate::host::Unreadable;
+
+wit_bindgen::generate!({ path: "wit/spin", world: "spin-settings" });
+
+use fermyon::spin::variables::{self, Error};
+
+/// The Spin variable that stands for the setting `name`. An empty one is as good as none, as Spin wants a default for
+/// each variable that need not be set.
+pub(super) fn variable(name: &'static str) -> Result<Option<String>, Unreadable> {
+    match variables::get(&lower_snake(name)) {
+        Ok(text) => Ok(Some(text).filter(|it| !it.is_empty())),
+        Err(Error::Undefined(_) | Error::InvalidName(_)) => Ok(None),
+        Err(Error::Provider(_) | Error::Other(_)) => Err(Unreadable),
+    }
+}
+
+/// Spin's variables have lower-case names: `KeyVaultUri` and `KEY_VAULT_URI` are both `key_vault_uri`.
+fn lower_snake(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len().saturating_add(4));
+    let mut after_lower = false;
+    for it in name.chars() {
+        if after_lower && it.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        after_lower = it.is_ascii_lowercase();
+        snake.push(it.to_ascii_lowercase());
+    }
+    snake
+}

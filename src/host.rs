@@ -1,0 +1,85 @@
+//! The port: what the core needs of the world.
+
+use core::future::Future;
+use core::time::Duration;
+
+use crate::azure::{Answer, Call};
+
+/// The world, as the core sees it. Each binding implements it once, and so does each test.
+pub trait Host {
+    /// The text of the setting `name` (an environment variable, or what the host has in its place), if it is
+    /// there. Fails where the host has it but cannot tell it.
+    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable>;
+
+    /// A clock that never goes back, for deadlines and ages.
+    fn now(&self) -> Moment;
+
+    /// Seconds since 1970-01-01T00:00:00Z by the host's calendar clock, for expiries that Azure gives as a
+    /// date and for the time in a log line.
+    fn unix_time(&self) -> u64;
+
+    /// Sixty-four random bits.
+    fn random(&self) -> u64;
+
+    /// Writes `line` to the log.
+    fn log(&self, line: &str);
+
+    /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.
+    ///
+    /// The host follows no redirect and holds to `limit` by its own clock as well as by the timeouts that it
+    /// sets on the request, as some hosts have phases without one.
+    fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, NoAnswer>>;
+}
+
+/// The body of a request that is being answered.
+pub trait Body {
+    /// Reads it whole, if it has at most `most` bytes and ends within `limit`.
+    fn read(self, most: usize, limit: Duration) -> impl Future<Output = Result<Vec<u8>, NoBody>>;
+}
+
+/// A point in time on the host's steady clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// The moment `elapsed` after the clock's start, whenever that was.
+    pub const fn after_start(elapsed: Duration) -> Self {
+        Self(elapsed)
+    }
+
+    /// This moment and `time` more.
+    pub const fn plus(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
+    }
+
+    /// The time that has passed since `earlier`; none where it is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A setting that the host has but cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// Why a call brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// No connection, or one that broke before the answer was whole.
+    Lost,
+    /// The limit ran out.
+    TimedOut,
+    /// The answer is larger than the call allows.
+    TooLarge,
+}
+
+/// Why the body of a request could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBody {
+    /// The client went away or sent something that is not a body.
+    Lost,
+    /// The limit ran out.
+    TimedOut,
+    /// It is larger than allowed.
+    TooLarge,
+}

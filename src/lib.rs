@@ -1,0 +1,36 @@
+//! Reads secrets from Azure Key Vault for callers who hold no credential, as one WebAssembly component.
+//!
+//! A caller POSTs `{"Secret": "name"}`; the gateway asks the managed identity endpoint of the place where it
+//! runs for a token, reads the secret with it, and answers `{"Secret": "name", "Value": "…"}`.
+//!
+//! The core decides and the host acts: everything that the core needs of the world comes through
+//! [`host::Host`], so the same code runs in a component and in a test. Start reading at [`gateway`].
+
+pub mod gateway;
+
+pub mod request;
+
+pub mod access;
+
+pub mod azure;
+
+pub mod resilience;
+
+pub mod reply;
+
+pub mod error;
+
+pub mod secret;
+
+pub mod settings;
+
+pub mod log;
+
+pub mod metrics;
+
+pub mod trace;
+
+pub mod host;
+
+#[cfg(target_family = "wasm")]
+mod bindings;

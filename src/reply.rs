@@ -1,0 +1,274 @@
+//! What a caller may learn: the one place that turns a value or an error into an answer.
+
+use core::time::Duration;
+use std::borrow::Cow;
+
+use http::header::{
+    AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::azure::vault::Secret;
+use crate::error::{Error, Refusal};
+use crate::secret::{Redacted, SecretName};
+
+/// The answer to a caller. It is made from a value or from an [`Error`], never from what Azure or a host said.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields, without those about the transfer.
+    pub headers: HeaderMap,
+    /// The body, which may hold a secret.
+    pub body: Redacted<Vec<u8>>,
+    /// The code of the error, or what else this is, for the log and the metrics.
+    pub code: &'static str,
+}
+
+/// How a secret came to be in a reply (RFC 9211).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// It was not at hand, so Key Vault was asked.
+    Miss,
+    /// The caller wanted Key Vault to be asked.
+    Request,
+}
+
+impl Reply {
+    /// The secret that was asked for.
+    pub fn secret(asked: &SecretName, secret: &Secret, age: Duration, status: CacheStatus) -> Self {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            #[serde(rename = "Secret")]
+            secret: &'a str,
+            #[serde(rename = "Value")]
+            value: &'a str,
+        }
+        let answer = Answer { secret: asked.as_str(), value: secret.value.expose() };
+        let mut reply = Self::json(StatusCode::OK, "OK", &answer);
+        reply.set(ETAG, &format!("\"{}\"", secret.version.as_str()));
+        reply.set(AGE, &age.as_secs().to_string());
+        reply.headers.insert(HeaderName::from_static("cache-status"), HeaderValue::from_static(status.header()));
+        reply
+    }
+
+    /// What a caller learns of `error`: a status, a code, and a sentence of our own.
+    pub fn error(error: &Error) -> Self {
+        let (status, code, message) = explain(error);
+        let mut reply = Self::problem(status, code, &message);
+        match error {
+            Error::WrongMethod(allow) => {
+                reply.headers.insert(ALLOW, HeaderValue::from_static(allow));
+            }
+            Error::NotAuthenticated => {
+                reply.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            Error::IdentityThrottled(pause)
+            | Error::IdentityUnavailable(pause)
+            | Error::VaultThrottled(pause)
+            | Error::VaultUnavailable(pause) => {
+                let pause = pause.unwrap_or(DEFAULT_PAUSE).clamp(DEFAULT_PAUSE, LONGEST_PAUSE);
+                reply.set(RETRY_AFTER, &pause.as_secs().to_string());
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    /// The component is not ready, for the reason of `error`.
+    pub fn not_ready(error: &Error) -> Self {
+        let mut reply = Self::error(error);
+        reply.status = StatusCode::SERVICE_UNAVAILABLE;
+        if !reply.headers.contains_key(RETRY_AFTER) {
+            reply.set(RETRY_AFTER, &DEFAULT_PAUSE.as_secs().to_string());
+        }
+        reply
+    }
+
+    /// The component is well.
+    pub fn state(state: &'static str) -> Self {
+        #[derive(Serialize)]
+        struct State {
+            status: &'static str,
+        }
+        Self::json(StatusCode::OK, "OK", &State { status: state })
+    }
+
+    /// A public document.
+    pub fn document(media_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
+        Self::new(StatusCode::OK, "OK", media_type, text.into())
+    }
+
+    fn problem(status: StatusCode, code: &'static str, message: &str) -> Self {
+        #[derive(Serialize)]
+        struct Problem<'a> {
+            error: Inner<'a>,
+        }
+        #[derive(Serialize)]
+        struct Inner<'a> {
+            code: &'static str,
+            message: &'a str,
+        }
+        Self::json(status, code, &Problem { error: Inner { code, message } })
+    }
+
+    fn json(status: StatusCode, code: &'static str, content: &impl Serialize) -> Self {
+        // The size is counted first, so that a buffer that holds a secret never moves and leaves a copy behind.
+        let mut size = Count(0);
+        let counted = serde_json::to_writer(&mut size, content);
+        let mut body = Zeroizing::new(Vec::with_capacity(size.0));
+        match counted.and_then(|()| serde_json::to_writer(&mut *body, content)) {
+            Ok(()) => Self::new(status, code, JSON, core::mem::take(&mut *body)),
+            Err(_) => Self::internal_error(),
+        }
+    }
+
+    /// The answer where there is none: something happened that cannot happen.
+    pub fn internal_error() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", JSON, INTERNAL_ERROR.into())
+    }
+
+    fn new(status: StatusCode, code: &'static str, media_type: &'static str, body: Vec<u8>) -> Self {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Self { status, headers, body: Redacted::new(body), code }
+    }
+
+    /// Sets a field to text that we made of digits and names, which always fits in one.
+    fn set(&mut self, name: HeaderName, text: &str) {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            self.headers.insert(name, value);
+        }
+    }
+}
+
+impl CacheStatus {
+    /// The value of the `Cache-Status` field.
+    const fn header(self) -> &'static str {
+        match self {
+            Self::Miss => "keyvault-gateway; fwd=miss",
+            Self::Request => "keyvault-gateway; fwd=request",
+        }
+    }
+
+    /// The word for it in a log line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// The status, the code and the message of `error`. Every text that a caller may see of an error is here.
+fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
+    const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "BadRequest");
+    const FORBIDDEN: (StatusCode, &str) = (StatusCode::FORBIDDEN, "Forbidden");
+    const IDENTITY_ERROR: (StatusCode, &str) = (StatusCode::BAD_GATEWAY, "IdentityError");
+    const VAULT_ERROR: (StatusCode, &str) = (StatusCode::BAD_GATEWAY, "VaultError");
+    const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "Unavailable");
+
+    let ((status, code), message): ((StatusCode, &'static str), &'static str) = match error {
+        Error::NoRoute => ((StatusCode::NOT_FOUND, "NotFound"), "There is nothing at this path."),
+        Error::WrongMethod(_) => (
+            (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+            "This path does not answer this method.",
+        ),
+        Error::HeadersTooLarge => (
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLarge"),
+            "The header fields of the request are too large.",
+        ),
+        Error::NotJson => (
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
+            "The request must have a Content-Type of application/json and no Content-Encoding.",
+        ),
+        Error::BodyTooLarge => {
+            ((StatusCode::PAYLOAD_TOO_LARGE, "ContentTooLarge"), "The body of the request is larger than 8 KiB.")
+        }
+        Error::BodyLost => (BAD_REQUEST, "The body of the request did not arrive whole."),
+        Error::NotAnObject => (BAD_REQUEST, "The body of the request is not a JSON object."),
+        Error::NoValidSecret => (BAD_REQUEST, "Request does not contain a valid Secret."),
+        Error::NoValidVersion => (BAD_REQUEST, "Request does not contain a valid Version."),
+        Error::CameThroughProxy => (FORBIDDEN, "Requests that came through a proxy are not answered here."),
+        Error::NotAuthenticated => {
+            ((StatusCode::UNAUTHORIZED, "Unauthorized"), "The request has no valid key in x-functions-key.")
+        }
+        Error::OutOfScope => (FORBIDDEN, "This caller may not read this secret."),
+        Error::Setting(error) => {
+            let message = format!("The setting {} {}.", error.name, error.should);
+            return (StatusCode::INTERNAL_SERVER_ERROR, "ConfigurationError", message.into());
+        }
+        Error::IdentityRefused(refusal) => (
+            IDENTITY_ERROR,
+            match refusal {
+                Refusal::NoSuchIdentity => "The token source knows no such managed identity.",
+                Refusal::SeveralIdentities => {
+                    "The token source has several managed identities, and none is chosen."
+                }
+                Refusal::Audience => "The token source does not know the audience.",
+                Refusal::Credential => "The token source does not accept the gateway's credential.",
+                Refusal::Other(_) => "The token source refused to give a token.",
+            },
+        ),
+        Error::IdentityUnusable => (IDENTITY_ERROR, "The token source gave an answer that cannot be used."),
+        Error::IdentityThrottled(_) => (
+            (StatusCode::SERVICE_UNAVAILABLE, "IdentityThrottled"),
+            "The token source has had too many requests.",
+        ),
+        Error::IdentityUnavailable(_) => (UNAVAILABLE, "The token source is not available."),
+        Error::SecretNotFound(name) => {
+            let message = format!("A secret with (name/id) {name} was not found in this key vault.");
+            return (StatusCode::NOT_FOUND, "SecretNotFound", message.into());
+        }
+        Error::SecretDisabled => ((StatusCode::FORBIDDEN, "SecretDisabled"), "The secret is disabled."),
+        Error::VaultDenied(_) => {
+            ((StatusCode::FORBIDDEN, "VaultAccessDenied"), "Key Vault does not let this gateway read the secret.")
+        }
+        Error::TokenRefused => (VAULT_ERROR, "Key Vault does not accept the gateway's token."),
+        Error::VaultRefused(_) => (VAULT_ERROR, "Key Vault refused the request."),
+        Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
+        Error::VaultThrottled(_) => {
+            ((StatusCode::SERVICE_UNAVAILABLE, "VaultThrottled"), "Key Vault has had too many requests.")
+        }
+        Error::VaultUnavailable(_) => (UNAVAILABLE, "Key Vault is not available."),
+        Error::DeadlineExceeded => {
+            ((StatusCode::GATEWAY_TIMEOUT, "Timeout"), "The request could not be answered in time.")
+        }
+    };
+    (status, code, message.into())
+}
+
+/// Counts what is written to it.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+const JSON: &str = "application/json; charset=utf-8";
+
+/// A 401 has to say how to authenticate (RFC 9110, section 11.6.1); the scheme is the one of Azure Functions.
+const CHALLENGE: &str = "FunctionsKey realm=\"keyvault-gateway\"";
+
+/// When to come back where Azure does not say. Key Vault's guide has clients wait one second at first (Microsoft,
+/// "Azure Key Vault throttling guidance").
+const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+
+/// However long Azure says: what is longer is more likely a mistake than a plan.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+const INTERNAL_ERROR: &str =
+    "{\"error\":{\"code\":\"InternalError\",\"message\":\"Something happened that should not.\"}}";
+

@@ -1,0 +1,396 @@
+//! What is asked: a route, and for the main one the name of a secret and perhaps its version.
+
+use core::fmt;
+
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::error::Error;
+use crate::secret::{SecretName, SecretVersion};
+
+/// A request without its body.
+#[derive(Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The path and the query, as they came.
+    pub target: String,
+    /// The header fields.
+    pub headers: HeaderMap,
+}
+
+/// What we answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The main job: a secret for its name.
+    Secret,
+    /// Is the component there at all?
+    Health,
+    /// Could it read a secret?
+    Ready,
+    /// The description of all this.
+    OpenApi,
+    /// What this instance has done so far.
+    Metrics,
+}
+
+impl Head {
+    /// The path.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The query.
+    pub fn query(&self) -> Option<&str> {
+        self.target.split_once('?').map(|it| it.1)
+    }
+
+    /// The route that is meant, if this is a method that it answers.
+    pub fn route(&self) -> Result<Route, Error> {
+        if header_bytes(&self.headers) > LARGEST_HEADERS {
+            return Err(Error::HeadersTooLarge);
+        }
+        let (route, method) = match self.path() {
+            "/" => (Route::Secret, Method::POST),
+            "/healthz" => (Route::Health, Method::GET),
+            "/readyz" => (Route::Ready, Method::GET),
+            "/openapi.json" => (Route::OpenApi, Method::GET),
+            "/metrics" => (Route::Metrics, Method::GET),
+            path if is_function(path) => (Route::Secret, Method::POST),
+            _ => return Err(Error::NoRoute),
+        };
+        match (self.method == method, method == Method::POST) {
+            (true, _) => Ok(route),
+            (false, true) => Err(Error::WrongMethod("POST")),
+            (false, false) => Err(Error::WrongMethod("GET")),
+        }
+    }
+
+    /// Refuses a body that is not said to be JSON, or said to be too large, before any of it is read.
+    pub fn announces_json(&self) -> Result<(), Error> {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let encoded = self.headers.get_all(CONTENT_ENCODING).iter().any(|it| it != "identity");
+        if !is_json(content_type) || encoded {
+            return Err(Error::NotJson);
+        }
+        let length = self.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+        let largest = u64::try_from(LARGEST_BODY).unwrap_or(u64::MAX);
+        if length.is_some_and(|it| it > largest) { Err(Error::BodyTooLarge) } else { Ok(()) }
+    }
+
+    /// Whether the caller wants Key Vault to be asked again (RFC 9111, section 5.2.1.4).
+    pub fn wants_fresh(&self) -> bool {
+        let values = self.headers.get_all(CACHE_CONTROL).iter().filter_map(|it| it.to_str().ok());
+        values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
+    }
+}
+
+/// What the main route is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SecretRequest {
+    /// The secret.
+    pub name: SecretName,
+    /// Its version; the latest, if there is none.
+    pub version: Option<SecretVersion>,
+}
+
+impl SecretRequest {
+    /// Reads the body: a JSON object with `Secret` and perhaps `Version`, whose names have any case, as they had in the
+    /// function before us. Twice the same name is not valid, since nobody could say which one counts.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let fields: Fields = serde_json::from_slice(body).map_err(|_| Error::NotAnObject)?;
+        let name = match fields.secret {
+            Field::Text(text) => SecretName::parse(&text),
+            Field::Absent | Field::Null | Field::Other => None,
+        };
+        let version = match fields.version {
+            Field::Absent | Field::Null => Ok(None),
+            Field::Text(text) => SecretVersion::parse(&text).map(Some).ok_or(Error::NoValidVersion),
+            Field::Other => Err(Error::NoValidVersion),
+        };
+        Ok(Self { name: name.ok_or(Error::NoValidSecret)?, version: version? })
+    }
+}
+
+/// The path of the function before us. Its host did not look at the case, nor at a slash at the end.
+fn is_function(path: &str) -> bool {
+    path.strip_suffix('/').unwrap_or(path).eq_ignore_ascii_case("/api/GetKeyVaultSecret")
+}
+
+/// `application/json` or a type that is based on it (RFC 6839), with any parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.split_once('/') {
+        Some(("application", "json")) => true,
+        Some((kind, subtype)) => !kind.is_empty() && subtype.len() > "+json".len() && subtype.ends_with("+json"),
+        None => false,
+    }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len())).fold(0, usize::saturating_add)
+}
+
+#[derive(Default)]
+struct Fields {
+    secret: Field,
+    version: Field,
+}
+
+/// A property, as far as it can be one of ours.
+#[derive(Default)]
+enum Field {
+    #[default]
+    Absent,
+    Null,
+    Text(String),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    let field = match name.to_ascii_lowercase().as_str() {
+                        "secret" => &mut fields.secret,
+                        "version" => &mut fields.version,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    let value = map.next_value()?;
+                    *field = if matches!(field, Field::Absent) { value } else { Field::Other };
+                }
+                Ok(fields)
+            }
+        }
+
+        from.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Anything;
+
+        impl<'de> Visitor<'de> for Anything {
+            type Value = Field;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Field, E> {
+                Ok(Field::Text(text.to_owned()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Field, E> {
+                Ok(Field::Null)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
+                Ok(Field::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Field, E> {
+                Ok(Field::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Field, E> {
+                Ok(Field::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Field, E> {
+                Ok(Field::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Field::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Field::Other)
+            }
+        }
+
+        from.deserialize_any(Anything)
+    }
+}
+
+/// The largest body of a request, in bytes: a name, a version, and room for what others add.
+pub const LARGEST_BODY: usize = 8 * 1024;
+
+/// The header fields of a request together, in bytes; what other servers allow, and less than the hosts' 128 KiB.
+const LARGEST_HEADERS: usize = 32 * 1024;
+
+/// Some clients of .NET put this before their JSON, and its parsers pass over it.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn routes() {
+        for (method, target, route) in [
+            ("POST", "/", Ok(Route::Secret)),
+            ("POST", "/?code=x", Ok(Route::Secret)),
+            ("POST", "/api/GetKeyVaultSecret", Ok(Route::Secret)),
+            ("POST", "/api/getkeyvaultsecret?code=x", Ok(Route::Secret)),
+            ("POST", "/API/GetKeyVaultSecret/", Ok(Route::Secret)),
+            ("GET", "/healthz", Ok(Route::Health)),
+            ("GET", "/readyz?x", Ok(Route::Ready)),
+            ("GET", "/openapi.json", Ok(Route::OpenApi)),
+            ("GET", "/metrics", Ok(Route::Metrics)),
+            ("GET", "/", Err(Error::WrongMethod("POST"))),
+            ("PUT", "/api/GetKeyVaultSecret", Err(Error::WrongMethod("POST"))),
+            ("OPTIONS", "/", Err(Error::WrongMethod("POST"))),
+            ("post", "/", Err(Error::WrongMethod("POST"))),
+            ("POST", "/healthz", Err(Error::WrongMethod("GET"))),
+            ("HEAD", "/readyz", Err(Error::WrongMethod("GET"))),
+            ("POST", "", Err(Error::NoRoute)),
+            ("POST", "//", Err(Error::NoRoute)),
+            ("POST", "/api", Err(Error::NoRoute)),
+            ("POST", "/api/GetKeyVaultSecret/x", Err(Error::NoRoute)),
+            ("POST", "/api/GetKeyVaultSecret%2F", Err(Error::NoRoute)),
+            ("GET", "/Healthz", Err(Error::NoRoute)),
+            ("GET", "/secrets/x", Err(Error::NoRoute)),
+        ] {
+            let head = Head { target: target.to_owned(), ..head(&[]) };
+            let head = Head { method: Method::from_bytes(method.as_bytes()).unwrap(), ..head };
+            assert_eq!(head.route(), route, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn content_types() {
+        for (content_type, json) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("Application/JSON;charset=\"utf-8\"; x=y", true),
+            ("application/problem+json", true),
+            ("application/vnd.example.v1+json ; x=y", true),
+            ("text/json", false),
+            ("text/plain", false),
+            ("application/jsonp", false),
+            ("application/+json", false),
+            ("application/x-www-form-urlencoded", false),
+            ("multipart/form-data; boundary=application/json", false),
+            ("json", false),
+            ("", false),
+        ] {
+            let announced = head(&[("content-type", content_type)]).announces_json();
+            assert_eq!(announced, if json { Ok(()) } else { Err(Error::NotJson) }, "{content_type:?}");
+        }
+        assert_eq!(head(&[]).announces_json(), Err(Error::NotJson));
+    }
+
+    #[test]
+    fn encodings_and_lengths() {
+        let json = ("content-type", "application/json");
+        for (field, announced) in [
+            (("content-encoding", "gzip"), Err(Error::NotJson)),
+            (("content-encoding", "identity"), Ok(())),
+            (("content-length", "8192"), Ok(())),
+            (("content-length", "8193"), Err(Error::BodyTooLarge)),
+            (("content-length", "18446744073709551615"), Err(Error::BodyTooLarge)),
+        ] {
+            assert_eq!(head(&[json, field]).announces_json(), announced, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn header_fields_have_a_limit() {
+        let long = "x".repeat(33 * 1024);
+        let mut head = head(&[]);
+        head.headers.insert(HeaderName::from_static("x"), HeaderValue::from_str(&long).unwrap());
+        assert_eq!(head.route(), Err(Error::HeadersTooLarge));
+    }
+
+    #[test]
+    fn a_fresh_answer_can_be_asked_for() {
+        for (value, fresh) in [
+            ("no-cache", true),
+            ("max-age=0, No-Cache", true),
+            ("no-store", false),
+            ("x=\"no-cache\"", false),
+            ("", false),
+        ] {
+            assert_eq!(head(&[("cache-control", value)]).wants_fresh(), fresh, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        let version = "3d76eb676e0a40429c7aa2b4b7912a5d";
+        let with_version = |secret: &str, text: &str| format!(r#"{{"Secret":"{secret}","Version":{text}}}"#);
+        for (body, asked) in [
+            (r#"{"Secret": "Integration-Team-Blog"}"#.to_owned(), Ok(("Integration-Team-Blog", None))),
+            (r#"{"secret":"a"}"#.to_owned(), Ok(("a", None))),
+            (r#"{"SECRET":"a","Other":{"x":[1,{}]},"n":null}"#.to_owned(), Ok(("a", None))),
+            (r#"{"\u0053ecret":"\u0061"}"#.to_owned(), Ok(("a", None))),
+            ("\u{feff}{\"Secret\":\"a\"}".to_owned(), Ok(("a", None))),
+            (" \r\n{\"Secret\":\"a\"}\n".to_owned(), Ok(("a", None))),
+            (with_version("a", &format!("\"{version}\"")), Ok(("a", Some(version)))),
+            (with_version("a", &format!("\"{}\"", version.to_uppercase())), Ok(("a", Some(version)))),
+            (with_version("a", "null"), Ok(("a", None))),
+            (with_version("a", "\"\""), Err(Error::NoValidVersion)),
+            (with_version("a", "\"latest\""), Err(Error::NoValidVersion)),
+            (with_version("a", "7"), Err(Error::NoValidVersion)),
+            (with_version("../keys", "7"), Err(Error::NoValidSecret)),
+            ("{}".to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":null}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":""}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":7}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":7.5}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":true}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":["a"]}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":{"a":"b"}}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":"a/b"}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secret":"a","secret":"b"}"#.to_owned(), Err(Error::NoValidSecret)),
+            (r#"{"Secrets":"a"}"#.to_owned(), Err(Error::NoValidSecret)),
+            (String::new(), Err(Error::NotAnObject)),
+            ("null".to_owned(), Err(Error::NotAnObject)),
+            ("[]".to_owned(), Err(Error::NotAnObject)),
+            (r#"["a"]"#.to_owned(), Err(Error::NotAnObject)),
+            (r#""a""#.to_owned(), Err(Error::NotAnObject)),
+            (r#"{"Secret":"a""#.to_owned(), Err(Error::NotAnObject)),
+            (r#"{"Secret":"a"}{}"#.to_owned(), Err(Error::NotAnObject)),
+            (r#"{"Secret":"a",}"#.to_owned(), Err(Error::NotAnObject)),
+            (r#"{'Secret':'a'}"#.to_owned(), Err(Error::NotAnObject)),
+            ("Secret=a".to_owned(), Err(Error::NotAnObject)),
+            (format!("{{\"x\":{}", "[".repeat(5000)), Err(Error::NotAnObject)),
+        ] {
+            let read = SecretRequest::parse(body.as_bytes());
+            let read = read.as_ref().map(|it| (it.name.as_str(), it.version.as_ref().map(SecretVersion::as_str)));
+            assert_eq!(read, asked.as_ref().copied(), "{body}");
+        }
+        assert_eq!(SecretRequest::parse(b"{\"Secret\":\"a\xff\"}"), Err(Error::NotAnObject));
+    }
+
+    fn head(fields: &[(&'static str, &str)]) -> Head {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        Head { method: Method::POST, target: "/".to_owned(), headers }
+    }
+}

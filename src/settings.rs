@@ -1,0 +1,307 @@
+//! Settings, parsed once into types.
+
+use core::time::Duration;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::access::Callers;
+use crate::azure::identity::TokenSource;
+use crate::azure::vault::Vault;
+use crate::error::SettingError;
+use crate::host::{Host, Unreadable};
+use crate::log::Level;
+use crate::secret::Redacted;
+
+/// Everything that can be set, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// The vault that secrets are read from.
+    pub vault: Vault,
+    /// Where tokens for it come from.
+    pub identity: TokenSource,
+    /// Who may ask for what.
+    pub callers: Callers,
+    /// What is kept in memory, and for how long.
+    pub cache: CacheSettings,
+    /// Where the host keeps entries for us, if it does.
+    pub store: Option<StoreSettings>,
+    /// How long one request may take, everything included.
+    pub deadline: Duration,
+    /// How much is logged.
+    pub log: Level,
+}
+
+/// The settings `GATEWAY_CACHE_…`, `GATEWAY_STALE_SECONDS` and `GATEWAY_NEGATIVE_TTL_SECONDS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// How long a value is served from memory; zero switches the cache off.
+    pub ttl: Duration,
+    /// How long past its TTL a value may be served while Azure fails.
+    pub stale: Duration,
+    /// How long it is remembered that a secret does not exist.
+    pub negative_ttl: Duration,
+    /// How many entries are kept.
+    pub entries: usize,
+}
+
+/// The settings `GATEWAY_STORE` and `GATEWAY_STORE_KEY`.
+#[derive(Debug)]
+pub struct StoreSettings {
+    /// The host's label of the key-value store.
+    pub label: String,
+    /// The key that seals the entries, 32 bytes.
+    pub key: Redacted<Vec<u8>>,
+}
+
+impl Settings {
+    /// Reads all settings. The first one that is missing or wrong is the error.
+    pub fn read(host: &impl Host) -> Result<Self, SettingError> {
+        let read = |name| host.setting(name);
+        let settings = Lookup::new(&read);
+        let vault = vault(settings)?;
+        Ok(Self {
+            identity: TokenSource::choose(settings, &vault)?,
+            vault,
+            callers: Callers::read(settings)?,
+            cache: CacheSettings {
+                ttl: settings.seconds("GATEWAY_CACHE_TTL_SECONDS", 300, 0..=86_400)?,
+                stale: settings.seconds("GATEWAY_STALE_SECONDS", 3600, 0..=604_800)?,
+                negative_ttl: settings.seconds("GATEWAY_NEGATIVE_TTL_SECONDS", 10, 0..=3600)?,
+                entries: settings.number("GATEWAY_CACHE_ENTRIES", 1000, 1..=100_000)?,
+            },
+            store: store(settings)?,
+            deadline: settings.seconds("GATEWAY_DEADLINE_SECONDS", 10, 1..=230)?,
+            log: log_level(settings)?,
+        })
+    }
+}
+
+fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
+    let (name, uri) = match settings.text("KeyVaultUri")? {
+        Some(uri) => ("KeyVaultUri", uri),
+        None => match settings.text("KEY_VAULT_URI")? {
+            Some(uri) => ("KEY_VAULT_URI", uri),
+            None => return Err(SettingError { name: "KeyVaultUri", should: "is not set" }),
+        },
+    };
+    let resource = settings.text("KEY_VAULT_RESOURCE")?;
+    let api_version = settings.text("KEY_VAULT_API_VERSION")?;
+    Vault::parse(name, &uri, resource.as_deref(), api_version.as_deref())
+}
+
+fn store(settings: Lookup<'_>) -> Result<Option<StoreSettings>, SettingError> {
+    let label = settings.text("GATEWAY_STORE")?;
+    let key = settings.text("GATEWAY_STORE_KEY")?.map(Redacted::new);
+    let both = |name| SettingError { name, should: "must be set, as the other setting of the store is" };
+    match (label, key) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(both("GATEWAY_STORE_KEY")),
+        (None, Some(_)) => Err(both("GATEWAY_STORE")),
+        (Some(label), Some(key)) => {
+            let bytes = BASE64_STANDARD.decode(key.expose()).ok().filter(|it| it.len() == STORE_KEY_BYTES);
+            let wrong = SettingError { name: "GATEWAY_STORE_KEY", should: "must be 32 bytes in base64" };
+            Ok(Some(StoreSettings { label, key: Redacted::new(bytes.ok_or(wrong)?) }))
+        }
+    }
+}
+
+fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {
+    match settings.text("GATEWAY_LOG")?.as_deref() {
+        None | Some("info") => Ok(Level::Info),
+        Some("error") => Ok(Level::Error),
+        Some("debug") => Ok(Level::Debug),
+        Some(_) => Err(SettingError { name: "GATEWAY_LOG", should: "must be error, info or debug" }),
+    }
+}
+
+/// The one way to a setting's text.
+#[derive(Clone, Copy)]
+pub struct Lookup<'a>(&'a Read<'a>);
+
+type Read<'a> = dyn Fn(&'static str) -> Result<Option<String>, Unreadable> + 'a;
+
+impl<'a> Lookup<'a> {
+    /// Looks settings up with `read`.
+    pub fn new(read: &'a Read<'a>) -> Self {
+        Self(read)
+    }
+
+    /// The text of the setting `name`. An empty one is as good as none.
+    pub(crate) fn text(self, name: &'static str) -> Result<Option<String>, SettingError> {
+        match (self.0)(name) {
+            Ok(text) => Ok(text.filter(|it| !it.is_empty())),
+            Err(Unreadable) => Err(SettingError { name, should: "could not be read from the host" }),
+        }
+    }
+
+    /// The setting `name` as `true` or `false`, in any case; false if it is not set.
+    pub(crate) fn switch(self, name: &'static str) -> Result<bool, SettingError> {
+        match self.text(name)?.map(|it| it.to_ascii_lowercase()).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(SettingError { name, should: "must be true or false" }),
+        }
+    }
+
+    fn seconds(
+        self,
+        name: &'static str,
+        default: u64,
+        range: core::ops::RangeInclusive<u64>,
+    ) -> Result<Duration, SettingError> {
+        self.number(name, default, range).map(Duration::from_secs)
+    }
+
+    fn number<N: FromStr + PartialOrd>(
+        self,
+        name: &'static str,
+        default: N,
+        range: core::ops::RangeInclusive<N>,
+    ) -> Result<N, SettingError> {
+        let Some(text) = self.text(name)? else { return Ok(default) };
+        let digits = text.bytes().all(|it| it.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten().filter(|it| range.contains(it));
+        number.ok_or(SettingError { name, should: "must be a whole number in its range" })
+    }
+}
+
+const STORE_KEY_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::azure::{Answer, Call};
+    use crate::host::{Moment, NoAnswer};
+
+    #[test]
+    fn defaults() {
+        let settings = read(&[VAULT]).unwrap();
+        let seconds = Duration::from_secs;
+        let cache = CacheSettings { ttl: seconds(300), stale: seconds(3600), negative_ttl: seconds(10), entries: 1000 };
+        assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(10), Level::Info));
+        assert!(settings.store.is_none());
+        assert_eq!(settings.identity.name(), "imds");
+        assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.net");
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let settings = read(&[
+            ("KEY_VAULT_URI", "https://my-vault.vault.azure.cn/"),
+            ("GATEWAY_CACHE_TTL_SECONDS", "0"),
+            ("GATEWAY_STALE_SECONDS", "60"),
+            ("GATEWAY_NEGATIVE_TTL_SECONDS", "0"),
+            ("GATEWAY_CACHE_ENTRIES", "1"),
+            ("GATEWAY_DEADLINE_SECONDS", "230"),
+            ("GATEWAY_LOG", "debug"),
+            ("GATEWAY_STORE", "default"),
+            ("GATEWAY_STORE_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ])
+        .unwrap();
+        let seconds = Duration::from_secs;
+        let cache = CacheSettings { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
+        assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
+        let store = settings.store.unwrap();
+        assert_eq!((store.label.as_str(), store.key.expose().as_slice()), ("default", &*(0..32).collect::<Vec<u8>>()));
+        assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        for (name, values) in [
+            ("GATEWAY_CACHE_TTL_SECONDS", vec!["-1", "1.5", "x", "+1", " 1", "86401", "99999999999999999999"]),
+            ("GATEWAY_STALE_SECONDS", vec!["never", "604801"]),
+            ("GATEWAY_NEGATIVE_TTL_SECONDS", vec!["3601"]),
+            ("GATEWAY_CACHE_ENTRIES", vec!["0", "100001", "many"]),
+            ("GATEWAY_DEADLINE_SECONDS", vec!["0", "231", "10s"]),
+            ("GATEWAY_LOG", vec!["trace", "INFO"]),
+            ("GATEWAY_ALLOW_ANONYMOUS", vec!["yes", "1"]),
+            ("GATEWAY_TRUST_FORWARDED", vec!["on"]),
+            ("GATEWAY_STORE", vec!["default-without-key"]),
+            ("GATEWAY_JWT_TENANT", vec!["a b"]),
+            ("KEY_VAULT_RESOURCE", vec!["https://vault.azure.net/"]),
+            ("KEY_VAULT_API_VERSION", vec!["7 4"]),
+            ("IDENTITY_SOURCE", vec!["IMDS"]),
+        ] {
+            for value in values {
+                let error = read(&[VAULT, (name, value)]).unwrap_err();
+                let other = match name {
+                    "GATEWAY_STORE" => "GATEWAY_STORE_KEY",
+                    _ => name,
+                };
+                assert_eq!(error.name, other, "{value}");
+                assert!(!error.should.contains(value), "{value}");
+            }
+        }
+        assert_eq!(read(&[]).unwrap_err(), SettingError { name: "KeyVaultUri", should: "is not set" });
+        assert_eq!(read(&[("KeyVaultUri", "")]).unwrap_err().name, "KeyVaultUri");
+        for key in ["AAEC", "not base64", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
+            let error = read(&[VAULT, ("GATEWAY_STORE", "default"), ("GATEWAY_STORE_KEY", key)]).unwrap_err();
+            assert_eq!(error.name, "GATEWAY_STORE_KEY");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_named() {
+        assert_eq!(
+            read(&[VAULT, ("GATEWAY_LOG", UNREADABLE)]).unwrap_err(),
+            SettingError { name: "GATEWAY_LOG", should: "could not be read from the host" }
+        );
+    }
+
+    #[test]
+    fn no_setting_shows_what_it_holds() {
+        let settings = read(&[
+            VAULT,
+            ("GATEWAY_KEY", "marker"),
+            ("MSI_ENDPOINT", "http://localhost"),
+            ("MSI_SECRET", "marker"),
+            ("GATEWAY_STORE", "default"),
+            ("GATEWAY_STORE_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ])
+        .unwrap();
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("marker") && !shown.contains("1, 2, 3"), "{shown}");
+    }
+
+    fn read(settings: &[(&'static str, &'static str)]) -> Result<Settings, SettingError> {
+        Settings::read(&Fixed(settings.iter().copied().collect()))
+    }
+
+    /// A host that has settings and nothing else.
+    struct Fixed(BTreeMap<&'static str, &'static str>);
+
+    impl Host for Fixed {
+        fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+            match self.0.get(name) {
+                Some(&UNREADABLE) => Err(Unreadable),
+                text => Ok(text.map(|it| (*it).to_owned())),
+            }
+        }
+
+        fn now(&self) -> Moment {
+            Moment::after_start(Duration::ZERO)
+        }
+
+        fn unix_time(&self) -> u64 {
+            0
+        }
+
+        fn random(&self) -> u64 {
+            0
+        }
+
+        fn log(&self, _: &str) {}
+
+        async fn send(&self, _: Call, _: Duration) -> Result<Answer, NoAnswer> {
+            Err(NoAnswer::Lost)
+        }
+    }
+
+    const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");
+    const UNREADABLE: &str = "unreadable";
+}
