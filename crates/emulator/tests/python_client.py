@@ -1,0 +1,105 @@
+"""Asks the emulator everything that Microsoft's Python clients can ask of it, with all verification on.
+
+The environment leads to it: REQUESTS_CA_BUNDLE, HTTPS_PROXY, and the settings of one token source. The source
+is the only argument.
+"""
+
+import os
+import sys
+
+import requests
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.identity import ClientSecretCredential, ManagedIdentityCredential
+from azure.keyvault.secrets import SecretClient
+
+
+def credential(source):
+    if source != "client-secret":
+        return ManagedIdentityCredential()
+    return ClientSecretCredential(
+        os.environ["AZURE_TENANT_ID"],
+        os.environ["AZURE_CLIENT_ID"],
+        os.environ["AZURE_CLIENT_SECRET"],
+        authority=os.environ["AZURE_AUTHORITY_HOST"],
+        disable_instance_discovery=True,
+    )
+
+
+def refused(error, call):
+    """The status and the code with which `call` is refused."""
+    try:
+        call()
+    except error as refusal:
+        return refusal.status_code, refusal.error and refusal.error.code
+    raise AssertionError("this should have been refused")
+
+
+def check(client):
+    first = client.set_secret("db-password", "one", content_type="text/plain", tags={"team": "a"})
+    second = client.set_secret("db-password", "two")
+    assert first.properties.vault_url == "https://demo.vault.azure.net", first.properties.vault_url
+
+    latest = client.get_secret("db-password")
+    assert (latest.value, latest.properties.version) == ("two", second.properties.version)
+    earlier = client.get_secret("DB-Password", first.properties.version)
+    assert (earlier.name, earlier.value) == ("db-password", "one")
+    assert (earlier.properties.content_type, earlier.properties.tags) == ("text/plain", {"team": "a"})
+    assert (earlier.properties.recovery_level, earlier.properties.recoverable_days) == ("Recoverable+Purgeable", 90)
+
+    versions = [it.version for it in client.list_properties_of_secret_versions("db-password")]
+    assert versions == [first.properties.version, second.properties.version], versions
+    assert list(client.list_properties_of_secret_versions("absent")) == []
+
+    # 30 secrets are two pages of the usual size, and ten of three.
+    for number in range(29):
+        client.set_secret(f"numbered-{number:02}", str(number))
+    names = ["db-password"] + [f"numbered-{number:02}" for number in range(29)]
+    assert [it.name for it in client.list_properties_of_secrets()] == names
+    pages = client.list_properties_of_secrets(max_page_size=3).by_page()
+    pages = [[it.name for it in page] for page in pages]
+    assert [len(it) for it in pages] == [3] * 10 + [0], pages
+    assert sum(pages, []) == names
+
+    changed = client.update_secret_properties("db-password", content_type="text/html", tags={"team": "b"})
+    assert (changed.version, changed.tags) == (second.properties.version, {"team": "b"})
+    assert client.get_secret("db-password").properties.content_type == "text/html"
+
+    client.update_secret_properties("db-password", enabled=False)
+    assert refused(HttpResponseError, lambda: client.get_secret("db-password")) == (403, "Forbidden")
+    assert client.get_secret("db-password", first.properties.version).value == "one"
+    client.update_secret_properties("db-password", enabled=True)
+
+    deleted = client.begin_delete_secret("db-password").result()
+    assert (deleted.name, deleted.recovery_id) == (
+        "db-password", "https://demo.vault.azure.net/deletedsecrets/db-password",
+    )
+    gone = refused(ResourceNotFoundError, lambda: client.get_secret("db-password"))
+    assert gone == (404, "SecretNotFound"), gone
+    taken = refused(HttpResponseError, lambda: client.set_secret("db-password", "three"))
+    assert taken == (409, "Conflict"), taken
+    assert [it.name for it in client.list_deleted_secrets()] == ["db-password"]
+    client.begin_recover_deleted_secret("db-password").wait()
+    assert client.get_secret("db-password").value == "two"
+    client.begin_delete_secret("db-password").wait()
+    client.purge_deleted_secret("db-password")
+    purged = refused(ResourceNotFoundError, lambda: client.get_deleted_secret("db-password"))
+    assert purged == (404, "SecretNotFound"), purged
+
+    unknown = refused(ResourceNotFoundError, lambda: client.get_secret("absent"))
+    assert unknown == (404, "SecretNotFound"), unknown
+    bad = refused(HttpResponseError, lambda: client.get_secret("bad_name"))
+    assert bad == (400, "BadParameter"), bad
+
+
+def check_audience(it):
+    """A token for the audience with a slash at its end is given, and is refused by the vault."""
+    token = it.get_token("https://vault.azure.net//.default").token
+    address = "https://demo.vault.azure.net/secrets/absent?api-version=7.4"
+    answer = requests.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    assert answer.status_code == 401 and "AKV10022: Invalid audience." in answer.text, answer.text
+
+
+it = credential(sys.argv[1])
+with SecretClient("https://demo.vault.azure.net", it) as client:
+    check(client)
+check_audience(it)

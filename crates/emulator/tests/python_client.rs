@@ -1,0 +1,92 @@
+//! Microsoft's Python clients against the emulator, with all verification on.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use keyvault_emulator::{Emulator, Served, Source};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
+    let Some(packages) = packages()? else { return Ok(()) };
+    let directory = tempfile::tempdir()?;
+    for (name, source) in [
+        ("app-service-2019", Source::AppService2019),
+        ("imds", Source::Imds),
+        ("client-secret", Source::ClientSecret),
+    ] {
+        let emulator = Emulator::new();
+        let served = emulator.serve().await?;
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, &served.ca_pem)?;
+
+        let mut command = client(&served, source);
+        command.arg(name).env("PYTHONPATH", &packages).env("REQUESTS_CA_BUNDLE", &ca_file);
+        let output = tokio::task::spawn_blocking(move || command.output()).await??;
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+
+        // The wrong audience at the end of the script needs a token of its own.
+        assert_eq!(emulator.token_calls().len(), 2, "{name}");
+    }
+    Ok(())
+}
+
+/// Python with the environment of a place in Azure and with nothing else.
+fn client(served: &Served, source: Source) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python_client.py"));
+    command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it))).envs(served.settings(source));
+    if source == Source::ClientSecret {
+        // MSAL takes an authority by HTTPS only.
+        command.env("AZURE_AUTHORITY_HOST", served.https_base());
+    }
+    command.env("HTTPS_PROXY", served.proxy_base()).env("HTTP_PROXY", served.proxy_base());
+    command.env("NO_PROXY", "127.0.0.1").env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// The directory with Microsoft's packages, which are installed if they are not there. `None`: they cannot be,
+/// and this has been said; where it matters it is an error.
+fn packages() -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let directory = match std::env::var_os("AZURE_PYTHON_PACKAGES") {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python-azure"),
+    };
+    if directory.is_dir() {
+        return Ok(Some(directory));
+    }
+    if let Some(reason) = missing() {
+        println!("NOT RUN: Microsoft's Python clients: {reason}");
+        return if std::env::var_os("CI").is_some() { Err(reason.into()) } else { Ok(None) };
+    }
+    // In a directory of its own first, so that half an installation is not taken for a whole one.
+    let parent = directory.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent)?;
+    let beside = tempfile::tempdir_in(parent)?;
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requirements.txt");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
+    let output = pip.arg(beside.path()).arg("-r").arg(requirements).output()?;
+    if !output.status.success() {
+        return Err(format!("pip: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    match std::fs::rename(beside.path(), &directory) {
+        // Another test run may have been first.
+        Err(_) if directory.is_dir() => {}
+        other => other?,
+    }
+    Ok(Some(directory))
+}
+
+/// What is missing for an installation, and how to get it.
+fn missing() -> Option<&'static str> {
+    let works = |output: io::Result<Output>| output.is_ok_and(|it| it.status.success());
+    if !works(Command::new("python3").arg("--version").output()) {
+        return Some("python3 is not there; `apt-get install python3 python3-pip` brings it");
+    }
+    if !works(Command::new("python3").args(["-m", "pip", "--version"]).output()) {
+        return Some("pip is not there; `apt-get install python3-pip` brings it");
+    }
+    None
+}
