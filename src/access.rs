@@ -84,7 +84,8 @@ impl Callers {
 
     /// The same, for what is not for everybody even where everybody may ask for secrets.
     pub fn admit_known(&self, headers: &HeaderMap, query: Option<&str>) -> Result<&Caller, Error> {
-        self.admit(headers, query).and_then(|it| if it.keys.is_empty() { Err(Error::NotAuthenticated) } else { Ok(it) })
+        self.admit(headers, query)
+            .and_then(|it| if it.keys.is_empty() { Err(Error::NotAuthenticated) } else { Ok(it) })
     }
 
     /// Whom callers may come with a token from, if they may.
@@ -95,7 +96,12 @@ impl Callers {
 
 impl Caller {
     fn for_everything(name: &str, keys: Vec<KeyHash>) -> Self {
-        Self { name: name.to_owned(), keys, entra: EntraNames::default(), scope: vec![Pattern::Prefix(String::new())] }
+        Self {
+            name: name.to_owned(),
+            keys,
+            entra: EntraNames::default(),
+            scope: vec![Pattern::Prefix(String::new())],
+        }
     }
 
     /// The caller's name, for the log.
@@ -185,7 +191,9 @@ fn named_callers(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
     let mut callers: Vec<Caller> = Vec::new();
     for entry in entries {
         if !is_caller_name(&entry.name) || callers.iter().any(|it| it.name == entry.name) {
-            return Err(wrong("must give each caller a name of its own, of letters, digits, '.', '_' and '-'"));
+            return Err(wrong(
+                "must give each caller a name of its own, of letters, digits, '.', '_' and '-'",
+            ));
         }
         let keys: Option<_> = entry.key_sha256.iter().map(|it| KeyHash::parse(it)).collect();
         let scope: Option<_> = entry.secrets.iter().map(|it| Pattern::parse(it)).collect();
@@ -204,27 +212,33 @@ fn named_callers(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
 
 /// A name that reads well in a log line.
 fn is_caller_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
 }
 
 fn entra(settings: Lookup<'_>) -> Result<Option<Entra>, SettingError> {
     let both = |name| SettingError { name, should: "must be set, as the other setting of Entra callers is" };
-    let (tenant, audience) = match (settings.text("GATEWAY_JWT_TENANT")?, settings.text("GATEWAY_JWT_AUDIENCE")?) {
-        (None, None) => return Ok(None),
-        (Some(tenant), Some(audience)) => (tenant, audience),
-        (Some(tenant), None) => {
-            check_tenant(&tenant)?;
-            return Err(both("GATEWAY_JWT_AUDIENCE"));
-        }
-        (None, Some(_)) => return Err(both("GATEWAY_JWT_TENANT")),
-    };
+    let (tenant, audience) =
+        match (settings.text("GATEWAY_JWT_TENANT")?, settings.text("GATEWAY_JWT_AUDIENCE")?) {
+            (None, None) => return Ok(None),
+            (Some(tenant), Some(audience)) => (tenant, audience),
+            (Some(tenant), None) => {
+                check_tenant(&tenant)?;
+                return Err(both("GATEWAY_JWT_AUDIENCE"));
+            }
+            (None, Some(_)) => return Err(both("GATEWAY_JWT_TENANT")),
+        };
     check_tenant(&tenant)?;
     Ok(Some(Entra { tenant, audience }))
 }
 
 fn check_tenant(tenant: &str) -> Result<(), SettingError> {
     let valid = tenant.len() <= 64 && tenant.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
-    if valid { Ok(()) } else { Err(SettingError { name: "GATEWAY_JWT_TENANT", should: "must be the id of a tenant" }) }
+    if valid {
+        Ok(())
+    } else {
+        Err(SettingError { name: "GATEWAY_JWT_TENANT", should: "must be the id of a tenant" })
+    }
 }
 
 /// Whether the request carries a field that a proxy adds. A request that somebody was made to send for somebody else is
@@ -336,7 +350,9 @@ mod tests {
     #[test]
     fn proxied_requests_need_trust() {
         let (closed, open) = (callers(KEY), callers(&[KEY[0], ("GATEWAY_TRUST_FORWARDED", "true")]));
-        for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-anything"] {
+        for name in
+            ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-anything"]
+        {
             let headers = fields(&[("x-functions-key", "right"), (name, "")]);
             assert_eq!(closed.admit(&headers, None).unwrap_err(), Error::CameThroughProxy, "{name}");
             assert!(open.admit(&headers, None).is_ok(), "{name}");
@@ -348,7 +364,8 @@ mod tests {
     #[test]
     fn wrong_lists_are_configuration_errors() {
         let hash = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
-        let two = format!(r#"[{{"name":"a","key_sha256":["{hash}"],"secrets":[]}},{{"name":"a","secrets":[]}}]"#);
+        let two =
+            format!(r#"[{{"name":"a","key_sha256":["{hash}"],"secrets":[]}},{{"name":"a","secrets":[]}}]"#);
         let long = format!(r#"[{{"name":"a","key_sha256":["{hash}0"],"secrets":[]}}]"#);
         for list in [
             "",
@@ -370,7 +387,11 @@ mod tests {
                 Ok::<_, Unreadable>((name == "GATEWAY_CALLERS").then(|| list.to_owned()))
             };
             let read = Callers::read(Lookup::new(&read));
-            assert_eq!(read.err().map(|it| it.name), (!list.is_empty()).then_some("GATEWAY_CALLERS"), "{list}");
+            assert_eq!(
+                read.err().map(|it| it.name),
+                (!list.is_empty()).then_some("GATEWAY_CALLERS"),
+                "{list}"
+            );
         }
     }
 

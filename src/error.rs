@@ -146,7 +146,9 @@ impl fmt::Display for Error {
                 Denial::RoleAssignment => "the vault denied access: no role assignment",
                 Denial::Firewall => "the vault denied access: firewall",
                 Denial::PrivateLink => "the vault denied access: private connections only",
-                Denial::OnBehalfOf => "the vault denied access: the policy is for an application on behalf of a user",
+                Denial::OnBehalfOf => {
+                    "the vault denied access: the policy is for an application on behalf of a user"
+                }
                 Denial::Unexplained => "the vault denied access",
             },
             Self::TokenRefused => "the vault did not accept the token",

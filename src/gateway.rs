@@ -82,7 +82,12 @@ impl<H: Host> Gateway<H> {
 
     /// Reads a secret from the vault. A token that the vault refuses is replaced once: it may have been revoked, or
     /// signed with a key that the vault does not know yet (`AKV10046`).
-    async fn read(&self, settings: &Settings, asked: &SecretRequest, visit: &mut Visit) -> Result<Secret, Error> {
+    async fn read(
+        &self,
+        settings: &Settings,
+        asked: &SecretRequest,
+        visit: &mut Visit,
+    ) -> Result<Secret, Error> {
         let token = self.token(settings, visit).await?;
         match self.ask(settings, asked, &token, visit).await {
             Err(Error::TokenRefused) => {

@@ -6,6 +6,23 @@
 //! The core decides and the host acts: everything that the core needs of the world comes through
 //! [`host::Host`], so the same code runs in a component and in a test. Start reading at [`gateway`].
 
+// Nothing that a peer or a client sends can make us panic: under WASI 0.3 a trap ends every request of the instance.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
+)]
+
 pub mod gateway;
 
 pub mod request;

@@ -8,7 +8,7 @@ use crate::azure::Upstream;
 use crate::reply::Reply;
 
 /// Counts, which start with the instance and end with it. No label is a name that a caller chose.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
     replies: RefCell<BTreeMap<(u16, &'static str), u64>>,
     identity_calls: Cell<u64>,
@@ -18,7 +18,11 @@ pub struct Metrics {
 impl Metrics {
     /// Counts that start at zero.
     pub const fn new() -> Self {
-        Self { replies: RefCell::new(BTreeMap::new()), identity_calls: Cell::new(0), vault_calls: Cell::new(0) }
+        Self {
+            replies: RefCell::new(BTreeMap::new()),
+            identity_calls: Cell::new(0),
+            vault_calls: Cell::new(0),
+        }
     }
 
     /// Counts an answer.

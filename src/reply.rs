@@ -51,7 +51,9 @@ impl Reply {
         let mut reply = Self::json(StatusCode::OK, "OK", &answer);
         reply.set(ETAG, &format!("\"{}\"", secret.version.as_str()));
         reply.set(AGE, &age.as_secs().to_string());
-        reply.headers.insert(HeaderName::from_static("cache-status"), HeaderValue::from_static(status.header()));
+        reply
+            .headers
+            .insert(HeaderName::from_static("cache-status"), HeaderValue::from_static(status.header()));
         reply
     }
 
@@ -175,10 +177,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
 
     let ((status, code), message): ((StatusCode, &'static str), &'static str) = match error {
         Error::NoRoute => ((StatusCode::NOT_FOUND, "NotFound"), "There is nothing at this path."),
-        Error::WrongMethod(_) => (
-            (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
-            "This path does not answer this method.",
-        ),
+        Error::WrongMethod(_) => {
+            ((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"), "This path does not answer this method.")
+        }
         Error::HeadersTooLarge => (
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLarge"),
             "The header fields of the request are too large.",
@@ -187,9 +188,10 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
             "The request must have a Content-Type of application/json and no Content-Encoding.",
         ),
-        Error::BodyTooLarge => {
-            ((StatusCode::PAYLOAD_TOO_LARGE, "ContentTooLarge"), "The body of the request is larger than 8 KiB.")
-        }
+        Error::BodyTooLarge => (
+            (StatusCode::PAYLOAD_TOO_LARGE, "ContentTooLarge"),
+            "The body of the request is larger than 8 KiB.",
+        ),
         Error::BodyLost => (BAD_REQUEST, "The body of the request did not arrive whole."),
         Error::NotAnObject => (BAD_REQUEST, "The body of the request is not a JSON object."),
         Error::NoValidSecret => (BAD_REQUEST, "Request does not contain a valid Secret."),
@@ -226,9 +228,10 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             return (StatusCode::NOT_FOUND, "SecretNotFound", message.into());
         }
         Error::SecretDisabled => ((StatusCode::FORBIDDEN, "SecretDisabled"), "The secret is disabled."),
-        Error::VaultDenied(_) => {
-            ((StatusCode::FORBIDDEN, "VaultAccessDenied"), "Key Vault does not let this gateway read the secret.")
-        }
+        Error::VaultDenied(_) => (
+            (StatusCode::FORBIDDEN, "VaultAccessDenied"),
+            "Key Vault does not let this gateway read the secret.",
+        ),
         Error::TokenRefused => (VAULT_ERROR, "Key Vault does not accept the gateway's token."),
         Error::VaultRefused(_) => (VAULT_ERROR, "Key Vault refused the request."),
         Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
@@ -271,4 +274,3 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 const INTERNAL_ERROR: &str =
     "{\"error\":{\"code\":\"InternalError\",\"message\":\"Something happened that should not.\"}}";
-

@@ -124,13 +124,18 @@ fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.split_once('/') {
         Some(("application", "json")) => true,
-        Some((kind, subtype)) => !kind.is_empty() && subtype.len() > "+json".len() && subtype.ends_with("+json"),
+        Some((kind, subtype)) => {
+            !kind.is_empty() && subtype.len() > "+json".len() && subtype.ends_with("+json")
+        }
         None => false,
     }
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len())).fold(0, usize::saturating_add)
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
+        .fold(0, usize::saturating_add)
 }
 
 #[derive(Default)]
@@ -380,7 +385,8 @@ mod tests {
             (format!("{{\"x\":{}", "[".repeat(5000)), Err(Error::NotAnObject)),
         ] {
             let read = SecretRequest::parse(body.as_bytes());
-            let read = read.as_ref().map(|it| (it.name.as_str(), it.version.as_ref().map(SecretVersion::as_str)));
+            let read =
+                read.as_ref().map(|it| (it.name.as_str(), it.version.as_ref().map(SecretVersion::as_str)));
             assert_eq!(read, asked.as_ref().copied(), "{body}");
         }
         assert_eq!(SecretRequest::parse(b"{\"Secret\":\"a\xff\"}"), Err(Error::NotAnObject));

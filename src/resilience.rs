@@ -16,7 +16,7 @@ impl Deadline {
     }
 
     /// The time that is left at `now`, or an error if there is none.
-    pub fn left(self, now: Moment) -> Result<Duration, Error> {
+    pub const fn left(self, now: Moment) -> Result<Duration, Error> {
         let left = self.0.since(now);
         if left.is_zero() { Err(Error::DeadlineExceeded) } else { Ok(left) }
     }

@@ -181,7 +181,12 @@ mod tests {
     fn defaults() {
         let settings = read(&[VAULT]).unwrap();
         let seconds = Duration::from_secs;
-        let cache = CacheSettings { ttl: seconds(300), stale: seconds(3600), negative_ttl: seconds(10), entries: 1000 };
+        let cache = CacheSettings {
+            ttl: seconds(300),
+            stale: seconds(3600),
+            negative_ttl: seconds(10),
+            entries: 1000,
+        };
         assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(10), Level::Info));
         assert!(settings.store.is_none());
         assert_eq!(settings.identity.name(), "imds");
@@ -203,17 +208,24 @@ mod tests {
         ])
         .unwrap();
         let seconds = Duration::from_secs;
-        let cache = CacheSettings { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
+        let cache =
+            CacheSettings { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
         assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
         let store = settings.store.unwrap();
-        assert_eq!((store.label.as_str(), store.key.expose().as_slice()), ("default", &*(0..32).collect::<Vec<u8>>()));
+        assert_eq!(
+            (store.label.as_str(), store.key.expose().as_slice()),
+            ("default", &*(0..32).collect::<Vec<u8>>())
+        );
         assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
     }
 
     #[test]
     fn a_wrong_setting_is_named() {
         for (name, values) in [
-            ("GATEWAY_CACHE_TTL_SECONDS", vec!["-1", "1.5", "x", "+1", " 1", "86401", "99999999999999999999"]),
+            (
+                "GATEWAY_CACHE_TTL_SECONDS",
+                vec!["-1", "1.5", "x", "+1", " 1", "86401", "99999999999999999999"],
+            ),
             ("GATEWAY_STALE_SECONDS", vec!["never", "604801"]),
             ("GATEWAY_NEGATIVE_TTL_SECONDS", vec!["3601"]),
             ("GATEWAY_CACHE_ENTRIES", vec!["0", "100001", "many"]),

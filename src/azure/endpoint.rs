@@ -71,7 +71,9 @@ impl Endpoint {
     /// Whether the host is a loopback address, or the name that stands for one (RFC 6761, section 6.3).
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
-        host == "localhost" || host == "[::1]" || host.parse().is_ok_and(|it: core::net::Ipv4Addr| it.is_loopback())
+        host == "localhost"
+            || host == "[::1]"
+            || host.parse().is_ok_and(|it: core::net::Ipv4Addr| it.is_loopback())
     }
 
     /// The same origin with another path and query.
@@ -82,9 +84,10 @@ impl Endpoint {
     /// The same address with `pairs` added to the query, encoded as a form is.
     pub(super) fn with_query(&self, pairs: &[(&str, &str)]) -> Self {
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
-        let query = form_urlencoded::Serializer::for_suffix(format!("{path}?{query}"), path.len().saturating_add(1))
-            .extend_pairs(pairs)
-            .finish();
+        let query =
+            form_urlencoded::Serializer::for_suffix(format!("{path}?{query}"), path.len().saturating_add(1))
+                .extend_pairs(pairs)
+                .finish();
         self.at(query)
     }
 }
@@ -152,7 +155,11 @@ mod tests {
             ("http://a/msi/token?", format!("/msi/token?{joined}")),
             ("http://a/msi/token?x=1", format!("/msi/token?x=1&{joined}")),
         ] {
-            assert_eq!(Endpoint::parse(text).unwrap().with_query(&pairs).path_and_query(), path_and_query, "{text}");
+            assert_eq!(
+                Endpoint::parse(text).unwrap().with_query(&pairs).path_and_query(),
+                path_and_query,
+                "{text}"
+            );
         }
     }
 

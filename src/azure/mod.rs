@@ -234,7 +234,11 @@ mod tests {
             (r#"{"error":{"code":7}}"#, "", "", ""),
         ] {
             let read = ErrorBody::of(&Answer::new(400, None, body.into()));
-            assert_eq!((read.code.as_str(), read.inner_code.as_str(), read.text.as_str()), (code, inner, text), "{body}");
+            assert_eq!(
+                (read.code.as_str(), read.inner_code.as_str(), read.text.as_str()),
+                (code, inner, text),
+                "{body}"
+            );
         }
     }
 

@@ -65,10 +65,12 @@ impl Vault {
         Ok(Self {
             origin,
             audience,
-            api_version: parse_api_version(api_version.unwrap_or(NEWEST_API_VERSION)).ok_or(SettingError {
-                name: "KEY_VAULT_API_VERSION",
-                should: "must be an API version such as 2025-07-01 or 7.4",
-            })?,
+            api_version: parse_api_version(api_version.unwrap_or(NEWEST_API_VERSION)).ok_or(
+                SettingError {
+                    name: "KEY_VAULT_API_VERSION",
+                    should: "must be an API version such as 2025-07-01 or 7.4",
+                },
+            )?,
             authority: cloud.map_or(PUBLIC_AUTHORITY, |it| it.authority),
         })
     }
@@ -110,7 +112,9 @@ impl Vault {
             200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),
             401 => Err(Error::TokenRefused),
             403 => Err(denial(&ErrorBody::of(&answer))),
-            404 if ErrorBody::of(&answer).code == "SecretNotFound" => Err(Error::SecretNotFound(name.clone())),
+            404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
+                Err(Error::SecretNotFound(name.clone()))
+            }
             429 => Err(Error::VaultThrottled(answer.pause(unix_time))),
             408 | 500..=599 => Err(Error::VaultUnavailable(answer.pause(unix_time))),
             status => Err(Error::VaultRefused(status)),
@@ -191,11 +195,7 @@ fn is_vault_name(name: &str) -> bool {
 /// Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for object identifiers"; the authorities are
 /// those of "Microsoft Entra authentication and national clouds".
 const CLOUDS: [Cloud; 4] = [
-    Cloud {
-        suffix: ".vault.azure.net",
-        audience: "https://vault.azure.net",
-        authority: PUBLIC_AUTHORITY,
-    },
+    Cloud { suffix: ".vault.azure.net", audience: "https://vault.azure.net", authority: PUBLIC_AUTHORITY },
     Cloud {
         suffix: ".vault.azure.cn",
         audience: "https://vault.azure.cn",
@@ -265,7 +265,12 @@ mod tests {
             ("https://my-vault.vault.azure.net:8443", None, None, "KEY_VAULT_RESOURCE"),
             ("https://my-hsm.managedhsm.azure.net", None, None, "KEY_VAULT_RESOURCE"),
             ("http://127.0.0.1:1", None, None, "KEY_VAULT_RESOURCE"),
-            ("https://my-vault.vault.azure.net", Some("https://vault.azure.net/"), None, "KEY_VAULT_RESOURCE"),
+            (
+                "https://my-vault.vault.azure.net",
+                Some("https://vault.azure.net/"),
+                None,
+                "KEY_VAULT_RESOURCE",
+            ),
             ("https://my-vault.vault.azure.net", Some("http://vault.azure.net"), None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.azure.net", Some("vault"), None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.azure.net", None, Some("7.4&x=1"), "KEY_VAULT_API_VERSION"),
@@ -277,7 +282,8 @@ mod tests {
 
     #[test]
     fn requests() {
-        let vault = Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, Some("7.4")).unwrap();
+        let vault =
+            Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, Some("7.4")).unwrap();
         let version = SecretVersion::parse(VERSION);
         for (version, path) in [
             (None, "/secrets/Db-Password?api-version=7.4".to_owned()),
@@ -299,7 +305,9 @@ mod tests {
 
     #[test]
     fn secrets() {
-        let id = |rest: &str| format!(r#"{{"value":"v\r\n\u003c\u00fc","id":"https://x.vault.azure.net:443/{rest}"}}"#);
+        let id = |rest: &str| {
+            format!(r#"{{"value":"v\r\n\u003c\u00fc","id":"https://x.vault.azure.net:443/{rest}"}}"#)
+        };
         let other = "00000000000000000000000000000000";
         for (body, pinned, version) in [
             (id(&format!("secrets/Db-Password/{VERSION}")), None, Some(VERSION)),
@@ -316,7 +324,8 @@ mod tests {
             (String::new(), None, None),
         ] {
             let pinned = pinned.and_then(SecretVersion::parse);
-            let read = Vault::read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
+            let read =
+                Vault::read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
             let read = read.map(|it| (it.value.expose().clone(), it.version.as_str().to_owned()));
             let expected = version.map(|it| ("v\r\n<ü".to_owned(), it.to_owned()));
             assert_eq!(read, expected.ok_or(Error::VaultUnusable), "{body}");
@@ -325,7 +334,9 @@ mod tests {
 
     #[test]
     fn errors() {
-        let inner = |code: &str| format!(r#"{{"error":{{"code":"Forbidden","message":"m","innererror":{{"code":"{code}"}}}}}}"#);
+        let inner = |code: &str| {
+            format!(r#"{{"error":{{"code":"Forbidden","message":"m","innererror":{{"code":"{code}"}}}}}}"#)
+        };
         let code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
         for (status, body, error) in [
             (400, code("BadParameter"), Error::VaultRefused(400)),

@@ -97,7 +97,11 @@ fn head(request: &Request) -> Head {
             headers.append(name, value);
         }
     }
-    Head { method: method(request.get_method()), target: request.get_path_with_query().unwrap_or_default(), headers }
+    Head {
+        method: method(request.get_method()),
+        target: request.get_path_with_query().unwrap_or_default(),
+        headers,
+    }
 }
 
 fn method(method: WasiMethod) -> Method {

@@ -57,7 +57,8 @@ fn app_service(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError
 }
 
 fn app_service_2017(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError> {
-    let (Some(endpoint), Some(secret)) = (settings.text("MSI_ENDPOINT")?, settings.text("MSI_SECRET")?) else {
+    let (Some(endpoint), Some(secret)) = (settings.text("MSI_ENDPOINT")?, settings.text("MSI_SECRET")?)
+    else {
         return Ok(None);
     };
     let identity = Selector::read(settings)?;
@@ -74,7 +75,9 @@ fn cloud_shell(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError
         return Ok(None);
     };
     refuse_ids(&Selector::read(settings)?, true)?;
-    Ok(Some(TokenSource::CloudShell(cloud_shell::CloudShell { endpoint: address("MSI_ENDPOINT", &endpoint)? })))
+    Ok(Some(TokenSource::CloudShell(cloud_shell::CloudShell {
+        endpoint: address("MSI_ENDPOINT", &endpoint)?,
+    })))
 }
 
 /// A tenant and a client id without a secret is what AKS sets for workload identity, so that is passed over; a secret
@@ -105,7 +108,7 @@ fn imds(settings: Lookup<'_>) -> Result<TokenSource, SettingError> {
 
 /// The older protocols cannot select by every id, and Cloud Shell by none. To ask for another identity than the one
 /// that was chosen would be a guess, so that is an error.
-fn refuse_ids(identity: &Selector, client_id_too: bool) -> Result<(), SettingError> {
+const fn refuse_ids(identity: &Selector, client_id_too: bool) -> Result<(), SettingError> {
     let name = match identity {
         Selector::SystemAssigned => return Ok(()),
         Selector::ClientId(_) if !client_id_too => return Ok(()),
@@ -122,10 +125,12 @@ fn address(name: &'static str, text: &str) -> Result<Endpoint, SettingError> {
 
 /// Entra is asked over plain http only on a loopback address, since the request carries the client's secret.
 fn authority_host(text: &str) -> Result<Endpoint, SettingError> {
-    Endpoint::parse(text).filter(|it| it.is_origin() && (it.is_tls() || it.is_loopback())).ok_or(SettingError {
-        name: "AZURE_AUTHORITY_HOST",
-        should: "must be the https address of a host, without a path",
-    })
+    Endpoint::parse(text).filter(|it| it.is_origin() && (it.is_tls() || it.is_loopback())).ok_or(
+        SettingError {
+            name: "AZURE_AUTHORITY_HOST",
+            should: "must be the https address of a host, without a path",
+        },
+    )
 }
 
 /// Accepts text that a header field can have.

@@ -20,10 +20,22 @@ pub(super) fn of(answer: &Answer) -> Refusal {
         "ManagedIdentityNotFound",
     ]) {
         Refusal::NoSuchIdentity
-    } else if says(&["invalid_resource", "invalid_scope", "AudienceNotSupported", "AADSTS500011", "AADSTS50001:"]) {
+    } else if says(&[
+        "invalid_resource",
+        "invalid_scope",
+        "AudienceNotSupported",
+        "AADSTS500011",
+        "AADSTS50001:",
+    ]) {
         Refusal::Audience
     } else if matches!(answer.status(), 401 | 403)
-        || says(&["invalid_client", "unauthorized_client", "SecretHeaderNotFound", "AADSTS7000215", "AADSTS7000222"])
+        || says(&[
+            "invalid_client",
+            "unauthorized_client",
+            "SecretHeaderNotFound",
+            "AADSTS7000215",
+            "AADSTS7000222",
+        ])
     {
         Refusal::Credential
     } else {
@@ -53,7 +65,11 @@ mod tests {
                 r#"{"StatusCode":400,"Message":"No Managed Identity found for specified ClientId/ResourceId/PrincipalId."}"#,
                 Refusal::NoSuchIdentity,
             ),
-            (400, r#"{"error":"invalid_request","error_description":"Identity not found"}"#, Refusal::NoSuchIdentity),
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"Identity not found"}"#,
+                Refusal::NoSuchIdentity,
+            ),
             (
                 400,
                 r#"{"error":"invalid_request","error_description":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}"#,
@@ -65,8 +81,16 @@ mod tests {
                 Refusal::Audience,
             ),
             (400, r#"{"error":"invalid_resource","error_description":"AADSTS50001: x"}"#, Refusal::Audience),
-            (400, r#"{"error":{"code":"AudienceNotSupported","message":"Audience x is not a supported MSI token audience."}}"#, Refusal::Audience),
-            (400, r#"{"error":"bad_request_102","error_description":"Required metadata header not specified"}"#, Refusal::Other(400)),
+            (
+                400,
+                r#"{"error":{"code":"AudienceNotSupported","message":"Audience x is not a supported MSI token audience."}}"#,
+                Refusal::Audience,
+            ),
+            (
+                400,
+                r#"{"error":"bad_request_102","error_description":"Required metadata header not specified"}"#,
+                Refusal::Other(400),
+            ),
             (401, r#"{"error":"unknown_source","error_description":"Unknown Source"}"#, Refusal::Credential),
             (401, "Invalid secret token header: .", Refusal::Credential),
             (401, "", Refusal::Credential),
@@ -81,7 +105,11 @@ mod tests {
                 r#"{"error":"unauthorized_client","error_description":"AADSTS700016: Application was not found"}"#,
                 Refusal::Credential,
             ),
-            (404, r#"{"error":{"correlationId":"c","code":"ManagedIdentityNotFound","message":"m"}}"#, Refusal::NoSuchIdentity),
+            (
+                404,
+                r#"{"error":{"correlationId":"c","code":"ManagedIdentityNotFound","message":"m"}}"#,
+                Refusal::NoSuchIdentity,
+            ),
             (404, "", Refusal::Other(404)),
             (400, "<html>", Refusal::Other(400)),
             (302, "", Refusal::Other(302)),

@@ -32,7 +32,9 @@ impl Selector {
                     name: "IDENTITY_RESOURCE_ID",
                     should: "must be the resource id of a managed identity, /subscriptions/…",
                 };
-                let valid = id.starts_with("/subscriptions/") && id.len() <= 1024 && id.bytes().all(|it| it.is_ascii_graphic());
+                let valid = id.starts_with("/subscriptions/")
+                    && id.len() <= 1024
+                    && id.bytes().all(|it| it.is_ascii_graphic());
                 if valid { Ok(Self::ResourceId(id)) } else { Err(right) }
             }
             (_, Some(_), _) => Err(alone("IDENTITY_OBJECT_ID")),

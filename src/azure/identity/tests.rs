@@ -11,7 +11,8 @@ use crate::settings::Lookup;
 
 #[test]
 fn the_first_source_with_its_settings_is_chosen() {
-    let (endpoint, header) = (("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "h"));
+    let (endpoint, header) =
+        (("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "h"));
     let (msi, secret) = (("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"), ("MSI_SECRET", "s"));
     let (tenant, client) = (("AZURE_TENANT_ID", "contoso.onmicrosoft.com"), ("AZURE_CLIENT_ID", "c"));
     let client_secret = ("AZURE_CLIENT_SECRET", "x y&z=ü");
@@ -30,14 +31,23 @@ fn the_first_source_with_its_settings_is_chosen() {
         (vec![header], Ok("imds")),
         (vec![tenant, client], Ok("imds")),
         (vec![endpoint, header, ("IDENTITY_SOURCE", "imds")], Ok("imds")),
-        (vec![endpoint, header, msi, secret, ("IDENTITY_SOURCE", "app-service-2017")], Ok("app-service-2017")),
-        (vec![msi, secret, tenant, client, client_secret, ("IDENTITY_SOURCE", "client-secret")], Ok("client-secret")),
+        (
+            vec![endpoint, header, msi, secret, ("IDENTITY_SOURCE", "app-service-2017")],
+            Ok("app-service-2017"),
+        ),
+        (
+            vec![msi, secret, tenant, client, client_secret, ("IDENTITY_SOURCE", "client-secret")],
+            Ok("client-secret"),
+        ),
         (vec![("IDENTITY_SOURCE", "app-service")], Err("IDENTITY_SOURCE")),
         (vec![("IDENTITY_SOURCE", "arc")], Err("IDENTITY_SOURCE")),
         (vec![client, client_secret], Err("AZURE_TENANT_ID")),
         (vec![tenant, client_secret], Err("AZURE_CLIENT_ID")),
         (vec![("AZURE_TENANT_ID", "a/b"), client, client_secret], Err("AZURE_TENANT_ID")),
-        (vec![tenant, client, client_secret, ("AZURE_AUTHORITY_HOST", "http://example.com")], Err("AZURE_AUTHORITY_HOST")),
+        (
+            vec![tenant, client, client_secret, ("AZURE_AUTHORITY_HOST", "http://example.com")],
+            Err("AZURE_AUTHORITY_HOST"),
+        ),
         (vec![("IDENTITY_ENDPOINT", "localhost:1"), header], Err("IDENTITY_ENDPOINT")),
         (vec![endpoint, ("IDENTITY_HEADER", "a\r\nb")], Err("IDENTITY_HEADER")),
         (vec![("MSI_ENDPOINT", "/msi"), secret], Err("MSI_ENDPOINT")),
@@ -59,7 +69,8 @@ fn the_first_source_with_its_settings_is_chosen() {
 
 #[test]
 fn requests() {
-    let app_service = [("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "head")];
+    let app_service =
+        [("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "head")];
     let older = [("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"), ("MSI_SECRET", "head")];
     let client = ("AZURE_CLIENT_ID", "5e29463d");
     let object = ("IDENTITY_OBJECT_ID", "8d3b");
@@ -67,13 +78,26 @@ fn requests() {
     let resource = "resource=https%3A%2F%2Fvault.azure.net";
     let newer_query = format!("localhost:42356/msi/token?api-version=2019-08-01&{resource}");
     let older_query = format!("127.0.0.1:41741/MSI/token/?api-version=2017-09-01&{resource}");
-    let imds_query = format!("169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&{resource}");
+    let imds_query =
+        format!("169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&{resource}");
     let encoded = "%2Fsubscriptions%2Fs%2Fresourcegroups%2Fg";
     for (settings, address, secret) in [
         (vec![app_service[0], app_service[1]], newer_query.clone(), "x-identity-header: head"),
-        (vec![app_service[0], app_service[1], client], format!("{newer_query}&client_id=5e29463d"), "x-identity-header: head"),
-        (vec![app_service[0], app_service[1], object], format!("{newer_query}&principal_id=8d3b"), "x-identity-header: head"),
-        (vec![app_service[0], app_service[1], id], format!("{newer_query}&mi_res_id={encoded}"), "x-identity-header: head"),
+        (
+            vec![app_service[0], app_service[1], client],
+            format!("{newer_query}&client_id=5e29463d"),
+            "x-identity-header: head",
+        ),
+        (
+            vec![app_service[0], app_service[1], object],
+            format!("{newer_query}&principal_id=8d3b"),
+            "x-identity-header: head",
+        ),
+        (
+            vec![app_service[0], app_service[1], id],
+            format!("{newer_query}&mi_res_id={encoded}"),
+            "x-identity-header: head",
+        ),
         (vec![older[0], older[1]], older_query.clone(), "secret: head"),
         (vec![older[0], older[1], client], format!("{older_query}&clientid=5e29463d"), "secret: head"),
         (vec![], imds_query.clone(), "metadata: true"),
@@ -97,7 +121,11 @@ fn requests() {
 #[test]
 fn requests_with_a_form() {
     let shell = vec![("MSI_ENDPOINT", "http://localhost:50342/oauth2/token")];
-    let secret = vec![("AZURE_TENANT_ID", "contoso.com"), ("AZURE_CLIENT_ID", "c-1"), ("AZURE_CLIENT_SECRET", "x y&z=ü~")];
+    let secret = vec![
+        ("AZURE_TENANT_ID", "contoso.com"),
+        ("AZURE_CLIENT_ID", "c-1"),
+        ("AZURE_CLIENT_SECRET", "x y&z=ü~"),
+    ];
     let form = "grant_type=client_credentials&client_id=c-1&client_secret=x+y%26z%3D%C3%BC%7E\
                 &scope=https%3A%2F%2Fvault.azure.net%2F.default";
     for (settings, address, last, form) in [

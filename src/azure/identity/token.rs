@@ -166,7 +166,10 @@ mod tests {
         for (fields, seconds) in [
             // The documented answers of each source.
             (r#""expires_on":"1735689600","resource":"https://vault.azure.net","client_id":"c""#, Some(3600)),
-            (r#""refresh_token":"","expires_in":"3599","expires_on":"1735689600","not_before":"1735686000""#, Some(3599)),
+            (
+                r#""refresh_token":"","expires_in":"3599","expires_on":"1735689600","not_before":"1735686000""#,
+                Some(3599),
+            ),
             (r#""expires_in":3599,"ext_expires_in":3599"#, Some(3599)),
             (r#""expires_in":86399,"refresh_in":43200"#, Some(86399)),
             (r#""expires_on":1735689600"#, Some(3600)),

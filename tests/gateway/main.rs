@@ -1,0 +1,348 @@
+//! The steps of the gateway, in order, with a host that a test scripts.
+
+mod scripted;
+
+use core::time::Duration;
+
+use keyvault_gateway::gateway::OPENAPI;
+use keyvault_gateway::host::NoAnswer;
+use scripted::{Scripted, Seen, body_of, field, secret, token};
+
+/// What the replaced function's own test sends.
+const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
+
+#[test]
+fn reads_a_secret_with_one_token_call_and_one_vault_call() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("Integration-Team-Blog", "the value")]);
+    let reply = gateway.post("/api/GetKeyVaultSecret", REQUEST);
+    assert_eq!(
+        (reply.status.as_u16(), body_of(&reply).as_str()),
+        (200, r#"{"Secret":"Integration-Team-Blog","Value":"the value"}"#)
+    );
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-8"),
+        ("etag", "\"3d76eb676e0a40429c7aa2b4b7912a5d\""),
+        ("age", "0"),
+        ("cache-status", "keyvault-gateway; fwd=miss"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(field(&reply, name), value);
+    }
+    assert_eq!(reply.headers.len(), 6);
+    assert_eq!(
+        gateway.calls(),
+        [
+            "GET http://127.0.0.1:41741/MSI/token/?api-version=2017-09-01&resource=https%3A%2F%2Fvault.azure.net",
+            "GET https://my-vault.vault.azure.net/secrets/Integration-Team-Blog?api-version=2025-07-01",
+        ]
+    );
+}
+
+#[test]
+fn answers_with_the_name_as_it_was_asked_for() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("Db-Password", "v")]);
+    let reply = gateway.post("/", r#"{"secret":"DB-PASSWORD"}"#);
+    assert_eq!(body_of(&reply), r#"{"Secret":"DB-PASSWORD","Value":"v"}"#);
+}
+
+#[test]
+fn asks_for_the_version_that_is_pinned() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("a", "v")]);
+    let reply = gateway.post("/", r#"{"Secret":"a","Version":"3D76EB676E0A40429C7AA2B4B7912A5D"}"#);
+    assert_eq!(reply.status.as_u16(), 200);
+    let path = "/secrets/a/3d76eb676e0a40429c7aa2b4b7912a5d?api-version=2025-07-01";
+    assert!(gateway.calls()[1].ends_with(path));
+}
+
+#[test]
+fn values_are_written_as_json() {
+    for value in ["", "a\"b\\c", "line\r\nline\u{7}", "grüße 🦀 \u{2028}", "</script>"] {
+        let gateway = Scripted::new(&[]);
+        gateway.will_answer([token(3600), secret("a", value)]);
+        let body = body_of(&gateway.post("/", r#"{"Secret":"a"}"#));
+        let read: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(read["Value"], value);
+    }
+}
+
+#[test]
+fn keeps_the_token_until_shortly_before_its_end() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("a", "1"), secret("a", "2"), token(3600), secret("a", "3")]);
+    for (seconds, value, calls) in [(0, "1", 2), (3299, "2", 3), (1, "3", 5)] {
+        gateway.pass(Duration::from_secs(seconds));
+        assert!(body_of(&gateway.post("/", r#"{"Secret":"a"}"#)).contains(value));
+        assert_eq!(gateway.calls().len(), calls);
+    }
+}
+
+#[test]
+fn replaces_a_token_that_the_vault_refuses() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), refused(401), token(3600), secret("a", "v")]);
+    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
+    assert_eq!(gateway.calls().len(), 4);
+}
+
+#[test]
+fn does_not_loop_where_the_vault_refuses_every_token() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), refused(401), token(3600), refused(401)]);
+    let reply = gateway.post("/", r#"{"Secret":"a"}"#);
+    assert_eq!((reply.status.as_u16(), reply.code), (502, "VaultError"));
+    assert_eq!(gateway.calls().len(), 4);
+}
+
+#[test]
+fn asks_azure_nothing_that_it_need_not() {
+    let list = r#"[{"name":"ops","secrets":["ops-*"],
+        "key_sha256":["8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f"]}]"#;
+    let json = ("content-type", "application/json");
+    let right = ("x-functions-key", "right");
+    for (method, target, fields, body, status, code) in [
+        ("POST", "/", vec![json], REQUEST, 401, "Unauthorized"),
+        ("POST", "/", vec![json, ("x-functions-key", "wrong")], REQUEST, 401, "Unauthorized"),
+        ("POST", "/?code=wrong", vec![json], REQUEST, 401, "Unauthorized"),
+        ("POST", "/", vec![json, right, ("via", "1.1 proxy")], REQUEST, 403, "Forbidden"),
+        ("POST", "/", vec![json, ("x-functions-key", "three")], REQUEST, 403, "Forbidden"),
+        ("POST", "/", vec![json, right], "{}", 400, "BadRequest"),
+        ("POST", "/", vec![json, right], "[", 400, "BadRequest"),
+        ("POST", "/", vec![json, right], r#"{"Secret":"../keys/a"}"#, 400, "BadRequest"),
+        ("POST", "/", vec![json, right], r#"{"Secret":"a","Version":"x"}"#, 400, "BadRequest"),
+        ("POST", "/", vec![right], REQUEST, 415, "UnsupportedMediaType"),
+        ("POST", "/", vec![right, ("content-type", "text/plain")], REQUEST, 415, "UnsupportedMediaType"),
+        ("POST", "/", vec![json, right, ("content-length", "9000")], REQUEST, 413, "ContentTooLarge"),
+        ("GET", "/", vec![right], "", 405, "MethodNotAllowed"),
+        ("POST", "/secrets/a", vec![json, right], REQUEST, 404, "NotFound"),
+        ("GET", "/metrics", vec![], "", 401, "Unauthorized"),
+        ("GET", "/healthz", vec![], "", 200, "OK"),
+        ("GET", "/openapi.json", vec![], "", 200, "OK"),
+        ("GET", "/metrics", vec![right], "", 200, "OK"),
+    ] {
+        let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
+        let reply = gateway.request(method, target, &fields, body);
+        assert_eq!(
+            (reply.status.as_u16(), reply.code),
+            (status, code),
+            "{method} {target} {fields:?} {body}"
+        );
+        assert!(gateway.calls().is_empty());
+    }
+}
+
+#[test]
+fn looks_at_the_key_before_it_reads_the_body() {
+    let gateway = Scripted::new(&[]);
+    gateway.request("POST", "/", &[("content-type", "application/json")], REQUEST);
+    assert!(!gateway.body_was_read());
+}
+
+#[test]
+fn what_azure_says_stays_here() {
+    let said = r#"{"error":{"code":"Forbidden","message":"marker appid=marker","innererror":{"code":"ForbiddenByRbac"}}}"#;
+    let not_found = r#"{"error":{"code":"SecretNotFound","message":"marker"}}"#;
+    for (answers, status, code, message) in [
+        (
+            vec![Seen::Answer(400, None, "marker".into())],
+            502,
+            "IdentityError",
+            "The token source refused to give a token.",
+        ),
+        (
+            vec![Seen::Answer(500, None, "marker".into())],
+            503,
+            "Unavailable",
+            "The token source is not available.",
+        ),
+        (
+            vec![token(3600), Seen::Answer(403, None, said.into())],
+            403,
+            "VaultAccessDenied",
+            "Key Vault does not let this gateway read the secret.",
+        ),
+        (
+            vec![token(3600), Seen::Answer(404, None, not_found.into())],
+            404,
+            "SecretNotFound",
+            "A secret with (name/id) a was not found in this key vault.",
+        ),
+        (
+            vec![token(3600), Seen::Answer(200, None, "marker".into())],
+            502,
+            "VaultError",
+            "Key Vault gave an answer that cannot be used.",
+        ),
+    ] {
+        let gateway = Scripted::new(&[("GATEWAY_LOG", "debug")]);
+        gateway.will_answer(answers);
+        let reply = gateway.post("/", r#"{"Secret":"a"}"#);
+        let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+        assert_eq!((reply.status.as_u16(), body_of(&reply)), (status, body));
+        assert!(!format!("{reply:?} {:?}", gateway.log()).contains("marker"));
+    }
+}
+
+#[test]
+fn says_when_to_come_back() {
+    for (answers, code, retry_after) in [
+        (vec![token(3600), Seen::Answer(429, Some("30"), String::new())], "VaultThrottled", "30"),
+        (vec![token(3600), Seen::Answer(429, None, String::new())], "VaultThrottled", "1"),
+        (vec![token(3600), Seen::Answer(503, Some("0"), String::new())], "Unavailable", "1"),
+        (vec![token(3600), Seen::Answer(503, Some("999999"), String::new())], "Unavailable", "3600"),
+        (vec![token(3600), Seen::Nothing(NoAnswer::Lost)], "Unavailable", "1"),
+        (vec![Seen::Answer(429, Some("7"), String::new())], "IdentityThrottled", "7"),
+        (vec![Seen::Nothing(NoAnswer::Lost)], "Unavailable", "1"),
+    ] {
+        let gateway = Scripted::new(&[]);
+        gateway.will_answer(answers);
+        let reply = gateway.post("/", r#"{"Secret":"a"}"#);
+        assert_eq!(
+            (reply.status.as_u16(), reply.code, field(&reply, "retry-after")),
+            (503, code, retry_after)
+        );
+    }
+}
+
+#[test]
+fn a_request_has_one_deadline() {
+    let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
+    gateway.will_take(Duration::from_secs(1));
+    gateway.will_answer([token(3600), secret("a", "v")]);
+    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
+    assert_eq!(gateway.limits(), [Duration::from_secs(4), Duration::from_secs(3)]);
+
+    let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
+    gateway.will_take(Duration::from_secs(4));
+    gateway.will_answer([token(3600)]);
+    let reply = gateway.post("/", r#"{"Secret":"a"}"#);
+    assert_eq!((reply.status.as_u16(), reply.code), (504, "Timeout"));
+    assert_eq!(gateway.calls().len(), 1);
+}
+
+#[test]
+fn a_wrong_setting_is_named_and_nothing_more() {
+    let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "marker")]);
+    let message = "The setting GATEWAY_DEADLINE_SECONDS must be a whole number in its range.";
+    let body = format!(r#"{{"error":{{"code":"ConfigurationError","message":"{message}"}}}}"#);
+    for (target, status) in [("/", 500), ("/readyz", 503), ("/metrics", 500)] {
+        let reply = match target {
+            "/" => gateway.post(target, REQUEST),
+            _ => gateway.request("GET", target, &[], ""),
+        };
+        assert_eq!((reply.status.as_u16(), body_of(&reply)), (status, body.clone()), "{target}");
+    }
+    assert_eq!(gateway.request("GET", "/healthz", &[], "").status.as_u16(), 200);
+}
+
+#[test]
+fn is_ready_when_a_token_can_be_had() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600)]);
+    for _ in 0..3 {
+        let reply = gateway.request("GET", "/readyz", &[], "");
+        assert_eq!((reply.status.as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
+    }
+    assert_eq!(gateway.calls().len(), 1);
+}
+
+#[test]
+fn tries_for_readiness_at_most_once_in_five_seconds() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([Seen::Answer(400, None, String::new()), token(3600)]);
+    for (seconds, status, calls) in [(0, 503, 1), (0, 503, 1), (4, 503, 1), (1, 200, 2)] {
+        gateway.pass(Duration::from_secs(seconds));
+        let reply = gateway.request("GET", "/readyz", &[], "");
+        assert_eq!((reply.status.as_u16(), gateway.calls().len()), (status, calls));
+    }
+}
+
+#[test]
+fn passes_the_trace_on() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("a", "v")]);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let fields = [
+        ("content-type", "application/json"),
+        ("x-functions-key", "right"),
+        ("traceparent", parent),
+        ("tracestate", "a=1"),
+    ];
+    gateway.request("POST", "/", &fields, r#"{"Secret":"a"}"#);
+    for fields in gateway.fields() {
+        assert!(fields.contains(&format!("traceparent: {parent}")), "{fields:?}");
+        assert!(fields.contains(&"tracestate: a=1".to_owned()), "{fields:?}");
+    }
+    assert!(gateway.log()[0].contains(r#""request":"0af7651916cd43dd8448eb211c80319c""#));
+}
+
+#[test]
+fn the_token_goes_to_the_vault_and_the_identity_secret_to_its_endpoint() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("a", "v")]);
+    gateway.post("/", r#"{"Secret":"a"}"#);
+    let [to_identity, to_vault] = gateway.fields().try_into().unwrap();
+    assert!(to_identity.contains(&"secret: identity-secret".to_owned()));
+    assert!(!to_identity.iter().any(|it| it.starts_with("authorization")));
+    assert!(to_vault.contains(&"authorization: Bearer the-token".to_owned()));
+    assert!(!to_vault.iter().any(|it| it.contains("identity-secret")));
+}
+
+#[test]
+fn logs_one_line_for_a_request() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_take(Duration::from_millis(10));
+    gateway.will_answer([token(3600), secret("a", "v")]);
+    gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.request("POST", "/", &[("content-type", "application/json")], REQUEST);
+    assert_eq!(
+        gateway.log(),
+        [
+            r#"{"time":"2024-12-31T23:59:59Z","level":"info","request":"00000000000000070000000000000007","caller":"key","secret":"a","status":200,"code":"OK","cache":"miss","upstream":2,"ms":20.0}"#,
+            r#"{"time":"2024-12-31T23:59:59Z","level":"info","request":"00000000000000070000000000000007","status":401,"code":"Unauthorized","cause":"the caller's key is missing or wrong","upstream":0,"ms":0.0}"#,
+        ]
+    );
+}
+
+#[test]
+fn logs_as_much_as_it_should() {
+    for (level, lines) in [("error", 0), ("info", 1), ("debug", 3)] {
+        let gateway = Scripted::new(&[("GATEWAY_LOG", level)]);
+        gateway.will_answer([token(3600), secret("a", "v")]);
+        gateway.post("/", r#"{"Secret":"a"}"#);
+        assert_eq!(gateway.log().len(), lines, "{level}");
+    }
+    let gateway = Scripted::new(&[("GATEWAY_LOG", "error")]);
+    gateway.will_answer([Seen::Nothing(NoAnswer::Lost)]);
+    gateway.post("/", r#"{"Secret":"a"}"#);
+    assert_eq!(gateway.log().len(), 1);
+}
+
+#[test]
+fn counts_what_it_does() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600), secret("a", "v")]);
+    gateway.post("/", r#"{"Secret":"a"}"#);
+    let text = body_of(&gateway.request("GET", "/metrics?code=right", &[], ""));
+    for line in [
+        r#"keyvault_gateway_requests_total{status="200",code="OK"} 1"#,
+        r#"keyvault_gateway_upstream_calls_total{upstream="identity"} 1"#,
+        r#"keyvault_gateway_upstream_calls_total{upstream="vault"} 1"#,
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn the_description_is_served_as_it_is() {
+    let reply = Scripted::new(&[]).request("GET", "/openapi.json", &[], "");
+    assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));
+}
+
+/// A refusal of Key Vault.
+fn refused(status: u16) -> Seen {
+    Seen::Answer(status, None, r#"{"error":{"code":"Unauthorized","message":"AKV10046"}}"#.to_owned())
+}

@@ -1,0 +1,203 @@
+//! A gateway whose host answers from a script and passes time when told to.
+
+use core::cell::{Cell, RefCell};
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use keyvault_gateway::azure::{Answer, Call};
+use keyvault_gateway::gateway::Gateway;
+use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
+use keyvault_gateway::reply::Reply;
+use keyvault_gateway::request::Head;
+
+/// What the gateway sees of a call.
+pub enum Seen {
+    /// An answer: status, `Retry-After`, body.
+    Answer(u16, Option<&'static str>, String),
+    /// None.
+    Nothing(NoAnswer),
+}
+
+/// A token that lasts `seconds`.
+pub fn token(seconds: u64) -> Seen {
+    let body = format!(r#"{{"access_token":"the-token","token_type":"Bearer","expires_in":"{seconds}"}}"#);
+    Seen::Answer(200, None, body)
+}
+
+/// The secret `name` with `value`.
+pub fn secret(name: &str, value: &str) -> Seen {
+    let id = format!("https://my-vault.vault.azure.net/secrets/{name}/3d76eb676e0a40429c7aa2b4b7912a5d");
+    Seen::Answer(200, None, serde_json::json!({"value": value, "id": id}).to_string())
+}
+
+pub fn body_of(reply: &Reply) -> String {
+    String::from_utf8(reply.body.expose().clone()).unwrap()
+}
+
+pub fn field<'a>(reply: &'a Reply, name: &str) -> &'a str {
+    reply.headers.get(name).map_or("", |it| it.to_str().unwrap())
+}
+
+/// A gateway in the settings of the replaced function, with the caller key `right`.
+pub struct Scripted {
+    gateway: Gateway<InWorld>,
+    world: Rc<World>,
+}
+
+impl Scripted {
+    /// The same with more settings.
+    pub fn new(settings: &[(&'static str, &'static str)]) -> Self {
+        let mut all = vec![
+            ("KeyVaultUri", "https://my-vault.vault.azure.net/"),
+            ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
+            ("MSI_SECRET", "identity-secret"),
+            ("GATEWAY_KEY", "right"),
+        ];
+        all.extend_from_slice(settings);
+        let world = Rc::new(World { settings: all, ..World::default() });
+        Self { gateway: Gateway::new(InWorld(Rc::clone(&world))), world }
+    }
+
+    /// The next calls are answered with these, in order; one more fails the test.
+    pub fn will_answer(&self, answers: impl IntoIterator<Item = Seen>) {
+        self.world.answers.borrow_mut().extend(answers);
+    }
+
+    /// Each call takes this long.
+    pub fn will_take(&self, time: Duration) {
+        self.world.latency.set(time);
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.world.now.set(self.world.now.get() + time);
+    }
+
+    /// A JSON body with the right key.
+    pub fn post(&self, target: &str, body: &str) -> Reply {
+        self.request(
+            "POST",
+            target,
+            &[("content-type", "application/json"), ("x-functions-key", "right")],
+            body,
+        )
+    }
+
+    pub fn request(
+        &self,
+        method: &str,
+        target: &str,
+        fields: &[(&'static str, &'static str)],
+        body: &str,
+    ) -> Reply {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let head = Head { method, target: target.to_owned(), headers };
+        let body = ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) };
+        match pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(reply) => reply,
+            Poll::Pending => panic!("nothing in this world takes a second poll"),
+        }
+    }
+
+    /// Method and address of each call.
+    pub fn calls(&self) -> Vec<String> {
+        self.world.calls.borrow().iter().map(|it| it.address.clone()).collect()
+    }
+
+    /// The header fields of each call.
+    pub fn fields(&self) -> Vec<Vec<String>> {
+        self.world.calls.borrow().iter().map(|it| it.fields.clone()).collect()
+    }
+
+    /// The limit of each call.
+    pub fn limits(&self) -> Vec<Duration> {
+        self.world.calls.borrow().iter().map(|it| it.limit).collect()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.world.log.borrow().clone()
+    }
+
+    pub fn body_was_read(&self) -> bool {
+        self.world.body_was_read.get()
+    }
+}
+
+#[derive(Default)]
+struct World {
+    settings: Vec<(&'static str, &'static str)>,
+    now: Cell<Duration>,
+    latency: Cell<Duration>,
+    answers: RefCell<VecDeque<Seen>>,
+    calls: RefCell<Vec<SeenCall>>,
+    log: RefCell<Vec<String>>,
+    body_was_read: Cell<bool>,
+}
+
+struct SeenCall {
+    address: String,
+    fields: Vec<String>,
+    limit: Duration,
+}
+
+struct InWorld(Rc<World>);
+
+impl Host for InWorld {
+    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+        Ok(self.0.settings.iter().rfind(|it| it.0 == name).map(|it| it.1.to_owned()))
+    }
+
+    fn now(&self) -> Moment {
+        Moment::after_start(self.0.now.get())
+    }
+
+    fn unix_time(&self) -> u64 {
+        1_735_689_599
+    }
+
+    fn random(&self) -> u64 {
+        7
+    }
+
+    fn log(&self, line: &str) {
+        self.0.log.borrow_mut().push(line.to_owned());
+    }
+
+    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
+        let endpoint = call.endpoint();
+        let scheme = if endpoint.is_tls() { "https" } else { "http" };
+        let address =
+            format!("{} {scheme}://{}{}", call.method(), endpoint.authority(), endpoint.path_and_query());
+        let fields =
+            call.headers().iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect();
+        self.0.calls.borrow_mut().push(SeenCall { address, fields, limit });
+        self.0.now.set(self.0.now.get() + self.0.latency.get());
+        match self.0.answers.borrow_mut().pop_front() {
+            Some(Seen::Answer(status, retry_after, body)) => {
+                Ok(Answer::new(status, retry_after.map(str::to_owned), body.into_bytes()))
+            }
+            Some(Seen::Nothing(reason)) => Err(reason),
+            None => panic!("one call more than the script has answers"),
+        }
+    }
+}
+
+struct ScriptedBody {
+    content: Vec<u8>,
+    world: Rc<World>,
+}
+
+impl Body for ScriptedBody {
+    async fn read(self, most: usize, _: Duration) -> Result<Vec<u8>, NoBody> {
+        self.world.body_was_read.set(true);
+        if self.content.len() > most { Err(NoBody::TooLarge) } else { Ok(self.content) }
+    }
+}

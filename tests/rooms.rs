@@ -1,0 +1,66 @@
+//! What a room may not name. The core knows nothing of WASI, of the environment or of time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn only_the_bindings_know_a_host() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = files_below(&source);
+    assert!(files.len() > 20, "{files:?}");
+    let mut bindings = 0;
+    for file in files {
+        if file.starts_with(source.join("bindings")) {
+            bindings += 1;
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        // Comments may tell what a host does.
+        for line in text.lines().filter(|it| !it.trim_start().starts_with("//")) {
+            for name in HOSTS {
+                assert!(!line.contains(name), "{} names {name}: {line}", file.display());
+            }
+        }
+    }
+    assert!(bindings >= 4);
+}
+
+#[test]
+fn only_the_rooms_of_azure_make_calls() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in files_below(&source).iter().filter(|it| !it.starts_with(source.join("azure"))) {
+        let text = fs::read_to_string(file).unwrap();
+        for name in ["Call::get", "Call::post_form", "Call {", "Endpoint::parse"] {
+            assert!(!text.contains(name), "{} has {name}", file.display());
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+const HOSTS: [&str; 13] = [
+    "std::env",
+    "std::time",
+    "std::fs",
+    "std::net",
+    "std::io::std",
+    "std::process",
+    "std::thread",
+    "wasi:",
+    "wasip",
+    "spin_sdk",
+    "wit_bindgen",
+    "println!",
+    "Instant::now",
+];
