@@ -7,23 +7,23 @@ use keyvault_emulator::{Cut, Emulator, Source};
 use serde_json::Value;
 
 /// An answer, read to its end.
-pub struct Heard {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Heard {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Heard {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|it| it.to_str().expect("the header is text"))
     }
 
     /// `error.code` of Key Vault, `error.innererror.code` and the message.
-    pub fn refusal(&self) -> (u16, String, String, String) {
+    pub(crate) fn refusal(&self) -> (u16, String, String, String) {
         let json = self.json();
         let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
         let error = &json["error"];
@@ -33,7 +33,7 @@ impl Heard {
 }
 
 /// Asks `METHOD address`, with the headers and the body.
-pub async fn ask(
+pub(crate) async fn ask(
     emulator: &Emulator,
     line: &str,
     headers: &[(&str, &str)],
@@ -50,13 +50,13 @@ pub async fn ask(
 }
 
 /// The setting of this name for a source.
-pub fn setting(emulator: &Emulator, source: Source, name: &str) -> String {
+pub(crate) fn setting(emulator: &Emulator, source: Source, name: &str) -> String {
     let settings = emulator.settings(source, "http://127.0.0.1");
     settings.into_iter().find(|(it, _)| *it == name).expect("a setting").1
 }
 
 /// A token for `resource`, by way of App Service.
-pub async fn token(emulator: &Emulator, resource: &str) -> String {
+pub(crate) async fn token(emulator: &Emulator, resource: &str) -> String {
     let key = setting(emulator, Source::AppService2019, "IDENTITY_HEADER");
     let line = format!("GET http://127.0.0.1/msi/token?api-version=2019-08-01&resource={resource}");
     let heard = ask(emulator, &line, &[("x-identity-header", &key)], "").await.expect("an answer");
@@ -64,7 +64,7 @@ pub async fn token(emulator: &Emulator, resource: &str) -> String {
 }
 
 /// Asks a vault, with a good token for the public cloud.
-pub async fn vault(emulator: &Emulator, line: &str, body: &str) -> Heard {
+pub(crate) async fn vault(emulator: &Emulator, line: &str, body: &str) -> Heard {
     let bearer = format!("Bearer {}", token(emulator, "https://vault.azure.net").await);
     let (method, path) = line.split_once(' ').expect("a method and a path");
     let line = format!("{method} https://demo.vault.azure.net{path}");
