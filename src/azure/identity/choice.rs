@@ -1,7 +1,7 @@
 //! Which token source the settings mean.
 
 use super::selector::id_text;
-use super::{Selector, TokenSource, app_service, app_service_2017, client_secret, cloud_shell, imds};
+use super::{Selector, TokenSource, app_service_2017, app_service_2019, client_secret, cloud_shell, imds};
 use crate::azure::Endpoint;
 use crate::azure::vault::Vault;
 use crate::error::SettingError;
@@ -15,7 +15,7 @@ impl TokenSource {
     /// is another service's (Azure Arc has one) and is passed over, as Microsoft's own libraries do.
     pub(crate) fn choose(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         let sources: [(&str, Source); 5] = [
-            ("app-service", |settings, _| app_service(settings)),
+            ("app-service-2019", |settings, _| app_service_2019(settings)),
             ("app-service-2017", |settings, _| app_service_2017(settings)),
             ("cloud-shell", |settings, _| cloud_shell(settings)),
             ("client-secret", client_secret),
@@ -24,7 +24,7 @@ impl TokenSource {
         if let Some(named) = settings.text("IDENTITY_SOURCE")? {
             let unknown = SettingError {
                 name: "IDENTITY_SOURCE",
-                should: "must be app-service, app-service-2017, cloud-shell, client-secret or imds",
+                should: "must be app-service-2019, app-service-2017, cloud-shell, client-secret or imds",
             };
             let (_, source) = sources.into_iter().find(|it| it.0 == named).ok_or(unknown)?;
             return source(settings, vault)?.ok_or(SettingError {
@@ -43,13 +43,13 @@ impl TokenSource {
 
 type Source = fn(Lookup<'_>, &Vault) -> Result<Option<TokenSource>, SettingError>;
 
-fn app_service(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError> {
+fn app_service_2019(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError> {
     let (Some(endpoint), Some(header)) =
         (settings.text("IDENTITY_ENDPOINT")?, settings.text("IDENTITY_HEADER")?)
     else {
         return Ok(None);
     };
-    Ok(Some(TokenSource::AppService(app_service::AppService {
+    Ok(Some(TokenSource::AppService2019(app_service_2019::AppService2019 {
         endpoint: address("IDENTITY_ENDPOINT", &endpoint)?,
         header: header_text("IDENTITY_HEADER", header)?,
         identity: Selector::read(settings)?,

@@ -3,8 +3,8 @@
 //! Each source makes its request from what the settings say. The answers are alike enough to be read in one place,
 //! [`token`] for those that have a token and [`refusal`] for those that do not.
 
-mod app_service;
 mod app_service_2017;
+mod app_service_2019;
 mod client_secret;
 mod cloud_shell;
 mod imds;
@@ -26,7 +26,7 @@ use crate::host::{Moment, NoAnswer};
 #[derive(Debug)]
 pub enum TokenSource {
     /// App Service, Functions and Container Apps, protocol 2019-08-01.
-    AppService(app_service::AppService),
+    AppService2019(app_service_2019::AppService2019),
     /// App Service and Functions, protocol 2017-09-01; Azure Machine Learning speaks it, too.
     AppService2017(app_service_2017::AppService2017),
     /// Cloud Shell.
@@ -41,7 +41,7 @@ impl TokenSource {
     /// Its name, as `IDENTITY_SOURCE` has it and the log shows it.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::AppService(_) => "app-service",
+            Self::AppService2019(_) => "app-service-2019",
             Self::AppService2017(_) => "app-service-2017",
             Self::CloudShell(_) => "cloud-shell",
             Self::ClientSecret(_) => "client-secret",
@@ -52,7 +52,7 @@ impl TokenSource {
     /// Asks for a token for `audience`.
     pub(crate) fn get(&self, audience: &Audience) -> Call {
         match self {
-            Self::AppService(source) => source.get(audience),
+            Self::AppService2019(source) => source.get(audience),
             Self::AppService2017(source) => source.get(audience),
             Self::CloudShell(source) => source.get(audience),
             Self::ClientSecret(source) => source.get(audience),

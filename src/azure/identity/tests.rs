@@ -18,8 +18,8 @@ fn the_first_source_with_its_settings_is_chosen() {
     let client_secret = ("AZURE_CLIENT_SECRET", "x y&z=ü");
     for (settings, source) in [
         (vec![], Ok("imds")),
-        (vec![endpoint, header], Ok("app-service")),
-        (vec![endpoint, header, msi, secret], Ok("app-service")),
+        (vec![endpoint, header], Ok("app-service-2019")),
+        (vec![endpoint, header, msi, secret], Ok("app-service-2019")),
         (vec![msi, secret], Ok("app-service-2017")),
         (vec![endpoint, msi, secret], Ok("app-service-2017")),
         (vec![endpoint, ("IDENTITY_HEADER", ""), msi, secret], Ok("app-service-2017")),
@@ -39,7 +39,7 @@ fn the_first_source_with_its_settings_is_chosen() {
             vec![msi, secret, tenant, client, client_secret, ("IDENTITY_SOURCE", "client-secret")],
             Ok("client-secret"),
         ),
-        (vec![("IDENTITY_SOURCE", "app-service")], Err("IDENTITY_SOURCE")),
+        (vec![("IDENTITY_SOURCE", "app-service-2019")], Err("IDENTITY_SOURCE")),
         (vec![("IDENTITY_SOURCE", "arc")], Err("IDENTITY_SOURCE")),
         (vec![client, client_secret], Err("AZURE_TENANT_ID")),
         (vec![tenant, client_secret], Err("AZURE_CLIENT_ID")),

@@ -10,13 +10,13 @@ use crate::secret::Redacted;
 
 /// The endpoint of `IDENTITY_ENDPOINT`, with the secret of `IDENTITY_HEADER`.
 #[derive(Debug)]
-pub struct AppService {
+pub struct AppService2019 {
     pub(super) endpoint: Endpoint,
     pub(super) header: Redacted,
     pub(super) identity: Selector,
 }
 
-impl AppService {
+impl AppService2019 {
     pub(super) fn get(&self, audience: &Audience) -> Call {
         let mut query = vec![("api-version", "2019-08-01"), ("resource", audience.as_str())];
         query.extend(match &self.identity {
