@@ -1,0 +1,106 @@
+//! `demo`: one secret, through everything, and what happened on the way.
+
+use crate::rig::{self, PATH, Rig, SECRET};
+use keyvault_emulator::{Call, Credential, Emulator};
+use std::path::PathBuf;
+use std::time::Duration;
+use ureq::http::Response;
+
+/// The options of `demo`.
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// The component, a .wasm file
+    #[arg(long, value_name = "FILE")]
+    component: PathBuf,
+}
+
+impl Demo {
+    pub(crate) fn run(self) -> Result<(), String> {
+        let key = rig::random_text()?;
+        // Drawn now, so that nothing but the vault can have it.
+        let value = format!("only the vault knew this: {}", rig::random_text()?);
+        let emulator = Emulator::new();
+        emulator.set_secret(SECRET, &value).map_err(|problem| problem.to_string())?;
+        let launch = rig::launch(self.component)?.environment([("GATEWAY_KEY", key.as_str())]);
+        let rig = Rig::start(emulator, launch)?;
+
+        let url = rig.server.url(PATH);
+        let body = format!(r#"{{"Secret": "{SECRET}"}}"#);
+        println!("\nThe request, as callers of the function sent it\n");
+        println!(
+            "    POST {url}\n    content-type: application/json\n    x-functions-key: {key}\n\n    {body}"
+        );
+        let response = post(&url, &key, &body)?;
+
+        println!("\nThe answer\n");
+        println!("    {:?} {}", response.version(), response.status());
+        for name in SHOWN_HEADERS {
+            if let Some(text) = header(&response, name) {
+                println!("    {name}: {text}");
+            }
+        }
+        println!("\n    {}", response.body());
+
+        println!("\nWhat the component asked in between\n");
+        let journal = rig.emulator.journal();
+        for call in &journal {
+            println!("    {}", told(call));
+        }
+
+        check(&response, &value, &journal).map_err(|problem| {
+            let log = rig.server.log().join("\n    ");
+            format!("{problem}\n\nThe component printed\n\n    {log}")
+        })?;
+        drop(rig);
+        println!("\nThat is right: a token, the secret with it, and the value that was in the vault.");
+        println!("Everything is stopped again. `cargo xtask dev` keeps it running for your own requests.");
+        Ok(())
+    }
+}
+
+/// The request fails in time where the component does not answer at all.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const SHOWN_HEADERS: [&str; 6] =
+    ["content-type", "cache-status", "age", "etag", "cache-control", "x-content-type-options"];
+
+fn post(url: &str, key: &str, body: &str) -> Result<Response<String>, String> {
+    let failed = |problem: ureq::Error| format!("the component does not answer: {problem}");
+    // A proxy of this machine has no business between two of its own programs.
+    let agent =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(LIMIT)).proxy(None);
+    let request = agent.build().new_agent().post(url).content_type("application/json");
+    let (parts, mut body) = request.header("x-functions-key", key).send(body).map_err(failed)?.into_parts();
+    let body = body.read_to_string().map_err(failed)?;
+    Ok(Response::from_parts(parts, body))
+}
+
+fn header<'a>(response: &'a Response<String>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// One request that the emulator saw, as a sentence.
+fn told(call: &Call) -> String {
+    let query: Vec<_> = call.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let status = call.status.map_or_else(|| "no answer".to_owned(), |it| it.to_string());
+    let credential = match call.credential {
+        Credential::Right => "with the right credential",
+        Credential::Wrong => "with a wrong credential",
+        Credential::Absent => "without a credential",
+    };
+    format!("{} {}?{}  {credential}: {status}", call.method, call.path, query.join("&"))
+}
+
+/// Whether the answer and what was asked for it are exactly what they must be.
+fn check(response: &Response<String>, value: &str, journal: &[Call]) -> Result<(), String> {
+    let answer = (response.status().as_u16(), header(response, "content-type"), response.body().as_str());
+    let body = format!(r#"{{"Secret":"{SECRET}","Value":"{value}"}}"#);
+    if answer != (200, Some("application/json; charset=utf-8"), &body) {
+        return Err(format!("the answer should have been 200 with the body {body}"));
+    }
+    let asked: Vec<_> = journal.iter().map(|it| (it.secret.as_deref(), it.credential, it.status)).collect();
+    if asked != [(None, Credential::Right, Some(200)), (Some(SECRET), Credential::Right, Some(200))] {
+        return Err("the component should have asked once for a token and once for the secret".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! `dev`: everything kept running, with the secrets of a file.
+
+use crate::rig::{self, PATH, Rig, SECRET};
+use keyvault_emulator::Emulator;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+/// The options of `dev`.
+#[derive(clap::Args)]
+pub(crate) struct Dev {
+    /// The component, a .wasm file
+    #[arg(long, value_name = "FILE")]
+    component: PathBuf,
+
+    /// A JSON object with the names and values of secrets, read again when it changes
+    #[arg(long, value_name = "FILE")]
+    secrets: PathBuf,
+
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    addr: SocketAddr,
+}
+
+impl Dev {
+    pub(crate) fn run(self) -> Result<(), String> {
+        let mut secrets = read(&self.secrets)?;
+        let emulator = Emulator::new();
+        update(&emulator, &BTreeMap::new(), &secrets)?;
+
+        // The gateway's own settings are for the developer to try; where the vault is, is not.
+        let mut settings: BTreeMap<_, _> =
+            std::env::vars().filter(|(name, _)| name.starts_with("GATEWAY_")).collect();
+        let key = match settings.get("GATEWAY_KEY") {
+            Some(key) => key.clone(),
+            None => rig::random_text()?,
+        };
+        settings.insert("GATEWAY_KEY".to_owned(), key.clone());
+        let launch = rig::launch(self.component)?.address(self.addr).environment(settings).echo();
+        let mut rig = Rig::start(emulator, launch)?;
+
+        let name =
+            if secrets.contains_key(SECRET) { SECRET } else { secrets.keys().next().map_or("", |it| it) };
+        println!("\nReady. Ask for a secret of {}:\n", self.secrets.display());
+        println!("    curl {} \\", rig.server.url(PATH));
+        println!("        -H 'x-functions-key: {key}' -H 'content-type: application/json' \\");
+        println!("        -d '{{\"Secret\": \"{name}\"}}'\n");
+        println!(
+            "Ctrl-c stops it. Changes of the file are seen at once; a value that the component has in its"
+        );
+        println!("cache is asked for again when the request has the header `cache-control: no-cache`.\n");
+
+        let Rig { server, emulator, runtime, .. } = &mut rig;
+        runtime.block_on(async {
+            let mut stop = pin!(stop());
+            while tokio::time::timeout(INTERVAL, stop.as_mut()).await.is_err() {
+                if let Some(status) = server.ended().map_err(|problem| problem.to_string())? {
+                    return Err(format!("the component ended ({status})"));
+                }
+                // An editor may be in the middle of writing the file: then the next look will do.
+                let Ok(now) = read(&self.secrets) else { continue };
+                if now != secrets {
+                    match update(emulator, &secrets, &now) {
+                        Ok(()) => println!("read {} again", self.secrets.display()),
+                        Err(problem) => eprintln!("{problem}"),
+                    }
+                    secrets = now;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// How long a change of the file, or the end of the component, may go unnoticed.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type Secrets = BTreeMap<String, String>;
+
+fn read(path: &Path) -> Result<Secrets, String> {
+    let text =
+        fs::read_to_string(path).map_err(|problem| format!("cannot read {}: {problem}", path.display()))?;
+    serde_json::from_str(&text).map_err(|problem| {
+        // The problem's own text may show a value.
+        format!("{}, line {}: not a JSON object of names and texts", path.display(), problem.line())
+    })
+}
+
+/// Brings the vault from `before` to `now`.
+fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), String> {
+    for name in before.keys().filter(|it| !now.contains_key(*it)) {
+        emulator.delete_secret(name).map_err(|problem| format!("{name}: {problem}"))?;
+    }
+    for (name, value) in now.iter().filter(|(name, value)| before.get(*name) != Some(*value)) {
+        // A deleted secret keeps its name for a while in Key Vault, too.
+        emulator.set_secret(name, value).map_err(|problem| format!("{name}: {problem}"))?;
+    }
+    Ok(())
+}
+
+/// Waits for ctrl-c or a termination.
+#[cfg(unix)]
+async fn stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop() {
+    // Where it cannot be waited for there is no other way to be stopped either.
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,8 @@
+//! Runs a component under Wasmtime's own `serve`, as a child process, for tests and for development.
+//!
+//! The child has the environment that it is given and nothing else, listens on a free port of the loopback
+//! interface, and is gone when its [`Server`] is.
+
+mod server;
+
+pub use server::{Launch, NotStarted, Server};

@@ -1,0 +1,37 @@
+//! `dev-host serve` is `wasmtime serve`; `demo` and `dev` run it against an emulated Key Vault.
+
+mod demo;
+
+mod dev;
+
+mod rig;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::Serve(serve) => serve.execute().map_err(|problem| format!("{problem:?}")),
+        Command::Demo(demo) => demo.run(),
+        Command::Dev(dev) => dev.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("Error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs components under Wasmtime
+#[derive(Parser)]
+#[command(name = "dev-host")]
+enum Command {
+    /// Serves requests with a component: Wasmtime's own command
+    Serve(wasmtime_cli::commands::ServeCommand),
+    /// Reads one secret through a component and shows how it went
+    Demo(demo::Demo),
+    /// Keeps a component and an emulated Key Vault running
+    Dev(dev::Dev),
+}

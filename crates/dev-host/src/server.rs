@@ -1,0 +1,243 @@
+//! A component under `wasmtime serve`, as a child process.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, PipeReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How to start a component. It shows none of its environment, which holds credentials.
+#[derive(Clone)]
+pub struct Launch {
+    program: PathBuf,
+    component: PathBuf,
+    address: SocketAddr,
+    options: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    echo: bool,
+}
+
+impl Launch {
+    /// The component `component` under `program`, which is the dev-host itself.
+    pub fn new(program: impl Into<PathBuf>, component: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            component: component.into(),
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            options: Vec::new(),
+            environment: Vec::new(),
+            echo: false,
+        }
+    }
+
+    /// Listens on this address, and not on a free port of the loopback interface.
+    #[must_use]
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Adds options of `wasmtime serve`.
+    #[must_use]
+    pub fn options<I: IntoIterator<Item: Into<OsString>>>(mut self, options: I) -> Self {
+        self.options.extend(options.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds to what the component finds in its environment.
+    #[must_use]
+    pub fn environment<I, N, V>(mut self, variables: I) -> Self
+    where
+        I: IntoIterator<Item = (N, V)>,
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        self.environment.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// Prints the child's lines to standard error as well.
+    #[must_use]
+    pub fn echo(mut self) -> Self {
+        self.echo = true;
+        self
+    }
+
+    /// Starts the component and waits until it takes requests.
+    pub fn start(&self) -> Result<Server, NotStarted> {
+        let (reader, writer) = io::pipe().map_err(NotStarted::Process)?;
+        // The command holds the pipe's writers, which must be closed before the pipe can end.
+        let child = {
+            let mut command = self.command();
+            command.stdout(writer.try_clone().map_err(NotStarted::Process)?).stderr(writer);
+            command.spawn().map_err(NotStarted::Process)?
+        };
+        let lines = Arc::new(Lines::default());
+        let (collected, echo) = (Arc::clone(&lines), self.echo);
+        thread::spawn(move || collected.collect(reader, echo));
+
+        let mut server = Server { child, address: self.address, lines };
+        match server.lines.wait_for(START_LIMIT, ready) {
+            Found::Line(address) => {
+                server.address = address;
+                Ok(server)
+            }
+            Found::End => {
+                let status = server.child.wait().map_err(NotStarted::Process)?;
+                Err(NotStarted::Ended(status, server.log()))
+            }
+            Found::Late => Err(NotStarted::Late(server.log())),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().stdin(Stdio::null());
+        // Without `cli` a component has no environment.
+        command.args(["serve", "-S", "cli", "--addr", &self.address.to_string()]);
+        for (name, value) in &self.environment {
+            // The name alone: everyone on the machine can read a command line.
+            command.env(name, value).arg("--env").arg(name);
+        }
+        command.args(&self.options).arg(&self.component);
+        command
+    }
+}
+
+/// A component that takes requests. Dropping it ends its process.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    lines: Arc<Lines>,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of `path`, which starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The lines it has printed so far, on either stream.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().lines.clone()
+    }
+
+    /// Waits for a line that fits, also among those that were printed before.
+    pub fn wait_for_line(&self, limit: Duration, fits: impl Fn(&str) -> bool) -> Option<String> {
+        match self.lines.wait_for(limit, |it| fits(it).then(|| it.to_owned())) {
+            Found::Line(line) => Some(line),
+            Found::End | Found::Late => None,
+        }
+    }
+
+    /// How its process ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only where the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Why a component does not take requests, with what it printed.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// There is no process.
+    Process(io::Error),
+    /// The process ended.
+    Ended(ExitStatus, Vec<String>),
+    /// The process did not say in time where it listens.
+    Late(Vec<String>),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(problem) => write!(f, "the host cannot be started: {problem}"),
+            Self::Ended(status, log) => write!(f, "the host ended ({status}):\n{}", log.join("\n")),
+            Self::Late(log) => {
+                write!(f, "the host was not ready after {START_LIMIT:?}:\n{}", log.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotStarted {}
+
+/// Compiling a component takes about a second of a machine that has nothing else to do; tests run side by side.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The address in the line by which Wasmtime says that it listens.
+fn ready(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("Serving HTTP on http://")?.strip_suffix('/')?.parse().ok()
+}
+
+/// What a child has printed.
+#[derive(Default)]
+struct Lines {
+    printed: Mutex<Printed>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Printed {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+enum Found<T> {
+    Line(T),
+    End,
+    Late,
+}
+
+impl Lines {
+    fn collect(&self, reader: PipeReader, echo: bool) {
+        for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&bytes).into_owned();
+            if echo {
+                eprintln!("{line}");
+            }
+            self.lock().lines.push(line);
+            self.more.notify_all();
+        }
+        self.lock().ended = true;
+        self.more.notify_all();
+    }
+
+    fn wait_for<T>(&self, limit: Duration, pick: impl Fn(&str) -> Option<T>) -> Found<T> {
+        let mut seen = 0;
+        let mut found = None;
+        let waiting = |printed: &mut Printed| {
+            found = printed.lines[seen..].iter().find_map(|it| pick(it));
+            seen = printed.lines.len();
+            found.is_none() && !printed.ended
+        };
+        let (printed, wait) =
+            self.more.wait_timeout_while(self.lock(), limit, waiting).unwrap_or_else(PoisonError::into_inner);
+        drop(printed);
+        match found {
+            Some(line) => Found::Line(line),
+            None if wait.timed_out() => Found::Late,
+            None => Found::End,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Printed> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,164 @@
+//! A component under `wasmtime serve` and the emulator that it takes for Azure.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dev_host::{Launch, Server};
+use keyvault_emulator::{Emulator, Served, Source};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// Every test of the artifact runs with both.
+pub(crate) const BOTH: [&str; 2] = ["proxy", "service"];
+
+/// What the replaced function's own test sends, and what the emulated vault has for it.
+pub(crate) const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
+pub(crate) const SECRET: &str = "Integration-Team-Blog";
+pub(crate) const VALUE: &str = "https://example.com/blog?a=1&b=\"2\"";
+
+/// The key of the one caller.
+pub(crate) const KEY: &str = "the-caller-key";
+
+pub(crate) struct Rig {
+    pub(crate) server: Server,
+    pub(crate) emulator: Emulator,
+    _served: Served,
+    _runtime: Runtime,
+}
+
+impl Rig {
+    /// `component` with the settings that lead to the emulator by `source`, and more settings; a later one of the same
+    /// name wins, and an empty one is as good as none.
+    pub(crate) fn start(component: &str, source: Source, settings: &[(&str, &str)]) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let emulator = Emulator::new();
+        emulator.set_secret(SECRET, VALUE).unwrap();
+        let served = runtime.block_on(emulator.serve()).unwrap();
+        let launch = Launch::new(env!("CARGO_BIN_EXE_dev-host"), built(component))
+            // Under 0.2 an instance serves one request, unless it is told to live on.
+            .options(["--max-instance-reuse-count", "1000", "--idle-instance-timeout", "60s"])
+            .environment([("GATEWAY_KEY", KEY)])
+            .environment(served.settings(source))
+            .environment(settings.iter().copied());
+        let server = launch.start().unwrap_or_else(|problem| panic!("{problem}"));
+        Self { server, emulator, _served: served, _runtime: runtime }
+    }
+
+    /// The function's test request, with the key.
+    pub(crate) fn ask(&self) -> Answer {
+        self.post(REQUEST)
+    }
+
+    /// A JSON body, with the key.
+    pub(crate) fn post(&self, body: &str) -> Answer {
+        self.send("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], body.as_bytes())
+    }
+
+    /// A request: its method and path, its header fields (`Host` and the length of the body are added), its body.
+    pub(crate) fn send(&self, request: &str, fields: &[&str], body: &[u8]) -> Answer {
+        let mut head = format!("{request} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
+        for field in fields {
+            head += &format!("{field}\r\n");
+        }
+        if !body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        self.send_raw(&[head.as_bytes(), b"\r\n", body].concat())
+    }
+
+    /// These very bytes.
+    pub(crate) fn send_raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        // A server that has seen enough may close before it has read all.
+        let _ = stream.write_all(bytes);
+        Answer::read(stream)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// How many calls the emulator has seen: for tokens, and to the vault.
+    pub(crate) fn calls(&self) -> (usize, usize) {
+        (self.emulator.token_calls().len(), self.emulator.vault_calls().len())
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    fields: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn read(stream: TcpStream) -> Self {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+        let mut fields = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) => fields.push((name.to_ascii_lowercase(), value.to_owned())),
+                None => break,
+            }
+        }
+        let mut body = Vec::new();
+        reader.read_to_end(&mut body).unwrap();
+        Self { status, fields, body: String::from_utf8(body).unwrap() }
+    }
+
+    /// A header field, or nothing.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        self.fields.iter().find(|it| it.0 == name).map_or("", |it| it.1.as_str())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The status and the code of an error, which has the shape of all errors.
+    #[track_caller]
+    pub(crate) fn error(&self) -> (u16, String) {
+        let json = self.json();
+        assert_eq!(self.field("content-type"), "application/json; charset=utf-8");
+        assert_eq!(self.field("cache-control"), "no-store");
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(1), "{self:?}");
+        assert_eq!(json["error"].as_object().map(serde_json::Map::len), Some(2), "{self:?}");
+        assert!(json["error"]["message"].is_string(), "{self:?}");
+        (self.status, json["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The value of a secret.
+    #[track_caller]
+    pub(crate) fn value(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()["Value"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
+    }
+}
+
+pub(crate) fn key_field() -> String {
+    format!("x-functions-key: {KEY}")
+}
+
+pub(crate) const JSON: &str = "Content-Type: application/json";
+
+/// A component that `cargo xtask build` has built.
+fn built(component: &str) -> PathBuf {
+    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
+    let file = target.join("components").join(component).with_extension("wasm");
+    assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
+    file
+}
+
+/// Longer than any answer takes, and short enough that a hang is seen as one.
+const PATIENCE: Duration = Duration::from_secs(30);

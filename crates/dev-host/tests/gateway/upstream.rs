@@ -1,0 +1,140 @@
+//! An Azure that is slow, broken, lying or gone.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, StatusCode};
+use keyvault_emulator::{Effect, Fault, Refusal, Source, Upstream, facts};
+
+use crate::rig::{BOTH, KEY, Rig, VALUE};
+
+#[test]
+fn every_refusal_of_the_vault() {
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[]);
+        for (refusal, status, code) in [
+            (Refusal::InvalidName, 502, "VaultError"),
+            (Refusal::InvalidAudience, 502, "VaultError"),
+            (Refusal::InvalidIssuer, 502, "VaultError"),
+            (Refusal::UnresolvedKey, 502, "VaultError"),
+            (Refusal::InsufficientClaims, 502, "VaultError"),
+            (Refusal::AccessDenied, 403, "VaultAccessDenied"),
+            (Refusal::ForbiddenByRbac, 403, "VaultAccessDenied"),
+            (Refusal::ForbiddenByFirewall, 403, "VaultAccessDenied"),
+            (Refusal::ForbiddenByConnection, 403, "VaultAccessDenied"),
+            (Refusal::ForbiddenByPolicy, 403, "VaultAccessDenied"),
+            (Refusal::SecretDisabled, 403, "SecretDisabled"),
+            (Refusal::SecretNotFound, 404, "SecretNotFound"),
+            (Refusal::MethodNotAllowed, 502, "VaultError"),
+            (Refusal::DeletedButRecoverable, 502, "VaultError"),
+            (Refusal::Throttled, 503, "VaultThrottled"),
+            (Refusal::InternalError, 503, "Unavailable"),
+            (Refusal::Unavailable, 503, "Unavailable"),
+        ] {
+            rig.emulator.fault(Fault::refuse(refusal));
+            let answer = rig.ask();
+            assert_eq!(answer.error(), (status, code.to_owned()), "{component}: {refusal:?}");
+            assert_eq!(answer.field("retry-after").is_empty(), status != 503, "{component}: {refusal:?}");
+            rig.emulator.clear_faults();
+        }
+        rig.emulator.fault(Fault::refuse(Refusal::Throttled).retry_after("17"));
+        assert_eq!(rig.ask().field("retry-after"), "17");
+        rig.emulator.clear_faults();
+        assert_eq!(rig.ask().value(), VALUE, "{component} is well again");
+        nothing_of_azure_shows(&rig);
+    }
+}
+
+#[test]
+fn every_way_in_which_an_answer_can_be_broken() {
+    let other = HeaderValue::from_static("http://127.0.0.1:1/");
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2019, &[("GATEWAY_DEADLINE_SECONDS", "1")]);
+        for upstream in [Upstream::Vault, Upstream::Token] {
+            let own_error = if upstream == Upstream::Vault { "VaultError" } else { "IdentityError" };
+            for (effect, status, code) in [
+                (Effect::PlainText, 502, own_error),
+                (Effect::EmptyBody, 502, own_error),
+                (Effect::BrokenJson, 502, own_error),
+                (Effect::TruncatedJson, 502, own_error),
+                (Effect::HugeBody(10_000_000), 502, own_error),
+                (Effect::HugeChunkedBody(10_000_000), 502, own_error),
+                (Effect::Redirect(other.clone()), 502, own_error),
+                (Effect::Status(StatusCode::IM_A_TEAPOT), 502, own_error),
+                (Effect::Status(StatusCode::INTERNAL_SERVER_ERROR), 503, "Unavailable"),
+                (Effect::Status(StatusCode::GATEWAY_TIMEOUT), 503, "Unavailable"),
+                (Effect::CutBeforeHeaders, 503, "Unavailable"),
+                (Effect::CutWithinBody, 503, "Unavailable"),
+                (Effect::HangBeforeHeaders, 504, "Timeout"),
+                (Effect::HangWithinBody, 504, "Timeout"),
+            ] {
+                let name = format!("{component}: {upstream:?} {effect:?}");
+                rig.emulator.forget_tokens();
+                rig.emulator.fault(Fault::new(upstream, effect));
+                let start = Instant::now();
+                assert_eq!(rig.ask().error(), (status, code.to_owned()), "{name}");
+                assert!(start.elapsed() < Duration::from_secs(5), "{name} took {:?}", start.elapsed());
+                rig.emulator.clear_faults();
+                assert_eq!(rig.ask().value(), VALUE, "after {name}");
+            }
+        }
+        rig.emulator.fault(Fault::new(Upstream::Token, Effect::Status(StatusCode::TOO_MANY_REQUESTS)));
+        rig.emulator.forget_tokens();
+        assert_eq!(rig.ask().error(), (503, "IdentityThrottled".to_owned()), "{component}");
+        nothing_of_azure_shows(&rig);
+    }
+}
+
+#[test]
+fn an_azure_that_is_slow_is_waited_for() {
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[]);
+        rig.emulator.fault(Fault::new(Upstream::Any, Effect::Truth).delay(Duration::from_millis(300)));
+        let start = Instant::now();
+        assert_eq!(rig.ask().value(), VALUE, "{component}");
+        assert!(start.elapsed() >= Duration::from_millis(600));
+    }
+}
+
+#[test]
+fn an_azure_that_is_gone_is_not_available() {
+    // A port that was free a moment ago, and has nobody behind it.
+    let gone = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).unwrap();
+    let gone = format!("http://{gone}/");
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[("KeyVaultUri", &gone)]);
+        let answer = rig.ask();
+        assert_eq!(answer.error(), (503, "Unavailable".to_owned()), "{component}");
+        assert_eq!((answer.field("retry-after"), rig.calls()), ("1", (1, 0)));
+
+        let rig = Rig::start(component, Source::AppService2017, &[("MSI_ENDPOINT", &gone)]);
+        assert_eq!(rig.ask().error(), (503, "Unavailable".to_owned()), "{component}");
+        let ready = rig.send("GET /readyz", &[], b"");
+        assert_eq!(ready.error(), (503, "Unavailable".to_owned()), "{component}");
+    }
+}
+
+#[test]
+fn requests_do_not_wait_for_each_other_in_an_instance_of_wasi_0_3() {
+    let rig = Rig::start("service", Source::AppService2017, &[]);
+    assert_eq!(rig.ask().value(), VALUE);
+    rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(500)));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| rig.ask().value())).collect();
+        for asked in asking {
+            assert_eq!(asked.join().unwrap(), VALUE);
+        }
+    });
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+/// Looks through all that the component printed.
+#[track_caller]
+fn nothing_of_azure_shows(rig: &Rig) {
+    let log = rig.server.log().join("\n");
+    assert!(log.contains("\"code\":"), "the log is there");
+    for text in facts::ALL.into_iter().chain([KEY, VALUE, "AKV1", "Bearer "]) {
+        assert!(!log.contains(text), "{text} is in the log");
+    }
+}
