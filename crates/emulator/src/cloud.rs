@@ -32,25 +32,27 @@ pub(crate) enum Place {
     Here,
     /// A vault and token endpoints under a name that the settings allow.
     Named,
+    /// Somebody else's: nothing.
+    Stranger,
 }
 
-/// Whose host `host` is (without its port), or `None` for a stranger's.
-pub(crate) fn place(host: &str, names: &[String]) -> Option<Place> {
+/// Whose host `host` is, which has no port. `names` are those that the settings allow.
+pub(crate) fn place(host: &str, names: &[String]) -> Place {
     let host = host.to_ascii_lowercase();
     if host == IMDS {
-        return Some(Place::Imds);
+        return Place::Imds;
     }
     let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
     if is_address || host == "localhost" {
-        return Some(Place::Here);
+        return Place::Here;
     }
     if CLOUDS.iter().any(|it| it.login == host) {
-        return Some(Place::Login);
+        return Place::Login;
     }
     if let Some(cloud) = CLOUDS.iter().find(|it| host.strip_suffix(it.vaults).is_some_and(is_vault_name)) {
-        return Some(Place::Vault(cloud));
+        return Place::Vault(cloud);
     }
-    names.iter().any(|it| it.eq_ignore_ascii_case(&host)).then_some(Place::Named)
+    if names.iter().any(|it| it.eq_ignore_ascii_case(&host)) { Place::Named } else { Place::Stranger }
 }
 
 /// Whether Entra knows a resource of this name: a vault's audience, with or without a slash, one vault's own
@@ -122,16 +124,15 @@ mod tests {
             ("[::1]", "Here"),
             ("localhost", "Here"),
             ("vault.example", "Named"),
-            ("vault.azure.net", "None"),
-            ("a.b.vault.azure.net", "None"),
-            ("demovault.azure.net", "None"),
-            ("demo.vault.azure.net.example", "None"),
-            ("example.com", "None"),
+            ("vault.azure.net", "Stranger"),
+            ("a.b.vault.azure.net", "Stranger"),
+            ("demovault.azure.net", "Stranger"),
+            ("demo.vault.azure.net.example", "Stranger"),
+            ("example.com", "Stranger"),
         ] {
             let found = match place(host, &names) {
-                Some(Place::Vault(cloud)) => format!("Vault {}", cloud.audience),
-                Some(other) => format!("{other:?}"),
-                None => "None".to_owned(),
+                Place::Vault(cloud) => format!("Vault {}", cloud.audience),
+                other => format!("{other:?}"),
             };
             assert_eq!(found, expected, "{host}");
         }

@@ -35,6 +35,7 @@
 //! | `PUT /emulator/settings` | replaces the [`Settings`] |
 //! | `DELETE /emulator/tokens` | makes every token unknown |
 
+mod answer;
 mod bundle;
 mod certificates;
 mod cloud;
@@ -59,9 +60,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 pub use crate::faults::{Answer, Effect, Fault, Upstream};
 pub use crate::journal::{Call, Credential};
@@ -70,12 +69,9 @@ pub use crate::request::Kind;
 pub use crate::server::{Addresses, Served};
 pub use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
 
-use crate::faults::Faults;
+use crate::answer::State;
 use crate::identity::Keys;
-use crate::journal::Journal;
-use crate::request::Ask;
-use crate::store::{Properties, Store};
-use crate::tokens::Tokens;
+use crate::store::Properties;
 
 /// The body of an answer. Its only error is the connection's end.
 pub type Body = UnsyncBoxBody<Bytes, Cut>;
@@ -111,16 +107,6 @@ pub struct Emulator {
     state: Arc<Mutex<State>>,
 }
 
-/// Everything that changes.
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) store: Store,
-    tokens: Tokens,
-    settings: Settings,
-    faults: Faults,
-    journal: Journal,
-}
-
 impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Emulator(..)")
@@ -137,49 +123,6 @@ impl Emulator {
     /// An empty vault, and credentials that no other emulator has.
     pub fn new() -> Self {
         Self { keys: Arc::new(Keys::new()), state: Arc::default() }
-    }
-
-    /// Answers one request in process. Its host decides what it can reach: `demo.vault.azure.net` is a vault,
-    /// `login.microsoftonline.com` Entra, `169.254.169.254` IMDS; an address on loopback is all of them.
-    ///
-    /// A fault in the connection is the same here as on a socket: a future that does not end, a body that
-    /// does not, or a [`Cut`].
-    pub async fn answer<B>(&self, request: Request<B>) -> Result<Response<Body>, Cut>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let (parts, body) = request.into_parts();
-        let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => None,
-            Err(_) => return Err(Cut),
-        };
-        let too_large = body.is_none();
-        let hosts = self.lock().settings.hosts.clone();
-        let Some(ask) = Ask::read(parts, body.unwrap_or_default(), &hosts) else {
-            // A host that is not ours is nobody: there is nothing to be strict about.
-            return Ok(reply::empty(StatusCode::MISDIRECTED_REQUEST).map(faults::whole));
-        };
-        if too_large {
-            return Ok(refusal::too_large().answer().map(faults::whole));
-        }
-        if ask.kind == Kind::Control {
-            return Ok(control::answer(self, &ask).map(faults::whole));
-        }
-
-        let (number, fault) = self.lock().arrive(&self.keys, &ask);
-        if let Some(fault) = &fault {
-            fault.before_headers().await?;
-        }
-        let mut state = self.lock();
-        let truth = state.respond(&self.keys, &ask, fault.as_ref());
-        let response = match fault {
-            Some(fault) => fault.spoil(truth),
-            None => truth.map(faults::whole),
-        };
-        state.journal.answered(number, response.status().as_u16());
-        Ok(response)
     }
 
     /// Adds a secret, or a version to it, and returns the version.
@@ -276,53 +219,8 @@ impl Emulator {
     }
 }
 
-impl State {
-    /// Writes a request into the journal, and finds its number there and the fault that it meets.
-    fn arrive(&mut self, keys: &Keys, ask: &Ask) -> (u64, Option<Fault>) {
-        let credential = match ask.kind {
-            Kind::Token(source) => identity::credential(ask, source, keys),
-            _ => {
-                let verdict = |it| self.tokens.check(it, vault::audience(ask, &self.settings), now());
-                match ask.bearer().map(verdict) {
-                    None => Credential::Absent,
-                    Some(tokens::Verdict::Good) => Credential::Right,
-                    Some(_) => Credential::Wrong,
-                }
-            }
-        };
-        let fault = self.faults.take(ask);
-        let number = self.journal.arrived(ask, credential, fault.as_ref().map(Fault::name));
-        (number, fault)
-    }
-
-    /// What Azure would say, or what the fault has it say.
-    fn respond(&mut self, keys: &Keys, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
-        match (fault.map(Fault::effect), ask.kind) {
-            (Some(Effect::Status(status)), Kind::Token(source)) => identity::error(source, status.as_u16()),
-            (Some(Effect::Status(status)), _) => match Refusal::of(*status) {
-                Some(refusal) => self.refuse(ask, refusal),
-                None => vault::dress(ask, reply::empty(*status)),
-            },
-            (Some(Effect::Refuse(refusal)), _) => self.refuse(ask, *refusal),
-            (_, Kind::Token(source)) => {
-                identity::answer(ask, source, keys, &self.settings, &mut self.tokens, now())
-            }
-            (_, Kind::Discovery) => identity::entra::configuration(ask),
-            (_, Kind::Vault) => vault::answer(ask, &self.settings, &self.tokens, &mut self.store, now()),
-            (_, Kind::Control | Kind::Nothing) => reply::empty(StatusCode::NOT_FOUND),
-        }
-    }
-
-    fn refuse(&self, ask: &Ask, refusal: Refusal) -> Response<Bytes> {
-        vault::refuse(ask, &self.settings, &refusal.about(ask.secret().unwrap_or_default()))
-    }
-}
-
 /// Unix seconds.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
-
-/// Bytes: a value of 25 KiB in which every byte is written as `\u00XX`, its attributes and its tags.
-const LARGEST_REQUEST: usize = 256 * 1024;

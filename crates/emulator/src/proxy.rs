@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::cloud::place;
+use crate::cloud::{Place, place};
 use crate::server;
 use crate::{Body, Cut, Emulator, faults, reply};
 
@@ -49,7 +49,7 @@ async fn answer(
         return emulator.answer(request).await;
     }
     let hosts = emulator.lock().settings.hosts.clone();
-    let known = request.uri().host().is_some_and(|it| place(it, &hosts).is_some());
+    let known = request.uri().host().is_some_and(|it| !matches!(place(it, &hosts), Place::Stranger));
     if !known {
         return Ok(reply::empty(StatusCode::FORBIDDEN).map(faults::whole));
     }

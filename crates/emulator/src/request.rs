@@ -42,14 +42,14 @@ pub enum Kind {
 
 impl Ask {
     /// Reads a request. The host is that of the address, if the address has one, or of the `Host` header;
-    /// `names` are the hosts that stand for a vault besides Azure's own. `None`: no host, or a stranger's.
+    /// `names` are the hosts that stand for a vault besides Azure's own. `None`: there is no host.
     pub(crate) fn read(parts: Parts, body: Bytes, names: &[String]) -> Option<Self> {
         let authority = match parts.uri.authority() {
             Some(authority) => authority.to_string(),
             None => parts.headers.get(header::HOST)?.to_str().ok()?.to_owned(),
         };
         let host = authority.parse::<http::uri::Authority>().ok()?;
-        let place = place(host.host(), names)?;
+        let place = place(host.host(), names);
         let path = parts.uri.path().to_owned();
         let query = pairs(parts.uri.query().unwrap_or_default().as_bytes());
         let kind = kind(place, &segments(&path), &query);
@@ -122,6 +122,7 @@ fn kind(place: Place, segments: &[&str], query: &[(String, String)]) -> Kind {
         Place::Login => (false, true, false, false),
         Place::Imds => (false, false, true, false),
         Place::Here | Place::Named => (true, true, true, true),
+        Place::Stranger => (false, false, false, false),
     };
     match segments {
         ["secrets" | "deletedsecrets", ..] if vault => Kind::Vault,
@@ -165,7 +166,7 @@ mod tests {
             ("http://127.0.0.1/", Some(Kind::Nothing)),
             ("http://vault.example/emulator/journal", Some(Kind::Nothing)),
             ("http://vault.example/secrets/a", Some(Kind::Vault)),
-            ("http://example.com/secrets/a", None),
+            ("http://example.com/secrets/a", Some(Kind::Nothing)),
             ("/secrets/a", None),
         ] {
             let (parts, ()) = http::Request::get(address).body(()).expect("a request").into_parts();

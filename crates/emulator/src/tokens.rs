@@ -60,7 +60,7 @@ impl Tokens {
     }
 }
 
-/// The most tokens remembered, so that a load test without a token cache cannot fill the memory: 10 MB.
+/// The most tokens remembered, so that a load test without a token cache cannot fill the memory: 16 MB.
 const MOST: usize = 10_000;
 
 #[cfg(test)]

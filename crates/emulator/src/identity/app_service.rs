@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Keys, credential, expiry};
+use super::{Failure, Grant, Keys, credential, expiry};
 use crate::journal::Credential;
 use crate::request::Ask;
 use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source};
@@ -30,37 +30,25 @@ pub(super) fn check(ask: &Ask, source: Source, keys: &Keys) -> Result<Vec<(Strin
 }
 
 /// The answer of 2019, exactly the documented fields.
-pub(super) fn grant_2019(
-    token: &str,
-    resource: &str,
-    client_id: &str,
-    settings: &Settings,
-    now: i64,
-    expires: i64,
-) -> Response<Bytes> {
-    let mut fields = Map::new();
-    fields.insert("access_token".to_owned(), token.into());
-    expiry::write(&mut fields, settings, (ExpiresOn::Text, ExpiresIn::Absent), now, expires);
-    fields.insert("resource".to_owned(), resource.into());
-    fields.insert("token_type".to_owned(), "Bearer".into());
+pub(super) fn grant_2019(grant: Grant, settings: &Settings) -> Response<Bytes> {
+    let client_id = grant.client_id.clone();
+    let mut fields = fields(grant, settings, ExpiresOn::Text);
     fields.insert("client_id".to_owned(), client_id.into());
     reply::json(StatusCode::OK, &fields.into())
 }
 
-/// The answer of 2017, on Windows unless the settings say otherwise.
-pub(super) fn grant_2017(
-    token: &str,
-    resource: &str,
-    settings: &Settings,
-    now: i64,
-    expires: i64,
-) -> Response<Bytes> {
+/// The answer of 2017, as on Windows unless the settings say otherwise.
+pub(super) fn grant_2017(grant: Grant, settings: &Settings) -> Response<Bytes> {
+    reply::json(StatusCode::OK, &fields(grant, settings, ExpiresOn::Windows2017).into())
+}
+
+fn fields(grant: Grant, settings: &Settings, usual: ExpiresOn) -> Map<String, Value> {
     let mut fields = Map::new();
-    fields.insert("access_token".to_owned(), token.into());
-    expiry::write(&mut fields, settings, (ExpiresOn::Windows2017, ExpiresIn::Absent), now, expires);
-    fields.insert("resource".to_owned(), resource.into());
+    expiry::write(&mut fields, settings, (usual, ExpiresIn::Absent), grant.now, grant.expires);
+    fields.insert("access_token".to_owned(), grant.token.into());
+    fields.insert("resource".to_owned(), grant.resource.into());
     fields.insert("token_type".to_owned(), "Bearer".into());
-    reply::json(StatusCode::OK, &fields.into())
+    fields
 }
 
 /// An error of 2019. The texts for a missing identity and for an unknown resource are those of the service
@@ -69,7 +57,7 @@ pub(super) fn grant_2017(
 pub(super) fn refuse_2019(failure: Failure) -> Response<Bytes> {
     let (status, message) = describe(failure);
     if matches!(failure, Failure::Key) {
-        return reply::text(status, "");
+        return reply::empty(status);
     }
     let id = random::guid();
     correlated(&id, status, &json!({"statusCode": status.as_u16(), "message": message, "correlationId": id}))

@@ -24,11 +24,8 @@ pub(super) fn check(ask: &Ask) -> Result<Vec<(String, String)>, Failure> {
 /// An error of Cloud Shell. Only the one for an audience that it does not know is documented.
 pub(super) fn refuse(failure: Failure) -> Response<Bytes> {
     let (status, code, message) = match failure {
-        Failure::UnknownResource => {
+        Failure::ResourceMissing | Failure::UnknownResource => {
             (400, "AudienceNotSupported", "Audience is not a supported MSI token audience.")
-        }
-        Failure::ResourceMissing => {
-            (400, "AudienceNotSupported", "Audience  is not a supported MSI token audience.")
         }
         Failure::Method => (405, "MethodNotAllowed", "The method is not allowed."),
         Failure::Metadata => (400, "BadRequest", "Required metadata header not specified."),

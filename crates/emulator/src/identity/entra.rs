@@ -27,11 +27,11 @@ pub(super) fn answer(
         Ok(audience) => audience,
         Err(failure) => return refuse(&failure),
     };
-    let expires = now + settings.lifetime.unwrap_or(LIFETIME);
+    let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
     let mut fields = Map::new();
     fields.insert("token_type".to_owned(), "Bearer".into());
     expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), now, expires);
-    fields.insert("ext_expires_in".to_owned(), (expires - now).into());
+    fields.insert("ext_expires_in".to_owned(), expires.saturating_sub(now).into());
     fields.insert("access_token".to_owned(), tokens.mint(&audience, expires).into());
     uncached(reply::json(StatusCode::OK, &fields.into()))
 }

@@ -14,7 +14,7 @@ pub(super) fn write(
     now: i64,
     expires: i64,
 ) {
-    if let Some(value) = within(settings.expires_in.unwrap_or(usual.1), expires - now) {
+    if let Some(value) = within(settings.expires_in.unwrap_or(usual.1), expires.saturating_sub(now)) {
         fields.insert("expires_in".to_owned(), value);
     }
     if let Some(value) = on(settings.expires_on.unwrap_or(usual.0), now, expires) {
@@ -42,7 +42,7 @@ fn on(rendering: ExpiresOn, now: i64, expires: i64) -> Option<Value> {
     let clock = format!("{hour:02}:{minute:02}:{second:02}");
     let text = match rendering {
         ExpiresOn::Number => return Some(expires.into()),
-        ExpiresOn::Relative => return Some((expires - now).into()),
+        ExpiresOn::Relative => return Some((expires.saturating_sub(now)).into()),
         ExpiresOn::Null => return Some(Value::Null),
         ExpiresOn::Absent => return None,
         ExpiresOn::Empty => String::new(),

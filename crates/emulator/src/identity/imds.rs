@@ -8,7 +8,7 @@ use http::{Method, Response, StatusCode};
 use serde_json::{Map, json};
 
 use super::app_service::is_date;
-use super::{Failure, expiry};
+use super::{Failure, Grant, expiry};
 use crate::reply;
 use crate::request::Ask;
 use crate::settings::{ExpiresIn, ExpiresOn, Settings};
@@ -31,19 +31,14 @@ pub(super) fn check(ask: &Ask) -> Result<Vec<(String, String)>, Failure> {
 }
 
 /// The documented answer of IMDS; Cloud Shell's is the same. All its numbers are text.
-pub(super) fn grant(
-    token: &str,
-    resource: &str,
-    settings: &Settings,
-    now: i64,
-    expires: i64,
-) -> Response<Bytes> {
+pub(super) fn grant(grant: Grant, settings: &Settings) -> Response<Bytes> {
     let mut fields = Map::new();
-    fields.insert("access_token".to_owned(), token.into());
+    let usual = (ExpiresOn::Text, ExpiresIn::Text);
+    expiry::write(&mut fields, settings, usual, grant.now, grant.expires);
+    fields.insert("access_token".to_owned(), grant.token.into());
     fields.insert("refresh_token".to_owned(), "".into());
-    expiry::write(&mut fields, settings, (ExpiresOn::Text, ExpiresIn::Text), now, expires);
-    fields.insert("not_before".to_owned(), now.to_string().into());
-    fields.insert("resource".to_owned(), resource.into());
+    fields.insert("not_before".to_owned(), grant.now.to_string().into());
+    fields.insert("resource".to_owned(), grant.resource.into());
     fields.insert("token_type".to_owned(), "Bearer".into());
     reply::json(StatusCode::OK, &fields.into())
 }

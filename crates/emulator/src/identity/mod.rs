@@ -53,17 +53,25 @@ pub(crate) fn answer(
         Ok(granted) => granted,
         Err(failure) => return refuse(source, failure),
     };
-    let expires = now + settings.lifetime.unwrap_or(MANAGED_LIFETIME);
-    let token = tokens.mint(&resource, expires);
+    let expires = now.saturating_add(settings.lifetime.unwrap_or(MANAGED_LIFETIME));
+    let grant = Grant { token: tokens.mint(&resource, expires), resource, client_id, now, expires };
     match source {
-        Source::AppService2019 => {
-            app_service::grant_2019(&token, &resource, &client_id, settings, now, expires)
-        }
-        Source::AppService2017 => app_service::grant_2017(&token, &resource, settings, now, expires),
-        Source::Imds | Source::CloudShell | Source::ClientSecret => {
-            imds::grant(&token, &resource, settings, now, expires)
-        }
+        Source::AppService2019 => app_service::grant_2019(grant, settings),
+        Source::AppService2017 => app_service::grant_2017(grant, settings),
+        Source::Imds | Source::CloudShell | Source::ClientSecret => imds::grant(grant, settings),
     }
+}
+
+/// What a managed identity is given. It has no `Debug`: it holds a token.
+struct Grant {
+    token: String,
+    /// The audience, exactly as it was asked for.
+    resource: String,
+    client_id: String,
+    /// When it was asked, in Unix seconds.
+    now: i64,
+    /// When the token ends, in Unix seconds.
+    expires: i64,
 }
 
 /// What a source says instead of a token: the body that is documented for this status, or where none is, the

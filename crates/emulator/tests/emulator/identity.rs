@@ -256,4 +256,10 @@ async fn the_settings_choose_how_an_expiry_is_written() {
     });
     let json = ask(&emulator, &format!("GET {IMDS}"), &[METADATA], "").await.expect("an answer").json();
     assert_eq!((json.get("expires_on"), json.get("expires_in")), (None, Some(&json!(-5))));
+
+    // No lifetime is too strange to be answered.
+    for lifetime in [i64::MIN, i64::MAX] {
+        emulator.configure(|it| *it = Settings { lifetime: Some(lifetime), ..Settings::default() });
+        assert_eq!(said(&emulator, &format!("GET {IMDS}"), &[METADATA], "").await.0, 200);
+    }
 }

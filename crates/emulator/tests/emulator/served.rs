@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
+use keyvault_emulator::{Answer, Effect, Emulator, Fault, Source, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -33,6 +33,12 @@ async fn a_socket_is_cut_where_the_fault_says() {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let length = head.to_lowercase().lines().find_map(|it| it.strip_prefix("content-length: ")?.parse().ok());
     assert_eq!(length.map(|it: usize| it / 2), Some(body.len()));
+
+    // The server frames an answer, whatever its headers say.
+    let headers = http::HeaderMap::from_iter([(http::header::CONTENT_LENGTH, 99.into())]);
+    let answer = Answer { status: http::StatusCode::OK, headers, body: "short".to_owned() };
+    emulator.fault(Fault::new(Upstream::Vault, Effect::Answer(answer)).times(1));
+    assert!(exchange(address, READ).await.ends_with("\r\n\r\nshort"));
 }
 
 #[tokio::test]

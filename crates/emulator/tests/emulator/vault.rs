@@ -1,6 +1,6 @@
 //! Key Vault: what it takes, what it refuses, and in which words.
 
-use keyvault_emulator::{Emulator, facts};
+use keyvault_emulator::{Emulator, Kind, facts};
 use serde_json::{Value, json};
 
 use crate::asking::{ask, token, vault};
@@ -42,6 +42,19 @@ async fn a_read_is_answered_as_in_the_recordings() {
             assert_eq!(heard.header(name), Some(value), "{path}");
         }
         assert_eq!(heard.header("x-ms-request-id").map(str::len), Some(36), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_clients_request_id_comes_back_if_it_is_wished() {
+    let (emulator, _) = seeded();
+    let line = format!("GET https://demo.vault.azure.net{READ}");
+    let id = ("x-ms-client-request-id", "one");
+    for (headers, expected) in
+        [(&[id][..], None), (&[id, ("x-ms-return-client-request-id", "true")], Some("one"))]
+    {
+        let heard = ask(&emulator, &line, headers, "").await.expect("an answer");
+        assert_eq!(heard.header("x-ms-client-request-id"), expected);
     }
 }
 
@@ -107,8 +120,11 @@ async fn the_audience_follows_the_host() {
             assert_eq!(heard.status.as_u16(), expected, "{vault} {audience}");
         }
     }
+    // A request that strays is answered with nothing, and is in the journal.
     let line = format!("GET https://other.example{READ}");
     assert_eq!(ask(&emulator, &line, &[], "").await.expect("an answer").status.as_u16(), 421);
+    let last = emulator.journal().pop().map(|it| (it.kind, it.authority));
+    assert_eq!(last, Some((Kind::Nothing, "other.example".to_owned())));
 }
 
 #[tokio::test]

@@ -1,0 +1,124 @@
+//! The way of one request: read, noted, met by a fault or not, answered.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::cloud::Place;
+use crate::faults::{self, Faults};
+use crate::identity::{self, Keys};
+use crate::journal::Journal;
+use crate::request::Ask;
+use crate::store::Store;
+use crate::tokens::{Tokens, Verdict};
+use crate::{
+    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, Source, control, now, refusal,
+    reply, vault,
+};
+
+impl Emulator {
+    /// Answers one request in process. Its host decides what it can reach: `demo.vault.azure.net` is a vault,
+    /// `login.microsoftonline.com` Entra, `169.254.169.254` IMDS; an address on loopback is all of them.
+    ///
+    /// A fault in the connection is the same here as on a socket: a future that does not end, a body that
+    /// does not, or a [`Cut`].
+    pub async fn answer<B>(&self, request: Request<B>) -> Result<Response<Body>, Cut>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
+            Ok(body) => Some(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => None,
+            Err(_) => return Err(Cut),
+        };
+        let too_large = body.is_none();
+        let hosts = self.lock().settings.hosts.clone();
+        let Some(ask) = Ask::read(parts, body.unwrap_or_default(), &hosts) else {
+            return Ok(reply::empty(StatusCode::BAD_REQUEST).map(faults::whole));
+        };
+        if too_large {
+            return Ok(refusal::too_large().answer().map(faults::whole));
+        }
+        if ask.kind == Kind::Control {
+            return Ok(control::answer(self, &ask).map(faults::whole));
+        }
+
+        let (number, fault) = self.lock().arrive(&self.keys, &ask);
+        if let Some(fault) = &fault {
+            fault.before_headers().await?;
+        }
+        let mut state = self.lock();
+        let truth = state.respond(&self.keys, &ask, fault.as_ref());
+        let response = match fault {
+            Some(fault) => fault.spoil(truth),
+            None => truth.map(faults::whole),
+        };
+        state.journal.answered(number, response.status().as_u16());
+        Ok(response)
+    }
+}
+
+/// Everything that changes.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) store: Store,
+    pub(crate) tokens: Tokens,
+    pub(crate) settings: Settings,
+    pub(crate) faults: Faults,
+    pub(crate) journal: Journal,
+}
+
+impl State {
+    /// Writes a request into the journal, and finds its number there and the fault that it meets.
+    fn arrive(&mut self, keys: &Keys, ask: &Ask) -> (u64, Option<Fault>) {
+        let credential = match ask.kind {
+            Kind::Token(source) => identity::credential(ask, source, keys),
+            _ => {
+                let verdict = |it| self.tokens.check(it, vault::audience(ask, &self.settings), now());
+                match ask.bearer().map(verdict) {
+                    None => Credential::Absent,
+                    Some(Verdict::Good) => Credential::Right,
+                    Some(_) => Credential::Wrong,
+                }
+            }
+        };
+        let fault = self.faults.take(ask);
+        let number = self.journal.arrived(ask, credential, fault.as_ref().map(Fault::name));
+        (number, fault)
+    }
+
+    /// What Azure would say, or what the fault has it say.
+    fn respond(&mut self, keys: &Keys, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
+        let effect = fault.map(|it| &it.effect);
+        match (ask.kind, effect) {
+            (Kind::Vault, Some(Effect::Refuse(refusal))) => self.refuse(ask, *refusal),
+            (Kind::Vault, Some(Effect::Status(status))) => match Refusal::of(*status) {
+                Some(refusal) => self.refuse(ask, refusal),
+                None => vault::dress(ask, reply::empty(*status)),
+            },
+            (Kind::Vault, _) => vault::answer(ask, &self.settings, &self.tokens, &mut self.store, now()),
+            (Kind::Token(source), Some(Effect::Status(status))) => identity::error(source, status.as_u16()),
+            (Kind::Token(source), _) => {
+                identity::answer(ask, source, keys, &self.settings, &mut self.tokens, now())
+            }
+            (Kind::Discovery, Some(Effect::Status(status))) => {
+                identity::error(Source::ClientSecret, status.as_u16())
+            }
+            (Kind::Discovery, _) => identity::entra::configuration(ask),
+            (Kind::Control | Kind::Nothing, Some(Effect::Status(status))) => reply::empty(*status),
+            (Kind::Control | Kind::Nothing, _) => match ask.place {
+                Place::Stranger => reply::empty(StatusCode::MISDIRECTED_REQUEST),
+                _ => reply::empty(StatusCode::NOT_FOUND),
+            },
+        }
+    }
+
+    fn refuse(&self, ask: &Ask, refusal: Refusal) -> Response<Bytes> {
+        vault::refuse(ask, &self.settings, &refusal.about(ask.secret().unwrap_or_default()))
+    }
+}
+
+/// Bytes: a value of 25 KiB in which every byte is written as `\u00XX`, its attributes and its tags.
+const LARGEST_REQUEST: usize = 256 * 1024;
