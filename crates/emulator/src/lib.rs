@@ -36,24 +36,42 @@
 //! | `DELETE /emulator/tokens` | makes every token unknown |
 
 mod answer;
-mod bundle;
-mod certificates;
-mod cloud;
-mod control;
-pub mod facts;
-mod faults;
-mod identity;
-mod journal;
-mod proxy;
-mod random;
-mod refusal;
-mod reply;
+
 mod request;
-mod server;
-mod settings;
-mod store;
+
+mod identity;
+
 mod tokens;
+
+mod settings;
+
 mod vault;
+
+mod bundle;
+
+mod store;
+
+mod refusal;
+
+mod faults;
+
+mod journal;
+
+mod control;
+
+mod server;
+
+mod proxy;
+
+mod certificates;
+
+mod cloud;
+
+mod random;
+
+mod reply;
+
+pub mod facts;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -125,12 +143,14 @@ impl Emulator {
         Self { keys: Arc::new(Keys::new()), state: Arc::default() }
     }
 
-    /// Adds a secret, or a version to it, and returns the version.
+    /// Adds a secret, or a version to it, and returns the version. One that was deleted is recovered first.
     pub fn set_secret(&self, name: &str, value: &str) -> Result<String, NotTaken> {
         if !store::is_name(name) {
             return Err(NotTaken);
         }
         let mut state = self.lock();
+        // There is nothing to recover for a name that is new or in use.
+        let _ = state.store.recover(name);
         let secret = state.store.set(name, value.to_owned(), Properties::default(), now());
         Ok(secret.map_err(|_| NotTaken)?.latest().id.clone())
     }

@@ -27,7 +27,8 @@ pub enum Refusal {
     UnresolvedKey,
     /// 401 `IDX10223`: a token that has expired (Azure/azure-sdk-for-python issue 12368).
     ExpiredToken,
-    /// 401 with `insufficient_claims`: continuous access evaluation wants a newer token (tests of the SDKs).
+    /// 401 with `insufficient_claims`: continuous access evaluation wants a newer token. The challenge is from the
+    /// tests of the SDKs; the body is our own.
     InsufficientClaims,
     /// 403 `AccessDenied`: no access policy (turbot/steampipe-plugin-azure issue 127).
     AccessDenied,
@@ -95,9 +96,7 @@ impl Refusal {
             Self::ExpiredToken => unauthorized("Error validating token: IDX10223".to_owned()),
             Self::InsufficientClaims => Refused {
                 claims: true,
-                ..unauthorized(
-                    "AKV10144: Continuous access evaluation resulted in claims challenge.".to_owned(),
-                )
+                ..unauthorized("Continuous access evaluation resulted in a claims challenge.".to_owned())
             },
             Self::AccessDenied => forbidden(
                 "AccessDenied",

@@ -239,6 +239,10 @@ async fn a_deleted_name_is_taken_until_it_is_purged() {
     assert_eq!(vault(&emulator, &format!("GET {READ}"), "").await.status.as_u16(), 200);
 
     emulator.delete_secret("db-password").expect("it is there");
+    emulator.set_secret("db-password", "new").expect("it is recovered");
+    assert_eq!(vault(&emulator, &format!("GET {READ}"), "").await.json()["value"], json!("new"));
+
+    emulator.delete_secret("db-password").expect("it is there");
     let line = "DELETE /deletedsecrets/db-password?api-version=7.4";
     assert_eq!(vault(&emulator, line, "").await.status.as_u16(), 204);
     assert_eq!(vault(&emulator, put, r#"{"value":"a"}"#).await.status.as_u16(), 200);
