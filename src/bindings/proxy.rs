@@ -71,7 +71,12 @@ impl Host for Wasi {
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
         let timer = timer(limit);
-        let response = outgoing_handler::handle(request(&call)?, Some(options(limit))).map_err(no_answer)?;
+        let (request, content) = request(&call)?;
+        let response = outgoing_handler::handle(request, Some(options(limit))).map_err(no_answer)?;
+        // Only now is there somebody who takes the content.
+        if let Some(content) = content {
+            write(content, call.body().expose(), &timer);
+        }
         let ready = response.subscribe();
         wait(&ready, &timer).ok_or(NoAnswer::TimedOut)?;
         drop(ready);
@@ -134,11 +139,11 @@ fn respond(out: ResponseOutparam, reply: &Reply) {
     let body = response.body();
     ResponseOutparam::set(out, Ok(response));
     if let Ok(body) = body {
-        write(body, content);
+        write(body, content, &timer(REPLY_LIMIT));
     }
 }
 
-fn request(call: &Call) -> Result<OutgoingRequest, NoAnswer> {
+fn request(call: &Call) -> Result<(OutgoingRequest, Option<OutgoingBody>), NoAnswer> {
     let fields = Fields::new();
     for (name, value) in call.headers() {
         fields.append(name, value.expose().as_bytes()).map_err(|_| NoAnswer::Lost)?;
@@ -158,10 +163,8 @@ fn request(call: &Call) -> Result<OutgoingRequest, NoAnswer> {
         .and_then(|()| request.set_authority(Some(endpoint.authority())))
         .and_then(|()| request.set_path_with_query(Some(endpoint.path_and_query())));
     set.map_err(|()| NoAnswer::Lost)?;
-    if !content.is_empty() {
-        write(request.body().map_err(|()| NoAnswer::Lost)?, content);
-    }
-    Ok(request)
+    let body = if content.is_empty() { None } else { Some(request.body().map_err(|()| NoAnswer::Lost)?) };
+    Ok((request, body))
 }
 
 /// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
@@ -186,17 +189,24 @@ fn no_answer(code: ErrorCode) -> NoAnswer {
 }
 
 /// Writes a whole body. One that is not finished tells the other side that it was cut short.
-fn write(body: OutgoingBody, content: &[u8]) {
+fn write(body: OutgoingBody, content: &[u8], timer: &Pollable) {
     let Ok(stream) = body.write() else { return };
-    let written = write_all(&stream, content);
+    let written = write_all(&stream, content, timer);
     drop(stream);
-    if written.is_ok() {
+    if written.is_some() {
         let _ = OutgoingBody::finish(body, None);
     }
 }
 
-fn write_all(stream: &OutputStream, content: &[u8]) -> Result<(), StreamError> {
-    content.chunks(MOST_TO_WRITE).try_for_each(|it| stream.blocking_write_and_flush(it))
+fn write_all(stream: &OutputStream, mut content: &[u8], timer: &Pollable) -> Option<()> {
+    while !content.is_empty() {
+        wait(&stream.subscribe(), timer)?;
+        let room = usize::try_from(stream.check_write().ok()?).ok()?;
+        let (chunk, rest) = content.split_at_checked(room).unwrap_or((content, &[]));
+        stream.write(chunk).ok()?;
+        content = rest;
+    }
+    Some(())
 }
 
 fn read(body: &IncomingBody, most: usize, timer: &Pollable) -> Result<Vec<u8>, NoBody> {
@@ -234,7 +244,7 @@ fn nanoseconds(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The interface takes no more at a time (`wasi:io/streams`, `blocking-write-and-flush`).
-const MOST_TO_WRITE: usize = 4096;
+/// How long a client may take to take its answer. The instance serves nobody else in the meantime.
+const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
 const MOST_TO_READ: u64 = 16 * 1024;

@@ -2,7 +2,7 @@
 
 use crate::Served;
 use crate::components::{self, Component};
-use crate::process::{become_process, cargo, run, target, without_leftovers};
+use crate::process::{become_process, cargo, root, run, target, without_leftovers};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -18,7 +18,10 @@ pub(crate) fn demo() -> Result<ExitCode, String> {
 pub(crate) fn dev(options: &[OsString]) -> Result<ExitCode, String> {
     let host = prepare(DEMO)?;
     eprintln!("[3/3] starting the emulator and the component");
-    become_process(Command::new(host).arg("dev").arg("--component").arg(DEMO.path()).args(options))
+    let mut command = Command::new(host);
+    command.arg("dev").arg("--component").arg(DEMO.path());
+    command.arg("--secrets").arg(root().join("dev/secrets.json")).args(options);
+    become_process(&mut command)
 }
 
 /// Runs a component under `wasmtime serve`, with our environment and the user's options.
@@ -30,6 +33,9 @@ pub(crate) fn serve(release: bool, served: &Served, options: &[OsString]) -> Res
         }
         Served::File(path) => path.clone(),
     };
+    if release {
+        eprintln!("building the host with optimisations (a quarter of an hour the first time)");
+    }
     let host = build(release)?;
     let mut command = Command::new(host);
     command.args(serve_arguments(&component, options));

@@ -96,7 +96,8 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   demo                   build everything, read one secret from an emulated Key Vault, show how it went
-  dev [--addr HOST:PORT] the same, kept running with the secrets of dev/secrets.json until ctrl-c
+  dev [--addr ADDR] [--secrets FILE]
+                         the same, kept running until ctrl-c, on 127.0.0.1:8080 and with dev/secrets.json
   build [NAME …]         build the components (proxy, service, proxy-spin, service-spin; default: all)
                          into target/components/NAME.wasm
   serve [--component proxy|service|FILE.wasm] [--release] [-- OPTION …]

@@ -17,7 +17,7 @@ pub(crate) struct Dev {
     component: PathBuf,
 
     /// A JSON object with the names and values of secrets, read again when it changes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "secrets")]
     secrets: PathBuf,
 
     /// Where to listen
@@ -89,16 +89,16 @@ fn read(path: &Path) -> Result<Secrets, String> {
     })
 }
 
-/// Brings the vault from `before` to `now`.
+/// Brings the vault from `before` to `now`. The error names what it does not take.
 fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), String> {
-    for name in before.keys().filter(|it| !now.contains_key(*it)) {
-        emulator.delete_secret(name).map_err(|problem| format!("{name}: {problem}"))?;
-    }
-    for (name, value) in now.iter().filter(|(name, value)| before.get(*name) != Some(*value)) {
-        // A deleted secret keeps its name for a while in Key Vault, too.
-        emulator.set_secret(name, value).map_err(|problem| format!("{name}: {problem}"))?;
-    }
-    Ok(())
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    let gone = gone.map(|name| (name, emulator.delete_secret(name)));
+    let changed = now.iter().filter(|(name, value)| before.get(*name) != Some(*value));
+    let changed = changed.map(|(name, value)| (name, emulator.set_secret(name, value).map(drop)));
+    let refused =
+        gone.chain(changed).filter_map(|(name, done)| done.err().map(|problem| format!("{name}: {problem}")));
+    let refused: Vec<_> = refused.collect();
+    if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
 }
 
 /// Waits for ctrl-c or a termination.

@@ -71,9 +71,7 @@ fn app_service_2017(settings: Lookup<'_>) -> Result<Option<TokenSource>, Setting
 }
 
 fn cloud_shell(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError> {
-    let (Some(endpoint), None) = (settings.text("MSI_ENDPOINT")?, settings.text("MSI_SECRET")?) else {
-        return Ok(None);
-    };
+    let Some(endpoint) = settings.text("MSI_ENDPOINT")? else { return Ok(None) };
     refuse_ids(&Selector::read(settings)?, true)?;
     Ok(Some(TokenSource::CloudShell(cloud_shell::CloudShell {
         endpoint: address("MSI_ENDPOINT", &endpoint)?,

@@ -39,6 +39,7 @@ fn the_first_source_with_its_settings_is_chosen() {
             vec![msi, secret, tenant, client, client_secret, ("IDENTITY_SOURCE", "client-secret")],
             Ok("client-secret"),
         ),
+        (vec![msi, secret, ("IDENTITY_SOURCE", "cloud-shell")], Ok("cloud-shell")),
         (vec![("IDENTITY_SOURCE", "app-service-2019")], Err("IDENTITY_SOURCE")),
         (vec![("IDENTITY_SOURCE", "arc")], Err("IDENTITY_SOURCE")),
         (vec![client, client_secret], Err("AZURE_TENANT_ID")),
