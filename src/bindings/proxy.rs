@@ -167,9 +167,10 @@ fn request(call: &Call) -> Result<(OutgoingRequest, Option<OutgoingBody>), NoAns
     Ok((request, body))
 }
 
-/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
+/// A host that does not know one of the timeouts says so; the race against our own clock is there for that. Theirs come
+/// a little later, so that it is no matter of luck which of them ends a call.
 fn options(limit: Duration) -> RequestOptions {
-    let nanoseconds = Some(nanoseconds(limit));
+    let nanoseconds = Some(nanoseconds(limit.saturating_add(HOST_GRACE)));
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(nanoseconds);
     let _ = options.set_first_byte_timeout(nanoseconds);
@@ -243,6 +244,8 @@ fn timer(limit: Duration) -> Pollable {
 fn nanoseconds(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
 }
+
+const HOST_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to take its answer. The instance serves nobody else in the meantime.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);

@@ -160,9 +160,10 @@ fn request(call: &Call, limit: Duration) -> Result<Request, NoAnswer> {
     Ok(request)
 }
 
-/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
+/// A host that does not know one of the timeouts says so; the race against our own clock is there for that. Theirs come
+/// a little later, so that it is no matter of luck which of them ends a call.
 fn options(limit: Duration) -> RequestOptions {
-    let nanoseconds = Some(nanoseconds(limit));
+    let nanoseconds = Some(nanoseconds(limit.saturating_add(HOST_GRACE)));
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(nanoseconds);
     let _ = options.set_first_byte_timeout(nanoseconds);
@@ -240,5 +241,7 @@ async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T
 fn nanoseconds(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
 }
+
+const HOST_GRACE: Duration = Duration::from_secs(1);
 
 const MOST_TO_READ: usize = 16 * 1024;
