@@ -56,10 +56,12 @@ pub struct StoreSettings {
 }
 
 impl Settings {
-    /// Reads all settings. The first one that is missing or wrong is the error.
+    /// Reads all settings of `host`. The first one that is missing or wrong is the error.
     pub fn read(host: &impl Host) -> Result<Self, SettingError> {
-        let read = |name| host.setting(name);
-        let settings = Lookup::new(&read);
+        Self::parse(Lookup::new(&|name| host.setting(name)))
+    }
+
+    fn parse(settings: Lookup<'_>) -> Result<Self, SettingError> {
         let vault = vault(settings)?;
         Ok(Self {
             identity: TokenSource::choose(settings, &vault)?,
@@ -171,11 +173,7 @@ const STORE_KEY_BYTES: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::azure::{Answer, Call};
-    use crate::host::{Moment, NoAnswer};
 
     #[test]
     fn defaults() {
@@ -281,37 +279,11 @@ mod tests {
     }
 
     fn read(settings: &[(&'static str, &'static str)]) -> Result<Settings, SettingError> {
-        Settings::read(&Fixed(settings.iter().copied().collect()))
-    }
-
-    /// A host that has settings and nothing else.
-    struct Fixed(BTreeMap<&'static str, &'static str>);
-
-    impl Host for Fixed {
-        fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
-            match self.0.get(name) {
-                Some(&UNREADABLE) => Err(Unreadable),
-                text => Ok(text.map(|it| (*it).to_owned())),
-            }
-        }
-
-        fn now(&self) -> Moment {
-            Moment::after_start(Duration::ZERO)
-        }
-
-        fn unix_time(&self) -> u64 {
-            0
-        }
-
-        fn random(&self) -> u64 {
-            0
-        }
-
-        fn log(&self, _: &str) {}
-
-        async fn send(&self, _: Call, _: Duration) -> Result<Answer, NoAnswer> {
-            Err(NoAnswer::Lost)
-        }
+        let read = |name: &'static str| match settings.iter().find(|it| it.0 == name).map(|it| it.1) {
+            Some(UNREADABLE) => Err(Unreadable),
+            text => Ok(text.map(str::to_owned)),
+        };
+        Settings::parse(Lookup::new(&read))
     }
 
     const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");

@@ -15,9 +15,12 @@ mod service;
 #[cfg(feature = "spin")]
 mod spin;
 
+use core::time::Duration;
 use std::env::{self, VarError};
 use std::io::Write as _;
 use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::host::Unreadable;
 
@@ -41,4 +44,25 @@ fn unix_time() -> u64 {
 /// Writes a line to standard error. A host that does not take it loses the line, not the request.
 fn log(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Header fields as a host has them, without those that HTTP could not have.
+fn headers(fields: Vec<(String, Vec<u8>)>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// What a host is told to wait at the most for a part of a call that may take `limit`. That is a little longer, so that
+/// it is no matter of luck whether its timeout or our clock ends the call.
+fn host_timeout(limit: Duration) -> u64 {
+    nanoseconds(limit.saturating_add(Duration::from_secs(1)))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
@@ -17,6 +17,7 @@ use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::random::random::get_random_u64;
 
+use super::{host_timeout, nanoseconds};
 use crate::azure::{Answer, Call};
 use crate::gateway::Gateway;
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
@@ -102,13 +103,11 @@ impl Body for RequestBody {
 }
 
 fn head(request: &IncomingRequest) -> Head {
-    let mut headers = HeaderMap::new();
-    for (name, value) in request.headers().entries() {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
-        }
+    Head {
+        method: method(request.method()),
+        target: request.path_with_query().unwrap_or_default(),
+        headers: super::headers(request.headers().entries()),
     }
-    Head { method: method(request.method()), target: request.path_with_query().unwrap_or_default(), headers }
 }
 
 fn method(method: WasiMethod) -> Method {
@@ -167,14 +166,13 @@ fn request(call: &Call) -> Result<(OutgoingRequest, Option<OutgoingBody>), NoAns
     Ok((request, body))
 }
 
-/// A host that does not know one of the timeouts says so; the race against our own clock is there for that. Theirs come
-/// a little later, so that it is no matter of luck which of them ends a call.
+/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
 fn options(limit: Duration) -> RequestOptions {
-    let nanoseconds = Some(nanoseconds(limit.saturating_add(HOST_GRACE)));
+    let timeout = Some(host_timeout(limit));
     let options = RequestOptions::new();
-    let _ = options.set_connect_timeout(nanoseconds);
-    let _ = options.set_first_byte_timeout(nanoseconds);
-    let _ = options.set_between_bytes_timeout(nanoseconds);
+    let _ = options.set_connect_timeout(timeout);
+    let _ = options.set_first_byte_timeout(timeout);
+    let _ = options.set_between_bytes_timeout(timeout);
     options
 }
 
@@ -240,12 +238,6 @@ fn wait(event: &Pollable, timer: &Pollable) -> Option<()> {
 fn timer(limit: Duration) -> Pollable {
     monotonic_clock::subscribe_duration(nanoseconds(limit))
 }
-
-fn nanoseconds(limit: Duration) -> u64 {
-    u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
-}
-
-const HOST_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to take its answer. The instance serves nobody else in the meantime.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use core::task::Poll;
 use core::time::Duration;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::client;
@@ -17,6 +17,7 @@ use wasip3::random::random::get_random_u64;
 use wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
 use wasip3::{spawn, wit_future, wit_stream};
 
+use super::{host_timeout, nanoseconds};
 use crate::azure::{Answer, Call};
 use crate::gateway::Gateway;
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
@@ -91,16 +92,10 @@ impl Body for RequestBody {
 }
 
 fn head(request: &Request) -> Head {
-    let mut headers = HeaderMap::new();
-    for (name, value) in request.get_headers().copy_all() {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
-        }
-    }
     Head {
         method: method(request.get_method()),
         target: request.get_path_with_query().unwrap_or_default(),
-        headers,
+        headers: super::headers(request.get_headers().copy_all()),
     }
 }
 
@@ -160,14 +155,13 @@ fn request(call: &Call, limit: Duration) -> Result<Request, NoAnswer> {
     Ok(request)
 }
 
-/// A host that does not know one of the timeouts says so; the race against our own clock is there for that. Theirs come
-/// a little later, so that it is no matter of luck which of them ends a call.
+/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
 fn options(limit: Duration) -> RequestOptions {
-    let nanoseconds = Some(nanoseconds(limit.saturating_add(HOST_GRACE)));
+    let timeout = Some(host_timeout(limit));
     let options = RequestOptions::new();
-    let _ = options.set_connect_timeout(nanoseconds);
-    let _ = options.set_first_byte_timeout(nanoseconds);
-    let _ = options.set_between_bytes_timeout(nanoseconds);
+    let _ = options.set_connect_timeout(timeout);
+    let _ = options.set_first_byte_timeout(timeout);
+    let _ = options.set_between_bytes_timeout(timeout);
     options
 }
 
@@ -237,11 +231,5 @@ async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T
     })
     .await
 }
-
-fn nanoseconds(limit: Duration) -> u64 {
-    u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
-}
-
-const HOST_GRACE: Duration = Duration::from_secs(1);
 
 const MOST_TO_READ: usize = 16 * 1024;
