@@ -1,4 +1,4 @@
-//! `dev-host serve` is `wasmtime serve`; `demo` and `dev` run it against an emulated Key Vault.
+//! `dev-host serve` and `compile` are Wasmtime's own; `demo` and `dev` run them against an emulated Key Vault.
 
 mod demo;
 
@@ -12,6 +12,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Serve(serve) => serve.execute().map_err(|problem| format!("{problem:?}")),
+        Command::Compile(compile) => compile.execute().map_err(|problem| format!("{problem:?}")),
         Command::Demo(demo) => demo.run(),
         Command::Dev(dev) => dev.run(),
     };
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
 enum Command {
     /// Serves requests with a component: Wasmtime's own command
     Serve(wasmtime_cli::commands::ServeCommand),
+    /// Compiles a component ahead of its start: Wasmtime's own command
+    Compile(wasmtime_cli::commands::CompileCommand),
     /// Reads one secret through a component and shows how it went
     Demo(demo::Demo),
     /// Keeps a component and an emulated Key Vault running

@@ -85,7 +85,11 @@ fn requests_that_are_refused_cost_azure_nothing() {
             let answer = rig.send(request, &fields, body.as_bytes());
             assert_eq!(answer.error(), (status, code.to_owned()), "{component}: {request} {body}");
             let allow = if request == "POST /healthz" { "GET" } else { "POST" };
-            assert_eq!(answer.field("allow"), if status == 405 { allow } else { "" }, "{component}: {request}");
+            assert_eq!(
+                answer.field("allow"),
+                if status == 405 { allow } else { "" },
+                "{component}: {request}"
+            );
         }
         let no_name = rig.send("POST /", &[JSON, key], b"{}");
         assert_eq!(no_name.json()["error"]["message"], "Request does not contain a valid Secret.");
@@ -100,7 +104,8 @@ fn a_chunked_body_has_the_same_limit() {
         let rig = Rig::start(component, Source::AppService2017, &[]);
         for (size, status) in [(10, 200), (9000, 413)] {
             let body = format!("{{\"Secret\":\"{SECRET}\",\"x\":\"{}\"}}", "x".repeat(size));
-            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
+            let head =
+                format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
             let chunk = format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
             assert_eq!(rig.send_raw((head + &chunk).as_bytes()).status, status, "{component}: {size}");
         }
@@ -112,7 +117,8 @@ fn a_body_that_never_ends_is_given_up_at_the_deadline() {
     for component in BOTH {
         let rig = Rig::start(component, Source::AppService2017, &[("GATEWAY_DEADLINE_SECONDS", "1")]);
         let mut stream = rig.connect();
-        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
         stream.write_all(format!("{head}Content-Length: 100\r\n\r\n{{\"Secret\":").as_bytes()).unwrap();
         assert_eq!(Answer::read(stream).error(), (504, "Timeout".to_owned()), "{component}");
         assert_eq!(rig.calls(), (0, 0));
@@ -124,7 +130,10 @@ fn a_client_that_hangs_up_harms_nobody() {
     for component in BOTH {
         let rig = Rig::start(component, Source::AppService2017, &[]);
         for cut in [10, 60, 140] {
-            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{JSON}\r\n{}\r\nContent-Length: 100\r\n\r\n", key_field());
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: a\r\n{JSON}\r\n{}\r\nContent-Length: 100\r\n\r\n",
+                key_field()
+            );
             let request = format!("{head}{REQUEST}");
             rig.connect().write_all(&request.as_bytes()[..cut]).unwrap();
         }
@@ -184,7 +193,8 @@ fn the_trace_goes_on_to_azure_and_into_the_log() {
             assert_eq!(call.traceparent.as_deref(), parent.strip_prefix("traceparent: "), "{component}");
             assert_eq!(call.tracestate.as_deref(), Some("vendor=1"), "{component}");
         }
-        let line = rig.server.wait_for_line(std::time::Duration::from_secs(10), |it| it.contains(trace)).unwrap();
+        let line =
+            rig.server.wait_for_line(std::time::Duration::from_secs(10), |it| it.contains(trace)).unwrap();
         let json: serde_json::Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
         for (name, value) in [
             ("level", "info".into()),

@@ -24,7 +24,11 @@ fn every_source_gives_a_token() {
 #[test]
 fn both_pairs_of_app_service_mean_the_newer_protocol() {
     for component in BOTH {
-        let rig = Rig::start(component, Source::AppService2019, &[("MSI_ENDPOINT", "http://127.0.0.1:1"), ("MSI_SECRET", "x")]);
+        let rig = Rig::start(
+            component,
+            Source::AppService2019,
+            &[("MSI_ENDPOINT", "http://127.0.0.1:1"), ("MSI_SECRET", "x")],
+        );
         assert_eq!(rig.ask().value(), VALUE);
         assert_eq!(rig.emulator.token_calls()[0].kind, Kind::Token(Source::AppService2019), "{component}");
     }
@@ -35,8 +39,9 @@ fn user_assigned_identities_are_asked_for_by_their_ids() {
     let identity = UserAssigned {
         client_id: "5e29463d-71da-4fe0-8e69-999b57db23b0".to_owned(),
         object_id: "11111111-71da-4fe0-8e69-999b57db23b0".to_owned(),
-        resource_id: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
-            .to_owned(),
+        resource_id:
+            "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+                .to_owned(),
     };
     let client = ("AZURE_CLIENT_ID", identity.client_id.clone());
     let object = ("IDENTITY_OBJECT_ID", identity.object_id.clone());

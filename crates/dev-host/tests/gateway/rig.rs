@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use dev_host::{Launch, Server};
@@ -21,6 +23,8 @@ pub(crate) const VALUE: &str = "https://example.com/blog?a=1&b=\"2\"";
 /// The key of the one caller.
 pub(crate) const KEY: &str = "the-caller-key";
 
+const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
+
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) emulator: Emulator,
@@ -36,9 +40,15 @@ impl Rig {
         let emulator = Emulator::new();
         emulator.set_secret(SECRET, VALUE).unwrap();
         let served = runtime.block_on(emulator.serve()).unwrap();
-        let launch = Launch::new(env!("CARGO_BIN_EXE_dev-host"), built(component))
+        let launch = Launch::new(HOST, compiled(component))
             // Under 0.2 an instance serves one request, unless it is told to live on.
-            .options(["--max-instance-reuse-count", "1000", "--idle-instance-timeout", "60s"])
+            .options([
+                "--allow-precompiled",
+                "--max-instance-reuse-count",
+                "1000",
+                "--idle-instance-timeout",
+                "60s",
+            ])
             .environment([("GATEWAY_KEY", KEY)])
             .environment(served.settings(source))
             .environment(settings.iter().copied());
@@ -101,7 +111,8 @@ impl Answer {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
-        let status = line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+        let status =
+            line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
         let mut fields = Vec::new();
         loop {
             let mut line = String::new();
@@ -151,10 +162,25 @@ pub(crate) fn key_field() -> String {
 
 pub(crate) const JSON: &str = "Content-Type: application/json";
 
+/// A component as machine code, compiled once for all tests: each of them starts a host of its own.
+fn compiled(component: &str) -> PathBuf {
+    static COMPILED: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    let index = BOTH.iter().position(|it| *it == component).unwrap();
+    let compile = || {
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(component).with_extension("cwasm");
+        let done =
+            Command::new(HOST).arg("compile").arg(built(component)).arg("-o").arg(&file).status().unwrap();
+        assert!(done.success(), "{component} cannot be compiled");
+        file
+    };
+    COMPILED[index].get_or_init(compile).clone()
+}
+
 /// A component that `cargo xtask build` has built.
 fn built(component: &str) -> PathBuf {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
     let file = target.join("components").join(component).with_extension("wasm");
     assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
     file

@@ -11,9 +11,16 @@ fn any_value_that_a_vault_can_hold() {
     let two_bytes = "ü".repeat(12 * 1024);
     for component in BOTH {
         let rig = Rig::start(component, Source::AppService2017, &[]);
-        for value in
-            ["", " ", "grüße 🦀 \u{2028}", "a\"b\\c\r\n\t\u{1}\u{7f}", "{\"json\":[1]}", "<a>&'</a>", &largest, &two_bytes]
-        {
+        for value in [
+            "",
+            " ",
+            "grüße 🦀 \u{2028}",
+            "a\"b\\c\r\n\t\u{1}\u{7f}",
+            "{\"json\":[1]}",
+            "<a>&'</a>",
+            &largest,
+            &two_bytes,
+        ] {
             rig.emulator.set_secret("any", value).unwrap();
             assert_eq!(rig.post(r#"{"Secret":"any"}"#).value(), value, "{component}");
         }
