@@ -30,9 +30,9 @@ fn main() -> ExitCode {
 #[command(name = "dev-host")]
 enum Command {
     /// Serves requests with a component: Wasmtime's own command
-    Serve(wasmtime_cli::commands::ServeCommand),
+    Serve(Box<wasmtime_cli::commands::ServeCommand>),
     /// Compiles a component ahead of its start: Wasmtime's own command
-    Compile(wasmtime_cli::commands::CompileCommand),
+    Compile(Box<wasmtime_cli::commands::CompileCommand>),
     /// Reads one secret through a component and shows how it went
     Demo(demo::Demo),
     /// Keeps a component and an emulated Key Vault running
