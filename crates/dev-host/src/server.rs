@@ -60,7 +60,7 @@ impl Launch {
         self
     }
 
-    /// Prints the child's lines to standard error as well.
+    /// Prints the child's lines to standard error as well, from when it takes requests.
     #[must_use]
     pub fn echo(mut self) -> Self {
         self.echo = true;
@@ -77,13 +77,15 @@ impl Launch {
             command.spawn().map_err(NotStarted::Process)?
         };
         let lines = Arc::new(Lines::default());
-        let (collected, echo) = (Arc::clone(&lines), self.echo);
-        thread::spawn(move || collected.collect(reader, echo));
+        let collected = Arc::clone(&lines);
+        thread::spawn(move || collected.collect(reader));
 
         let mut server = Server { child, address: self.address, lines };
         match server.lines.wait_for(START_LIMIT, ready) {
             Found::Line(address) => {
                 server.address = address;
+                // What it prints before this is in the error, if there is one.
+                server.lines.lock().echo = self.echo;
                 Ok(server)
             }
             Found::End => {
@@ -197,6 +199,7 @@ struct Lines {
 struct Printed {
     lines: Vec<String>,
     ended: bool,
+    echo: bool,
 }
 
 enum Found<T> {
@@ -206,13 +209,15 @@ enum Found<T> {
 }
 
 impl Lines {
-    fn collect(&self, reader: PipeReader, echo: bool) {
+    fn collect(&self, reader: PipeReader) {
         for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&bytes).into_owned();
-            if echo {
+            let mut printed = self.lock();
+            if printed.echo {
                 eprintln!("{line}");
             }
-            self.lock().lines.push(line);
+            printed.lines.push(line);
+            drop(printed);
             self.more.notify_all();
         }
         self.lock().ended = true;
