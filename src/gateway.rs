@@ -43,17 +43,18 @@ impl<H: Host> Gateway<H> {
     /// Answers a request, whatever it is.
     pub async fn answer(&self, head: Head, body: impl Body) -> Reply {
         let mut visit = Visit::new(self.host.now(), Trace::of(&head.headers, || self.host.random()));
-        let outcome = match head.route() {
+        let route = head.route();
+        let outcome = match &route {
             Ok(Route::Secret) => self.secret(&head, body, &mut visit).await,
             Ok(Route::Health) => Ok(Reply::state("ok")),
             Ok(Route::Ready) => self.ready(&mut visit).await,
             Ok(Route::OpenApi) => Ok(Reply::document("application/json", OPENAPI)),
             Ok(Route::Metrics) => self.metrics(&head, &mut visit),
-            Err(error) => Err(error),
+            Err(error) => Err(error.clone()),
         };
         let (reply, error) = match outcome {
             Ok(reply) => (reply, None),
-            Err(error) if head.path() == READY => (Reply::not_ready(&error), Some(error)),
+            Err(error) if route == Ok(Route::Ready) => (Reply::not_ready(&error), Some(error)),
             Err(error) => (Reply::error(&error), Some(error)),
         };
         self.record(&visit, &reply, error.as_ref());
@@ -249,8 +250,6 @@ impl From<NoBody> for Error {
 
 /// Probes come every few seconds from every side; what they cost Azure must not grow with their number.
 const READINESS_PAUSE: Duration = Duration::from_secs(5);
-
-const READY: &str = "/readyz";
 
 /// The description of the contract (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
