@@ -1,0 +1,166 @@
+//! Bodies of requests that come slowly, in pieces, too long, or not to their end.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use keyvault_emulator::{Emulator, Source};
+use tokio::time::{Sleep, sleep};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use crate::gateway::{
+    AT_REST, BOTH, Gateway, KEY, PATH, REQUEST, World, azure, in_virtual_time, request, settings,
+};
+
+#[test]
+fn a_body_is_read_to_its_end_or_until_the_deadline() {
+    let second = Duration::from_secs(1);
+    let [at_once, in_time] = [Duration::ZERO, 6 * second];
+    let (start, end) = REQUEST.split_at(9);
+    let padded = |length: usize| REQUEST.to_owned() + &" ".repeat(length - REQUEST.len());
+    let [whole, slow] = [(200, ""), (200, "")];
+    let [late, lost, large] = [(504, "Timeout"), (400, "BadRequest"), (413, "ContentTooLarge")];
+    for (steps, outcome, took) in [
+        (vec![text(start), text(end)], whole, at_once),
+        (vec![text(&padded(8192))], whole, at_once),
+        (vec![text(&padded(4096)), text(&" ".repeat(4096))], whole, at_once),
+        (REQUEST.chars().map(|it| text(it.encode_utf8(&mut [0; 4]))).collect(), whole, at_once),
+        (vec![text(start), Step::Pause(in_time), text(end)], slow, in_time),
+        (vec![Step::Silence], late, DEADLINE),
+        (vec![text(start), Step::Silence], late, DEADLINE),
+        (vec![text(REQUEST), Step::Silence], late, DEADLINE),
+        (vec![text(start), Step::Pause(DEADLINE + second), text(end)], late, DEADLINE),
+        (
+            padded(4096).chars().flat_map(|it| [text(&it.to_string()), Step::Pause(second)]).collect(),
+            late,
+            DEADLINE,
+        ),
+        (vec![Step::Break], lost, at_once),
+        (vec![text(start), Step::Break], lost, at_once),
+        (vec![text(REQUEST), Step::Break], lost, at_once),
+        (vec![text(start), Step::Pause(in_time), Step::Break], lost, in_time),
+        (vec![text(&padded(8193))], large, at_once),
+        (vec![text(&padded(4096)), text(&" ".repeat(4097))], large, at_once),
+        (vec![text(&padded(8193)), Step::Silence], large, at_once),
+        (vec![text(&padded(8193)), Step::Break], large, at_once),
+        (vec![text(&padded(10 * 1024 * 1024))], large, at_once),
+    ] {
+        for world in BOTH {
+            in_virtual_time(async {
+                let emulator = azure();
+                let gateway = gateway(world, &emulator);
+                let case = format!("{world:?} {} steps, {outcome:?}", steps.len());
+                let answer = gateway.send(request(script(&steps))).await;
+                let (status, code) = answer.outcome();
+                assert_eq!((status, code.as_str()), outcome, "{case}");
+                assert!(within_a_moment_of(took, answer.took), "{case} {:?}", answer.took);
+                assert_eq!(emulator.journal().len(), if status == 200 { 2 } else { 0 }, "{case}");
+
+                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{case}");
+                assert_eq!(gateway.instances(), 1, "{case}");
+                assert!(gateway.left_behind() <= AT_REST, "{case} {}", gateway.left_behind());
+            });
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_body_that_would_change_nothing() {
+    for (path, fields, outcome) in [
+        ("/nowhere", vec![], (404, "NotFound")),
+        ("/healthz", vec![], (405, "MethodNotAllowed")),
+        (PATH, vec![], (401, "Unauthorized")),
+        (PATH, vec![("x-functions-key", "wrong")], (401, "Unauthorized")),
+        (PATH, vec![("x-functions-key", KEY), ("via", "1.1 proxy")], (403, "Forbidden")),
+        (PATH, vec![("x-functions-key", KEY), ("content-type", "text/plain")], (415, "UnsupportedMediaType")),
+        (
+            PATH,
+            vec![("x-functions-key", KEY), ("content-type", "application/json"), ("content-length", "8193")],
+            (413, "ContentTooLarge"),
+        ),
+    ] {
+        for world in BOTH {
+            in_virtual_time(async {
+                let emulator = azure();
+                let gateway = gateway(world, &emulator);
+                let mut request = http::Request::post(path).header("host", "gateway");
+                for (name, value) in &fields {
+                    request = request.header(*name, *value);
+                }
+                let answer = gateway.send(request.body(script(&[Step::Silence])).unwrap()).await;
+                let (status, code) = answer.outcome();
+                assert_eq!((status, code.as_str()), outcome, "{world:?} {path} {fields:?}");
+                assert!(within_a_moment_of(Duration::ZERO, answer.took), "{world:?} {path} {fields:?}");
+                assert_eq!(emulator.journal(), [], "{world:?} {path} {fields:?}");
+
+                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?} {path}");
+                assert_eq!(gateway.instances(), 1, "{world:?} {path} {fields:?}");
+            });
+        }
+    }
+}
+
+/// What happens to a body, one after the other. After the last it ends.
+#[derive(Clone)]
+enum Step {
+    Chunk(Bytes),
+    Pause(Duration),
+    Silence,
+    Break,
+}
+
+fn text(text: &str) -> Step {
+    Step::Chunk(Bytes::from(text.to_owned()))
+}
+
+fn script(steps: &[Step]) -> WasiBody {
+    Script { steps: steps.iter().cloned().collect(), pause: None }.boxed_unsync()
+}
+
+struct Script {
+    steps: VecDeque<Step>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for Script {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            match self.steps.pop_front() {
+                None => return Poll::Ready(None),
+                Some(Step::Chunk(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
+                Some(Step::Pause(time)) => self.pause = Some(Box::pin(sleep(time))),
+                Some(Step::Silence) => {
+                    self.steps.push_front(Step::Silence);
+                    return Poll::Pending;
+                }
+                Some(Step::Break) => return Poll::Ready(Some(Err(Error::ConnectionTerminated))),
+            }
+        }
+    }
+}
+
+fn gateway(world: World, emulator: &Emulator) -> Gateway {
+    let mut settings = settings(emulator, Source::AppService2017);
+    settings.push(("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string()));
+    Gateway::start(world, emulator, &settings)
+}
+
+fn within_a_moment_of(expected: Duration, took: Duration) -> bool {
+    (expected..expected + Duration::from_millis(10)).contains(&took)
+}
+
+const DEADLINE: Duration = Duration::from_secs(7);

@@ -1,0 +1,260 @@
+//! One gateway, asked in virtual time, and searched for what it may not say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Full};
+use keyvault_emulator::{Emulator, Source, facts};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::ProxyHandler;
+
+pub(crate) use crate::wasmtime_host::{BOTH, World};
+
+use crate::wasmtime_host::{Host, Seen};
+
+/// What the replaced function's own test sends.
+pub(crate) const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
+
+/// The secrets of the vault, which have the same value.
+pub(crate) const SECRETS: [&str; 3] = ["Integration-Team-Blog", "db-password", "x"];
+
+/// A value that JSON has to escape, around a word that is searched for.
+pub(crate) const VALUE: &str = "\"8f2a-value-of-the-secret\"\r\n\\ü€😀";
+
+/// The key of the one caller.
+pub(crate) const KEY: &str = "d41d8cd98f-the-caller-key";
+
+/// The function's own path.
+pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
+
+/// The resources of an instance that has nothing to do: its standard streams, and what it polls them with.
+pub(crate) const AT_REST: usize = 4;
+
+/// Runs a test in virtual time: whenever everybody waits, the clock goes to the next thing that happens.
+pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(test)
+}
+
+/// A vault with [`SECRETS`].
+pub(crate) fn azure() -> Emulator {
+    let emulator = Emulator::new();
+    for name in SECRETS {
+        emulator.set_secret(name, VALUE).unwrap();
+    }
+    emulator
+}
+
+/// The settings of a gateway in Azure's public cloud that gets its tokens from `source`, as that place sets them.
+pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str, String)> {
+    let base = match source {
+        Source::AppService2019 | Source::AppService2017 => "http://127.0.0.1:41741",
+        Source::CloudShell => "http://localhost:50342",
+        Source::Imds | Source::ClientSecret => "",
+    };
+    let mut settings = vec![("KeyVaultUri", "https://demo.vault.azure.net/".to_owned())];
+    // The rest leads to an emulator at another address than Azure's own.
+    let led =
+        ["KeyVaultUri", "KEY_VAULT_RESOURCE", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"];
+    settings.extend(emulator.settings(source, base).into_iter().filter(|it| !led.contains(&it.0)));
+    settings.push(("GATEWAY_KEY", KEY.to_owned()));
+    settings
+}
+
+/// A gateway on an embedded host. Nothing that it says may hold anything that is private: each answer and all of
+/// standard error are searched, whatever a test is about.
+pub(crate) struct Gateway {
+    handler: ProxyHandler<Host>,
+    stderr: MemoryOutputPipe,
+    searched: AtomicUsize,
+    seen: Arc<Seen>,
+    private: Vec<String>,
+}
+
+impl Gateway {
+    /// `world`'s component with these settings and no others, and the emulator for its network.
+    pub(crate) fn start(world: World, emulator: &Emulator, settings: &[(&str, String)]) -> Self {
+        let stderr = MemoryOutputPipe::new(MOST_STDERR);
+        let seen = Arc::new(Seen::default());
+        let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let handler = ProxyHandler::new(Host {
+            world,
+            environment,
+            emulator: emulator.clone(),
+            stderr: stderr.clone(),
+            seen: Arc::clone(&seen),
+        });
+        Self { handler, stderr, searched: AtomicUsize::new(0), seen, private: private(emulator) }
+    }
+
+    /// The function's test request, with the key.
+    pub(crate) async fn ask(&self) -> Answer {
+        self.ask_for(SECRETS[0]).await
+    }
+
+    /// The function's test request for another secret.
+    pub(crate) async fn ask_for(&self, secret: &str) -> Answer {
+        self.send(request(full(REQUEST.replace(SECRETS[0], secret)))).await
+    }
+
+    /// Any request. It is answered without a trap or an error code, its answer's body is whole, and when all is done
+    /// that the instance has to do, no call is open.
+    pub(crate) async fn send(&self, request: Request<WasiBody>) -> Answer {
+        let answer = self.begin(request).await;
+        self.settle().await;
+        answer
+    }
+
+    /// The same while other requests are under way.
+    pub(crate) async fn begin(&self, request: Request<WasiBody>) -> Answer {
+        let start = Instant::now();
+        let answered = timeout(PATIENCE, self.handler.handle((), request)).await;
+        let answered = answered.unwrap_or_else(|_| panic!("no answer: {}", self.circumstances()));
+        let response =
+            answered.unwrap_or_else(|it| panic!("an error for an answer: {it:?}; {}", self.circumstances()));
+        let (parts, body) = response.into_parts();
+        let body = timeout(PATIENCE, body.collect()).await.expect("a body that ends").expect("a whole body");
+        let (status, took) = (parts.status.as_u16(), start.elapsed());
+        let answer = Answer { status, headers: parts.headers, body: body.to_bytes(), took };
+        self.search(&answer);
+        answer
+    }
+
+    /// Lets the instances do what they still have to do.
+    pub(crate) async fn settle(&self) {
+        sleep(MOMENT).await;
+        assert_eq!(self.seen.deaths.lock().unwrap().as_slice(), [""; 0], "{}", self.circumstances());
+        assert_eq!(self.seen.open_calls.load(Ordering::Relaxed), 0, "calls that nobody waits for");
+    }
+
+    /// How many instances there have been.
+    pub(crate) fn instances(&self) -> usize {
+        self.seen.instances.load(Ordering::Relaxed)
+    }
+
+    /// How many resources the last request found that earlier ones have left.
+    ///
+    /// The options of a call under WASI 0.2 are not counted, as Wasmtime 48 itself forgets them: its
+    /// `outgoing_handler::handle` looks at them and leaves them in the table.
+    pub(crate) fn left_behind(&self) -> usize {
+        let found = self.seen.resources.load(Ordering::Relaxed);
+        let forgotten = match self.handler.state().world {
+            World::Proxy => self.seen.timeouts.lock().unwrap().len(),
+            World::Service => 0,
+        };
+        found.saturating_sub(forgotten)
+    }
+
+    /// Each of the timeouts of each call so far.
+    pub(crate) fn timeouts(&self) -> Vec<Option<Duration>> {
+        let calls = self.seen.timeouts.lock().unwrap();
+        let timeouts = calls.iter().map(|it| it.unwrap_or_default());
+        timeouts
+            .flat_map(|it| [it.connect_timeout, it.first_byte_timeout, it.between_bytes_timeout])
+            .collect()
+    }
+
+    /// Looks for what is private in an answer, and in what has been logged since the last one.
+    fn search(&self, answer: &Answer) {
+        let head = format!("{:?}", answer.headers);
+        let body = String::from_utf8_lossy(&answer.body);
+        let logged = self.stderr.contents();
+        let logged = String::from_utf8_lossy(&logged[self.searched.swap(logged.len(), Ordering::Relaxed)..]);
+        for private in self.private.iter().map(String::as_str).chain(AZURE) {
+            assert!(!head.contains(private), "{private:?} in {head}");
+            assert!(!body.contains(private), "{private:?} in {body}");
+            assert!(!logged.contains(private), "{private:?} in {logged}");
+        }
+        let value = "value-of-the-secret";
+        assert!(answer.status == 200 || !body.contains(value), "{body}");
+        assert!(!head.contains(value) && !logged.contains(value), "{head} {logged}");
+    }
+
+    fn circumstances(&self) -> String {
+        let deaths = self.seen.deaths.lock().unwrap();
+        format!("deaths: {deaths:?}, standard error: {}", String::from_utf8_lossy(&self.stderr.contents()))
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) took: Duration,
+}
+
+impl Answer {
+    /// A header field, or nothing.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |it| it.to_str().expect("text"))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The status and the code of an answer. An error has the shape of all errors, and a secret is the one in the vault.
+    #[track_caller]
+    pub(crate) fn outcome(&self) -> (u16, String) {
+        let json = self.json();
+        assert_eq!(self.field("content-type"), "application/json; charset=utf-8", "{self:?}");
+        assert_eq!(self.field("cache-control"), "no-store", "{self:?}");
+        assert_eq!(self.field("x-content-type-options"), "nosniff", "{self:?}");
+        assert_eq!(self.field("content-length"), self.body.len().to_string(), "{self:?}");
+        if self.status == 200 {
+            assert_eq!((&json["Value"], json.as_object().unwrap().len()), (&VALUE.into(), 2), "{self:?}");
+            return (200, String::new());
+        }
+        let names = |it: &Value| it.as_object().map(|it| it.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(names(&json), Some(vec!["error".to_owned()]), "{self:?}");
+        assert_eq!(names(&json["error"]), Some(vec!["code".to_owned(), "message".to_owned()]), "{self:?}");
+        let text = |name: &str| json["error"][name].as_str().filter(|it| !it.is_empty());
+        assert!(text("message").is_some(), "{self:?}");
+        (self.status, text("code").unwrap_or_else(|| panic!("{self:?}")).to_owned())
+    }
+}
+
+/// A request for the secret that `body` names, with the key.
+pub(crate) fn request(body: WasiBody) -> Request<WasiBody> {
+    let request = Request::post(PATH).header("host", "gateway").header("content-type", "application/json");
+    request.header("x-functions-key", KEY).body(body).unwrap()
+}
+
+/// A body that comes whole.
+pub(crate) fn full(content: impl Into<Bytes>) -> WasiBody {
+    Full::new(content.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What nobody but Azure and the host may see: its credentials, and what its messages are full of.
+fn private(emulator: &Emulator) -> Vec<String> {
+    let credential = |(name, value): (&str, String)| {
+        let private = ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"].contains(&name);
+        private.then_some(value)
+    };
+    let settings = Source::ALL.iter().flat_map(|it| emulator.settings(it.1, ""));
+    let mut private: Vec<String> = settings.filter_map(credential).collect();
+    private.extend(facts::ALL.iter().map(|it| (*it).to_owned()));
+    private.push(KEY.to_owned());
+    private
+}
+
+/// What Azure's answers and the requests to it have in them: a token's beginning, its scheme, error numbers, pages.
+const AZURE: [&str; 10] =
+    ["eyJ0eXAi", "Bearer ", "AADSTS", "AKV1", "IDX1", "fwlink", "orrelation", "<html", "login.", "169.254."];
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The shortest time that Tokio can wait, in which everybody comes to rest.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Bytes of log lines that are kept.
+const MOST_STDERR: usize = 64 * 1024 * 1024;

@@ -1,0 +1,22 @@
+//! The built components inside an embedded Wasmtime whose network is the emulator.
+//!
+//! So Azure is at its real names, over `https`, every call can fail in every way, and time is virtual: a deadline of ten
+//! seconds or a token's day pass at once, and are measured to the millisecond.
+
+mod gateway;
+
+mod wasmtime_host;
+
+mod function;
+
+mod clouds;
+
+mod identity;
+
+mod faults;
+
+mod hostile;
+
+mod bodies;
+
+mod together;

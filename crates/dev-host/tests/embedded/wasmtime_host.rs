@@ -1,0 +1,289 @@
+//! Wasmtime, with the emulator for its network and Tokio's clock for its time.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http_body_util::BodyExt as _;
+use keyvault_emulator::{Cut, Emulator};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2, p3,
+};
+
+/// What the gateway is built as. Every test runs with both.
+pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
+
+/// One of the two worlds of WASI HTTP, and the component that is built for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum World {
+    /// WASI 0.2: an instance answers one request at a time.
+    Proxy,
+    /// WASI 0.3: an instance answers many.
+    Service,
+}
+
+/// What the host has seen, other than requests and answers.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// Instances of the component so far.
+    pub(crate) instances: AtomicUsize,
+    /// Calls whose answer the component has neither read to its end nor given up.
+    pub(crate) open_calls: AtomicUsize,
+    /// What an instance had open when its last request began.
+    pub(crate) resources: AtomicUsize,
+    /// The timeouts that came with each call.
+    pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
+    /// How instances died, which none may.
+    pub(crate) deaths: Mutex<Vec<String>>,
+}
+
+/// Makes instances of one component, and keeps each as long as there are requests.
+pub(crate) struct Host {
+    pub(crate) world: World,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) emulator: Emulator,
+    pub(crate) stderr: MemoryOutputPipe,
+    pub(crate) seen: Arc<Seen>,
+}
+
+impl HandlerState for Host {
+    type StoreData = Guest;
+    type WorkerExpiration = Never;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Never, Worker>> {
+        // The first to ask waits for the compiler, which must not count as the instance's time.
+        let component = component(self.world);
+        self.seen.instances.fetch_add(1, Ordering::Relaxed);
+        let guest = Guest {
+            wasi: WasiCtxBuilder::new()
+                .envs(&self.environment)
+                .stderr(self.stderr.clone())
+                .monotonic_clock(Clock::start())
+                .wall_clock(Clock::start())
+                .build(),
+            http: WasiHttpCtx::new(),
+            network: Network { emulator: self.emulator.clone(), seen: Arc::clone(&self.seen) },
+            table: ResourceTable::new(),
+            limits: StoreLimitsBuilder::new().memory_size(MOST_MEMORY).build(),
+        };
+        let mut store = Store::new(component.engine, guest);
+        store.limiter(|it| &mut it.limits);
+        store.set_max_component_handles(MOST_HANDLES);
+        let proxy = component.proxy.instantiate_async(&mut store).await?;
+        Ok(Instance {
+            store,
+            proxy,
+            view: WasiHttpView::http,
+            expiration: Never,
+            state: Worker { world: self.world, seen: Arc::clone(&self.seen) },
+        })
+    }
+}
+
+/// When an instance may end: only with the test.
+pub(crate) struct Never;
+
+impl WorkerExpiration for Never {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>, _: WorkerStatus, _: std::time::Instant) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+/// An instance at work.
+pub(crate) struct Worker {
+    world: World,
+    seen: Arc<Seen>,
+}
+
+impl WorkerState for Worker {
+    type StoreData = Guest;
+    type RequestData = ();
+
+    fn should_accept_request(&self, at_work: usize, _: usize) -> ShouldAccept {
+        match (self.world, at_work) {
+            (World::Proxy, 0) | (World::Service, _) => ShouldAccept::Yes,
+            (World::Proxy, _) => ShouldAccept::No,
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        mut store: StoreContextMut<'_, Guest>,
+        (): (),
+        _: wasmtime::component::GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        let resources = store.data_mut().table.iter_mut().count();
+        self.seen.resources.store(resources, Ordering::Relaxed);
+        // The component has a deadline of its own, and nobody helps it.
+        Box::pin(std::future::pending())
+    }
+
+    fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
+        let death = result.map_or_else(|it| format!("{it:?}"), |()| "it ended by itself".to_owned());
+        self.seen.deaths.lock().unwrap().push(death);
+    }
+}
+
+/// What the host keeps for an instance.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    network: Network,
+    table: ResourceTable,
+    limits: StoreLimits,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.network, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// The network: whoever is called, the emulator answers. It keeps no timeout.
+struct Network {
+    emulator: Emulator,
+    seen: Arc<Seen>,
+}
+
+impl WasiHttpHooks for Network {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Io,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+        self.seen.timeouts.lock().unwrap().push(options);
+        let open = Open::new(&self.seen);
+        let emulator = self.emulator.clone();
+        Box::new(async move {
+            let response = emulator.answer(request).await.map_err(|Cut| Error::ConnectionTerminated)?;
+            let body = |body: keyvault_emulator::Body| {
+                let cut = move |Cut| {
+                    // The call is open for as long as its body is there.
+                    let _ = &open;
+                    Error::ConnectionTerminated
+                };
+                body.map_err(cut).boxed_unsync()
+            };
+            let io: Io = Box::new(async { Ok(()) });
+            Ok((response.map(body), io))
+        })
+    }
+}
+
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// Counts as an open call until it is dropped.
+struct Open(Arc<Seen>);
+
+impl Open {
+    fn new(seen: &Arc<Seen>) -> Self {
+        seen.open_calls.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(seen))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open_calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tokio's clock, which a test may have stopped: it then goes on only when everybody waits.
+struct Clock {
+    start: tokio::time::Instant,
+    unix_time: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Self { start: tokio::time::Instant::now(), unix_time }
+    }
+}
+
+impl HostMonotonicClock for Clock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos().try_into().unwrap()
+    }
+}
+
+impl HostWallClock for Clock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.unix_time + self.start.elapsed()
+    }
+}
+
+/// A component, compiled once for all tests.
+struct Compiled {
+    engine: &'static Engine,
+    proxy: ProxyPre<Guest>,
+}
+
+fn component(world: World) -> &'static Compiled {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    static PROXY: OnceLock<Compiled> = OnceLock::new();
+    static SERVICE: OnceLock<Compiled> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| Engine::new(&Config::new()).unwrap());
+    let (compiled, name) = match world {
+        World::Proxy => (&PROXY, "proxy"),
+        World::Service => (&SERVICE, "service"),
+    };
+    compiled.get_or_init(|| compile(engine, world, name).unwrap())
+}
+
+fn compile(engine: &'static Engine, world: World, name: &str) -> wasmtime::Result<Compiled> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    p2::add_only_http_to_linker_async(&mut linker)?;
+    p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    let instance = linker.instantiate_pre(&Component::from_file(engine, built(name))?)?;
+    let proxy = match world {
+        World::Proxy => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
+        World::Service => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
+    };
+    Ok(Compiled { engine, proxy })
+}
+
+/// The file of a component that `cargo xtask build` has built.
+fn built(name: &str) -> PathBuf {
+    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
+    let file = target.join("components").join(name).with_extension("wasm");
+    assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
+    file
+}
+
+/// Handles of resources in an instance at any time: far more than a request needs, and far fewer than the requests of a test,
+/// so that what is left behind shows.
+const MOST_HANDLES: usize = 500;
+
+/// Bytes of an instance's memory, for the same reason.
+const MOST_MEMORY: usize = 32 * 1024 * 1024;

@@ -1,0 +1,75 @@
+//! What the built components import and export: all that they can touch of the world, and so the boundary of trust.
+//!
+//! The list for each component is in a file beside this one, with the reason for each name.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use wasmparser::{Parser, Payload};
+
+#[test]
+fn components_import_and_export_what_is_on_their_lists() {
+    for component in COMPONENTS {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imports").join(component).with_extension("txt");
+        let list = std::fs::read_to_string(&file).unwrap();
+        let lines = list.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
+        let listed: BTreeSet<String> = lines.map(str::to_owned).collect();
+        let found = interface(component);
+
+        let difference = |mark: &str, one: &BTreeSet<String>, other: &BTreeSet<String>| -> String {
+            one.difference(other).map(|it| format!("{mark} {it}\n")).collect()
+        };
+        let difference = difference("+", &found, &listed) + &difference("-", &listed, &found);
+        assert!(difference.is_empty(), "{component} differs from {}:\n{difference}", file.display());
+    }
+}
+
+#[test]
+fn no_component_can_reach_files_or_sockets_and_only_those_for_spin_have_its_variables() {
+    for component in COMPONENTS {
+        let found = interface(component);
+        for forbidden in ["wasi:filesystem", "wasi:sockets"] {
+            assert!(
+                !found.iter().any(|it| it.contains(forbidden)),
+                "{component} has {forbidden}: {found:#?}"
+            );
+        }
+        let for_spin = found.contains("import fermyon:spin/variables@2.0.0");
+        assert_eq!(for_spin, component.ends_with("-spin"), "{component}");
+        let of_spin = found.iter().filter(|it| it.contains("spin")).count();
+        assert_eq!(of_spin, usize::from(for_spin), "{component}: {found:#?}");
+    }
+}
+
+/// The names that a component imports and exports, each with `import` or `export` before it.
+fn interface(component: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(&std::fs::read(built(component)).unwrap()) {
+        match payload.unwrap() {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                names.extend(section.into_iter().map(|it| format!("import {}", it.unwrap().name.name)));
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                names.extend(section.into_iter().map(|it| format!("export {}", it.unwrap().name.name)));
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// The file of a component that `cargo xtask build` has built.
+fn built(component: &str) -> PathBuf {
+    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
+    let file = target.join("components").join(component).with_extension("wasm");
+    assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
+    file
+}
+
+const COMPONENTS: [&str; 4] = ["proxy", "service", "proxy-spin", "service-spin"];
