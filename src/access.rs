@@ -5,7 +5,7 @@ use core::fmt;
 use http::HeaderMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::error::{Error, SettingError};
 use crate::secret::{Redacted, SecretName};
@@ -52,13 +52,16 @@ impl Callers {
     /// Reads the settings that say who may ask.
     pub(crate) fn read(settings: Lookup<'_>) -> Result<Self, SettingError> {
         let mut known = named_callers(settings)?;
-        if let Some(key) = settings.text("GATEWAY_KEY")?.map(Redacted::new) {
-            known.push(Caller::for_everything("key", vec![KeyHash::of(key.expose())]));
+        if let Some(key) = settings.field_text("GATEWAY_KEY")? {
+            known.push(Caller::for_everything(KEY_HOLDER, vec![KeyHash::of(key.expose())]));
+        }
+        if has_a_key_twice(&known) {
+            return Err(SettingError { name: "GATEWAY_CALLERS", should: "must not have a key twice" });
         }
         let anonymous = settings.switch("GATEWAY_ALLOW_ANONYMOUS")?;
         Ok(Self {
             known,
-            anonymous: anonymous.then(|| Caller::for_everything("anonymous", Vec::new())),
+            anonymous: anonymous.then(|| Caller::for_everything(ANYBODY, Vec::new())),
             trust_forwarded: settings.switch("GATEWAY_TRUST_FORWARDED")?,
             entra: entra(settings)?,
         })
@@ -70,12 +73,14 @@ impl Callers {
         if !self.trust_forwarded && came_through_proxy(headers) {
             return Err(Error::CameThroughProxy);
         }
-        let key = KeyHash::of(presented_key(headers, query).expose());
-        // Every key is compared, and none is left out once one fits.
+        let key = presented_key(headers, query);
+        let presented = Choice::from(u8::from(key.is_some()));
+        let key = KeyHash::of(key.as_ref().map_or("", |it| it.expose()));
+        // Every key is compared, none is left out once one fits, and no key is compared like one.
         let mut found = u32::MAX;
         for (index, caller) in (0_u32..).zip(&self.known) {
             for hash in &caller.keys {
-                found.conditional_assign(&index, hash.0.ct_eq(&key.0));
+                found.conditional_assign(&index, presented & hash.0.ct_eq(&key.0));
             }
         }
         let caller = usize::try_from(found).ok().and_then(|it| self.known.get(it));
@@ -195,7 +200,10 @@ fn named_callers(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
                 "must give each caller a name of its own, of letters, digits, '.', '_' and '-'",
             ));
         }
-        let keys: Option<_> = entry.key_sha256.iter().map(|it| KeyHash::parse(it)).collect();
+        let keys: Option<Vec<_>> = entry.key_sha256.iter().map(|it| KeyHash::parse(it)).collect();
+        if keys.iter().flatten().any(|it| it.0 == KeyHash::of("").0) {
+            return Err(wrong("must not have the hash of an empty key"));
+        }
         let scope: Option<_> = entry.secrets.iter().map(|it| Pattern::parse(it)).collect();
         callers.push(Caller {
             name: entry.name,
@@ -210,9 +218,18 @@ fn named_callers(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
     Ok(callers)
 }
 
-/// A name that reads well in a log line.
+/// Whether two callers, or one of them twice, have the same key: nobody could say which scope it stands for.
+fn has_a_key_twice(callers: &[Caller]) -> bool {
+    let mut keys: Vec<_> = callers.iter().flat_map(|it| &it.keys).map(|it| it.0).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|it| it.first() == it.last())
+}
+
+/// A name that reads well in a log line, and is not one that we give ourselves.
 fn is_caller_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
+    text != KEY_HOLDER
+        && text != ANYBODY
+        && (1..=64).contains(&text.len())
         && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
 }
 
@@ -254,22 +271,28 @@ fn came_through_proxy(headers: &HeaderMap) -> bool {
 /// good as none, since nobody could say which one counts.
 ///
 /// Source: Microsoft, "Work with access keys in Azure Functions".
-fn presented_key(headers: &HeaderMap, query: Option<&str>) -> Redacted {
+fn presented_key(headers: &HeaderMap, query: Option<&str>) -> Option<Redacted> {
     let mut fields = headers.get_all("x-functions-key").iter();
     let key = match (fields.next(), fields.next()) {
-        (Some(key), None) => key.to_str().unwrap_or_default().to_owned(),
-        (Some(_), Some(_)) => String::new(),
+        (Some(key), None) => key.to_str().ok()?.to_owned(),
+        (Some(_), Some(_)) => return None,
         (None, _) => {
             let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
             let mut codes = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("code"));
             match (codes.next(), codes.next()) {
                 (Some((_, code)), None) => code.into_owned(),
-                _ => String::new(),
+                _ => return None,
             }
         }
     };
-    Redacted::new(key)
+    Some(Redacted::new(key)).filter(|it| !it.expose().is_empty())
 }
+
+/// The name of whoever has `GATEWAY_KEY`.
+const KEY_HOLDER: &str = "key";
+
+/// The name of whoever comes without a key, where that is allowed.
+const ANYBODY: &str = "anonymous";
 
 /// More callers than anybody lists by hand; each is compared on every request.
 const MOST_CALLERS: usize = 1000;
@@ -298,6 +321,7 @@ mod tests {
             (vec![("x-functions-key", "right ")], None, None),
             (vec![("x-functions-key", "Right")], None, None),
             (vec![("authorization", "Bearer right")], None, None),
+            (vec![], Some("code="), None),
             (vec![], None, None),
         ] {
             let admitted = one_key.admit(&fields(&headers), query).map(Caller::name);
@@ -315,6 +339,20 @@ mod tests {
         let both = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "TRUE"), ("GATEWAY_KEY", "right")]);
         let headers = fields(&[("x-functions-key", "right")]);
         assert_eq!(both.admit_known(&headers, None).unwrap().name(), "key");
+    }
+
+    #[test]
+    fn a_key_stands_for_one_scope() {
+        let list = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":["a"]}}]"#, hex_of("right"));
+        let settings = [("GATEWAY_KEY", "right"), ("GATEWAY_CALLERS", list.as_str())];
+        assert_eq!(read(&settings).unwrap_err().name, "GATEWAY_CALLERS");
+    }
+
+    #[test]
+    fn a_key_that_no_header_field_can_have_is_wrong() {
+        for key in ["right\n", "schlüssel", "two words"] {
+            assert_eq!(read(&[("GATEWAY_KEY", key)]).unwrap_err().name, "GATEWAY_KEY", "{key:?}");
+        }
     }
 
     #[test]
@@ -366,6 +404,8 @@ mod tests {
         let hash = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
         let two =
             format!(r#"[{{"name":"a","key_sha256":["{hash}"],"secrets":[]}},{{"name":"a","secrets":[]}}]"#);
+        let empty_key = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":[]}}]"#, hex_of(""));
+        let same_key = format!(r#"[{{"name":"a","key_sha256":["{hash}","{hash}"],"secrets":[]}}]"#);
         let long = format!(r#"[{{"name":"a","key_sha256":["{hash}0"],"secrets":[]}}]"#);
         for list in [
             "",
@@ -374,6 +414,8 @@ mod tests {
             "marker",
             r#"[{"name":"a"}]"#,
             r#"[{"name":"","secrets":[]}]"#,
+            r#"[{"name":"key","secrets":[]}]"#,
+            r#"[{"name":"anonymous","secrets":[]}]"#,
             r#"[{"name":"a b","secrets":[]}]"#,
             r#"[{"name":"a","secrets":["b_c"]}]"#,
             r#"[{"name":"a","secrets":["*b"]}]"#,
@@ -382,11 +424,10 @@ mod tests {
             r#"[{"name":"a","secrets":[],"key":"marker"}]"#,
             &two,
             &long,
+            &empty_key,
+            &same_key,
         ] {
-            let read = |name: &'static str| {
-                Ok::<_, Unreadable>((name == "GATEWAY_CALLERS").then(|| list.to_owned()))
-            };
-            let read = Callers::read(Lookup::new(&read));
+            let read = read(&[("GATEWAY_CALLERS", list)]);
             assert_eq!(
                 read.err().map(|it| it.name),
                 (!list.is_empty()).then_some("GATEWAY_CALLERS"),
@@ -396,10 +437,18 @@ mod tests {
     }
 
     fn callers(settings: &[(&'static str, &str)]) -> Callers {
+        read(settings).unwrap()
+    }
+
+    fn read(settings: &[(&'static str, &str)]) -> Result<Callers, SettingError> {
         let read = |name: &'static str| {
             Ok::<_, Unreadable>(settings.iter().find(|it| it.0 == name).map(|it| it.1.to_owned()))
         };
-        Callers::read(Lookup::new(&read)).unwrap()
+        Callers::read(Lookup::new(&read))
+    }
+
+    fn hex_of(key: &str) -> String {
+        KeyHash::of(key).0.iter().map(|it| format!("{it:02x}")).collect()
     }
 
     fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::secret::SecretName;
+use crate::secret::{SecretName, SecretVersion};
 
 /// Why a request is not answered with what it asked for.
 ///
@@ -50,7 +50,7 @@ pub enum Error {
     IdentityUnavailable(Option<Duration>),
 
     /// There is no such secret, or no such version of it.
-    SecretNotFound(SecretName),
+    SecretNotFound(SecretName, Option<SecretVersion>),
     /// The secret is there, but disabled.
     SecretDisabled,
     /// The vault does not let us in.
@@ -66,6 +66,8 @@ pub enum Error {
     /// The vault cannot be reached or is failing; it may have said when to come back.
     VaultUnavailable(Option<Duration>),
 
+    /// The host does not let calls go where the settings say, for example because of Spin's `allowed_outbound_hosts`.
+    CallNotAllowed,
     /// The time for this request is over.
     DeadlineExceeded,
 }
@@ -123,7 +125,9 @@ impl fmt::Display for Error {
             Self::NotAnObject => "the body is not a JSON object",
             Self::NoValidSecret => "no valid secret name",
             Self::NoValidVersion => "no valid secret version",
-            Self::CameThroughProxy => "the request came through a proxy",
+            Self::CameThroughProxy => {
+                "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
+            }
             Self::NotAuthenticated => "the caller's key is missing or wrong",
             Self::OutOfScope => "the secret is out of the caller's scope",
             Self::Setting(SettingError { name, should }) => {
@@ -139,7 +143,7 @@ impl fmt::Display for Error {
             Self::IdentityUnusable => "the token source answered with something that is not a token",
             Self::IdentityThrottled(_) => "the token source is throttling",
             Self::IdentityUnavailable(_) => "the token source cannot be reached or is failing",
-            Self::SecretNotFound(_) => "no such secret",
+            Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial) => match denial {
                 Denial::AccessPolicy => "the vault denied access: no access policy",
@@ -156,6 +160,7 @@ impl fmt::Display for Error {
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::VaultThrottled(_) => "the vault is throttling",
             Self::VaultUnavailable(_) => "the vault cannot be reached or is failing",
+            Self::CallNotAllowed => "the host does not let calls go to this address",
             Self::DeadlineExceeded => "the deadline ran out",
         };
         f.write_str(text)

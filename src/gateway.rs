@@ -24,7 +24,7 @@ pub struct Gateway<H> {
     host: H,
     settings: OnceCell<Settings>,
     token: RefCell<Option<Rc<Token>>>,
-    readiness: RefCell<Option<(Moment, Result<(), Error>)>>,
+    readiness: RefCell<Readiness>,
     metrics: Metrics,
 }
 
@@ -35,7 +35,7 @@ impl<H: Host> Gateway<H> {
             host,
             settings: OnceCell::new(),
             token: RefCell::new(None),
-            readiness: RefCell::new(None),
+            readiness: RefCell::new(Readiness { tried: None, known: Err(Error::IdentityUnavailable(None)) }),
             metrics: Metrics::new(),
         }
     }
@@ -112,20 +112,29 @@ impl<H: Host> Gateway<H> {
         Vault::read(answer, &asked.name, asked.version.as_ref(), self.host.unix_time())
     }
 
-    /// A token for the vault: the one in memory while it is fresh, or else a new one.
+    /// A token for the vault: the one in memory while it is fresh, or else a new one. Where there is no new one to be had
+    /// for the moment, the one in memory is used for as long as it is valid.
     async fn token(&self, settings: &Settings, visit: &mut Visit) -> Result<Rc<Token>, Error> {
-        if let Some(token) = self.fresh_token() {
+        if let Some(token) = self.token_if(Token::is_fresh) {
             return Ok(token);
         }
         let source = &settings.identity;
         let answer = self.send(source.get(settings.vault.audience()), source.name(), settings, visit).await?;
-        let token = Rc::new(source.read(answer, self.host.now(), self.host.unix_time())?);
-        self.token.replace(Some(Rc::clone(&token)));
-        Ok(token)
+        match source.read(answer, self.host.now(), self.host.unix_time()) {
+            Ok(token) => {
+                let token = Rc::new(token);
+                self.token.replace(Some(Rc::clone(&token)));
+                Ok(token)
+            }
+            Err(error @ (Error::IdentityThrottled(_) | Error::IdentityUnavailable(_))) => {
+                self.token_if(Token::is_valid).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    fn fresh_token(&self) -> Option<Rc<Token>> {
-        self.token.borrow().as_ref().filter(|it| it.is_fresh(self.host.now())).map(Rc::clone)
+    fn token_if(&self, usable: impl Fn(&Token, Moment) -> bool) -> Option<Rc<Token>> {
+        self.token.borrow().as_ref().filter(|it| usable(it, self.host.now())).map(Rc::clone)
     }
 
     /// Drops `token`, unless another request has replaced it in the meantime.
@@ -159,24 +168,16 @@ impl<H: Host> Gateway<H> {
         Ok(answer)
     }
 
-    /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask,
-    /// one of them tries in [`READINESS_PAUSE`], and the others learn what came of it.
+    /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask this
+    /// instance, one of them tries in [`READINESS_PAUSE`], and the others learn what is known.
     async fn ready(&self, visit: &mut Visit) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
-        if self.fresh_token().is_none() {
-            let now = self.host.now();
-            let last = self.readiness.borrow().clone().filter(|it| now.since(it.0) < READINESS_PAUSE);
-            let outcome = match last {
-                Some((_, outcome)) => outcome,
-                None => {
-                    self.readiness.replace(Some((now, Err(Error::IdentityUnavailable(None)))));
-                    let outcome = self.token(settings, visit).await.map(drop);
-                    self.readiness.replace(Some((now, outcome.clone())));
-                    outcome
-                }
-            };
-            outcome?;
+        if self.token_if(Token::is_fresh).is_none() {
+            match Attempt::begin(&self.readiness, self.host.now()) {
+                Ok(attempt) => attempt.end(self.token(settings, visit).await.map(drop))?,
+                Err(known) => known?,
+            }
         }
         Ok(Reply::state("ready"))
     }
@@ -216,6 +217,48 @@ impl<H: Host> Gateway<H> {
             upstream: visit.calls,
             duration: self.host.now().since(visit.start),
         }));
+    }
+}
+
+/// Whether a token could be had when it was last tried, and when that was.
+#[derive(Debug)]
+struct Readiness {
+    tried: Option<Moment>,
+    known: Result<(), Error>,
+}
+
+/// The one request that finds out about readiness. If it goes away before it has, the next one may try at once.
+struct Attempt<'a> {
+    readiness: &'a RefCell<Readiness>,
+    start: Moment,
+    ended: bool,
+}
+
+impl<'a> Attempt<'a> {
+    /// Begins, or tells what is known if there was an attempt a short while ago.
+    fn begin(readiness: &'a RefCell<Readiness>, now: Moment) -> Result<Self, Result<(), Error>> {
+        let mut last = readiness.borrow_mut();
+        if last.tried.is_some_and(|it| now.since(it) < READINESS_PAUSE) {
+            return Err(last.known.clone());
+        }
+        last.tried = Some(now);
+        Ok(Self { readiness, start: now, ended: false })
+    }
+
+    /// Notes what came of it.
+    fn end(mut self, outcome: Result<(), Error>) -> Result<(), Error> {
+        self.readiness.borrow_mut().known = outcome.clone();
+        self.ended = true;
+        outcome
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut last = self.readiness.borrow_mut();
+        if !self.ended && last.tried == Some(self.start) {
+            last.tried = None;
+        }
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Unreadable;
 pub enum NoAnswer {
     /// No connection, or one that broke before the answer was whole.
     Lost,
+    /// The host does not let calls go there.
+    NotAllowed,
     /// The limit ran out.
     TimedOut,
     /// The answer is larger than the call allows.

@@ -71,10 +71,8 @@ impl Reply {
             Error::IdentityThrottled(pause)
             | Error::IdentityUnavailable(pause)
             | Error::VaultThrottled(pause)
-            | Error::VaultUnavailable(pause) => {
-                let pause = pause.unwrap_or(DEFAULT_PAUSE).clamp(DEFAULT_PAUSE, LONGEST_PAUSE);
-                reply.set(RETRY_AFTER, &pause.as_secs().to_string());
-            }
+            | Error::VaultUnavailable(pause) => reply.retry_after(*pause),
+            Error::CallNotAllowed => reply.retry_after(None),
             _ => {}
         }
         reply
@@ -85,7 +83,7 @@ impl Reply {
         let mut reply = Self::error(error);
         reply.status = StatusCode::SERVICE_UNAVAILABLE;
         if !reply.headers.contains_key(RETRY_AFTER) {
-            reply.set(RETRY_AFTER, &DEFAULT_PAUSE.as_secs().to_string());
+            reply.retry_after(None);
         }
         reply
     }
@@ -141,6 +139,11 @@ impl Reply {
         Self { status, headers, body: Redacted::new(body), code }
     }
 
+    fn retry_after(&mut self, pause: Option<Duration>) {
+        let pause = pause.unwrap_or(DEFAULT_PAUSE).clamp(DEFAULT_PAUSE, LONGEST_PAUSE);
+        self.set(RETRY_AFTER, &pause.as_secs().to_string());
+    }
+
     /// Sets a field to text that we made of digits and names, which always fits in one.
     fn set(&mut self, name: HeaderName, text: &str) {
         if let Ok(value) = HeaderValue::from_str(text) {
@@ -167,7 +170,8 @@ impl CacheStatus {
     }
 }
 
-/// The status, the code and the message of `error`. Every text that a caller may see of an error is here.
+/// The status, the code and the message of `error`. Every sentence that a caller may see of an error is here; the end of
+/// the one about a setting stands where the setting is read.
 fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
     const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "BadRequest");
     const FORBIDDEN: (StatusCode, &str) = (StatusCode::FORBIDDEN, "Forbidden");
@@ -223,8 +227,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             "The token source has had too many requests.",
         ),
         Error::IdentityUnavailable(_) => (UNAVAILABLE, "The token source is not available."),
-        Error::SecretNotFound(name) => {
-            let message = format!("A secret with (name/id) {name} was not found in this key vault.");
+        Error::SecretNotFound(name, version) => {
+            let version = version.as_ref().map_or_else(String::new, |it| format!("/{}", it.as_str()));
+            let message = format!("A secret with (name/id) {name}{version} was not found in this key vault.");
             return (StatusCode::NOT_FOUND, "SecretNotFound", message.into());
         }
         Error::SecretDisabled => ((StatusCode::FORBIDDEN, "SecretDisabled"), "The secret is disabled."),
@@ -239,6 +244,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             ((StatusCode::SERVICE_UNAVAILABLE, "VaultThrottled"), "Key Vault has had too many requests.")
         }
         Error::VaultUnavailable(_) => (UNAVAILABLE, "Key Vault is not available."),
+        Error::CallNotAllowed => (UNAVAILABLE, "The gateway's host does not let it call Azure."),
         Error::DeadlineExceeded => {
             ((StatusCode::GATEWAY_TIMEOUT, "Timeout"), "The request could not be answered in time.")
         }

@@ -9,8 +9,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use crate::error::Error;
 use crate::secret::{SecretName, SecretVersion};
 
-/// A request without its body.
-#[derive(Debug)]
+/// A request without its body. It may hold the caller's key, in a header field and in the query.
 pub struct Head {
     /// The method.
     pub method: Method,
@@ -48,7 +47,7 @@ impl Head {
 
     /// The route that is meant, if this is a method that it answers.
     pub fn route(&self) -> Result<Route, Error> {
-        if header_bytes(&self.headers) > LARGEST_HEADERS {
+        if header_bytes(&self.headers).saturating_add(self.target.len()) > LARGEST_HEAD {
             return Err(Error::HeadersTooLarge);
         }
         let (route, method) = match self.path() {
@@ -83,6 +82,15 @@ impl Head {
     pub fn wants_fresh(&self) -> bool {
         let values = self.headers.get_all(CACHE_CONTROL).iter().filter_map(|it| it.to_str().ok());
         values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("method", &self.method)
+            .field("path", &self.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -240,8 +248,9 @@ impl<'de> Deserialize<'de> for Field {
 /// The largest body of a request, in bytes: a name, a version, and room for what others add.
 pub const LARGEST_BODY: usize = 8 * 1024;
 
-/// The header fields of a request together, in bytes; what other servers allow, and less than the hosts' 128 KiB.
-const LARGEST_HEADERS: usize = 32 * 1024;
+/// The target and the header fields of a request together, in bytes; what other servers allow, and less than the hosts'
+/// 128 KiB.
+const LARGEST_HEAD: usize = 32 * 1024;
 
 /// Some clients of .NET put this before their JSON, and its parsers pass over it.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -328,6 +337,14 @@ mod tests {
         let mut head = head(&[]);
         head.headers.insert(HeaderName::from_static("x"), HeaderValue::from_str(&long).unwrap());
         assert_eq!(head.route(), Err(Error::HeadersTooLarge));
+        let target = format!("/?{long}");
+        assert_eq!(Head { target, headers: HeaderMap::new(), ..head }.route(), Err(Error::HeadersTooLarge));
+    }
+
+    #[test]
+    fn a_head_does_not_show_the_key() {
+        let head = Head { target: "/?code=marker".to_owned(), ..head(&[("x-functions-key", "marker")]) };
+        assert!(!format!("{head:?}").contains("marker"));
     }
 
     #[test]

@@ -81,12 +81,13 @@ impl Settings {
 }
 
 fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
-    let (name, uri) = match settings.text("KeyVaultUri")? {
-        Some(uri) => ("KeyVaultUri", uri),
-        None => match settings.text("KEY_VAULT_URI")? {
-            Some(uri) => ("KEY_VAULT_URI", uri),
-            None => return Err(SettingError { name: "KeyVaultUri", should: "is not set" }),
-        },
+    let (name, uri) = match (settings.text("KeyVaultUri")?, settings.text("KEY_VAULT_URI")?) {
+        (Some(uri), other) if other.as_ref().is_none_or(|it| *it == uri) => ("KeyVaultUri", uri),
+        (Some(_), _) => {
+            return Err(SettingError { name: "KEY_VAULT_URI", should: "must not differ from KeyVaultUri" });
+        }
+        (None, Some(uri)) => ("KEY_VAULT_URI", uri),
+        (None, None) => return Err(SettingError { name: "KeyVaultUri", should: "is not set" }),
     };
     let resource = settings.text("KEY_VAULT_RESOURCE")?;
     let api_version = settings.text("KEY_VAULT_API_VERSION")?;
@@ -135,6 +136,17 @@ impl<'a> Lookup<'a> {
         match (self.0)(name) {
             Ok(text) => Ok(text.filter(|it| !it.is_empty())),
             Err(Unreadable) => Err(SettingError { name, should: "could not be read from the host" }),
+        }
+    }
+
+    /// The text of a setting that goes into a header field, or comes in one: visible ASCII.
+    pub(crate) fn field_text(self, name: &'static str) -> Result<Option<Redacted>, SettingError> {
+        let Some(text) = self.text(name)?.map(Redacted::new) else { return Ok(None) };
+        let valid = text.expose().bytes().all(|it| it.is_ascii_graphic());
+        if valid {
+            Ok(Some(text))
+        } else {
+            Err(SettingError { name, should: "must be visible ASCII without spaces" })
         }
     }
 
@@ -235,6 +247,7 @@ mod tests {
             ("GATEWAY_JWT_TENANT", vec!["a b"]),
             ("KEY_VAULT_RESOURCE", vec!["https://vault.azure.net/"]),
             ("KEY_VAULT_API_VERSION", vec!["7 4"]),
+            ("KEY_VAULT_URI", vec!["https://another.vault.azure.net", "x"]),
             ("IDENTITY_SOURCE", vec!["IMDS"]),
         ] {
             for value in values {

@@ -17,7 +17,8 @@ fn only_the_bindings_know_a_host() {
         let text = fs::read_to_string(&file).unwrap();
         // Comments may tell what a host does.
         for line in text.lines().filter(|it| !it.trim_start().starts_with("//")) {
-            for name in HOSTS {
+            let harmless = |it: &&str| line.contains(it);
+            for name in HOSTS.into_iter().filter(|_| !HARMLESS.iter().any(harmless)) {
                 assert!(!line.contains(name), "{} names {name}: {line}", file.display());
             }
         }
@@ -49,18 +50,25 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-const HOSTS: [&str; 13] = [
-    "std::env",
-    "std::time",
-    "std::fs",
-    "std::net",
-    "std::io::std",
-    "std::process",
-    "std::thread",
+const HOSTS: [&str; 17] = [
+    "env::",
+    "time::",
+    "fs::",
+    "net::Tcp",
+    "net::Udp",
+    "process::",
+    "thread",
+    "io::std",
+    "std::{",
+    "SystemTime",
+    "Instant",
     "wasi:",
     "wasip",
     "spin_sdk",
     "wit_bindgen",
     "println!",
-    "Instant::now",
+    "eprint",
 ];
+
+/// Lengths of time and calendars are no clocks.
+const HARMLESS: [&str; 3] = ["core::time::Duration", "use time::", "core::{"];

@@ -46,7 +46,12 @@ fn the_manifest_builds_the_component_for_spin() {
 fn all_settings() -> BTreeSet<String> {
     let vault = ("KeyVaultUri", "https://my-vault.vault.azure.net");
     let client_secret = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")];
-    let ways = [vec![], vec![vault], vec![vault, client_secret[0], client_secret[1], client_secret[2]]];
+    let ways = [
+        vec![],
+        vec![vault],
+        vec![vault, ("IDENTITY_HEADER", "h")],
+        vec![vault, client_secret[0], client_secret[1], client_secret[2]],
+    ];
     let mut names = BTreeSet::new();
     for way in ways {
         let host = Recording { settings: way, asked: RefCell::default() };

@@ -23,15 +23,17 @@ impl Endpoint {
             it if *it == Scheme::HTTP => false,
             _ => return None,
         };
-        let authority = uri.authority()?;
+        let authority = uri.authority().filter(|it| is_host(it.host()))?;
         let has_port = authority.as_str().ends_with(':') || authority.as_str().len() > authority.host().len();
-        if authority.host().is_empty() || (has_port && authority.port_u16().is_none_or(|it| it == 0)) {
+        if has_port && authority.port_u16().is_none_or(|it| it == 0) {
             return None;
         }
+        let path_and_query = uri.path_and_query().map_or("/", |it| it.as_str());
+        let slash = if path_and_query.starts_with('/') { "" } else { "/" };
         Some(Self {
             tls,
             authority: authority.as_str().to_ascii_lowercase(),
-            path_and_query: uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
+            path_and_query: format!("{slash}{path_and_query}"),
         })
     }
 
@@ -92,6 +94,16 @@ impl Endpoint {
     }
 }
 
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|it| it.parse::<core::net::Ipv6Addr>().is_ok()),
+        None => {
+            !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'.' || it == b'-')
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +117,11 @@ mod tests {
             ("https://My-Vault.Vault.Azure.Net", Some((true, "my-vault.vault.azure.net", "/"))),
             ("HTTPS://a:443/", Some((true, "a:443", "/"))),
             ("http://[::1]:80/x", Some((false, "[::1]:80", "/x"))),
+            ("http://a?x=1", Some((false, "a", "/?x=1"))),
+            ("http://a*/", None),
+            ("http://a,b/", None),
+            ("http://a%2Fb/", None),
+            ("http://[x]/", None),
             ("http://a:0/", None),
             ("http://a:/", None),
             ("http://a:x/", None),

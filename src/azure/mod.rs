@@ -185,8 +185,10 @@ impl<'de> Deserialize<'de> for ErrorBody {
                                 body.text = error.text;
                             }
                         }
-                        "code" => body.code = map.next_value()?,
-                        "message" | "error_description" => body.text = map.next_value()?,
+                        "code" => body.code = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        "message" | "error_description" => {
+                            body.text = map.next_value::<Option<_>>()?.unwrap_or_default();
+                        }
                         "innererror" => body.inner_code = map.next_value::<ErrorBody>()?.code,
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
@@ -202,9 +204,9 @@ impl<'de> Deserialize<'de> for ErrorBody {
 /// Long enough for any token of Entra, which are at most a few KiB, and for what surrounds it.
 const LARGEST_TOKEN_ANSWER: usize = 64 * 1024;
 
-/// A value has at most 25 KiB (Microsoft, "About Azure Key Vault secrets"), which JSON may write with up to six
-/// bytes for one; the rest of the answer has at most fifteen tags of 1 KiB and some hundred bytes more.
-const LARGEST_VAULT_ANSWER: usize = 192 * 1024;
+/// A value has at most 25 KiB and there are at most fifteen tags of 1 KiB (Microsoft, "About Azure Key Vault secrets").
+/// JSON may write each byte of both with six, which makes 240 KiB; the rest of the answer has some hundred bytes.
+const LARGEST_VAULT_ANSWER: usize = 256 * 1024;
 
 const USER_AGENT: &str = concat!("keyvault-gateway/", env!("CARGO_PKG_VERSION"));
 
@@ -227,6 +229,9 @@ mod tests {
                 "m",
             ),
             (r#"{"error":{"code":"Forbidden","message":"m","innererror":null}}"#, "Forbidden", "", "m"),
+            (r#"{"error":{"code":"Forbidden","message":null}}"#, "Forbidden", "", ""),
+            (r#"{"error":"e","error_description":null}"#, "e", "", ""),
+            (r#"{"error":null}"#, "", "", ""),
             ("{}", "", "", ""),
             ("[]", "", "", ""),
             ("Invalid secret token header: .", "", "", ""),

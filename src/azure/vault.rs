@@ -49,6 +49,12 @@ impl Vault {
         }
         let cloud = CLOUDS.iter().find(|it| it.has(&origin));
         let audience = match (resource, cloud) {
+            (Some(resource), Some(cloud)) if resource != cloud.audience => {
+                return Err(SettingError {
+                    name: "KEY_VAULT_RESOURCE",
+                    should: "must be the audience of the vault's cloud",
+                });
+            }
             (Some(resource), _) => Audience::parse(resource).ok_or(SettingError {
                 name: "KEY_VAULT_RESOURCE",
                 should: "must be https:// and a host, without a slash at the end",
@@ -106,6 +112,7 @@ impl Vault {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
             Err(NoAnswer::Lost) => return Err(Error::VaultUnavailable(None)),
+            Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::VaultUnusable),
         };
         match answer.status() {
@@ -113,7 +120,7 @@ impl Vault {
             401 => Err(Error::TokenRefused),
             403 => Err(denial(&ErrorBody::of(&answer))),
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
-                Err(Error::SecretNotFound(name.clone()))
+                Err(Error::SecretNotFound(name.clone(), version.cloned()))
             }
             429 => Err(Error::VaultThrottled(answer.pause(unix_time))),
             408 | 500..=599 => Err(Error::VaultUnavailable(answer.pause(unix_time))),
@@ -273,6 +280,14 @@ mod tests {
             ),
             ("https://my-vault.vault.azure.net", Some("http://vault.azure.net"), None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.azure.net", Some("vault"), None, "KEY_VAULT_RESOURCE"),
+            (
+                "https://my-vault.vault.azure.net",
+                Some("https://management.azure.com"),
+                None,
+                "KEY_VAULT_RESOURCE",
+            ),
+            ("https://vault.internal", Some("https://vault.azure.net/"), None, "KEY_VAULT_RESOURCE"),
+            ("https://vault.internal", Some("http://vault.azure.net"), None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.azure.net", None, Some("7.4&x=1"), "KEY_VAULT_API_VERSION"),
         ] {
             let error = Vault::parse("KeyVaultUri", uri, resource, version).unwrap_err();
@@ -349,7 +364,7 @@ mod tests {
             (403, inner("ForbiddenByPolicy"), Error::VaultDenied(Denial::OnBehalfOf)),
             (403, code("Forbidden"), Error::VaultDenied(Denial::Unexplained)),
             (403, "<html>".to_owned(), Error::VaultDenied(Denial::Unexplained)),
-            (404, code("SecretNotFound"), Error::SecretNotFound(name())),
+            (404, code("SecretNotFound"), Error::SecretNotFound(name(), None)),
             (404, code("ResourceNotFound"), Error::VaultRefused(404)),
             (404, "<html>".to_owned(), Error::VaultRefused(404)),
             (405, code("MethodNotAllowed"), Error::VaultRefused(405)),
@@ -366,6 +381,7 @@ mod tests {
         }
         for (no_answer, error) in [
             (NoAnswer::Lost, Error::VaultUnavailable(None)),
+            (NoAnswer::NotAllowed, Error::CallNotAllowed),
             (NoAnswer::TimedOut, Error::DeadlineExceeded),
             (NoAnswer::TooLarge, Error::VaultUnusable),
         ] {

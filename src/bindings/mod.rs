@@ -43,25 +43,29 @@ fn unix_time() -> u64 {
 
 /// Writes a line to standard error. A host that does not take it loses the line, not the request.
 fn log(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    // In one piece, so that no other instance's line comes in between.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Header fields as a host has them, without those that HTTP could not have.
+/// Header fields as a host has them, without those that HTTP could not have, and as many as a map can hold.
 fn headers(fields: Vec<(String, Vec<u8>)>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::new();
     for (name, value) in fields {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
+            let _ = headers.try_append(name, value);
         }
     }
     headers
 }
 
 /// What a host is told to wait at the most for a part of a call that may take `limit`. That is a little longer, so that
-/// it is no matter of luck whether its timeout or our clock ends the call.
+/// our clock ends the call: what the host calls a timeout before that is one of its own making, and a lost call.
 fn host_timeout(limit: Duration) -> u64 {
     nanoseconds(limit.saturating_add(Duration::from_secs(1)))
 }
+
+/// How long the other side may take to take a body. Under WASI 0.2 the instance serves nobody else in the meantime.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)

@@ -17,7 +17,7 @@ use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 use wasip2::random::random::get_random_u64;
 
-use super::{host_timeout, nanoseconds};
+use super::{WRITE_LIMIT, host_timeout, nanoseconds};
 use crate::azure::{Answer, Call};
 use crate::gateway::Gateway;
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
@@ -138,7 +138,7 @@ fn respond(out: ResponseOutparam, reply: &Reply) {
     let body = response.body();
     ResponseOutparam::set(out, Ok(response));
     if let Ok(body) = body {
-        write(body, content, &timer(REPLY_LIMIT));
+        write(body, content, &timer(WRITE_LIMIT));
     }
 }
 
@@ -178,11 +178,7 @@ fn options(limit: Duration) -> RequestOptions {
 
 fn no_answer(code: ErrorCode) -> NoAnswer {
     match code {
-        ErrorCode::DnsTimeout
-        | ErrorCode::ConnectionTimeout
-        | ErrorCode::ConnectionReadTimeout
-        | ErrorCode::ConnectionWriteTimeout
-        | ErrorCode::HttpResponseTimeout => NoAnswer::TimedOut,
+        ErrorCode::HttpRequestDenied => NoAnswer::NotAllowed,
         _ => NoAnswer::Lost,
     }
 }
@@ -230,16 +226,13 @@ fn next(stream: &InputStream, timer: &Pollable) -> Result<Option<Vec<u8>>, NoBod
     }
 }
 
-/// Waits until `event` has come, unless `timer` comes first.
+/// Waits until `event` has come, unless `timer` has: a peer that always has something ready cannot outrun the clock.
 fn wait(event: &Pollable, timer: &Pollable) -> Option<()> {
-    poll(&[event, timer]).contains(&0).then_some(())
+    (!poll(&[event, timer]).contains(&1)).then_some(())
 }
 
 fn timer(limit: Duration) -> Pollable {
     monotonic_clock::subscribe_duration(nanoseconds(limit))
 }
-
-/// How long a client may take to take its answer. The instance serves nobody else in the meantime.
-const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
 const MOST_TO_READ: u64 = 16 * 1024;

@@ -14,10 +14,10 @@ use wasip3::http::types::{
     ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme, Trailers,
 };
 use wasip3::random::random::get_random_u64;
-use wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult};
+use wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, yield_async};
 use wasip3::{spawn, wit_future, wit_stream};
 
-use super::{host_timeout, nanoseconds};
+use super::{WRITE_LIMIT, host_timeout, nanoseconds};
 use crate::azure::{Answer, Call};
 use crate::gateway::Gateway;
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
@@ -167,11 +167,7 @@ fn options(limit: Duration) -> RequestOptions {
 
 fn no_answer(code: ErrorCode) -> NoAnswer {
     match code {
-        ErrorCode::DnsTimeout
-        | ErrorCode::ConnectionTimeout
-        | ErrorCode::ConnectionReadTimeout
-        | ErrorCode::ConnectionWriteTimeout
-        | ErrorCode::HttpResponseTimeout => NoAnswer::TimedOut,
+        ErrorCode::HttpRequestDenied => NoAnswer::NotAllowed,
         _ => NoAnswer::Lost,
     }
 }
@@ -189,9 +185,9 @@ fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
     let (mut stream, reader) = wit_stream::new();
     let (end, end_reader) = wit_future::new(|| Err(ErrorCode::InternalError(None)));
     spawn(async move {
-        let unwritten = stream.write_all(content).await;
+        let unwritten = within(WRITE_LIMIT, stream.write_all(content)).await;
         drop(stream);
-        if unwritten.is_empty() {
+        if unwritten.is_some_and(|it| it.is_empty()) {
             let _ = end.write(Ok(None)).await;
         }
     });
@@ -208,6 +204,8 @@ async fn read(
     let mut content = Vec::new();
     loop {
         match stream.read(Vec::with_capacity(MOST_TO_READ)).await {
+            // No progress: the clock and the other requests get their turn.
+            (StreamResult::Complete(_), chunk) if chunk.is_empty() => yield_async().await,
             (StreamResult::Complete(_), chunk) if chunk.len() > most.saturating_sub(content.len()) => {
                 return Err(NoBody::TooLarge);
             }
@@ -225,9 +223,9 @@ async fn read(
 async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut timer = pin!(monotonic_clock::wait_for(nanoseconds(limit)));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+    poll_fn(|context| match timer.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => future.as_mut().poll(context).map(Some),
     })
     .await
 }

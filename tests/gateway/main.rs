@@ -81,6 +81,43 @@ fn keeps_the_token_until_shortly_before_its_end() {
 }
 
 #[test]
+fn uses_the_old_token_while_there_is_no_new_one() {
+    for failing in [
+        Seen::Answer(429, None, String::new()),
+        Seen::Answer(500, None, String::new()),
+        Seen::Nothing(NoAnswer::Lost),
+    ] {
+        let gateway = Scripted::new(&[]);
+        gateway.will_answer([token(3600), secret("a", "1"), failing, secret("a", "2")]);
+        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
+        gateway.pass(Duration::from_secs(3599));
+        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
+        assert_eq!(gateway.calls().len(), 4);
+        gateway.pass(Duration::from_secs(1));
+        gateway.will_answer([Seen::Nothing(NoAnswer::Lost)]);
+        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code, "Unavailable");
+    }
+}
+
+#[test]
+fn names_the_version_that_is_not_there() {
+    let gateway = Scripted::new(&[]);
+    let not_found = r#"{"error":{"code":"SecretNotFound","message":"m"}}"#;
+    gateway.will_answer([token(3600), Seen::Answer(404, None, not_found.to_owned())]);
+    let reply = gateway.post("/", &format!(r#"{{"Secret":"a","Version":"{}"}}"#, "0".repeat(32)));
+    let sentence = format!("A secret with (name/id) a/{} was not found in this key vault.", "0".repeat(32));
+    assert!(body_of(&reply).contains(&sentence), "{}", body_of(&reply));
+}
+
+#[test]
+fn says_so_where_the_host_does_not_let_it_call() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed)]);
+    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code, "Unavailable");
+    assert!(gateway.log()[0].contains("the host does not let calls go to this address"));
+}
+
+#[test]
 fn replaces_a_token_that_the_vault_refuses() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), refused(401), token(3600), secret("a", "v")]);
@@ -257,6 +294,17 @@ fn tries_for_readiness_at_most_once_in_five_seconds() {
         gateway.pass(Duration::from_secs(seconds));
         let reply = gateway.request("GET", "/readyz", &[], "");
         assert_eq!((reply.status.as_u16(), gateway.calls().len()), (status, calls));
+    }
+}
+
+#[test]
+fn a_wrong_method_is_405_wherever_it_is() {
+    for (method, target) in
+        [("POST", "/healthz"), ("POST", "/readyz"), ("HEAD", "/readyz"), ("PUT", "/metrics")]
+    {
+        let reply = Scripted::new(&[]).request(method, target, &[], "");
+        assert_eq!((reply.status.as_u16(), reply.code), (405, "MethodNotAllowed"), "{method} {target}");
+        assert!(!reply.headers.contains_key("retry-after"));
     }
 }
 

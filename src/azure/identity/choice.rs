@@ -12,7 +12,8 @@ impl TokenSource {
     /// The source that `IDENTITY_SOURCE` names, or else the first one that has its settings. Set means not empty.
     ///
     /// App Service sets both its pairs, so the newer protocol stands first. An `IDENTITY_ENDPOINT` without its header
-    /// is another service's (Azure Arc has one) and is passed over, as Microsoft's own libraries do.
+    /// is another service's (Azure Arc has one) and is passed over, as Microsoft's own libraries do. A secret without
+    /// its endpoint can only be a mistake, and to pass it over could mean to sign in as somebody else.
     pub(crate) fn choose(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         let sources: [(&str, Source); 5] = [
             ("app-service-2019", |settings, _| app_service_2019(settings)),
@@ -44,28 +45,23 @@ impl TokenSource {
 type Source = fn(Lookup<'_>, &Vault) -> Result<Option<TokenSource>, SettingError>;
 
 fn app_service_2019(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError> {
-    let (Some(endpoint), Some(header)) =
-        (settings.text("IDENTITY_ENDPOINT")?, settings.text("IDENTITY_HEADER")?)
-    else {
-        return Ok(None);
-    };
+    let Some(header) = settings.field_text("IDENTITY_HEADER")? else { return Ok(None) };
+    let endpoint = settings.text("IDENTITY_ENDPOINT")?.ok_or(missing("IDENTITY_ENDPOINT"))?;
     Ok(Some(TokenSource::AppService2019(app_service_2019::AppService2019 {
         endpoint: address("IDENTITY_ENDPOINT", &endpoint)?,
-        header: header_text("IDENTITY_HEADER", header)?,
+        header,
         identity: Selector::read(settings)?,
     })))
 }
 
 fn app_service_2017(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError> {
-    let (Some(endpoint), Some(secret)) = (settings.text("MSI_ENDPOINT")?, settings.text("MSI_SECRET")?)
-    else {
-        return Ok(None);
-    };
+    let Some(secret) = settings.field_text("MSI_SECRET")? else { return Ok(None) };
+    let endpoint = settings.text("MSI_ENDPOINT")?.ok_or(missing("MSI_ENDPOINT"))?;
     let identity = Selector::read(settings)?;
     refuse_ids(&identity, false)?;
     Ok(Some(TokenSource::AppService2017(app_service_2017::AppService2017 {
         endpoint: address("MSI_ENDPOINT", &endpoint)?,
-        secret: header_text("MSI_SECRET", secret)?,
+        secret,
         identity,
     })))
 }
@@ -78,11 +74,9 @@ fn cloud_shell(settings: Lookup<'_>) -> Result<Option<TokenSource>, SettingError
     })))
 }
 
-/// A tenant and a client id without a secret is what AKS sets for workload identity, so that is passed over; a secret
-/// without the other two can only be a mistake.
+/// A tenant and a client id without a secret is what AKS sets for workload identity, so that is passed over.
 fn client_secret(settings: Lookup<'_>, vault: &Vault) -> Result<Option<TokenSource>, SettingError> {
     let Some(secret) = settings.text("AZURE_CLIENT_SECRET")? else { return Ok(None) };
-    let missing = |name| SettingError { name, should: "must be set, as AZURE_CLIENT_SECRET is" };
     let tenant = settings.text("AZURE_TENANT_ID")?.ok_or(missing("AZURE_TENANT_ID"))?;
     let client_id = settings.text("AZURE_CLIENT_ID")?.ok_or(missing("AZURE_CLIENT_ID"))?;
     Selector::read(settings)?;
@@ -117,6 +111,10 @@ const fn refuse_ids(identity: &Selector, client_id_too: bool) -> Result<(), Sett
     Err(SettingError { name, should: "cannot select an identity at this token source" })
 }
 
+const fn missing(name: &'static str) -> SettingError {
+    SettingError { name, should: "must be set, as the secret that belongs to it is" }
+}
+
 fn address(name: &'static str, text: &str) -> Result<Endpoint, SettingError> {
     Endpoint::parse(text).ok_or(SettingError { name, should: "must be an http or https address" })
 }
@@ -129,13 +127,6 @@ fn authority_host(text: &str) -> Result<Endpoint, SettingError> {
             should: "must be the https address of a host, without a path",
         },
     )
-}
-
-/// Accepts text that a header field can have.
-fn header_text(name: &'static str, text: String) -> Result<Redacted, SettingError> {
-    let valid = text.bytes().all(|it| it.is_ascii_graphic());
-    let text = Redacted::new(text);
-    if valid { Ok(text) } else { Err(SettingError { name, should: "must be visible ASCII without spaces" }) }
 }
 
 /// Accepts a tenant by its id or by one of its domain names.

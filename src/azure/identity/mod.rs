@@ -71,6 +71,7 @@ impl TokenSource {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
             Err(NoAnswer::Lost) => return Err(Error::IdentityUnavailable(None)),
+            Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::IdentityUnusable),
         };
         match (answer.status(), self) {

@@ -28,7 +28,8 @@ fn the_first_source_with_its_settings_is_chosen() {
         (vec![tenant, client, client_secret], Ok("client-secret")),
         (vec![msi, secret, tenant, client, client_secret], Ok("app-service-2017")),
         (vec![endpoint], Ok("imds")),
-        (vec![header], Ok("imds")),
+        (vec![header], Err("IDENTITY_ENDPOINT")),
+        (vec![secret], Err("MSI_ENDPOINT")),
         (vec![tenant, client], Ok("imds")),
         (vec![endpoint, header, ("IDENTITY_SOURCE", "imds")], Ok("imds")),
         (
@@ -195,6 +196,7 @@ fn answers_without_a_token() {
     }
     for (no_answer, error) in [
         (NoAnswer::Lost, Error::IdentityUnavailable(None)),
+        (NoAnswer::NotAllowed, Error::CallNotAllowed),
         (NoAnswer::TimedOut, Error::DeadlineExceeded),
         (NoAnswer::TooLarge, Error::IdentityUnusable),
     ] {

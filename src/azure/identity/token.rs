@@ -14,12 +14,18 @@ use crate::secret::Redacted;
 pub struct Token {
     value: Redacted,
     fresh_until: Moment,
+    valid_until: Moment,
 }
 
 impl Token {
     /// Whether it should still be used at `now`: it lasts, and it is not yet time for a new one.
     pub fn is_fresh(&self, now: Moment) -> bool {
         now < self.fresh_until
+    }
+
+    /// Whether it can still be used at `now`, if there is no newer one to be had.
+    pub fn is_valid(&self, now: Moment) -> bool {
+        now < self.valid_until
     }
 
     /// The token itself, for the header field of a request to the vault.
@@ -55,7 +61,7 @@ impl Token {
         // A token that lasts shorter than twice the margin is renewed at half-time, so that it is used at all.
         let ahead = REFRESH_AHEAD.min(lifetime.checked_div(2)?);
         let fresh = refresh_in.unwrap_or(lifetime).min(lifetime.saturating_sub(ahead));
-        Some(Self { value: body.access_token, fresh_until: now.plus(fresh) })
+        Some(Self { value: body.access_token, fresh_until: now.plus(fresh), valid_until: now.plus(lifetime) })
     }
 }
 
@@ -235,6 +241,8 @@ mod tests {
             let token = read(&format!(r#"{{"access_token":"t",{fields}}}"#)).unwrap();
             assert_eq!(token.fresh_until.since(start()).as_secs(), fresh, "{fields}");
             assert!(!token.is_fresh(token.fresh_until));
+            assert_eq!(token.is_valid(token.fresh_until), token.valid_until > token.fresh_until);
+            assert!(!token.is_valid(token.valid_until));
         }
     }
 
