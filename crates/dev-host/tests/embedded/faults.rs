@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyvault_emulator::{Answer, Effect, Emulator, Fault, Refusal, Source, Upstream};
 
-use crate::gateway::{AT_REST, BOTH, Gateway, World, azure, in_virtual_time, settings};
+use crate::gateway::{AT_REST, BOTH, Gateway, SECRETS, World, azure, in_virtual_time, settings};
 
 #[test]
 fn a_fault_of_the_vault_is_answered_as_the_contract_says() {
@@ -95,6 +95,30 @@ fn the_deadline_is_for_a_request_and_not_for_each_of_its_calls() {
             let answer = gateway(world, &emulator, Source::Imds).ask().await;
             assert_eq!(answer.outcome(), (504, "Timeout".to_owned()), "{world:?}");
             assert!(within_a_moment_of(DEADLINE, answer.took), "{world:?} {:?}", answer.took);
+        });
+    }
+}
+
+#[test]
+fn a_token_that_the_vault_refuses_is_replaced_once() {
+    for world in BOTH {
+        in_virtual_time(async {
+            let emulator = azure();
+            let gateway = gateway(world, &emulator, Source::AppService2017);
+            let calls = || (emulator.token_calls().len(), emulator.vault_calls().len());
+            assert_eq!(gateway.ask_for(SECRETS[0]).await.outcome(), (200, String::new()), "{world:?}");
+            assert_eq!(calls(), (1, 1), "{world:?}");
+
+            emulator.forget_tokens();
+            assert_eq!(gateway.ask_for(SECRETS[1]).await.outcome(), (200, String::new()), "{world:?}");
+            assert_eq!(calls(), (2, 3), "{world:?}");
+
+            // From here on each token has expired when it is given out.
+            emulator.forget_tokens();
+            emulator.configure(|it| it.lifetime = Some(-1));
+            let answer = gateway.ask_for(SECRETS[2]).await;
+            assert_eq!(answer.outcome(), (502, "VaultError".to_owned()), "{world:?}");
+            assert_eq!(calls(), (3, 5), "{world:?}");
         });
     }
 }

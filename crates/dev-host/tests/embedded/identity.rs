@@ -7,7 +7,7 @@ use keyvault_emulator::{Credential, Emulator, ExpiresIn, ExpiresOn, Source, User
 use crate::gateway::{BOTH, Gateway, SECRETS, World, azure, in_virtual_time, settings};
 
 #[test]
-fn each_source_is_asked_at_its_own_address() {
+fn each_source_is_asked_at_its_own_address_and_once() {
     let entra = format!("/{}/oauth2/v2.0/token", facts::TENANT);
     for (source, scheme, authority, path, api_version) in [
         (Source::AppService2019, "http", "127.0.0.1:41741", "/msi/token", Some("2019-08-01")),
@@ -20,8 +20,11 @@ fn each_source_is_asked_at_its_own_address() {
             in_virtual_time(async {
                 let emulator = azure();
                 let gateway = Gateway::start(world, &emulator, &settings(&emulator, source));
-                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?} {source:?}");
-
+                for secret in SECRETS {
+                    let answer = gateway.ask_for(secret).await;
+                    assert_eq!(answer.outcome(), (200, String::new()), "{world:?} {source:?}");
+                }
+                assert_eq!(emulator.vault_calls().len(), SECRETS.len(), "{world:?} {source:?}");
                 let [token] = emulator.token_calls().try_into().unwrap();
                 let address = (token.scheme.as_str(), token.authority.as_str(), token.path.as_str());
                 assert_eq!(address, (scheme, authority, path), "{world:?}");

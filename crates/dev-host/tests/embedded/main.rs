@@ -7,6 +7,8 @@ mod gateway;
 
 mod wasmtime_host;
 
+mod built;
+
 mod function;
 
 mod clouds;

@@ -1,6 +1,5 @@
 //! Wasmtime, with the emulator for its network and Tokio's clock for its time.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,6 +18,8 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2, p3,
 };
+
+use crate::built::built;
 
 /// What the gateway is built as. Every test runs with both.
 pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
@@ -269,16 +270,6 @@ fn compile(engine: &'static Engine, world: World, name: &str) -> wasmtime::Resul
         World::Service => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
     };
     Ok(Compiled { engine, proxy })
-}
-
-/// The file of a component that `cargo xtask build` has built.
-fn built(name: &str) -> PathBuf {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
-    let file = target.join("components").join(name).with_extension("wasm");
-    assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
-    file
 }
 
 /// Handles of resources in an instance at any time: far more than a request needs, and far fewer than the requests of a test,

@@ -2,10 +2,15 @@
 //!
 //! The list for each component is in a file beside this one, with the reason for each name.
 
+#[path = "../embedded/built.rs"]
+mod built;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wasmparser::{Parser, Payload};
+
+use crate::built::built;
 
 #[test]
 fn components_import_and_export_what_is_on_their_lists() {
@@ -60,16 +65,6 @@ fn interface(component: &str) -> BTreeSet<String> {
         }
     }
     names
-}
-
-/// The file of a component that `cargo xtask build` has built.
-fn built(component: &str) -> PathBuf {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
-    let file = target.join("components").join(component).with_extension("wasm");
-    assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
-    file
 }
 
 const COMPONENTS: [&str; 4] = ["proxy", "service", "proxy-spin", "service-spin"];
