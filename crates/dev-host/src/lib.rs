@@ -5,4 +5,7 @@
 
 mod server;
 
+mod components;
+
+pub use components::component;
 pub use server::{Launch, NotStarted, Server};

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
 #[test]
 fn the_demo_reads_a_secret_through_everything() {
-    let output = Command::new(HOST).args(["demo", "--component"]).arg(component()).output().unwrap();
+    let output = Command::new(HOST)
+        .args(["demo", "--component"])
+        .arg(dev_host::component("service").unwrap())
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(
@@ -44,7 +48,9 @@ struct Dev {
 impl Dev {
     fn start(secrets: &Path) -> Self {
         let mut command = Command::new(HOST);
-        command.args(["dev", "--addr", "127.0.0.1:0", "--component"]).arg(component());
+        command
+            .args(["dev", "--addr", "127.0.0.1:0", "--component"])
+            .arg(dev_host::component("service").unwrap());
         command.arg("--secrets").arg(secrets).env("GATEWAY_KEY", KEY).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -70,11 +76,4 @@ fn ask(url: &str, name: &str) -> (u16, String) {
     let request = agent.post(url).content_type("application/json").header("x-functions-key", KEY);
     let mut response = request.send(format!(r#"{{"Secret": "{name}"}}"#)).unwrap();
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-}
-
-/// What `cargo xtask build` has built.
-fn component() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), |it| root.join(it));
-    target.join("components/service.wasm")
 }

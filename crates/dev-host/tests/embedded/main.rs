@@ -7,8 +7,6 @@ mod gateway;
 
 mod wasmtime_host;
 
-mod built;
-
 mod function;
 
 mod clouds;

@@ -1,7 +1,7 @@
 //! Wasmtime, with the emulator for its network and Tokio's clock for its time.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,8 +18,6 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2, p3,
 };
-
-use crate::built::built;
 
 /// What the gateway is built as. Every test runs with both.
 pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
@@ -44,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) resources: AtomicUsize,
     /// The timeouts that came with each call.
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
+    /// Whether a call stays unheard: nobody takes its body, and nobody answers it.
+    pub(crate) deaf: AtomicBool,
     /// How instances died, which none may.
     pub(crate) deaths: Mutex<Vec<String>>,
 }
@@ -173,7 +173,11 @@ impl WasiHttpHooks for Network {
         self.seen.timeouts.lock().unwrap().push(options);
         let open = Open::new(&self.seen);
         let emulator = self.emulator.clone();
+        let deaf = self.seen.deaf.load(Ordering::Relaxed);
         Box::new(async move {
+            if deaf {
+                std::future::pending::<()>().await;
+            }
             let response = emulator.answer(request).await.map_err(|Cut| Error::ConnectionTerminated)?;
             let body = |body: keyvault_emulator::Body| {
                 let cut = move |Cut| {
@@ -264,7 +268,8 @@ fn compile(engine: &'static Engine, world: World, name: &str) -> wasmtime::Resul
     p2::add_only_http_to_linker_async(&mut linker)?;
     p3::add_to_linker(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    let instance = linker.instantiate_pre(&Component::from_file(engine, built(name))?)?;
+    let instance =
+        linker.instantiate_pre(&Component::from_file(engine, dev_host::component(name).unwrap())?)?;
     let proxy = match world {
         World::Proxy => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
         World::Service => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),

@@ -168,22 +168,17 @@ fn compiled(component: &str) -> PathBuf {
     let index = BOTH.iter().position(|it| *it == component).unwrap();
     let compile = || {
         let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(component).with_extension("cwasm");
-        let done =
-            Command::new(HOST).arg("compile").arg(built(component)).arg("-o").arg(&file).status().unwrap();
+        let done = Command::new(HOST)
+            .arg("compile")
+            .arg(dev_host::component(component).unwrap())
+            .arg("-o")
+            .arg(&file)
+            .status()
+            .unwrap();
         assert!(done.success(), "{component} cannot be compiled");
         file
     };
     COMPILED[index].get_or_init(compile).clone()
-}
-
-/// A component that `cargo xtask build` has built.
-fn built(component: &str) -> PathBuf {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), |it| workspace.join(it));
-    let file = target.join("components").join(component).with_extension("wasm");
-    assert!(file.exists(), "{} is not there: run `cargo xtask build` first", file.display());
-    file
 }
 
 /// Longer than any answer takes, and short enough that a hang is seen as one.

@@ -2,15 +2,11 @@
 //!
 //! The list for each component is in a file beside this one, with the reason for each name.
 
-#[path = "../embedded/built.rs"]
-mod built;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use dev_host::component;
 use wasmparser::{Parser, Payload};
-
-use crate::built::built;
 
 #[test]
 fn components_import_and_export_what_is_on_their_lists() {
@@ -48,10 +44,10 @@ fn no_component_can_reach_files_or_sockets_and_only_those_for_spin_have_its_vari
 }
 
 /// The names that a component imports and exports, each with `import` or `export` before it.
-fn interface(component: &str) -> BTreeSet<String> {
+fn interface(name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut depth = 0;
-    for payload in Parser::new(0).parse_all(&std::fs::read(built(component)).unwrap()) {
+    for payload in Parser::new(0).parse_all(&std::fs::read(component(name).unwrap()).unwrap()) {
         match payload.unwrap() {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
