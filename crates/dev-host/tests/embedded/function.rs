@@ -1,4 +1,4 @@
-//! The replaced function's settings and its request, and nothing else.
+//! What the replaced function did: its settings, its request, its answer.
 
 use keyvault_emulator::{Credential, Source};
 use serde_json::json;
@@ -34,5 +34,25 @@ fn the_settings_of_the_function_alone_answer_its_own_test_request() {
                 "{world:?}"
             );
         });
+    }
+}
+
+#[test]
+fn every_value_that_a_vault_can_hold_arrives_as_it_is() {
+    // At the most 25 KiB, which JSON may write with six bytes for one.
+    let longest = ["v", "\u{1}", "\"", "€😀 "].map(|it| it.repeat(25 * 1024 / it.len()));
+    for value in longest.into_iter().chain(["".to_owned(), " \r\n".to_owned(), "null".to_owned()]) {
+        for world in BOTH {
+            in_virtual_time(async {
+                let emulator = azure();
+                emulator.set_secret(SECRETS[0], &value).unwrap();
+                let settings = settings(&emulator, Source::AppService2017);
+                let answer = Gateway::start(world, &emulator, &settings).ask().await;
+                let start: String = value.chars().take(9).collect();
+                assert_eq!(answer.status, 200, "{world:?} {start:?} {}", value.len());
+                assert!(answer.json()["Value"] == value, "{world:?} {start:?} {}", value.len());
+                assert_eq!(answer.field("content-length"), answer.body.len().to_string(), "{world:?}");
+            });
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use keyvault_emulator::{Emulator, Source, facts};
 use serde_json::Value;
@@ -114,11 +114,7 @@ impl Gateway {
     /// The same while other requests are under way.
     pub(crate) async fn begin(&self, request: Request<WasiBody>) -> Answer {
         let start = Instant::now();
-        let answered = timeout(PATIENCE, self.handler.handle((), request)).await;
-        let answered = answered.unwrap_or_else(|_| panic!("no answer: {}", self.circumstances()));
-        let response =
-            answered.unwrap_or_else(|it| panic!("an error for an answer: {it:?}; {}", self.circumstances()));
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.begin_unread(request).await.into_parts();
         let body = timeout(PATIENCE, body.collect()).await.expect("a body that ends").expect("a whole body");
         let (status, took) = (parts.status.as_u16(), start.elapsed());
         let answer = Answer { status, headers: parts.headers, body: body.to_bytes(), took };
@@ -126,11 +122,23 @@ impl Gateway {
         answer
     }
 
+    /// The same without reading the answer's body.
+    pub(crate) async fn begin_unread(&self, request: Request<WasiBody>) -> Response<WasiBody> {
+        let answered = timeout(PATIENCE, self.handler.handle((), request)).await;
+        let answered = answered.unwrap_or_else(|_| panic!("no answer: {}", self.circumstances()));
+        answered.unwrap_or_else(|it| panic!("an error for an answer: {it:?}; {}", self.circumstances()))
+    }
+
     /// Lets the instances do what they still have to do.
     pub(crate) async fn settle(&self) {
         sleep(MOMENT).await;
         assert_eq!(self.seen.deaths.lock().unwrap().as_slice(), [""; 0], "{}", self.circumstances());
         assert_eq!(self.seen.open_calls.load(Ordering::Relaxed), 0, "calls that nobody waits for");
+    }
+
+    /// Whether nobody hears the calls from now on.
+    pub(crate) fn deafen(&self, deaf: bool) {
+        self.seen.deaf.store(deaf, Ordering::Relaxed);
     }
 
     /// How many instances there have been.
@@ -195,6 +203,11 @@ impl Answer {
     /// A header field, or nothing.
     pub(crate) fn field(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |it| it.to_str().expect("text"))
+    }
+
+    /// Whether it came after `time`, within the few milliseconds in which the clock and its waits differ.
+    pub(crate) fn took_about(&self, time: Duration) -> bool {
+        (time..time + Duration::from_millis(10)).contains(&self.took)
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -164,6 +164,14 @@ struct Network {
 }
 
 impl WasiHttpHooks for Network {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MOST_AT_ONCE
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        MOST_AT_ONCE
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -276,6 +284,9 @@ fn compile(engine: &'static Engine, world: World, name: &str) -> wasmtime::Resul
     };
     Ok(Compiled { engine, proxy })
 }
+
+/// Bytes that the host takes of a body at once: so few that the longest answers are not taken whole.
+const MOST_AT_ONCE: usize = 4096;
 
 /// Handles of resources in an instance at any time: far more than a request needs, and far fewer than the requests of a test,
 /// so that what is left behind shows.
