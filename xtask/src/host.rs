@@ -78,9 +78,12 @@ fn the_address_of_the_user_replaces_ours() {
     let arguments = |options: &[&str]| {
         let options: Vec<OsString> = options.iter().map(OsString::from).collect();
         let arguments = serve_arguments("x.wasm".as_ref(), &options);
-        arguments.iter().skip(5).map(|it| it.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        arguments.iter().map(|it| it.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(arguments(&["-W", "timeout=10s"]), "--addr 127.0.0.1:8080 -W timeout=10s x.wasm");
-    assert_eq!(arguments(&["--addr", "[::1]:0"]), "--addr [::1]:0 x.wasm");
-    assert_eq!(arguments(&["--addr=[::1]:0"]), "--addr=[::1]:0 x.wasm");
+    assert_eq!(
+        arguments(&["-W", "timeout=10s"]),
+        "serve -S cli -S inherit-env=y --addr 127.0.0.1:8080 -W timeout=10s x.wasm"
+    );
+    assert_eq!(arguments(&["--addr", "[::1]:0"]), "serve -S cli -S inherit-env=y --addr [::1]:0 x.wasm");
+    assert_eq!(arguments(&["--addr=[::1]:0"]), "serve -S cli -S inherit-env=y --addr=[::1]:0 x.wasm");
 }

@@ -51,6 +51,10 @@ impl Dev {
         command
             .args(["dev", "--addr", "127.0.0.1:0", "--component"])
             .arg(dev_host::component("service").unwrap());
+        // The settings of whoever runs the tests are not those of the test.
+        for (name, _) in std::env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("GATEWAY_")) {
+            command.env_remove(name);
+        }
         command.arg("--secrets").arg(secrets).env("GATEWAY_KEY", KEY).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -64,9 +68,12 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // A termination lets it stop its component, which a kill would leave running.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").arg(pid).status();
+        // A termination lets it stop its component, which a kill would leave running. The shell has a command for it
+        // where a small system has no program.
+        let terminate = format!("kill {}", self.child.id());
+        if !Command::new("sh").args(["-c", &terminate]).status().is_ok_and(|it| it.success()) {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

@@ -40,10 +40,11 @@ fn the_main_job() {
 fn the_token_is_kept_where_the_instance_lives_on() {
     for component in BOTH {
         let rig = Rig::start(component, Source::AppService2019, &[]);
-        for _ in 0..5 {
+        for _ in 0..30 {
             assert_eq!(rig.ask().value(), VALUE);
         }
-        assert_eq!(rig.calls(), (1, 5), "{component}");
+        rig.assert_calls_of_one_instance(component, (1, 30));
+        assert!(rig.calls().0 < 30, "{component} lives on");
     }
 }
 
@@ -151,13 +152,13 @@ fn health_readiness_and_the_description() {
             let ready = rig.send("GET /readyz", &[], b"");
             assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"status":"ready"}"#));
         }
-        assert_eq!(rig.calls(), (1, 0), "{component}");
+        rig.assert_calls_of_one_instance(component, (1, 0));
         let description = rig.send("GET /openapi.json", &[], b"");
         assert_eq!((description.status, description.json()["openapi"].as_str()), (200, Some("3.1.0")));
         rig.ask();
         let metrics = rig.send("GET /metrics", &[&key_field()], b"");
-        let vault_calls = "keyvault_gateway_upstream_calls_total{upstream=\"vault\"} 1";
-        assert!(metrics.body.lines().any(|it| it == vault_calls), "{component}: {}", metrics.body);
+        let vault_calls = "keyvault_gateway_upstream_calls_total{upstream=\"vault\"} ";
+        assert!(metrics.body.lines().any(|it| it.starts_with(vault_calls)), "{component}: {}", metrics.body);
     }
 }
 

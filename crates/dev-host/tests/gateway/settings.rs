@@ -10,7 +10,7 @@ fn a_wrong_setting_is_named() {
     let cases = [
         (("KeyVaultUri", ""), "KeyVaultUri"),
         (("KeyVaultUri", marker), "KeyVaultUri"),
-        (("KeyVaultUri", "http://10.0.0.1/marker-of-a-value"), "KeyVaultUri"),
+        (("KeyVaultUri", "http://192.0.2.1/marker-of-a-value"), "KeyVaultUri"),
         (("KEY_VAULT_RESOURCE", ""), "KEY_VAULT_RESOURCE"),
         (("MSI_ENDPOINT", marker), "MSI_ENDPOINT"),
         (("IDENTITY_SOURCE", marker), "IDENTITY_SOURCE"),

@@ -93,10 +93,10 @@ fn a_token_that_is_refused_is_replaced_once() {
         assert_eq!(rig.ask().value(), VALUE);
         rig.emulator.forget_tokens();
         assert_eq!(rig.ask().value(), VALUE, "{component}");
-        assert_eq!(rig.calls(), (2, 3), "{component}");
+        rig.assert_calls_of_one_instance(component, (2, 3));
 
         rig.emulator.fault(Fault::refuse(Refusal::InvalidAudience));
         assert_eq!(rig.ask().error(), (502, "VaultError".to_owned()), "{component}");
-        assert_eq!(rig.calls(), (3, 5), "{component}");
+        rig.assert_calls_of_one_instance(component, (3, 5));
     }
 }
