@@ -17,8 +17,9 @@ use crate::{
 };
 
 impl Emulator {
-    /// Answers one request in process. Its host decides what it can reach: `demo.vault.azure.net` is a vault,
-    /// `login.microsoftonline.com` Entra, `169.254.169.254` IMDS; an address on loopback is all of them.
+    /// Answers one request in process. Its scheme and host decide what it can reach: `https://demo.vault.azure.net`
+    /// is a vault, `https://login.microsoftonline.com` Entra, `http://169.254.169.254` IMDS; an address on loopback
+    /// is all of them.
     ///
     /// A fault in the connection is the same here as on a socket: a future that does not end, a body that
     /// does not, or a [`Cut`].

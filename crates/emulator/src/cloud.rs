@@ -1,6 +1,6 @@
 //! Whose host a request was sent to, and what that host serves.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// One of Microsoft's clouds: where its vaults are, the audience of their tokens, and who signs those.
 ///
@@ -28,22 +28,32 @@ pub(crate) enum Place {
     Login,
     /// The Instance Metadata Service and nothing else.
     Imds,
-    /// Everything, the control routes too: an address, or `localhost`.
+    /// Everything, the control routes too: an address on loopback, or `localhost`.
     Here,
-    /// A vault and token endpoints under a name that the settings allow.
+    /// A vault and token endpoints on a host that the settings allow.
     Named,
     /// Somebody else's: nothing.
     Stranger,
 }
 
-/// Whose host `host` is, which has no port. `names` are those that the settings allow.
-pub(crate) fn place(host: &str, names: &[String]) -> Place {
+/// Whose host `host` is, which has no port, for who comes by `scheme`: Azure's vaults and Entra are there by HTTPS
+/// only, IMDS by plain HTTP only. `names` are the hosts that the settings allow.
+pub(crate) fn place(scheme: &str, host: &str, names: &[String]) -> Place {
+    let place = owner(host, names);
+    let there = match place {
+        Place::Vault(_) | Place::Login => scheme == "https",
+        Place::Imds => scheme == "http",
+        Place::Here | Place::Named | Place::Stranger => true,
+    };
+    if there { place } else { Place::Stranger }
+}
+
+fn owner(host: &str, names: &[String]) -> Place {
     let host = host.to_ascii_lowercase();
     if host == IMDS {
         return Place::Imds;
     }
-    let is_address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
-    if is_address || host == "localhost" {
+    if is_loopback(&host) {
         return Place::Here;
     }
     if CLOUDS.iter().any(|it| it.login == host) {
@@ -99,6 +109,11 @@ const CLOUDS: [Cloud; 4] = [
 /// The link-local address of the Instance Metadata Service.
 const IMDS: &str = "169.254.169.254";
 
+fn is_loopback(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
 /// A vault's name: 3 to 24 letters, digits and single hyphens, first a letter, last no hyphen.
 fn is_vault_name(name: &str) -> bool {
     let allowed = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
@@ -112,29 +127,42 @@ mod tests {
 
     #[test]
     fn hosts() {
-        let names = ["vault.example".to_owned()];
-        for (host, expected) in [
-            ("demo.vault.azure.net", "Vault https://vault.azure.net"),
-            ("DEMO.vault.azure.cn", "Vault https://vault.azure.cn"),
-            ("demo.vault.usgovcloudapi.net", "Vault https://vault.usgovcloudapi.net"),
-            ("demo.vault.microsoftazure.de", "Vault https://vault.microsoftazure.de"),
-            ("login.microsoftonline.com", "Login"),
-            ("169.254.169.254", "Imds"),
-            ("127.0.0.1", "Here"),
-            ("[::1]", "Here"),
-            ("localhost", "Here"),
-            ("vault.example", "Named"),
-            ("vault.azure.net", "Stranger"),
-            ("a.b.vault.azure.net", "Stranger"),
-            ("demovault.azure.net", "Stranger"),
-            ("demo.vault.azure.net.example", "Stranger"),
-            ("example.com", "Stranger"),
+        let names = ["vault.example".to_owned(), "10.0.0.2".to_owned()];
+        for (address, expected) in [
+            ("https://demo.vault.azure.net", "Vault https://vault.azure.net"),
+            ("https://DEMO.vault.azure.cn", "Vault https://vault.azure.cn"),
+            ("https://demo.vault.usgovcloudapi.net", "Vault https://vault.usgovcloudapi.net"),
+            ("https://demo.vault.microsoftazure.de", "Vault https://vault.microsoftazure.de"),
+            ("http://demo.vault.azure.net", "Stranger"),
+            ("https://login.microsoftonline.com", "Login"),
+            ("http://login.microsoftonline.com", "Stranger"),
+            ("http://169.254.169.254", "Imds"),
+            ("https://169.254.169.254", "Stranger"),
+            ("http://127.0.0.1", "Here"),
+            ("https://127.0.0.1", "Here"),
+            ("http://127.255.0.9", "Here"),
+            ("http://[::1]", "Here"),
+            ("http://localhost", "Here"),
+            ("http://10.0.0.1", "Stranger"),
+            ("http://0.0.0.0", "Stranger"),
+            ("http://169.254.169.253", "Stranger"),
+            ("http://[fe80::1]", "Stranger"),
+            ("http://[::1", "Stranger"),
+            ("http://10.0.0.2", "Named"),
+            ("http://vault.example", "Named"),
+            ("https://vault.example", "Named"),
+            ("https://vault.azure.net", "Stranger"),
+            ("https://a.b.vault.azure.net", "Stranger"),
+            ("https://demovault.azure.net", "Stranger"),
+            ("https://demo.vault.azure.net.example", "Stranger"),
+            ("https://example.com", "Stranger"),
         ] {
-            let found = match place(host, &names) {
+            let (scheme, host) = address.split_once("://").expect("a scheme and a host");
+            let found = match place(scheme, host, &names) {
                 Place::Vault(cloud) => format!("Vault {}", cloud.audience),
                 other => format!("{other:?}"),
             };
-            assert_eq!(found, expected, "{host}");
+            assert_eq!(found, expected, "{address}");
         }
     }
 

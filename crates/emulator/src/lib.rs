@@ -23,7 +23,7 @@
 //!
 //! # Control routes
 //!
-//! The same for a process outside, over plain HTTP or HTTPS on an address:
+//! The same for a process outside, over plain HTTP or HTTPS on loopback:
 //!
 //! | request | does |
 //! |---|---|

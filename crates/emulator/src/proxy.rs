@@ -27,18 +27,18 @@ pub(crate) async fn converse(emulator: Emulator, tls: TlsAcceptor, stream: TcpSt
     let _ = connection.await;
 
     let opened = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some((upgrade, port)) = opened else { return };
+    let Some((upgrade, scheme)) = opened else { return };
     let Ok(stream) = upgrade.await else { return };
     let stream = TokioIo::new(stream);
-    if port == Some(80) {
-        server::converse(emulator, stream, Scheme::HTTP).await;
+    if scheme == Scheme::HTTP {
+        server::converse(emulator, stream, scheme).await;
     } else {
         server::converse_tls(emulator, tls, stream).await;
     }
 }
 
-/// The tunnel that a connection has become, and the port that it leads to.
-type Tunnel = Arc<Mutex<Option<(OnUpgrade, Option<u16>)>>>;
+/// The tunnel that a connection has become, and what is spoken in it.
+type Tunnel = Arc<Mutex<Option<(OnUpgrade, Scheme)>>>;
 
 async fn answer(
     emulator: Emulator,
@@ -48,14 +48,15 @@ async fn answer(
     if request.method() != Method::CONNECT {
         return emulator.answer(request).await;
     }
+    let port = request.uri().port_u16();
+    let scheme = if port == Some(80) { Scheme::HTTP } else { Scheme::HTTPS };
     let hosts = emulator.lock().settings.hosts.clone();
-    let known = request.uri().host().is_some_and(|it| !matches!(place(it, &hosts), Place::Stranger));
-    if !known {
+    let known = |host| !matches!(place(scheme.as_str(), host, &hosts), Place::Stranger);
+    if !request.uri().host().is_some_and(known) {
         return Ok(reply::empty(StatusCode::FORBIDDEN).map(faults::whole));
     }
-    let port = request.uri().port_u16();
     let upgrade = hyper::upgrade::on(&mut request);
-    *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, port));
+    *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, scheme));
     let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     Ok(Response::new(nothing))
 }

@@ -49,11 +49,11 @@ impl Ask {
             None => parts.headers.get(header::HOST)?.to_str().ok()?.to_owned(),
         };
         let host = authority.parse::<http::uri::Authority>().ok()?;
-        let place = place(host.host(), names);
+        let scheme = if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) { "https" } else { "http" };
+        let place = place(scheme, host.host(), names);
         let path = parts.uri.path().to_owned();
         let query = pairs(parts.uri.query().unwrap_or_default().as_bytes());
         let kind = kind(place, &segments(&path), &query);
-        let scheme = if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) { "https" } else { "http" };
         let Parts { method, headers, .. } = parts;
         Some(Self { method, scheme, authority, path, query, headers, body, place, kind })
     }
@@ -152,13 +152,18 @@ mod tests {
             ("https://demo.vault.azure.net/secrets/a/", Some(Kind::Vault)),
             ("https://demo.vault.azure.net/emulator/faults", Some(Kind::Vault)),
             ("https://demo.vault.azure.net/msi/token", Some(Kind::Vault)),
+            ("http://demo.vault.azure.net/secrets/a", Some(Kind::Nothing)),
+            ("http://login.microsoftonline.com/t/oauth2/v2.0/token", Some(Kind::Nothing)),
             (
                 "https://login.microsoftonline.com/t/oauth2/v2.0/token",
                 Some(Kind::Token(Source::ClientSecret)),
             ),
             ("https://login.microsoftonline.com/secrets/a", Some(Kind::Nothing)),
             ("http://169.254.169.254/metadata/identity/oauth2/token", Some(Kind::Token(Source::Imds))),
+            ("https://169.254.169.254/metadata/identity/oauth2/token", Some(Kind::Nothing)),
             ("http://169.254.169.254/secrets/a", Some(Kind::Nothing)),
+            ("http://10.0.0.1/secrets/a", Some(Kind::Nothing)),
+            ("http://10.0.0.1/emulator/journal", Some(Kind::Nothing)),
             ("http://127.0.0.1:80/MSI/token/", Some(Kind::Token(Source::AppService2019))),
             ("http://127.0.0.1/msi/token?api-version=2017-09-01", Some(Kind::Token(Source::AppService2017))),
             ("http://127.0.0.1/oauth2/token", Some(Kind::Token(Source::CloudShell))),

@@ -102,7 +102,7 @@ impl Emulator {
     }
 }
 
-/// Answers the requests of one connection. Requests that name no host or scheme get this connection's.
+/// Answers the requests of one connection. Their scheme is this connection's, whatever they say.
 pub(crate) async fn converse<S>(emulator: Emulator, stream: S, scheme: Scheme)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -126,15 +126,12 @@ where
     }
 }
 
-/// Writes the scheme of the connection and the `Host` into the address of a request that has only a path.
+/// Writes the scheme of the connection into the address of a request, and the `Host` if that has only a path.
 fn absolute(mut request: Request<Incoming>, scheme: Scheme) -> Request<Incoming> {
-    if request.uri().authority().is_some() {
-        return request;
-    }
-    let host = request.headers().get("host").and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+    let host = request.headers().get("host").and_then(|it| it.to_str().ok()).unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(scheme);
-    parts.authority = host.parse().ok();
+    parts.authority = parts.authority.or_else(|| host.parse().ok());
     // Without a proper host the request stays as it is, and is nobody's.
     if let Ok(uri) = http::Uri::from_parts(parts) {
         *request.uri_mut() = uri;

@@ -37,7 +37,7 @@ impl Source {
 pub struct Settings {
     /// The audience of a vault that is in none of Microsoft's clouds, which an address on loopback is.
     pub audience: String,
-    /// Names of hosts, besides Azure's own and addresses, under which there is a vault too.
+    /// Hosts, besides Azure's own and those on loopback, where there is a vault with token endpoints too.
     pub hosts: Vec<String>,
     /// Whether there is a system-assigned identity.
     pub system_assigned: bool,

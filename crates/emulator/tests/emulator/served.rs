@@ -48,6 +48,8 @@ async fn the_proxy_answers_itself_and_connects_to_nobody() {
     for (request, status) in [
         ("GET http://169.254.169.254/metadata/identity/oauth2/token HTTP/1.1\r\nhost: x\r\n", "400"),
         ("GET http://example.com/ HTTP/1.1\r\nhost: example.com\r\n", "421"),
+        ("GET http://demo.vault.azure.net/secrets HTTP/1.1\r\nhost: demo.vault.azure.net\r\n", "421"),
+        ("CONNECT 169.254.169.254:443 HTTP/1.1\r\nhost: 169.254.169.254:443\r\n", "403"),
         ("CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n", "403"),
     ] {
         let answer = exchange(served.addresses.proxy, &format!("{request}connection: close\r\n\r\n")).await;

@@ -101,7 +101,7 @@ async fn the_audience_follows_the_host() {
     let (emulator, _) = seeded();
     emulator.configure(|it| {
         it.audience = "https://vault.example".to_owned();
-        it.hosts = vec!["keys.example".to_owned()];
+        it.hosts = vec!["keys.example".to_owned(), "10.0.0.1".to_owned()];
     });
     let audiences = [
         ("https://demo.vault.azure.net", "https://vault.azure.net"),
@@ -109,6 +109,7 @@ async fn the_audience_follows_the_host() {
         ("https://demo.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net"),
         ("https://demo.vault.microsoftazure.de", "https://vault.microsoftazure.de"),
         ("https://keys.example", "https://vault.example"),
+        ("http://10.0.0.1", "https://vault.example"),
         ("http://127.0.0.1:8080", "https://vault.example"),
     ];
     for (vault, wanted) in audiences {
@@ -120,11 +121,30 @@ async fn the_audience_follows_the_host() {
             assert_eq!(heard.status.as_u16(), expected, "{vault} {audience}");
         }
     }
-    // A request that strays is answered with nothing, and is in the journal.
-    let line = format!("GET https://other.example{READ}");
-    assert_eq!(ask(&emulator, &line, &[], "").await.expect("an answer").status.as_u16(), 421);
-    let last = emulator.journal().pop().map(|it| (it.kind, it.authority));
-    assert_eq!(last, Some((Kind::Nothing, "other.example".to_owned())));
+}
+
+#[tokio::test]
+async fn a_request_that_strays_is_answered_with_nothing_and_is_in_the_journal() {
+    let (emulator, _) = seeded();
+    let good = format!("Bearer {}", token(&emulator, "https://vault.azure.net").await);
+    let imds = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net";
+    for (scheme, host, path) in [
+        ("https", "other.example", READ),
+        ("http", "demo.vault.azure.net", READ),
+        ("http", "demo.vault.azure.net:443", READ),
+        ("http", "10.0.0.1", READ),
+        ("http", "login.microsoftonline.com", "/organizations/v2.0/.well-known/openid-configuration"),
+        ("https", "169.254.169.254", imds),
+        ("http", "169.254.169.253", imds),
+        ("http", "[fe80::1]", imds),
+    ] {
+        let line = format!("GET {scheme}://{host}{path}");
+        let headers = [("authorization", good.as_str()), ("metadata", "true")];
+        let heard = ask(&emulator, &line, &headers, "").await.expect("an answer");
+        assert_eq!((heard.status.as_u16(), &heard.body[..]), (421, &b""[..]), "{line}");
+        let last = emulator.journal().pop().map(|it| (it.kind, it.scheme, it.authority));
+        assert_eq!(last, Some((Kind::Nothing, scheme.to_owned(), host.to_owned())), "{line}");
+    }
 }
 
 #[tokio::test]
