@@ -85,6 +85,21 @@ fn what_azure_says_of_a_pause_is_passed_on_within_limits() {
     }
 }
 
+/// As Spin does it where `allowed_outbound_hosts` has no entry for an address.
+#[test]
+fn a_host_that_lets_no_call_out_is_named_in_the_log() {
+    for world in BOTH {
+        in_virtual_time(async {
+            let emulator = azure();
+            let gateway = gateway(world, &emulator, Source::Imds);
+            gateway.close();
+            assert_eq!(gateway.ask().await.outcome(), (503, "Unavailable".to_owned()), "{world:?}");
+            let cause = "the host does not let calls go to this address";
+            assert!(gateway.log().contains(cause), "{world:?} {}", gateway.log());
+        });
+    }
+}
+
 /// No timeout of the host ends this, and no byte of the request's body is taken.
 #[test]
 fn a_call_that_nobody_hears_ends_at_the_deadline() {

@@ -136,6 +136,16 @@ impl Gateway {
         assert_eq!(self.seen.open_calls.load(Ordering::Relaxed), 0, "calls that nobody waits for");
     }
 
+    /// From now on the host lets no call go out.
+    pub(crate) fn close(&self) {
+        self.seen.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// What the instances have written to standard error.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.contents()).into_owned()
+    }
+
     /// Whether nobody hears the calls from now on.
     pub(crate) fn deafen(&self, deaf: bool) {
         self.seen.deaf.store(deaf, Ordering::Relaxed);
@@ -186,7 +196,7 @@ impl Gateway {
 
     fn circumstances(&self) -> String {
         let deaths = self.seen.deaths.lock().unwrap();
-        format!("deaths: {deaths:?}, standard error: {}", String::from_utf8_lossy(&self.stderr.contents()))
+        format!("deaths: {deaths:?}, standard error: {}", self.log())
     }
 }
 

@@ -139,7 +139,7 @@ fn says_when(expires_on: ExpiresOn, expires_in: ExpiresIn) -> bool {
     let on = match expires_on {
         ExpiresOn::Text
         | ExpiresOn::Number
-        | ExpiresOn::Documented2017
+        | ExpiresOn::Autorest2017
         | ExpiresOn::Linux2017
         | ExpiresOn::Windows2017
         | ExpiresOn::Unpadded
@@ -200,7 +200,7 @@ async fn ask_as(
 const EXPIRES_ON: [ExpiresOn; 15] = [
     ExpiresOn::Text,
     ExpiresOn::Number,
-    ExpiresOn::Documented2017,
+    ExpiresOn::Autorest2017,
     ExpiresOn::Linux2017,
     ExpiresOn::Windows2017,
     ExpiresOn::Unpadded,

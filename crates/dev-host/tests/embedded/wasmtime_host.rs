@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
     /// Whether a call stays unheard: nobody takes its body, and nobody answers it.
     pub(crate) deaf: AtomicBool,
+    /// Whether the host lets no call go out.
+    pub(crate) closed: AtomicBool,
     /// How instances died, which none may.
     pub(crate) deaths: Mutex<Vec<String>>,
 }
@@ -182,7 +184,11 @@ impl WasiHttpHooks for Network {
         let open = Open::new(&self.seen);
         let emulator = self.emulator.clone();
         let deaf = self.seen.deaf.load(Ordering::Relaxed);
+        let closed = self.seen.closed.load(Ordering::Relaxed);
         Box::new(async move {
+            if closed {
+                return Err(Error::HttpRequestDenied);
+            }
             if deaf {
                 std::future::pending::<()>().await;
             }
