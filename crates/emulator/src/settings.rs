@@ -50,6 +50,9 @@ pub struct Settings {
     pub expires_on: Option<ExpiresOn>,
     /// How `expires_in` is written. Without it, as the source that is asked writes it.
     pub expires_in: Option<ExpiresIn>,
+    /// After how many seconds the token answer asks to be asked again: `refresh_in`, a number. Without it there is
+    /// no such field.
+    pub refresh_in: Option<u64>,
 }
 
 impl Default for Settings {
@@ -63,6 +66,7 @@ impl Default for Settings {
             lifetime: None,
             expires_on: None,
             expires_in: None,
+            refresh_in: None,
         }
     }
 }
@@ -87,9 +91,10 @@ pub enum ExpiresOn {
     Text,
     /// `1586984735`: Service Fabric.
     Number,
-    /// `"09/14/2017 00:00:00 AM +00:00"`, a 24-hour clock and a half of the day besides: the documents' sample
-    /// for App Service 2017, and go-autorest's own tests.
-    Documented2017,
+    /// `"09/14/2017 15:04:05 PM +00:00"`, a 24-hour clock and a half of the day besides: go-autorest's layout for
+    /// App Service 2017 (`expiresOnDateFormatPM`). The documents' sample, `09/14/2017 00:00:00 PM +00:00`, has this
+    /// form, but no clock writes PM at midnight: here it is AM then.
+    Autorest2017,
     /// `"09/14/2017 00:00:00 +00:00"`: App Service 2017 on Linux (`azure-identity` for Python,
     /// `test_app_service_2017_09_01`).
     Linux2017,

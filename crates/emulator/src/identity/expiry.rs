@@ -1,12 +1,12 @@
-//! How a token answer says when the token ends.
+//! How a token answer says when the token ends, and when to ask for the next.
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::settings::{ExpiresIn, ExpiresOn, Settings};
 
-/// Writes `expires_in` and `expires_on` as the settings want them, or as `usual` for the source. `now` and
-/// `expires` are Unix seconds.
+/// Writes `expires_in` and `expires_on` as the settings want them, or as `usual` for the source, and `refresh_in` if
+/// they want it. `now` and `expires` are Unix seconds.
 pub(super) fn write(
     fields: &mut Map<String, Value>,
     settings: &Settings,
@@ -19,6 +19,9 @@ pub(super) fn write(
     }
     if let Some(value) = on(settings.expires_on.unwrap_or(usual.0), now, expires) {
         fields.insert("expires_on".to_owned(), value);
+    }
+    if let Some(seconds) = settings.refresh_in {
+        fields.insert("refresh_in".to_owned(), seconds.into());
     }
 }
 
@@ -47,7 +50,7 @@ fn on(rendering: ExpiresOn, now: i64, expires: i64) -> Option<Value> {
         ExpiresOn::Absent => return None,
         ExpiresOn::Empty => String::new(),
         ExpiresOn::Text => expires.to_string(),
-        ExpiresOn::Documented2017 => format!("{month:02}/{day:02}/{year} {clock} {half} +00:00"),
+        ExpiresOn::Autorest2017 => format!("{month:02}/{day:02}/{year} {clock} {half} +00:00"),
         ExpiresOn::Linux2017 => format!("{month:02}/{day:02}/{year} {clock} +00:00"),
         ExpiresOn::Windows2017 => {
             format!("{month}/{day}/{year} {hour12}:{minute:02}:{second:02} {half} +00:00")
@@ -73,11 +76,11 @@ mod tests {
 
     #[test]
     fn renderings() {
-        // 14 September 2017, 00:00:00 UTC: the documents' sample.
+        // 14 September 2017, 00:00:00 UTC: the day of the documents' sample.
         for (rendering, expected) in [
             (ExpiresOn::Text, json!("1505347200")),
             (ExpiresOn::Number, json!(1_505_347_200)),
-            (ExpiresOn::Documented2017, json!("09/14/2017 00:00:00 AM +00:00")),
+            (ExpiresOn::Autorest2017, json!("09/14/2017 00:00:00 AM +00:00")),
             (ExpiresOn::Linux2017, json!("09/14/2017 00:00:00 +00:00")),
             (ExpiresOn::Windows2017, json!("9/14/2017 12:00:00 AM +00:00")),
             (ExpiresOn::Unpadded, json!("9/14/2017 0:00:00 +00:00")),
@@ -99,7 +102,7 @@ mod tests {
     fn afternoons() {
         // The same day, 15:04:05 UTC.
         for (rendering, expected) in [
-            (ExpiresOn::Documented2017, "09/14/2017 15:04:05 PM +00:00"),
+            (ExpiresOn::Autorest2017, "09/14/2017 15:04:05 PM +00:00"),
             (ExpiresOn::Windows2017, "9/14/2017 3:04:05 PM +00:00"),
         ] {
             assert_eq!(on(rendering, 0, 1_505_401_445), Some(expected.into()), "{rendering:?}");

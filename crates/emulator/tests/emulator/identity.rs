@@ -257,6 +257,20 @@ async fn the_settings_choose_how_an_expiry_is_written() {
     let json = ask(&emulator, &format!("GET {IMDS}"), &[METADATA], "").await.expect("an answer").json();
     assert_eq!((json.get("expires_on"), json.get("expires_in")), (None, Some(&json!(-5))));
 
+    // Every source says when to ask again, if it is to, and otherwise has no such field.
+    let key = setting(&emulator, Source::AppService2019, "IDENTITY_HEADER");
+    for (line, header) in [
+        (format!("GET {APP_2019}"), ("x-identity-header", key.as_str())),
+        (format!("GET {APP_2017}"), ("secret", &key)),
+        (format!("GET {IMDS}"), METADATA),
+    ] {
+        for refresh_in in [None, Some(43_200)] {
+            emulator.configure(|it| it.refresh_in = refresh_in);
+            let json = ask(&emulator, &line, &[header], "").await.expect("an answer").json();
+            assert_eq!(json.get("refresh_in").cloned(), refresh_in.map(|it| json!(it)), "{line}");
+        }
+    }
+
     // No lifetime is too strange to be answered.
     for lifetime in [i64::MIN, i64::MAX] {
         emulator.configure(|it| *it = Settings { lifetime: Some(lifetime), ..Settings::default() });
