@@ -1,11 +1,10 @@
 //! `dev`: everything kept running, with the secrets of a file.
 
 use crate::rig::{self, PATH, Rig, SECRET};
-use keyvault_emulator::Emulator;
+use keyvault_emulator::{Emulator, read_secrets};
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) fn run(self) -> Result<(), String> {
-        let mut secrets = read(&self.secrets)?;
+        let mut secrets = read_secrets(&self.secrets)?;
         let emulator = Emulator::new();
         update(&emulator, &BTreeMap::new(), &secrets)?;
 
@@ -61,7 +60,7 @@ impl Dev {
                     return Err(format!("the component ended ({status})"));
                 }
                 // An editor may be in the middle of writing the file: then the next look will do.
-                let Ok(now) = read(&self.secrets) else { continue };
+                let Ok(now) = read_secrets(&self.secrets) else { continue };
                 if now != secrets {
                     match update(emulator, &secrets, &now) {
                         Ok(()) => println!("read {} again", self.secrets.display()),
@@ -79,15 +78,6 @@ impl Dev {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 type Secrets = BTreeMap<String, String>;
-
-fn read(path: &Path) -> Result<Secrets, String> {
-    let text =
-        fs::read_to_string(path).map_err(|problem| format!("cannot read {}: {problem}", path.display()))?;
-    serde_json::from_str(&text).map_err(|problem| {
-        // The problem's own text may show a value.
-        format!("{}, line {}: not a JSON object of names and texts", path.display(), problem.line())
-    })
-}
 
 /// Brings the vault from `before` to `now`. The error names what it does not take.
 fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), String> {

@@ -51,6 +51,8 @@ mod bundle;
 
 mod store;
 
+mod seed;
+
 mod refusal;
 
 mod faults;
@@ -84,6 +86,7 @@ pub use crate::faults::{Answer, Effect, Fault, Upstream};
 pub use crate::journal::{Call, Credential};
 pub use crate::refusal::Refusal;
 pub use crate::request::Kind;
+pub use crate::seed::read_secrets;
 pub use crate::server::{Addresses, Served};
 pub use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
 

@@ -1,8 +1,7 @@
 //! `keyvault-emulator`: serves a Key Vault and its token endpoints until it is stopped.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use keyvault_emulator::{Addresses, Emulator, Source};
@@ -25,7 +24,9 @@ async fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
     };
     let emulator = Emulator::new();
     if let Some(path) = &options.secrets {
-        seed(&emulator, path)?;
+        for (name, value) in keyvault_emulator::read_secrets(path)? {
+            emulator.set_secret(&name, &value).map_err(|error| format!("{name}: {error}"))?;
+        }
     }
     let served = emulator.serve_at(options.addresses).await;
     let served = served.map_err(|error| format!("cannot listen: {error}"))?;
@@ -88,26 +89,6 @@ fn source(text: &str) -> Result<Source, String> {
     let names = Source::ALL.map(|(name, _)| name).join(", ");
     found.map(|(_, it)| it).ok_or_else(|| format!("--source is one of {names}"))
 }
-
-/// Puts the secrets of a file into the vault.
-fn seed(emulator: &Emulator, path: &Path) -> Result<(), String> {
-    let file = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {file}: {error}"))?;
-    let secrets: BTreeMap<String, String> = serde_json::from_str(&text).map_err(|error| {
-        // Its own message could repeat a value.
-        format!("{file}, line {}: a JSON object of names and text values is expected", error.line())
-    })?;
-    for (name, value) in secrets {
-        if emulator.set_secret(&name, &value).is_err() {
-            let quoted = serde_json::Value::from(name.as_str()).to_string();
-            let line = text.lines().position(|it| it.contains(&quoted)).map_or(1, |it| it + 1);
-            return Err(format!("{file}, line {line}: Key Vault does not take {quoted}: {RULES}"));
-        }
-    }
-    Ok(())
-}
-
-const RULES: &str = "a name is 1 to 127 letters, digits and hyphens, a value at most 25,600 bytes";
 
 const HELP: &str = "\
 Serves a Key Vault and the token endpoints of Azure on loopback, until it is stopped.

@@ -227,4 +227,4 @@ pub(crate) fn is_version(text: &str) -> bool {
 }
 
 /// Bytes: "secret values … up to 25k bytes" (Microsoft Learn, "About Azure Key Vault secrets").
-const LONGEST_VALUE: usize = 25 * 1024;
+pub(crate) const LONGEST_VALUE: usize = 25 * 1024;
