@@ -22,7 +22,7 @@ impl Demo {
         let emulator = Emulator::new();
         emulator.set_secret(SECRET, &value).map_err(|problem| problem.to_string())?;
         let launch = rig::launch(self.component)?.environment([("GATEWAY_KEY", key.as_str())]);
-        let rig = Rig::start(emulator, launch)?;
+        let mut rig = Rig::start(emulator, launch)?;
 
         let url = rig.server.url(PATH);
         let body = format!(r#"{{"Secret": "{SECRET}"}}"#);
@@ -30,7 +30,14 @@ impl Demo {
         println!(
             "    POST {url}\n    content-type: application/json\n    x-functions-key: {key}\n\n    {body}"
         );
-        let response = post(&url, &key, &body)?;
+        let Rig { runtime, stop, .. } = &mut rig;
+        let response = runtime.block_on(async {
+            let posted = tokio::task::spawn_blocking(move || post(&url, &key, &body));
+            tokio::select! {
+                posted = posted => posted.map_err(|problem| problem.to_string())?,
+                _ = stop => Err("the demo was stopped".to_owned()),
+            }
+        })?;
 
         println!("\nThe answer\n");
         println!("    {:?} {}", response.version(), response.status());

@@ -5,7 +5,6 @@ use keyvault_emulator::{Emulator, read_secrets};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
 /// The options of `dev`.
@@ -52,10 +51,9 @@ impl Dev {
         );
         println!("cache is asked for again when the request has the header `cache-control: no-cache`.\n");
 
-        let Rig { server, emulator, runtime, .. } = &mut rig;
+        let Rig { server, emulator, runtime, stop, .. } = &mut rig;
         runtime.block_on(async {
-            let mut stop = pin!(stop());
-            while tokio::time::timeout(INTERVAL, stop.as_mut()).await.is_err() {
+            while tokio::time::timeout(INTERVAL, &mut *stop).await.is_err() {
                 if let Some(status) = server.ended().map_err(|problem| problem.to_string())? {
                     return Err(format!("the component ended ({status})"));
                 }
@@ -89,21 +87,4 @@ fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), St
         gone.chain(changed).filter_map(|(name, done)| done.err().map(|problem| format!("{name}: {problem}")));
     let refused: Vec<_> = refused.collect();
     if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
-}
-
-/// Waits for ctrl-c or a termination.
-#[cfg(unix)]
-async fn stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = terminated.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn stop() {
-    // Where it cannot be waited for there is no other way to be stopped either.
-    let _ = tokio::signal::ctrl_c().await;
 }

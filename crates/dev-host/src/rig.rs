@@ -2,8 +2,10 @@
 
 use dev_host::{Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source};
+use std::io;
 use std::path::PathBuf;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 /// Both, running. Dropping it stops the component first.
 pub(crate) struct Rig {
@@ -11,6 +13,8 @@ pub(crate) struct Rig {
     pub(crate) emulator: Emulator,
     _served: Served,
     pub(crate) runtime: Runtime,
+    /// Done when this program is asked to stop. Whoever waits drops the rig then.
+    pub(crate) stop: JoinHandle<()>,
 }
 
 impl Rig {
@@ -19,10 +23,33 @@ impl Rig {
         let runtime = Runtime::new().map_err(|problem| format!("no runtime for the emulator: {problem}"))?;
         let served = runtime.block_on(emulator.serve());
         let served = served.map_err(|problem| format!("the emulator cannot listen: {problem}"))?;
+        // Before there is a child, because a signal that nobody hears would end this program and leave it.
+        let stop = runtime.block_on(async { stop().map(tokio::spawn) });
+        let stop = stop.map_err(|problem| format!("cannot listen for signals: {problem}"))?;
         let launch = launch.environment(served.settings(Source::AppService2017));
         let server = launch.start().map_err(|problem| problem.to_string())?;
-        Ok(Self { server, emulator, _served: served, runtime })
+        Ok(Self { server, emulator, _served: served, runtime, stop })
     }
+}
+
+/// Listens for ctrl-c and for a termination, from now on, and is done with the first.
+#[cfg(unix)]
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop() -> io::Result<impl Future<Output = ()>> {
+    // Where it cannot be waited for there is no other way to be stopped either.
+    Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
 }
 
 /// This program and a component: what every child is started from.
