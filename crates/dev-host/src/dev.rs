@@ -3,6 +3,7 @@
 use crate::rig::{self, PATH, Rig, SECRET};
 use keyvault_emulator::{Emulator, read_secrets};
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,13 +31,18 @@ impl Dev {
         update(&emulator, &BTreeMap::new(), &secrets)?;
 
         // The gateway's own settings are for the developer to try; where the vault is, is not.
-        let mut settings: BTreeMap<_, _> =
-            std::env::vars().filter(|(name, _)| name.starts_with("GATEWAY_")).collect();
-        let key = match settings.get("GATEWAY_KEY") {
-            Some(key) => key.clone(),
-            None => rig::random_text()?,
+        let mut settings: BTreeMap<OsString, OsString> = std::env::vars_os()
+            .filter(|(name, _)| name.to_str().is_some_and(|it| it.starts_with("GATEWAY_")))
+            .collect();
+        // A key that the developer has is shown to nobody; the shell knows it.
+        let shown = match settings.get(OsStr::new("GATEWAY_KEY")) {
+            Some(key) if !key.is_empty() => "$GATEWAY_KEY".to_owned(),
+            Some(_) | None => {
+                let drawn = rig::random_text()?;
+                settings.insert("GATEWAY_KEY".into(), OsString::from(&drawn));
+                drawn
+            }
         };
-        settings.insert("GATEWAY_KEY".to_owned(), key.clone());
         let launch = rig::launch(self.component)?.address(self.addr).environment(settings).echo();
         let mut rig = Rig::start(emulator, launch)?;
 
@@ -44,7 +50,7 @@ impl Dev {
             if secrets.contains_key(SECRET) { SECRET } else { secrets.keys().next().map_or("", |it| it) };
         println!("\nReady. Ask for a secret of {}:\n", self.secrets.display());
         println!("    curl {} \\", rig.server.url(PATH));
-        println!("        -H 'x-functions-key: {key}' -H 'content-type: application/json' \\");
+        println!("        -H \"x-functions-key: {shown}\" -H 'content-type: application/json' \\");
         println!("        -d '{{\"Secret\": \"{name}\"}}'\n");
         println!(
             "Ctrl-c stops it. Changes of the file are seen at once; a value that the component has in its"
@@ -53,13 +59,21 @@ impl Dev {
 
         let Rig { server, emulator, runtime, stop, .. } = &mut rig;
         runtime.block_on(async {
+            let mut trouble = Trouble::default();
             while tokio::time::timeout(INTERVAL, &mut *stop).await.is_err() {
                 if let Some(status) = server.ended().map_err(|problem| problem.to_string())? {
                     return Err(format!("the component ended ({status})"));
                 }
-                // An editor may be in the middle of writing the file: then the next look will do.
-                let Ok(now) = read_secrets(&self.secrets) else { continue };
-                if now != secrets {
+                let now = match read_secrets(&self.secrets) {
+                    Ok(now) => now,
+                    Err(problem) => {
+                        if trouble.is_to_be_told(&problem) {
+                            eprintln!("{problem}");
+                        }
+                        continue;
+                    }
+                };
+                if trouble.ends() || now != secrets {
                     match update(emulator, &secrets, &now) {
                         Ok(()) => println!("read {} again", self.secrets.display()),
                         Err(problem) => eprintln!("{problem}"),
@@ -75,6 +89,29 @@ impl Dev {
 /// How long a change of the file, or the end of the component, may go unnoticed.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the last looks at the file found wrong with it.
+#[derive(Default)]
+struct Trouble {
+    problem: Option<String>,
+    told: bool,
+}
+
+impl Trouble {
+    /// Notes what a look found. An editor may be in the middle of writing the file: a problem is told when two looks
+    /// in a row find it, and once.
+    fn is_to_be_told(&mut self, problem: &str) -> bool {
+        let again = self.problem.as_deref() == Some(problem);
+        let first = again && !self.told;
+        *self = Self { problem: Some(problem.to_owned()), told: again };
+        first
+    }
+
+    /// Notes that a look found nothing wrong, and says whether there was anything that was told.
+    fn ends(&mut self) -> bool {
+        std::mem::take(self).told
+    }
+}
+
 type Secrets = BTreeMap<String, String>;
 
 /// Brings the vault from `before` to `now`. The error names what it does not take.
@@ -87,4 +124,18 @@ fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), St
         gone.chain(changed).filter_map(|(name, done)| done.err().map(|problem| format!("{name}: {problem}")));
     let refused: Vec<_> = refused.collect();
     if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_once_when_two_looks_in_a_row_find_it() {
+        let mut trouble = Trouble::default();
+        let looks = ["a", "b", "b", "b", "a", "a"].map(|it| trouble.is_to_be_told(it));
+        assert_eq!(looks, [false, false, true, false, false, true]);
+        assert_eq!((trouble.ends(), trouble.ends()), (true, false));
+        assert_eq!((trouble.is_to_be_told("a"), trouble.ends()), (false, false));
+    }
 }
