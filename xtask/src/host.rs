@@ -34,7 +34,7 @@ pub(crate) fn serve(release: bool, served: &Served, options: &[OsString]) -> Res
         Served::File(path) => path.clone(),
     };
     if release {
-        eprintln!("building the host with optimisations (a quarter of an hour the first time)");
+        eprintln!("building the host with optimisations (some 10 minutes the first time)");
     }
     let host = build(release)?;
     let mut command = Command::new(host);
