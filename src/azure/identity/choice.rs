@@ -33,12 +33,8 @@ impl TokenSource {
                 should: "names a source whose own settings are not set",
             });
         }
-        for (_, source) in sources {
-            if let Some(source) = source(settings, vault)? {
-                return Ok(source);
-            }
-        }
-        imds(settings)
+        let first = sources.into_iter().find_map(|(_, source)| source(settings, vault).transpose());
+        first.unwrap_or_else(|| imds(settings))
     }
 }
 
