@@ -46,8 +46,10 @@ pub enum Error {
     IdentityUnusable,
     /// The token source has had too many requests; it may have said when to come back.
     IdentityThrottled(Option<Duration>),
-    /// The token source cannot be reached or is failing; it may have said when to come back.
+    /// The token source is failing; it may have said when to come back.
     IdentityUnavailable(Option<Duration>),
+    /// The token source does not answer; it is not tried again before this pause, if there is one.
+    IdentityUnreachable(Option<Duration>),
 
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
@@ -63,8 +65,10 @@ pub enum Error {
     VaultUnusable,
     /// The vault has had too many requests; it may have said when to come back.
     VaultThrottled(Option<Duration>),
-    /// The vault cannot be reached or is failing; it may have said when to come back.
+    /// The vault is failing; it may have said when to come back.
     VaultUnavailable(Option<Duration>),
+    /// The vault does not answer; it is not tried again before this pause, if there is one.
+    VaultUnreachable(Option<Duration>),
 
     /// The host does not let calls go where the settings say, for example because of Spin's `allowed_outbound_hosts`.
     CallNotAllowed,
@@ -142,7 +146,8 @@ impl fmt::Display for Error {
             },
             Self::IdentityUnusable => "the token source answered with something that is not a token",
             Self::IdentityThrottled(_) => "the token source is throttling",
-            Self::IdentityUnavailable(_) => "the token source cannot be reached or is failing",
+            Self::IdentityUnavailable(_) => "the token source is failing",
+            Self::IdentityUnreachable(_) => "the token source does not answer",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial) => match denial {
@@ -159,7 +164,8 @@ impl fmt::Display for Error {
             Self::VaultRefused(status) => return write!(f, "the vault refused with status {status}"),
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::VaultThrottled(_) => "the vault is throttling",
-            Self::VaultUnavailable(_) => "the vault cannot be reached or is failing",
+            Self::VaultUnavailable(_) => "the vault is failing",
+            Self::VaultUnreachable(_) => "the vault does not answer",
             Self::CallNotAllowed => "the host does not let calls go to this address",
             Self::DeadlineExceeded => "the deadline ran out",
         };

@@ -4,65 +4,106 @@ use core::cell::{OnceCell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
 
+use http::HeaderMap;
+
 use crate::azure::identity::Token;
-use crate::azure::vault::{Secret, Vault};
-use crate::azure::{Answer, Call};
+use crate::azure::vault::Secret;
+use crate::cache::{Cache, Kept, Key, Wanted};
 use crate::error::Error;
-use crate::host::{Body, Host, Moment, NoAnswer, NoBody};
+use crate::flight::{Flights, Seat};
+use crate::host::{Body, Host, Moment, NoBody, within};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
-use crate::reply::{CacheStatus, Reply};
+use crate::reply::{CacheStatus, Forwarded, Reply};
 use crate::request::{Head, LARGEST_BODY, Route, SecretRequest};
-use crate::resilience::Deadline;
+use crate::resilience::{Deadline, Trouble};
 use crate::secret::SecretName;
 use crate::settings::Settings;
 use crate::trace::Trace;
+use crate::upstream::{Azure, REFUSAL_PAUSE, Upstreams};
+use crate::visit::Visit;
 
 /// The gateway of one instance: its host, its settings, and what it keeps between requests.
 #[derive(Debug)]
-pub struct Gateway<H> {
+pub struct Gateway<H: Host> {
     host: H,
     settings: OnceCell<Settings>,
-    token: RefCell<Option<Rc<Token>>>,
+    cache: RefCell<Cache>,
+    reads: Flights<Key, Result<Rc<Kept>, Error>, H::Signal>,
+    upstreams: Upstreams<H::Signal>,
     readiness: RefCell<Readiness>,
     metrics: Metrics,
 }
 
+/// An answer, and what is left to do when it has been given.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub reply: Reply,
+    /// A value to renew, on hosts that let an instance work after an answer.
+    pub renewal: Option<Renewal>,
+}
+
+/// A value that was served from memory and is better renewed before it is asked for again.
+#[derive(Debug)]
+pub struct Renewal(SecretRequest);
+
+/// A secret for a caller: the value, and how it was found.
+struct Found {
+    kept: Rc<Kept>,
+    status: CacheStatus,
+    renewal: Option<Renewal>,
+}
+
 impl<H: Host> Gateway<H> {
     /// A gateway that has not been asked anything yet.
-    pub const fn new(host: H) -> Self {
+    pub fn new(host: H) -> Self {
         Self {
             host,
             settings: OnceCell::new(),
-            token: RefCell::new(None),
+            cache: RefCell::new(Cache::new()),
+            reads: Flights::new(),
+            upstreams: Upstreams::new(),
             readiness: RefCell::new(Readiness { tried: None, known: Err(Error::IdentityUnavailable(None)) }),
             metrics: Metrics::new(),
         }
     }
 
     /// Answers a request, whatever it is.
-    pub async fn answer(&self, head: Head, body: impl Body) -> Reply {
+    pub async fn answer(&self, head: Head, body: impl Body) -> Answered {
         let mut visit = Visit::new(self.host.now(), Trace::of(&head.headers, || self.host.random()));
+        let mut renewal = None;
         let route = head.route();
         let outcome = match &route {
-            Ok(Route::Secret) => self.secret(&head, body, &mut visit).await,
+            Ok(Route::Secret) => self.secret(&head, body, &mut visit).await.map(|(reply, due)| {
+                renewal = due;
+                reply
+            }),
             Ok(Route::Health) => Ok(Reply::state("ok")),
             Ok(Route::Ready) => self.ready(&mut visit).await,
             Ok(Route::OpenApi) => Ok(Reply::document("application/json", OPENAPI)),
             Ok(Route::Metrics) => self.metrics(&head, &mut visit),
             Err(error) => Err(error.clone()),
         };
-        let (reply, error) = match outcome {
+        let (mut reply, error) = match outcome {
             Ok(reply) => (reply, None),
             Err(error) if route == Ok(Route::Ready) => (Reply::not_ready(&error), Some(error)),
             Err(error) => (Reply::error(&error), Some(error)),
         };
+        if let Some(status) = visit.cache.get() {
+            reply.cached(status);
+        }
         self.record(&visit, &reply, error.as_ref());
-        reply
+        Answered { reply, renewal }
     }
 
     /// The main job.
-    async fn secret(&self, head: &Head, body: impl Body, visit: &mut Visit) -> Result<Reply, Error> {
+    async fn secret(
+        &self,
+        head: &Head,
+        body: impl Body,
+        visit: &mut Visit,
+    ) -> Result<(Reply, Option<Renewal>), Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
 
@@ -75,97 +116,193 @@ impl<H: Host> Gateway<H> {
         visit.secret = Some(asked.name.clone());
         caller.may_read(&asked.name)?;
 
-        let status = if head.wants_fresh() { CacheStatus::Request } else { CacheStatus::Miss };
-        visit.cache = Some(status);
-        let secret = self.read(settings, &asked, visit).await?;
-        Ok(Reply::secret(&asked.name, &secret, Duration::ZERO, status))
+        let wanted = match head.wants_fresh() {
+            true => Wanted::Since(visit.start.minus(RENEWED_AT_MOST_EVERY)),
+            false => Wanted::Kept,
+        };
+        let Found { kept, status, renewal } = self.find(settings, &asked, wanted, visit).await?;
+        visit.cache.set(Some(status));
+        Ok((Reply::secret(&asked.name, &kept.secret, kept.age(self.host.now())), renewal))
     }
 
-    /// Reads a secret from the vault. A token that the vault refuses is replaced once: it may have been revoked, or
-    /// signed with a key that the vault does not know yet (`AKV10046`).
+    /// Finds a secret: in memory, or else by a call of this request or of one that is under way.
+    async fn find(
+        &self,
+        settings: &Settings,
+        asked: &SecretRequest,
+        wanted: Wanted,
+        visit: &Visit,
+    ) -> Result<Found, Error> {
+        let key = Key::of(asked);
+        loop {
+            let now = self.host.now();
+            let kept = self.cache.borrow_mut().value(&key, now);
+            if let Some(kept) = kept.as_ref().filter(|it| it.answers(wanted, now)) {
+                let status = CacheStatus { ttl: Some(kept.ttl(now)), ..CacheStatus::default() };
+                let due = kept.is_due(now) && self.may_renew(&key, now);
+                let renewal = due.then(|| Renewal(asked.clone()));
+                return Ok(Found { kept: Rc::clone(kept), status, renewal });
+            }
+            let refusal = self.cache.borrow_mut().refusal(&key, wanted, now);
+            if let Some(refusal) = refusal {
+                let status = CacheStatus { ttl: Some(refusal.ttl(now)), ..CacheStatus::default() };
+                visit.cache.set(Some(status));
+                return self.settle(refusal.error, asked, &key, wanted, visit);
+            }
+            let forwarded = match (wanted, &kept) {
+                (Wanted::Since(_), _) => Forwarded::Request,
+                (Wanted::Kept, Some(_)) => Forwarded::Stale,
+                (Wanted::Kept, None) => Forwarded::Miss,
+            };
+            let status = CacheStatus { forwarded: Some(forwarded), ..CacheStatus::default() };
+            let landed = match self.reads.board(&key, now) {
+                Seat::Leads(leader) => {
+                    visit.cache.set(Some(status));
+                    // With something else at hand, Azure need not be waited for to the end.
+                    let deadline = match kept {
+                        Some(_) => visit.deadline.within(now, settings.patience()),
+                        None => visit.deadline,
+                    };
+                    let read = self.read(settings, asked, &key, deadline, visit).await;
+                    // That our time is over says nothing to those who have more.
+                    if !matches!(read, Err(Error::DeadlineExceeded)) {
+                        leader.land(read.clone());
+                    }
+                    read
+                }
+                Seat::Follows(follower) => {
+                    visit.cache.set(Some(CacheStatus { collapsed: true, ..status }));
+                    let deadline = match kept {
+                        Some(_) => visit.deadline.within(follower.since(), settings.patience()),
+                        None => visit.deadline,
+                    };
+                    let landed = match deadline.left(now) {
+                        Ok(left) => within(&self.host, left, follower.landed(&self.host)).await,
+                        Err(_) => None,
+                    };
+                    match landed {
+                        Some(Some(Ok(kept))) if !kept.is_from(wanted) => continue,
+                        Some(Some(read)) => read,
+                        // The leader vanished. Somebody else has to take over, perhaps we.
+                        Some(None) => continue,
+                        None => Err(Error::DeadlineExceeded),
+                    }
+                }
+            };
+            return match landed {
+                Ok(kept) => {
+                    let status = visit.cache.get().unwrap_or(status);
+                    Ok(Found { kept, status, renewal: None })
+                }
+                Err(error) => self.settle(error, asked, &key, wanted, visit),
+            };
+        }
+    }
+
+    /// What a request gets where Azure had nothing for it: what is in memory, if `error` is an excuse for that.
+    fn settle(
+        &self,
+        error: Error,
+        asked: &SecretRequest,
+        key: &Key,
+        wanted: Wanted,
+        visit: &Visit,
+    ) -> Result<Found, Error> {
+        let now = self.host.now();
+        if !excuses(&error, wanted) {
+            return Err(error);
+        }
+        // Looked up again: a no that came in the meantime has evicted it.
+        let Some(kept) = self.cache.borrow_mut().value(key, now) else { return Err(error) };
+        let mut status = visit.cache.get().unwrap_or_default();
+        if visit.calls.get() == 0 && !status.collapsed {
+            status.forwarded = None;
+        }
+        let status = CacheStatus { ttl: Some(kept.ttl(now)), failed: true, ..status };
+        // Azure may only have been slower than our patience.
+        let slow = error == Error::DeadlineExceeded && self.may_renew(key, now);
+        Ok(Found { kept, status, renewal: slow.then(|| Renewal(asked.clone())) })
+    }
+
+    /// Renews a value that was served from memory. It ends within the time that a request has.
+    pub async fn renew(&self, renewal: Renewal) {
+        let (Ok(settings), Renewal(asked)) = (self.settings(), renewal) else { return };
+        let (key, now) = (Key::of(&asked), self.host.now());
+        let kept = self.cache.borrow_mut().value(&key, now);
+        if !kept.is_some_and(|it| it.is_due(now)) || !self.may_renew(&key, now) {
+            return;
+        }
+        let Seat::Leads(leader) = self.reads.board(&key, now) else { return };
+        let mut visit = Visit::new(now, Trace::of(&HeaderMap::new(), || self.host.random()));
+        visit.deadline = Deadline::new(now, settings.deadline);
+        let read = self.read(settings, &asked, &key, visit.deadline, &visit).await;
+        if !matches!(read, Err(Error::DeadlineExceeded)) {
+            leader.land(read);
+        }
+    }
+
+    /// Whether renewing `key` ahead could do any good at `now`.
+    fn may_renew(&self, key: &Key, now: Moment) -> bool {
+        !self.reads.has(key) && self.cache.borrow_mut().refusal(key, Wanted::Kept, now).is_none()
+    }
+
+    /// Reads a secret from the vault and remembers what came of it: the value, or for a while the error.
     async fn read(
         &self,
         settings: &Settings,
         asked: &SecretRequest,
-        visit: &mut Visit,
-    ) -> Result<Secret, Error> {
-        let token = self.token(settings, visit).await?;
-        match self.ask(settings, asked, &token, visit).await {
+        key: &Key,
+        deadline: Deadline,
+        visit: &Visit,
+    ) -> Result<Rc<Kept>, Error> {
+        let start = self.host.now();
+        let read = self.ask(settings, asked, key, deadline, visit).await;
+        let now = self.host.now();
+        let mut cache = self.cache.borrow_mut();
+        match read {
+            Ok((secret, asked_at)) => {
+                Ok(cache.keep(key, secret, asked_at, &settings.cache, self.host.random()))
+            }
+            Err(error) => {
+                if is_no(&error) {
+                    cache.evict(key);
+                }
+                let pause = match error {
+                    Error::SecretNotFound(..) => settings.cache.negative_ttl,
+                    // It is about this request only.
+                    Error::DeadlineExceeded => Duration::ZERO,
+                    _ => REFUSAL_PAUSE,
+                };
+                cache.refuse(key, error.clone(), start, now.plus(pause), &settings.cache);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the vault, with a new token once if it refuses the one at hand.
+    async fn ask(
+        &self,
+        settings: &Settings,
+        asked: &SecretRequest,
+        key: &Key,
+        deadline: Deadline,
+        visit: &Visit,
+    ) -> Result<(Secret, Moment), Error> {
+        let azure = self.azure(settings, visit);
+        let token = azure.token(deadline).await?;
+        match azure.secret(asked, &token, deadline).await {
             Err(Error::TokenRefused) => {
-                self.forget(&token);
-                let token = self.token(settings, visit).await?;
-                self.ask(settings, asked, &token, visit).await
+                self.cache.borrow_mut().evict(key);
+                azure.replace(&token)?;
+                let token = azure.token(deadline).await?;
+                azure.secret(asked, &token, deadline).await
             }
             answered => answered,
         }
     }
 
-    async fn ask(
-        &self,
-        settings: &Settings,
-        asked: &SecretRequest,
-        token: &Token,
-        visit: &mut Visit,
-    ) -> Result<Secret, Error> {
-        let call = settings.vault.get(&asked.name, asked.version.as_ref(), token);
-        let answer = self.send(call, "vault", settings, visit).await?;
-        Vault::read(answer, &asked.name, asked.version.as_ref(), self.host.unix_time())
-    }
-
-    /// A token for the vault: the one in memory while it is fresh, or else a new one. Where there is no new one to be had
-    /// for the moment, the one in memory is used for as long as it is valid.
-    async fn token(&self, settings: &Settings, visit: &mut Visit) -> Result<Rc<Token>, Error> {
-        if let Some(token) = self.token_if(Token::is_fresh) {
-            return Ok(token);
-        }
-        let source = &settings.identity;
-        let answer = self.send(source.get(settings.vault.audience()), source.name(), settings, visit).await?;
-        match source.read(answer, self.host.now(), self.host.unix_time()) {
-            Ok(token) => {
-                let token = Rc::new(token);
-                self.token.replace(Some(Rc::clone(&token)));
-                Ok(token)
-            }
-            Err(error @ (Error::IdentityThrottled(_) | Error::IdentityUnavailable(_))) => {
-                self.token_if(Token::is_valid).ok_or(error)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn token_if(&self, usable: impl Fn(&Token, Moment) -> bool) -> Option<Rc<Token>> {
-        self.token.borrow().as_ref().filter(|it| usable(it, self.host.now())).map(Rc::clone)
-    }
-
-    /// Drops `token`, unless another request has replaced it in the meantime.
-    fn forget(&self, token: &Rc<Token>) {
-        self.token.borrow_mut().take_if(|it| Rc::ptr_eq(it, token));
-    }
-
-    /// Sends a call, if there is time for it, and notes that.
-    async fn send(
-        &self,
-        call: Call,
-        name: &'static str,
-        settings: &Settings,
-        visit: &mut Visit,
-    ) -> Result<Result<Answer, NoAnswer>, Error> {
-        let start = self.host.now();
-        let left = visit.deadline.left(start)?;
-        visit.calls = visit.calls.saturating_add(1);
-        self.metrics.called(call.upstream());
-        let answer = self.host.send(call.traced(&visit.trace), left).await;
-        if settings.log >= Level::Debug {
-            self.host.log(&log::render(&log::CallLine {
-                time: self.host.unix_time(),
-                level: Level::Debug,
-                request: visit.trace.id(),
-                call: name,
-                status: answer.as_ref().ok().map(Answer::status),
-                duration: self.host.now().since(start),
-            }));
-        }
-        Ok(answer)
+    const fn azure<'a>(&'a self, settings: &'a Settings, visit: &'a Visit) -> Azure<'a, H> {
+        Azure { host: &self.host, settings, metrics: &self.metrics, upstreams: &self.upstreams, visit }
     }
 
     /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask this
@@ -173,9 +310,12 @@ impl<H: Host> Gateway<H> {
     async fn ready(&self, visit: &mut Visit) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
-        if self.token_if(Token::is_fresh).is_none() {
+        if self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
             match Attempt::begin(&self.readiness, self.host.now()) {
-                Ok(attempt) => attempt.end(self.token(settings, visit).await.map(drop))?,
+                Ok(attempt) => {
+                    let azure = self.azure(settings, visit);
+                    attempt.end(azure.token(visit.deadline).await.map(drop))?;
+                }
                 Err(known) => known?,
             }
         }
@@ -185,7 +325,8 @@ impl<H: Host> Gateway<H> {
     fn metrics(&self, head: &Head, visit: &mut Visit) -> Result<Reply, Error> {
         let caller = self.settings()?.callers.admit_known(&head.headers, head.query())?;
         visit.caller = Some(caller.name().to_owned());
-        Ok(Reply::document("text/plain; version=0.0.4; charset=utf-8", self.metrics.render()))
+        let text = self.metrics.render(self.cache.borrow().size());
+        Ok(Reply::document("text/plain; version=0.0.4; charset=utf-8", text))
     }
 
     /// The settings, read when they are first needed. Wrong ones are read again: a host may have been unable to tell.
@@ -200,6 +341,9 @@ impl<H: Host> Gateway<H> {
     /// Counts and logs what was answered.
     fn record(&self, visit: &Visit, reply: &Reply, error: Option<&Error>) {
         self.metrics.replied(reply);
+        if let Some(status) = visit.cache.get() {
+            self.metrics.looked_up(status.name());
+        }
         let level = if reply.status.is_server_error() { Level::Error } else { Level::Info };
         if level > self.settings.get().map_or(Level::Info, |it| it.log) {
             return;
@@ -213,8 +357,8 @@ impl<H: Host> Gateway<H> {
             status: reply.status.as_u16(),
             code: reply.code,
             cause: error,
-            cache: visit.cache.map(CacheStatus::name),
-            upstream: visit.calls,
+            cache: visit.cache.get().map(CacheStatus::name),
+            upstream: visit.calls.get(),
             duration: self.host.now().since(visit.start),
         }));
     }
@@ -262,23 +406,22 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// What is known of a request while it is answered.
-struct Visit {
-    start: Moment,
-    deadline: Deadline,
-    trace: Trace,
-    caller: Option<String>,
-    secret: Option<SecretName>,
-    cache: Option<CacheStatus>,
-    calls: u32,
+/// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no
+/// sense. Who wants a fresh value gets one from memory only if Azure cannot be reached.
+fn excuses(error: &Error, wanted: Wanted) -> bool {
+    match (Trouble::behind(error), wanted) {
+        (Some((Trouble::Unreachable, _)), _) => true,
+        (Some((Trouble::Throttled | Trouble::Failing, _)), wanted) => wanted == Wanted::Kept,
+        (None, _) => *error == Error::DeadlineExceeded,
+    }
 }
 
-impl Visit {
-    /// A request that came at `start` and has no time for calls until the settings say how much.
-    const fn new(start: Moment, trace: Trace) -> Self {
-        let deadline = Deadline::new(start, Duration::ZERO);
-        Self { start, deadline, trace, caller: None, secret: None, cache: None, calls: 0 }
-    }
+/// Whether the vault said no, so that what it gave before is not served any more.
+fn is_no(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)
+    )
 }
 
 impl From<NoBody> for Error {
@@ -293,6 +436,9 @@ impl From<NoBody> for Error {
 
 /// Probes come every few seconds from every side; what they cost Azure must not grow with their number.
 const READINESS_PAUSE: Duration = Duration::from_secs(5);
+
+/// A caller may have a secret read again this often, however often it asks for that.
+const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// The description of the contract (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");

@@ -1,6 +1,8 @@
 //! The port: what the core needs of the world.
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 
 use crate::azure::{Answer, Call};
@@ -29,6 +31,27 @@ pub trait Host {
     /// The host follows no redirect and holds to `limit` by its own clock as well as by the timeouts that it
     /// sets on the request, as some hosts have phases without one.
     fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, NoAnswer>>;
+
+    /// Waits until `time` has passed. A host that serves one request at a time may do so without returning.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// What [`signal`](Self::signal) gives to the one who wakes.
+    type Signal;
+
+    /// A signal, and what waits for it: the wait ends when the signal is dropped, whoever drops it and for whatever
+    /// reason. This is the only way in which one request of an instance wakes another: under WASI 0.3 a waker cannot.
+    fn signal(&self) -> (Self::Signal, impl Future<Output = ()>);
+}
+
+/// What `future` comes to, unless `limit` runs out first; then it is dropped.
+pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut timer = pin!(host.sleep(limit));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 /// The body of a request that is being answered.
@@ -50,6 +73,11 @@ impl Moment {
     /// This moment and `time` more.
     pub const fn plus(self, time: Duration) -> Self {
         Self(self.0.saturating_add(time))
+    }
+
+    /// This moment less `time`, or the clock's start if that was later.
+    pub const fn minus(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(time))
     }
 
     /// The time that has passed since `earlier`; none where it is later.

@@ -29,9 +29,15 @@ pub mod request;
 
 pub mod access;
 
-pub mod azure;
+pub mod cache;
+
+pub mod flight;
+
+pub mod upstream;
 
 pub mod resilience;
+
+pub mod azure;
 
 pub mod reply;
 
@@ -46,6 +52,8 @@ pub mod log;
 pub mod metrics;
 
 pub mod trace;
+
+pub mod visit;
 
 pub mod host;
 

@@ -11,6 +11,7 @@ use crate::reply::Reply;
 #[derive(Debug, Default)]
 pub struct Metrics {
     replies: RefCell<BTreeMap<(u16, &'static str), u64>>,
+    lookups: RefCell<BTreeMap<&'static str, u64>>,
     identity_calls: Cell<u64>,
     vault_calls: Cell<u64>,
 }
@@ -20,6 +21,7 @@ impl Metrics {
     pub const fn new() -> Self {
         Self {
             replies: RefCell::new(BTreeMap::new()),
+            lookups: RefCell::new(BTreeMap::new()),
             identity_calls: Cell::new(0),
             vault_calls: Cell::new(0),
         }
@@ -33,6 +35,14 @@ impl Metrics {
         }
     }
 
+    /// Counts a look into the cache; `found` is the word for what came of it.
+    pub fn looked_up(&self, found: &'static str) {
+        if let Ok(mut lookups) = self.lookups.try_borrow_mut() {
+            let count = lookups.entry(found).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
     /// Counts a call.
     pub fn called(&self, upstream: Upstream) {
         let calls = match upstream {
@@ -42,8 +52,8 @@ impl Metrics {
         calls.set(calls.get().saturating_add(1));
     }
 
-    /// The counts in Prometheus' text format.
-    pub fn render(&self) -> String {
+    /// The counts in Prometheus' text format, with the number of values in memory and the bytes that they take.
+    pub fn render(&self, (values, bytes): (usize, usize)) -> String {
         let mut text = String::from(
             "# HELP keyvault_gateway_requests_total Requests answered by this instance.\n\
              # TYPE keyvault_gateway_requests_total counter\n",
@@ -56,9 +66,24 @@ impl Metrics {
                 );
             }
         }
+        text.push_str(
+            "# HELP keyvault_gateway_cache_lookups_total Requests for a secret, by how they were answered.\n\
+             # TYPE keyvault_gateway_cache_lookups_total counter\n",
+        );
+        if let Ok(lookups) = self.lookups.try_borrow() {
+            for (found, count) in &*lookups {
+                let _ = writeln!(text, "keyvault_gateway_cache_lookups_total{{found=\"{found}\"}} {count}");
+            }
+        }
         let _ = write!(
             text,
-            "# HELP keyvault_gateway_upstream_calls_total Calls that this instance made to Azure.\n\
+            "# HELP keyvault_gateway_cache_values Values in the memory of this instance.\n\
+             # TYPE keyvault_gateway_cache_values gauge\n\
+             keyvault_gateway_cache_values {values}\n\
+             # HELP keyvault_gateway_cache_bytes What they take, in bytes.\n\
+             # TYPE keyvault_gateway_cache_bytes gauge\n\
+             keyvault_gateway_cache_bytes {bytes}\n\
+             # HELP keyvault_gateway_upstream_calls_total Calls that this instance made to Azure.\n\
              # TYPE keyvault_gateway_upstream_calls_total counter\n\
              keyvault_gateway_upstream_calls_total{{upstream=\"identity\"}} {}\n\
              keyvault_gateway_upstream_calls_total{{upstream=\"vault\"}} {}\n",
@@ -80,13 +105,23 @@ mod tests {
         metrics.replied(&Reply::state("ok"));
         metrics.replied(&Reply::error(&Error::NoRoute));
         metrics.replied(&Reply::error(&Error::NoRoute));
+        metrics.looked_up("hit");
         metrics.called(Upstream::Vault);
         assert_eq!(
-            metrics.render(),
+            metrics.render((3, 900)),
             r#"# HELP keyvault_gateway_requests_total Requests answered by this instance.
 # TYPE keyvault_gateway_requests_total counter
 keyvault_gateway_requests_total{status="200",code="OK"} 1
 keyvault_gateway_requests_total{status="404",code="NotFound"} 2
+# HELP keyvault_gateway_cache_lookups_total Requests for a secret, by how they were answered.
+# TYPE keyvault_gateway_cache_lookups_total counter
+keyvault_gateway_cache_lookups_total{found="hit"} 1
+# HELP keyvault_gateway_cache_values Values in the memory of this instance.
+# TYPE keyvault_gateway_cache_values gauge
+keyvault_gateway_cache_values 3
+# HELP keyvault_gateway_cache_bytes What they take, in bytes.
+# TYPE keyvault_gateway_cache_bytes gauge
+keyvault_gateway_cache_bytes 900
 # HELP keyvault_gateway_upstream_calls_total Calls that this instance made to Azure.
 # TYPE keyvault_gateway_upstream_calls_total counter
 keyvault_gateway_upstream_calls_total{upstream="identity"} 0

@@ -1,5 +1,6 @@
 //! What a caller may learn: the one place that turns a value or an error into an answer.
 
+use core::fmt::Write as _;
 use core::time::Duration;
 use std::borrow::Cow;
 
@@ -28,18 +29,33 @@ pub struct Reply {
     pub code: &'static str,
 }
 
-/// How a secret came to be in a reply (RFC 9211).
+/// How an answer came about (RFC 9211, "The Cache-Status HTTP Response Header Field").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStatus {
+    /// Why Azure was asked, if it was.
+    pub forwarded: Option<Forwarded>,
+    /// The seconds for which what is answered from memory is good, negative once that is over.
+    pub ttl: Option<i64>,
+    /// Whether another request's call answered this one, too.
+    pub collapsed: bool,
+    /// Whether Azure had nothing better to offer, so that memory had to do.
+    pub failed: bool,
+}
+
+/// Why Azure was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheStatus {
-    /// It was not at hand, so Key Vault was asked.
+pub enum Forwarded {
+    /// There was nothing in memory.
     Miss,
-    /// The caller wanted Key Vault to be asked.
+    /// What was in memory was past its TTL.
+    Stale,
+    /// The caller wanted it.
     Request,
 }
 
 impl Reply {
     /// The secret that was asked for.
-    pub fn secret(asked: &SecretName, secret: &Secret, age: Duration, status: CacheStatus) -> Self {
+    pub fn secret(asked: &SecretName, secret: &Secret, age: Duration) -> Self {
         #[derive(Serialize)]
         struct Answer<'a> {
             #[serde(rename = "Secret")]
@@ -52,9 +68,11 @@ impl Reply {
         reply.set(ETAG, &format!("\"{}\"", secret.version.as_str()));
         reply.set(AGE, &age.as_secs().to_string());
         reply
-            .headers
-            .insert(HeaderName::from_static("cache-status"), HeaderValue::from_static(status.header()));
-        reply
+    }
+
+    /// Tells how it came about.
+    pub fn cached(&mut self, status: CacheStatus) {
+        self.set(HeaderName::from_static("cache-status"), &status.header());
     }
 
     /// What a caller learns of `error`: a status, a code, and a sentence of our own.
@@ -70,8 +88,10 @@ impl Reply {
             }
             Error::IdentityThrottled(pause)
             | Error::IdentityUnavailable(pause)
+            | Error::IdentityUnreachable(pause)
             | Error::VaultThrottled(pause)
-            | Error::VaultUnavailable(pause) => reply.retry_after(*pause),
+            | Error::VaultUnavailable(pause)
+            | Error::VaultUnreachable(pause) => reply.retry_after(*pause),
             Error::CallNotAllowed => reply.retry_after(None),
             _ => {}
         }
@@ -154,18 +174,30 @@ impl Reply {
 
 impl CacheStatus {
     /// The value of the `Cache-Status` field.
-    const fn header(self) -> &'static str {
-        match self {
-            Self::Miss => "keyvault-gateway; fwd=miss",
-            Self::Request => "keyvault-gateway; fwd=request",
+    fn header(self) -> String {
+        let mut text = String::from("keyvault-gateway");
+        text.push_str(match self.forwarded {
+            None => "; hit",
+            Some(Forwarded::Miss) => "; fwd=miss",
+            Some(Forwarded::Stale) => "; fwd=stale",
+            Some(Forwarded::Request) => "; fwd=request",
+        });
+        if let Some(ttl) = self.ttl {
+            let _ = write!(text, "; ttl={ttl}");
         }
+        text.push_str(if self.collapsed { "; collapsed" } else { "" });
+        text.push_str(if self.failed { "; detail=failed" } else { "" });
+        text
     }
 
-    /// The word for it in a log line.
+    /// The word for it in a log line and in the metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Miss => "miss",
-            Self::Request => "request",
+            Self { failed: true, .. } => "stale",
+            Self { forwarded: None, .. } => "hit",
+            Self { forwarded: Some(Forwarded::Miss), .. } => "miss",
+            Self { forwarded: Some(Forwarded::Stale), .. } => "expired",
+            Self { forwarded: Some(Forwarded::Request), .. } => "request",
         }
     }
 }
@@ -226,7 +258,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (StatusCode::SERVICE_UNAVAILABLE, "IdentityThrottled"),
             "The token source has had too many requests.",
         ),
-        Error::IdentityUnavailable(_) => (UNAVAILABLE, "The token source is not available."),
+        Error::IdentityUnavailable(_) | Error::IdentityUnreachable(_) => {
+            (UNAVAILABLE, "The token source is not available.")
+        }
         Error::SecretNotFound(name, version) => {
             let version = version.as_ref().map_or_else(String::new, |it| format!("/{}", it.as_str()));
             let message = format!("A secret with (name/id) {name}{version} was not found in this key vault.");
@@ -243,7 +277,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::VaultThrottled(_) => {
             ((StatusCode::SERVICE_UNAVAILABLE, "VaultThrottled"), "Key Vault has had too many requests.")
         }
-        Error::VaultUnavailable(_) => (UNAVAILABLE, "Key Vault is not available."),
+        Error::VaultUnavailable(_) | Error::VaultUnreachable(_) => {
+            (UNAVAILABLE, "Key Vault is not available.")
+        }
         Error::CallNotAllowed => (UNAVAILABLE, "The gateway's host does not let it call Azure."),
         Error::DeadlineExceeded => {
             ((StatusCode::GATEWAY_TIMEOUT, "Timeout"), "The request could not be answered in time.")

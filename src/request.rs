@@ -95,7 +95,7 @@ impl fmt::Debug for Head {
 }
 
 /// What the main route is asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRequest {
     /// The secret.
     pub name: SecretName,

@@ -40,7 +40,7 @@ impl fmt::Display for SecretName {
 /// The version of a secret: 32 hexadecimal digits, which Key Vault makes up.
 ///
 /// Source: Microsoft, "About keys, secrets, and certificates", section "Object identifiers".
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretVersion(String);
 
 impl SecretVersion {

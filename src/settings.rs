@@ -56,6 +56,11 @@ pub struct StoreSettings {
 }
 
 impl Settings {
+    /// How long Azure is waited for where there is something else at hand: a quarter of the time that a request may take.
+    pub fn patience(&self) -> Duration {
+        self.deadline.checked_div(4).unwrap_or(self.deadline)
+    }
+
     /// Reads all settings of `host`. The first one that is missing or wrong is the error.
     pub fn read(host: &impl Host) -> Result<Self, SettingError> {
         Self::parse(Lookup::new(&|name| host.setting(name)))

@@ -103,6 +103,7 @@ fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::IdentityUnusable, 502, "IdentityError"),
         (Error::IdentityThrottled(Some(Duration::from_secs(5))), 503, "IdentityThrottled"),
         (Error::IdentityUnavailable(None), 503, "Unavailable"),
+        (Error::IdentityUnreachable(None), 503, "Unavailable"),
         (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
@@ -112,6 +113,7 @@ fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::VaultUnusable, 502, "VaultError"),
         (Error::VaultThrottled(None), 503, "VaultThrottled"),
         (Error::VaultUnavailable(None), 503, "Unavailable"),
+        (Error::VaultUnreachable(None), 503, "Unavailable"),
         (Error::DeadlineExceeded, 504, "Timeout"),
     ];
     for (error, ..) in &table {
@@ -140,6 +142,7 @@ fn is_in_the_table(error: &Error) {
         | Error::IdentityUnusable
         | Error::IdentityThrottled(_)
         | Error::IdentityUnavailable(_)
+        | Error::IdentityUnreachable(_)
         | Error::SecretNotFound(..)
         | Error::CallNotAllowed
         | Error::SecretDisabled
@@ -149,6 +152,7 @@ fn is_in_the_table(error: &Error) {
         | Error::VaultUnusable
         | Error::VaultThrottled(_)
         | Error::VaultUnavailable(_)
+        | Error::VaultUnreachable(_)
         | Error::DeadlineExceeded => {}
     }
 }

@@ -1,6 +1,7 @@
 //! Every setting is in the documents and in the manifest for Spin, and nothing else is.
 
 use core::cell::RefCell;
+use core::future::{Future, pending};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::fs;
@@ -89,6 +90,14 @@ impl Host for Recording {
 
     async fn send(&self, _: Call, _: Duration) -> Result<Answer, NoAnswer> {
         Err(NoAnswer::Lost)
+    }
+
+    async fn sleep(&self, _: Duration) {}
+
+    type Signal = ();
+
+    fn signal(&self) -> ((), impl Future<Output = ()>) {
+        ((), pending())
     }
 }
 

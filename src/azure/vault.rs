@@ -111,7 +111,7 @@ impl Vault {
         let answer = match answer {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(NoAnswer::Lost) => return Err(Error::VaultUnavailable(None)),
+            Err(NoAnswer::Lost) => return Err(Error::VaultUnreachable(None)),
             Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::VaultUnusable),
         };
@@ -380,7 +380,7 @@ mod tests {
             assert_eq!(read.unwrap_err(), error, "{status} {body}");
         }
         for (no_answer, error) in [
-            (NoAnswer::Lost, Error::VaultUnavailable(None)),
+            (NoAnswer::Lost, Error::VaultUnreachable(None)),
             (NoAnswer::NotAllowed, Error::CallNotAllowed),
             (NoAnswer::TimedOut, Error::DeadlineExceeded),
             (NoAnswer::TooLarge, Error::VaultUnusable),

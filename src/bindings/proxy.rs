@@ -1,6 +1,6 @@
 //! WASI 0.2: one request at a time in an instance, so every wait is a wait of the whole instance.
 
-use core::future::Future;
+use core::future::{Future, pending};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -29,12 +29,15 @@ struct Component;
 wasip2::http::proxy::export!(Component);
 
 thread_local! {
-    static GATEWAY: Gateway<Wasi> = const { Gateway::new(Wasi) };
+    static GATEWAY: Gateway<Wasi> = Gateway::new(Wasi);
 }
 
 impl Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
-        let reply = GATEWAY.with(|gateway| finish(gateway.answer(head(&request), RequestBody(request))));
+        // Nothing is renewed after the answer: the instance would be closed to everybody in the meantime.
+        let reply = GATEWAY.with(|gateway| {
+            finish(async { gateway.answer(head(&request), RequestBody(request)).await.reply })
+        });
         respond(out, &reply);
     }
 }
@@ -90,6 +93,17 @@ impl Host for Wasi {
             NoBody::TooLarge => NoAnswer::TooLarge,
         })?;
         Ok(Answer::new(response.status(), retry_after.and_then(|it| String::from_utf8(it).ok()), body))
+    }
+
+    async fn sleep(&self, time: Duration) {
+        timer(time).block();
+    }
+
+    type Signal = ();
+
+    /// There is never anybody else to wait for.
+    fn signal(&self) -> ((), impl Future<Output = ()>) {
+        ((), pending())
     }
 }
 

@@ -14,12 +14,14 @@ use wasip3::http::types::{
     ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme, Trailers,
 };
 use wasip3::random::random::get_random_u64;
-use wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, yield_async};
+use wasip3::wit_bindgen::{
+    FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
+};
 use wasip3::{spawn, wit_future, wit_stream};
 
 use super::{WRITE_LIMIT, host_timeout, nanoseconds};
 use crate::azure::{Answer, Call};
-use crate::gateway::Gateway;
+use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
 use crate::request::Head;
@@ -35,7 +37,10 @@ thread_local! {
 impl Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let gateway = GATEWAY.with(Rc::clone);
-        let reply = gateway.answer(head(&request), RequestBody(request)).await;
+        let Answered { reply, renewal } = gateway.answer(head(&request), RequestBody(request)).await;
+        if let Some(renewal) = renewal {
+            spawn(async move { gateway.renew(renewal).await });
+        }
         Ok(response(&reply))
     }
 }
@@ -78,6 +83,18 @@ impl Host for Wasi {
             Ok(Answer::new(status, retry_after.and_then(|it| String::from_utf8(it).ok()), body))
         };
         within(limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
+    }
+
+    async fn sleep(&self, time: Duration) {
+        monotonic_clock::wait_for(nanoseconds(time)).await;
+    }
+
+    type Signal = StreamWriter<u8>;
+
+    /// A stream that ends unwritten: its end is an event of the host, which reaches a task where a waker would not.
+    fn signal(&self) -> (StreamWriter<u8>, impl Future<Output = ()>) {
+        let (signal, mut reader) = wit_stream::new();
+        (signal, async move { drop(reader.read(Vec::with_capacity(1)).await) })
     }
 }
 

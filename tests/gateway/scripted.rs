@@ -1,6 +1,7 @@
 //! A gateway whose host answers from a script and passes time when told to.
 
 use core::cell::{Cell, RefCell};
+use core::future::{Future, pending};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -102,7 +103,7 @@ impl Scripted {
         let head = Head { method, target: target.to_owned(), headers };
         let body = ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) };
         match pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(reply) => reply,
+            Poll::Ready(answered) => answered.reply,
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }
     }
@@ -187,6 +188,16 @@ impl Host for InWorld {
             Some(Seen::Nothing(reason)) => Err(reason),
             None => panic!("one call more than the script has answers"),
         }
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.0.now.set(self.0.now.get() + time);
+    }
+
+    type Signal = ();
+
+    fn signal(&self) -> ((), impl Future<Output = ()>) {
+        ((), pending())
     }
 }
 

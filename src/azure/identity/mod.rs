@@ -17,6 +17,8 @@ mod token;
 pub use selector::Selector;
 pub use token::Token;
 
+use core::time::Duration;
+
 use super::vault::Audience;
 use super::{Answer, Call};
 use crate::error::Error;
@@ -70,22 +72,28 @@ impl TokenSource {
         let answer = match answer {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(NoAnswer::Lost) => return Err(Error::IdentityUnavailable(None)),
+            Err(NoAnswer::Lost) => return Err(Error::IdentityUnreachable(None)),
             Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::IdentityUnusable),
         };
         match (answer.status(), self) {
             (200, _) => Token::read(&answer, now, unix_time).ok_or(Error::IdentityUnusable),
             (429, _) => Err(Error::IdentityThrottled(answer.pause(unix_time))),
-            // IMDS says 404 while it updates its endpoints, and 410 while it is upgraded, for up to 70 seconds
-            // (Microsoft, "Use managed identities on a virtual machine to acquire access token", "Retry guidance").
-            (404 | 410, Self::Imds(_)) | (408 | 410 | 500..=599, _) => {
+            // IMDS is being upgraded, for up to 70 seconds (Microsoft, "Use managed identities on a virtual machine to
+            // acquire access token", "Retry guidance"). MSAL for .NET waits ten seconds between its tries.
+            (410, Self::Imds(_)) => {
+                Err(Error::IdentityUnavailable(answer.pause(unix_time).or(Some(UPGRADE_PAUSE))))
+            }
+            // IMDS says 404 while it updates its endpoints (the same section).
+            (404, Self::Imds(_)) | (408 | 410 | 500..=599, _) => {
                 Err(Error::IdentityUnavailable(answer.pause(unix_time)))
             }
             _ => Err(Error::IdentityRefused(refusal::of(&answer))),
         }
     }
 }
+
+const UPGRADE_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 pub(super) mod tests;

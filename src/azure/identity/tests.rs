@@ -181,11 +181,13 @@ fn answers_without_a_token() {
         (&imds, 302, None, Error::IdentityRefused(Refusal::Other(302))),
         (&imds, 400, None, Error::IdentityRefused(Refusal::Other(400))),
         (&imds, 404, None, Error::IdentityUnavailable(None)),
+        (&imds, 410, None, Error::IdentityUnavailable(after(10))),
         (&imds, 410, Some("70"), Error::IdentityUnavailable(after(70))),
         (&imds, 429, Some("5"), Error::IdentityThrottled(after(5))),
         (&imds, 500, None, Error::IdentityUnavailable(None)),
         (&app_service, 401, None, Error::IdentityRefused(Refusal::Credential)),
         (&app_service, 404, None, Error::IdentityRefused(Refusal::Other(404))),
+        (&app_service, 410, None, Error::IdentityUnavailable(None)),
         (&app_service, 429, None, Error::IdentityThrottled(None)),
         (&app_service, 500, None, Error::IdentityUnavailable(None)),
         (&app_service, 503, Some("7"), Error::IdentityUnavailable(after(7))),
@@ -195,7 +197,7 @@ fn answers_without_a_token() {
         assert_eq!(read.unwrap_err(), error, "{} {status}", source.name());
     }
     for (no_answer, error) in [
-        (NoAnswer::Lost, Error::IdentityUnavailable(None)),
+        (NoAnswer::Lost, Error::IdentityUnreachable(None)),
         (NoAnswer::NotAllowed, Error::CallNotAllowed),
         (NoAnswer::TimedOut, Error::DeadlineExceeded),
         (NoAnswer::TooLarge, Error::IdentityUnusable),

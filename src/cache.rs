@@ -1,0 +1,250 @@
+//! What an instance remembers: values, their ages, and refusals, within bounds. It asks nobody and waits for nothing.
+
+use core::fmt;
+use core::time::Duration;
+use std::rc::Rc;
+
+use lru::LruCache;
+
+use crate::azure::vault::Secret;
+use crate::error::Error;
+use crate::host::Moment;
+use crate::request::SecretRequest;
+use crate::secret::SecretVersion;
+use crate::settings::CacheSettings;
+
+/// The memory of one instance.
+pub struct Cache {
+    values: LruCache<Key, Rc<Kept>>,
+    /// Apart from the values, so that nobody drives those out by asking for names that do not exist.
+    refusals: LruCache<Key, Refusal>,
+    bytes: usize,
+}
+
+/// What a value is kept under: the name in lower case, as Key Vault's names do not depend on case, and the version if
+/// the caller pinned one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    name: String,
+    version: Option<SecretVersion>,
+}
+
+/// A value as it was kept.
+#[derive(Debug)]
+pub struct Kept {
+    /// The secret.
+    pub secret: Secret,
+    asked: Moment,
+    renew_from: Moment,
+    fresh_until: Moment,
+    stale_until: Moment,
+}
+
+/// Which values will do for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// One within its TTL.
+    Kept,
+    /// One that the vault was asked for at this moment or later, as the caller wants a fresh one.
+    Since(Moment),
+}
+
+/// An error that would be the same if Azure were asked again so soon.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The error.
+    pub error: Error,
+    asked: Moment,
+    until: Moment,
+}
+
+impl Cache {
+    /// A memory that is empty.
+    pub fn new() -> Self {
+        Self { values: LruCache::unbounded(), refusals: LruCache::unbounded(), bytes: 0 }
+    }
+
+    /// The value for `key`, fresh or stale, if there is one that may be served at all.
+    pub fn value(&mut self, key: &Key, now: Moment) -> Option<Rc<Kept>> {
+        let kept = self.values.get(key)?;
+        if now < kept.stale_until {
+            return Some(Rc::clone(kept));
+        }
+        self.evict(key);
+        None
+    }
+
+    /// What is remembered of the last refusal for `key`, if that will do.
+    pub fn refusal(&mut self, key: &Key, wanted: Wanted, now: Moment) -> Option<Refusal> {
+        let refusal = self.refusals.get(key)?;
+        if now >= refusal.until {
+            self.refusals.pop(key);
+            return None;
+        }
+        wanted.allows(refusal.asked).then(|| refusal.clone())
+    }
+
+    /// Keeps what the vault gave when it was asked at `asked`, with `spread`, which is random, to set its TTL apart from
+    /// that of the other instances. What was used least recently makes room.
+    pub fn keep(
+        &mut self,
+        key: &Key,
+        secret: Secret,
+        asked: Moment,
+        settings: &CacheSettings,
+        spread: u64,
+    ) -> Rc<Kept> {
+        let kept = Rc::new(Kept::new(secret, asked, settings, spread));
+        self.refusals.pop(key);
+        self.evict(key);
+        if !settings.ttl.is_zero() {
+            self.bytes = self.bytes.saturating_add(cost(key, &kept));
+            self.values.put(key.clone(), Rc::clone(&kept));
+            self.make_room(settings.entries, asked);
+        }
+        kept
+    }
+
+    /// Remembers `error`, which came of a call that began at `asked`, until `until`.
+    pub fn refuse(
+        &mut self,
+        key: &Key,
+        error: Error,
+        asked: Moment,
+        until: Moment,
+        settings: &CacheSettings,
+    ) {
+        if !settings.ttl.is_zero() && until > asked {
+            self.refusals.put(key.clone(), Refusal { error, asked, until });
+            while self.refusals.len() > settings.entries {
+                self.refusals.pop_lru();
+            }
+        }
+    }
+
+    /// Drops the value for `key`. Its memory is overwritten as soon as no answer is being written with it.
+    pub fn evict(&mut self, key: &Key) {
+        if let Some(kept) = self.values.pop(key) {
+            self.bytes = self.bytes.saturating_sub(cost(key, &kept));
+        }
+    }
+
+    /// How many values there are, and how many bytes they take.
+    pub fn size(&self) -> (usize, usize) {
+        (self.values.len(), self.bytes)
+    }
+
+    /// Drops from the end that was used least recently: what is too much, and what may not be served any more.
+    fn make_room(&mut self, entries: usize, now: Moment) {
+        while let Some((_, last)) = self.values.peek_lru() {
+            let too_much = self.values.len() > entries || self.bytes > MOST_BYTES;
+            if !too_much && now < last.stale_until {
+                return;
+            }
+            if let Some((key, kept)) = self.values.pop_lru() {
+                self.bytes = self.bytes.saturating_sub(cost(&key, &kept));
+            }
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// The key of what is asked for.
+    pub fn of(asked: &SecretRequest) -> Self {
+        Self { name: asked.name.as_str().to_ascii_lowercase(), version: asked.version.clone() }
+    }
+}
+
+impl Kept {
+    fn new(secret: Secret, asked: Moment, settings: &CacheSettings, spread: u64) -> Self {
+        let ttl = spread_ttl(settings.ttl, spread);
+        let fresh_until = asked.plus(ttl);
+        Self {
+            secret,
+            asked,
+            renew_from: fresh_until.minus(ttl.checked_div(RENEWED_PART).unwrap_or_default()),
+            fresh_until,
+            stale_until: fresh_until.plus(settings.stale),
+        }
+    }
+
+    /// The time since the vault was asked for it. The vault had this value then or a little later, so it is never older.
+    pub const fn age(&self, now: Moment) -> Duration {
+        now.since(self.asked)
+    }
+
+    /// The whole seconds of TTL that are left at `now`, negative once it is over.
+    pub fn ttl(&self, now: Moment) -> i64 {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        if now < self.fresh_until {
+            return seconds(self.fresh_until.since(now));
+        }
+        // Past its TTL by less than a second is past it, too.
+        seconds(now.since(self.fresh_until)).saturating_neg().saturating_sub(1)
+    }
+
+    /// Whether it will do at `now`.
+    pub fn answers(&self, wanted: Wanted, now: Moment) -> bool {
+        self.is_from(wanted) && now < self.fresh_until
+    }
+
+    /// Whether it was asked for as late as `wanted`.
+    pub fn is_from(&self, wanted: Wanted) -> bool {
+        wanted.allows(self.asked)
+    }
+
+    /// Whether it is in the last part of its TTL, in which it is renewed ahead if somebody asks for it.
+    pub fn is_due(&self, now: Moment) -> bool {
+        now >= self.renew_from
+    }
+}
+
+impl Wanted {
+    fn allows(self, asked: Moment) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::Since(moment) => asked >= moment,
+        }
+    }
+}
+
+impl Refusal {
+    /// The whole seconds for which it is remembered from `now` on.
+    pub fn ttl(&self, now: Moment) -> i64 {
+        i64::try_from(self.until.since(now).as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+/// `ttl`, less or more by up to a tenth, so that a fleet that started together does not ask together for ever.
+fn spread_ttl(ttl: Duration, spread: u64) -> Duration {
+    let part = u32::try_from(spread.checked_rem(2001).unwrap_or_default()).unwrap_or_default();
+    ttl.saturating_mul(part.saturating_add(9000)).checked_div(10_000).unwrap_or_default()
+}
+
+/// What a value takes, in bytes, roughly.
+fn cost(key: &Key, kept: &Kept) -> usize {
+    let text = key.name.len().saturating_add(kept.secret.value.expose().len());
+    text.saturating_add(ENTRY_BYTES)
+}
+
+/// The part of its TTL, at the end, in which a value is renewed ahead: a tenth.
+const RENEWED_PART: u32 = 10;
+
+/// What an entry takes besides its name and value: the key twice, the version, four moments and the table's links.
+const ENTRY_BYTES: usize = 256;
+
+/// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB each, more
+/// than this. A host may run a hundred instances; this is what they may take of its memory.
+const MOST_BYTES: usize = 8 * 1024 * 1024;

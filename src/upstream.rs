@@ -1,0 +1,297 @@
+//! The way to Azure: a token that is kept, and calls that are tried as often as they are worth it.
+
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use std::rc::Rc;
+
+use crate::azure::identity::Token;
+use crate::azure::vault::{Secret, Vault};
+use crate::azure::{Answer, Call, Upstream};
+use crate::error::Error;
+use crate::flight::{Flights, Seat};
+use crate::host::{Host, Moment, NoAnswer, within};
+use crate::log::{self, Level};
+use crate::metrics::Metrics;
+use crate::request::SecretRequest;
+use crate::resilience::{Circuit, Deadline, TRIES, Trouble, Way, backoff};
+use crate::settings::Settings;
+use crate::visit::Visit;
+
+/// What an instance keeps of Azure between requests: a token, and how Azure has been doing.
+#[derive(Debug)]
+pub struct Upstreams<S> {
+    token: RefCell<Option<Rc<Token>>>,
+    requests: Flights<(), Result<Rc<Token>, Error>, S>,
+    /// Why there is no token, and until when nobody asks again.
+    refusal: RefCell<Option<(Error, Moment)>>,
+    /// When a token that is still good may be renewed again, after that has failed.
+    renew_from: Cell<Moment>,
+    /// When a token that the vault refuses may be replaced again.
+    replace_from: Cell<Moment>,
+    identity: Circuit,
+    vault: Circuit,
+}
+
+/// One request's way to Azure.
+#[derive(Debug)]
+pub struct Azure<'a, H: Host> {
+    /// The world.
+    pub host: &'a H,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The counts.
+    pub metrics: &'a Metrics,
+    /// What the instance knows already.
+    pub upstreams: &'a Upstreams<H::Signal>,
+    /// The request.
+    pub visit: &'a Visit,
+}
+
+impl<S> Upstreams<S> {
+    /// Nothing kept, nothing known.
+    pub const fn new() -> Self {
+        let start = Moment::after_start(Duration::ZERO);
+        Self {
+            token: RefCell::new(None),
+            requests: Flights::new(),
+            refusal: RefCell::new(None),
+            renew_from: Cell::new(start),
+            replace_from: Cell::new(start),
+            identity: Circuit::new(Upstream::Identity),
+            vault: Circuit::new(Upstream::Vault),
+        }
+    }
+
+    /// The token in memory, if it is `usable` at `now`.
+    pub fn token_if(&self, usable: impl Fn(&Token, Moment) -> bool, now: Moment) -> Option<Rc<Token>> {
+        self.token.borrow().as_ref().filter(|it| usable(it, now)).map(Rc::clone)
+    }
+
+    fn refusal(&self, now: Moment) -> Option<Error> {
+        self.refusal.borrow().as_ref().filter(|it| now < it.1).map(|it| it.0.clone())
+    }
+
+    const fn circuit(&self, upstream: Upstream) -> &Circuit {
+        match upstream {
+            Upstream::Identity => &self.identity,
+            Upstream::Vault => &self.vault,
+        }
+    }
+}
+
+impl<S> Default for Upstreams<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<H: Host> Azure<'_, H> {
+    /// A token for the vault: the one in memory, or a new one. However many need one, one of them asks.
+    ///
+    /// A token that is still good when it is time for a new one is used on while another request asks, and for as long as
+    /// it is good if there is no new one to be had.
+    pub async fn token(&self, deadline: Deadline) -> Result<Rc<Token>, Error> {
+        loop {
+            let now = self.host.now();
+            if let Some(token) = self.upstreams.token_if(Token::is_fresh, now) {
+                return Ok(token);
+            }
+            if let Some(token) = self.upstreams.token_if(Token::is_valid, now) {
+                return Ok(self.renewed(token, deadline, now).await);
+            }
+            if let Some(error) = self.upstreams.refusal(now) {
+                return Err(error);
+            }
+            match self.upstreams.requests.board(&(), now) {
+                Seat::Leads(leader) => {
+                    let fetched = self.fetch_token(deadline).await;
+                    // That our time is over says nothing to those who have more.
+                    if !matches!(fetched, Err(Error::DeadlineExceeded)) {
+                        leader.land(fetched.clone());
+                    }
+                    return fetched;
+                }
+                Seat::Follows(follower) => {
+                    let landed = within(self.host, deadline.left(now)?, follower.landed(self.host)).await;
+                    if let Some(fetched) = landed.ok_or(Error::DeadlineExceeded)? {
+                        return fetched;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A new token in place of `token`, if nobody is asking for one already and there is one to be had shortly.
+    async fn renewed(&self, token: Rc<Token>, deadline: Deadline, now: Moment) -> Rc<Token> {
+        if now < self.upstreams.renew_from.get() {
+            return token;
+        }
+        let Seat::Leads(leader) = self.upstreams.requests.board(&(), now) else { return token };
+        self.upstreams.renew_from.set(now.plus(RENEWAL_PAUSE));
+        let renewed = self.fetch_token(deadline.within(now, self.settings.patience())).await;
+        if renewed.is_ok() {
+            leader.land(renewed.clone());
+        }
+        renewed.unwrap_or(token)
+    }
+
+    async fn fetch_token(&self, deadline: Deadline) -> Result<Rc<Token>, Error> {
+        let source = &self.settings.identity;
+        let call = || source.get(self.settings.vault.audience());
+        let read = |answer| source.read(answer, self.host.now(), self.host.unix_time());
+        match self.ask(call, source.name(), IDENTITY_FIRST_PAUSE, read, deadline).await {
+            Ok((token, _)) => {
+                let token = Rc::new(token);
+                self.upstreams.token.replace(Some(Rc::clone(&token)));
+                Ok(token)
+            }
+            Err(error) => {
+                if error != Error::DeadlineExceeded {
+                    let until = self.host.now().plus(REFUSAL_PAUSE);
+                    self.upstreams.refusal.replace(Some((error.clone(), until)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops a token that the vault refuses, unless another request has replaced it already, so that there can be a new
+    /// one: it may have been revoked, or signed with a key that the vault does not know yet (`AKV10046`). A token source
+    /// may give the same token again, for a day; so this happens once in [`REPLACEMENT_PAUSE`], and not for each secret.
+    pub fn replace(&self, token: &Rc<Token>) -> Result<(), Error> {
+        let now = self.host.now();
+        let mut kept = self.upstreams.token.borrow_mut();
+        if kept.as_ref().is_some_and(|it| Rc::ptr_eq(it, token)) {
+            if now < self.upstreams.replace_from.get() {
+                return Err(Error::TokenRefused);
+            }
+            self.upstreams.replace_from.set(now.plus(REPLACEMENT_PAUSE));
+            *kept = None;
+        }
+        Ok(())
+    }
+
+    /// Reads a secret with `token`; with it comes the moment at which the vault was asked.
+    pub async fn secret(
+        &self,
+        asked: &SecretRequest,
+        token: &Token,
+        deadline: Deadline,
+    ) -> Result<(Secret, Moment), Error> {
+        let (name, version) = (&asked.name, asked.version.as_ref());
+        let call = || self.settings.vault.get(name, version, token);
+        let read = |answer| Vault::read(answer, name, version, self.host.unix_time());
+        self.ask(call, "vault", VAULT_FIRST_PAUSE, read, deadline).await
+    }
+
+    /// Makes a call until it is answered, or not worth another try, or `deadline` leaves no time for one.
+    async fn ask<T>(
+        &self,
+        call: impl Fn() -> Call,
+        name: &'static str,
+        first_pause: Duration,
+        read: impl Fn(Result<Answer, NoAnswer>) -> Result<T, Error>,
+        deadline: Deadline,
+    ) -> Result<(T, Moment), Error> {
+        let mut tries: u32 = 0;
+        loop {
+            let call = call();
+            let circuit = self.upstreams.circuit(call.upstream());
+            let pass = loop {
+                match circuit.enter(self.host.now(), self.host.random()) {
+                    Way::Free(pass) => break pass,
+                    Way::Slow(wait, error) => self.pause(wait, deadline, error).await?,
+                    Way::Closed(error) => return Err(error),
+                }
+            };
+            let start = self.host.now();
+            let limit = self.limit(call.upstream(), deadline.left(start)?);
+            let outcome = read(self.send(call, name, limit, deadline).await);
+            tries = tries.saturating_add(1);
+            let now = self.host.now();
+            let met = match &outcome {
+                // It was we who had no time, and too little to say anything about the other side.
+                Err(Error::DeadlineExceeded) if limit < FAIR_TIME => return Err(Error::DeadlineExceeded),
+                Err(Error::DeadlineExceeded) => Some((Trouble::Unreachable, None)),
+                Err(error) => Trouble::behind(error),
+                Ok(_) => None,
+            };
+            pass.end(met, now, self.host.random());
+            match outcome {
+                Ok(read) => return Ok((read, start)),
+                Err(error) if Trouble::behind(&error).is_none() || tries >= TRIES => return Err(error),
+                Err(error) => {
+                    let asked = met.and_then(|it| it.1).unwrap_or_default();
+                    let wait = backoff(first_pause, tries, self.host.random()).max(asked);
+                    self.pause(wait, deadline, error).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits for `wait`, if there is time for it and for a call after it; otherwise that is the end, with `error`.
+    async fn pause(&self, wait: Duration, deadline: Deadline, error: Error) -> Result<(), Error> {
+        if deadline.left(self.host.now()).is_ok_and(|left| wait < left) {
+            self.host.sleep(wait).await;
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// How long a call may take: half of what a request may, so that a vault that does not answer is asked once more. A
+    /// token source is sometimes slow for many seconds without having failed, so it gets all the time there is.
+    fn limit(&self, upstream: Upstream, left: Duration) -> Duration {
+        match upstream {
+            Upstream::Identity => left,
+            Upstream::Vault => left.min(self.settings.deadline.checked_div(2).unwrap_or(left)),
+        }
+    }
+
+    /// Sends a call and notes that.
+    async fn send(
+        &self,
+        call: Call,
+        name: &'static str,
+        limit: Duration,
+        deadline: Deadline,
+    ) -> Result<Answer, NoAnswer> {
+        let start = self.host.now();
+        self.visit.calls.set(self.visit.calls.get().saturating_add(1));
+        self.metrics.called(call.upstream());
+        let answer = self.host.send(call.traced(&self.visit.trace), limit).await;
+        let now = self.host.now();
+        if self.settings.log >= Level::Debug {
+            self.host.log(&log::render(&log::CallLine {
+                time: self.host.unix_time(),
+                level: Level::Debug,
+                request: self.visit.trace.id(),
+                call: name,
+                status: answer.as_ref().ok().map(Answer::status),
+                duration: now.since(start),
+            }));
+        }
+        match answer {
+            // The call had its time, and the request has some left: it is as if the connection had broken.
+            Err(NoAnswer::TimedOut) if deadline.left(now).is_ok() => Err(NoAnswer::Lost),
+            answer => answer,
+        }
+    }
+}
+
+/// How long an error is remembered, where nothing else says so. It is what callers are told to wait for.
+pub const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// A token that is still good is renewed long before its end, so there is no hurry where that fails.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
+
+/// The identity endpoint of a virtual machine answers twenty requests a second, for all that run on it.
+const REPLACEMENT_PAUSE: Duration = Duration::from_secs(10);
+
+/// The first pause before a call to the vault is tried again, as in Microsoft's client for Rust (`azure_core`).
+const VAULT_FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The first pause before a token is asked for again, as in MSAL for .NET, for IMDS as for the other sources.
+const IDENTITY_FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A call that is not answered in this time is not answered for a reason of the other side's.
+const FAIR_TIME: Duration = Duration::from_secs(1);

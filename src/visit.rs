@@ -1,0 +1,45 @@
+//! What is known of a request while it is answered.
+
+use core::cell::Cell;
+use core::time::Duration;
+
+use crate::host::Moment;
+use crate::reply::CacheStatus;
+use crate::resilience::Deadline;
+use crate::secret::SecretName;
+use crate::trace::Trace;
+
+/// One request, from its arrival to its line in the log.
+#[derive(Debug)]
+pub struct Visit {
+    /// When it came.
+    pub start: Moment,
+    /// By when it has to be answered.
+    pub deadline: Deadline,
+    /// The trace that it belongs to.
+    pub trace: Trace,
+    /// Who asks.
+    pub caller: Option<String>,
+    /// For what.
+    pub secret: Option<SecretName>,
+    /// How the answer came about.
+    pub cache: Cell<Option<CacheStatus>>,
+    /// How many calls to Azure it made.
+    pub calls: Cell<u32>,
+}
+
+impl Visit {
+    /// A request that came at `start` and has no time for calls until the settings say how much.
+    pub const fn new(start: Moment, trace: Trace) -> Self {
+        let deadline = Deadline::new(start, Duration::ZERO);
+        Self {
+            start,
+            deadline,
+            trace,
+            caller: None,
+            secret: None,
+            cache: Cell::new(None),
+            calls: Cell::new(0),
+        }
+    }
+}
