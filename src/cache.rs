@@ -116,7 +116,7 @@ impl Cache {
     ) {
         if !settings.ttl.is_zero() && until > asked {
             self.refusals.put(key.clone(), Refusal { error, asked, until });
-            while self.refusals.len() > settings.entries {
+            while self.refusals.len() > MOST_REFUSALS {
                 self.refusals.pop_lru();
             }
         }
@@ -239,6 +239,9 @@ fn cost(key: &Key, kept: &Kept) -> usize {
     text.saturating_add(ENTRY_BYTES)
 }
 
+/// How many refusals are remembered. They last for seconds, so this is for hundreds of different ones in a second.
+const MOST_REFUSALS: usize = 1000;
+
 /// The part of its TTL, at the end, in which a value is renewed ahead: a tenth.
 const RENEWED_PART: u32 = 10;
 
@@ -248,3 +251,187 @@ const ENTRY_BYTES: usize = 256;
 /// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB each, more
 /// than this. A host may run a hundred instances; this is what they may take of its memory.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::{Redacted, SecretName};
+
+    #[test]
+    fn a_value_is_fresh_then_stale_then_gone() {
+        let mut cache = Cache::new();
+        // In the middle of the spread.
+        let kept = cache.keep(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
+        for (now, age, ttl, fresh, due, there) in [
+            (1000, 0, 100, true, false, true),
+            (1089, 89, 11, true, false, true),
+            (1090, 90, 10, true, true, true),
+            (1099, 99, 1, true, true, true),
+            (1100, 100, -1, false, true, true),
+            (1101, 101, -2, false, true, true),
+            (1149, 149, -50, false, true, true),
+            (1150, 150, -51, false, true, false),
+        ] {
+            let now = at(now);
+            assert_eq!(
+                (kept.age(now).as_secs(), kept.ttl(now), kept.answers(Wanted::Kept, now), kept.is_due(now)),
+                (age, ttl, fresh, due),
+                "{now:?}"
+            );
+            assert_eq!(cache.value(&key("a"), now).is_some(), there, "{now:?}");
+        }
+        assert_eq!(cache.size(), (0, 0));
+    }
+
+    #[test]
+    fn who_wants_a_fresh_value_gets_one_that_was_asked_for_lately() {
+        let kept = Cache::new().keep(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
+        assert!(kept.answers(Wanted::Since(at(1000)), at(1000)));
+        assert!(!kept.answers(Wanted::Since(at(1001)), at(1001)));
+        assert!(!kept.answers(Wanted::Since(at(1000)), at(1100)));
+    }
+
+    #[test]
+    fn a_ttl_is_spread_by_a_tenth() {
+        let ttl = Duration::from_secs(300);
+        for (spread, milliseconds) in
+            [(0, 270_000), (1000, 300_000), (2000, 330_000), (2001, 270_000), (u64::MAX, 288_090)]
+        {
+            assert_eq!(spread_ttl(ttl, spread), Duration::from_millis(milliseconds), "{spread}");
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_in_any_case_and_versions_are_not_the_latest() {
+        let mut cache = Cache::new();
+        cache.keep(&key("Db-Password"), secret("v"), at(0), &SETTINGS, 0);
+        assert!(cache.value(&key("dB-pASSWORD"), at(1)).is_some());
+        let pinned = Key { version: SecretVersion::parse(&"0".repeat(32)), ..key("Db-Password") };
+        assert!(cache.value(&pinned, at(1)).is_none());
+    }
+
+    #[test]
+    fn what_was_used_least_recently_makes_room() {
+        let mut cache = Cache::new();
+        let settings = CacheSettings { entries: 2, ..SETTINGS };
+        for name in ["a", "b"] {
+            cache.keep(&key(name), secret("v"), at(0), &settings, 0);
+        }
+        assert!(cache.value(&key("a"), at(1)).is_some());
+        cache.keep(&key("c"), secret("v"), at(1), &settings, 0);
+        let left: Vec<_> =
+            ["a", "b", "c"].into_iter().filter(|it| cache.value(&key(it), at(2)).is_some()).collect();
+        assert_eq!((left, cache.size().0), (vec!["a", "c"], 2));
+    }
+
+    #[test]
+    fn bytes_have_a_bound_too() {
+        let mut cache = Cache::new();
+        let settings = CacheSettings { entries: 100_000, ..SETTINGS };
+        let value = "v".repeat(25 * 1024);
+        for number in 0..1000 {
+            cache.keep(&key(&format!("{number}")), secret(&value), at(0), &settings, 0);
+        }
+        let (values, bytes) = cache.size();
+        assert!((300..330).contains(&values), "{values}");
+        assert!(bytes <= MOST_BYTES && bytes > MOST_BYTES - 26 * 1024, "{bytes}");
+        assert!(cache.value(&key("999"), at(1)).is_some());
+        for number in 0..1000 {
+            cache.evict(&key(&format!("{number}")));
+        }
+        assert_eq!(cache.size(), (0, 0));
+    }
+
+    #[test]
+    fn the_same_key_again_counts_once() {
+        let mut cache = Cache::new();
+        for value in ["first", "v"] {
+            cache.keep(&key("a"), secret(value), at(0), &SETTINGS, 0);
+        }
+        assert_eq!(cache.size(), (1, 1 + 1 + ENTRY_BYTES));
+        assert_eq!(cache.value(&key("a"), at(1)).unwrap().secret.value.expose(), "v");
+    }
+
+    #[test]
+    fn what_may_not_be_served_any_more_makes_room_first() {
+        let mut cache = Cache::new();
+        cache.keep(&key("old"), secret("v"), at(0), &SETTINGS, 0);
+        cache.keep(&key("new"), secret("v"), at(1000), &SETTINGS, 0);
+        assert_eq!(cache.size().0, 1);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_for_a_while() {
+        let mut cache = Cache::new();
+        cache.refuse(&key("a"), Error::SecretDisabled, at(10), at(12), &SETTINGS);
+        for (wanted, now, remembered) in [
+            (Wanted::Kept, 11, true),
+            (Wanted::Since(at(10)), 11, true),
+            (Wanted::Since(at(11)), 11, false),
+            (Wanted::Kept, 12, false),
+        ] {
+            let refusal = cache.refusal(&key("a"), wanted, at(now));
+            assert_eq!(refusal.map(|it| it.error), remembered.then_some(Error::SecretDisabled), "{now}");
+        }
+    }
+
+    #[test]
+    fn refusals_drive_no_value_out_and_have_a_bound() {
+        let mut cache = Cache::new();
+        let settings = CacheSettings { entries: 1, ..SETTINGS };
+        cache.keep(&key("a"), secret("v"), at(0), &settings, 0);
+        for number in 0..=MOST_REFUSALS {
+            let name = format!("missing-{number}");
+            cache.refuse(&key(&name), Error::SecretDisabled, at(0), at(10), &settings);
+        }
+        assert!(cache.value(&key("a"), at(1)).is_some());
+        assert!(cache.refusal(&key("missing-0"), Wanted::Kept, at(1)).is_none());
+        assert!(cache.refusal(&key("missing-1"), Wanted::Kept, at(1)).is_some());
+    }
+
+    #[test]
+    fn a_value_ends_a_refusal() {
+        let mut cache = Cache::new();
+        cache.refuse(&key("a"), Error::SecretDisabled, at(0), at(10), &SETTINGS);
+        cache.keep(&key("a"), secret("v"), at(1), &SETTINGS, 0);
+        assert!(cache.refusal(&key("a"), Wanted::Kept, at(2)).is_none());
+    }
+
+    #[test]
+    fn switched_off_it_remembers_nothing() {
+        let mut cache = Cache::new();
+        let settings = CacheSettings { ttl: Duration::ZERO, ..SETTINGS };
+        let kept = cache.keep(&key("a"), secret("v"), at(0), &settings, 0);
+        cache.refuse(&key("b"), Error::SecretDisabled, at(0), at(10), &settings);
+        assert_eq!(kept.secret.value.expose(), "v");
+        assert!(cache.value(&key("a"), at(0)).is_none());
+        assert!(cache.refusal(&key("b"), Wanted::Kept, at(0)).is_none());
+    }
+
+    #[test]
+    fn no_value_shows() {
+        let mut cache = Cache::new();
+        let kept = cache.keep(&key("a"), secret("marker"), at(0), &SETTINGS, 0);
+        assert!(!format!("{cache:?} {kept:?}").contains("marker"));
+    }
+
+    fn key(name: &str) -> Key {
+        Key::of(&SecretRequest { name: SecretName::parse(name).unwrap(), version: None })
+    }
+
+    fn secret(value: &str) -> Secret {
+        let version = SecretVersion::parse("3d76eb676e0a40429c7aa2b4b7912a5d").unwrap();
+        Secret { value: Redacted::new(value.to_owned()), version }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    const SETTINGS: CacheSettings = CacheSettings {
+        ttl: Duration::from_secs(100),
+        stale: Duration::from_secs(50),
+        negative_ttl: Duration::from_secs(10),
+        entries: 1000,
+    };
+}

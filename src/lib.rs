@@ -29,6 +29,8 @@ pub mod request;
 
 pub mod access;
 
+pub mod secrets;
+
 pub mod cache;
 
 pub mod flight;
@@ -54,6 +56,8 @@ pub mod metrics;
 pub mod trace;
 
 pub mod visit;
+
+pub mod readiness;
 
 pub mod host;
 

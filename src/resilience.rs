@@ -29,6 +29,27 @@ impl Deadline {
     }
 }
 
+/// How much is done for an answer from Azure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// It has to be there by then.
+    pub by: Deadline,
+    /// Whether it is worth another try, and a wait before that.
+    pub retries: bool,
+}
+
+impl Effort {
+    /// All that there is time for until `by`.
+    pub const fn full(by: Deadline) -> Self {
+        Self { by, retries: true }
+    }
+
+    /// One try and no wait, for who has something else at hand and `patience` since `start`.
+    pub fn slight(by: Deadline, start: Moment, patience: Duration) -> Self {
+        Self { by: by.within(start, patience), retries: false }
+    }
+}
+
 /// What is wrong with the other side, so that the same call may go well later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -92,7 +113,7 @@ pub struct Circuit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Closed,
-    Slow { until: Moment },
+    Slow { until: Moment, trouble: Trouble },
     Open { until: Moment, trouble: Trouble },
     Probing { trouble: Trouble },
 }
@@ -131,9 +152,9 @@ impl Circuit {
     pub fn enter(&self, now: Moment, random: u64) -> Way<'_> {
         match self.gate.get() {
             Gate::Closed => Way::Free(Pass { circuit: self, start: now, probe: false }),
-            Gate::Slow { until } if now < until => {
+            Gate::Slow { until, trouble } if now < until => {
                 let left = until.since(now);
-                let error = Trouble::Throttled.error(self.upstream, left);
+                let error = trouble.error(self.upstream, left);
                 Way::Slow(left.saturating_add(part(left, random)), error)
             }
             Gate::Slow { .. } => {
@@ -168,7 +189,10 @@ impl Circuit {
         self.since.set(now);
         let asked = asked.map(|it| it.min(LONGEST_PAUSE));
         let opens = probe || troubles >= TROUBLES;
-        let rounds = if opens { troubles.saturating_sub(TROUBLES) } else { troubles.saturating_sub(1) };
+        let rounds = match trouble {
+            Trouble::Throttled => troubles.saturating_sub(1),
+            Trouble::Failing | Trouble::Unreachable => troubles.saturating_sub(TROUBLES),
+        };
         let own = doubled(FIRST_PAUSE, rounds, LONGEST_OWN_PAUSE);
         // A quarter more or less, so that a fleet does not come back as one.
         let own =
@@ -176,9 +200,9 @@ impl Circuit {
         let until = now.plus(asked.map_or(own, |it| it.max(own)));
         self.gate.set(match trouble {
             _ if opens => Gate::Open { until, trouble },
-            Trouble::Throttled => Gate::Slow { until },
+            Trouble::Throttled => Gate::Slow { until, trouble },
             // Whoever says when to come back is believed, and by everybody.
-            Trouble::Failing | Trouble::Unreachable if asked.is_some() => Gate::Slow { until },
+            Trouble::Failing | Trouble::Unreachable if asked.is_some() => Gate::Slow { until, trouble },
             Trouble::Failing | Trouble::Unreachable => Gate::Closed,
         });
     }
@@ -248,3 +272,211 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(16);
 
 /// When to come back while the probe is under way.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_deadline() {
+        let deadline = Deadline::new(at(100), seconds(10));
+        for (now, left) in [(100, Some(10)), (109, Some(1)), (110, None), (200, None)] {
+            assert_eq!(deadline.left(at(now)).ok(), left.map(seconds), "{now}");
+        }
+        assert_eq!(deadline.within(at(101), seconds(2)).left(at(101)), Ok(seconds(2)));
+        assert_eq!(deadline.within(at(109), seconds(2)).left(at(109)), Ok(seconds(1)));
+    }
+
+    #[test]
+    fn a_backoff_is_a_random_part_of_a_pause_that_doubles() {
+        for (tries, random, milliseconds) in [
+            (1, 0, 0),
+            (1, 500, 100),
+            (1, 1000, 200),
+            (1, 1001, 0),
+            (2, 1000, 400),
+            (3, 1000, 800),
+            (30, 1000, 16_000),
+            (u32::MAX, 1000, 16_000),
+        ] {
+            let pause = backoff(Duration::from_millis(200), tries, random);
+            assert_eq!(pause, Duration::from_millis(milliseconds), "{tries} {random}");
+        }
+    }
+
+    #[test]
+    fn one_trouble_closes_nothing_and_a_good_answer_ends_the_count() {
+        let circuit = Circuit::new(Upstream::Vault);
+        for round in 0..10 {
+            for _ in 1..TROUBLES {
+                go(&circuit, round).end(Some((Trouble::Failing, None)), at(round), MIDDLE);
+            }
+            go(&circuit, round).end(None, at(round), MIDDLE);
+        }
+        assert_eq!(circuit.gate.get(), Gate::Closed);
+    }
+
+    #[test]
+    fn throttling_makes_every_call_wait() {
+        let circuit = Circuit::new(Upstream::Vault);
+        go(&circuit, 100).end(Some((Trouble::Throttled, None)), at(100), MIDDLE);
+        for (now, random, wait) in [(100_000, 0, Some(1000)), (100_400, 1000, Some(1200)), (101_000, 0, None)]
+        {
+            match (circuit.enter(at_ms(now), random), wait) {
+                (Way::Slow(pause, Error::VaultThrottled(Some(_))), Some(wait)) => {
+                    assert_eq!(pause, Duration::from_millis(wait), "{now}");
+                }
+                (Way::Free(_), None) => {}
+                (way, _) => panic!("{now}: {way:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_says_when_to_come_back_is_believed_up_to_a_minute() {
+        for (asked, pause) in [(0, 1), (1, 1), (7, 7), (60, 60), (61, 60), (3600, 60)] {
+            for trouble in [Trouble::Throttled, Trouble::Failing] {
+                let circuit = Circuit::new(Upstream::Identity);
+                go(&circuit, 0).end(Some((trouble, Some(seconds(asked)))), at(0), MIDDLE);
+                assert_eq!(circuit.gate.get(), Gate::Slow { until: at(pause), trouble }, "{asked}");
+            }
+        }
+    }
+
+    #[test]
+    fn pauses_double_from_one_to_sixteen_seconds() {
+        let circuit = Circuit::new(Upstream::Vault);
+        let mut now = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            go(&circuit, now).end(Some((Trouble::Throttled, None)), at(now), MIDDLE);
+            let until = match circuit.gate.get() {
+                Gate::Slow { until, .. } | Gate::Open { until, .. } => until,
+                gate => panic!("{gate:?}"),
+            };
+            pauses.push(until.since(at(now)).as_secs());
+            now += pauses.last().unwrap();
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 16, 16, 16, 16]);
+    }
+
+    #[test]
+    fn calls_under_way_when_the_trouble_began_do_not_make_it_worse() {
+        let circuit = Circuit::new(Upstream::Vault);
+        let calls: Vec<_> = (0..50).map(|_| go(&circuit, 100)).collect();
+        for call in calls {
+            call.end(Some((Trouble::Throttled, None)), at(101), MIDDLE);
+        }
+        assert_eq!(circuit.gate.get(), Gate::Slow { until: at(102), trouble: Trouble::Throttled });
+        assert_eq!(circuit.troubles.get(), 1);
+    }
+
+    #[test]
+    fn an_answer_from_before_the_trouble_does_not_end_it() {
+        let circuit = Circuit::new(Upstream::Vault);
+        let early = go(&circuit, 100);
+        go(&circuit, 101).end(Some((Trouble::Throttled, None)), at(102), MIDDLE);
+        early.end(None, at(102), MIDDLE);
+        assert!(matches!(circuit.enter(at(102), 0), Way::Slow(..)));
+    }
+
+    #[test]
+    fn three_troubles_open_the_circuit_and_one_probe_closes_it() {
+        for (trouble, error, pause) in [
+            (Trouble::Throttled, Error::VaultThrottled as fn(_) -> _, 4),
+            (Trouble::Failing, Error::VaultUnavailable, 1),
+            (Trouble::Unreachable, Error::VaultUnreachable, 1),
+        ] {
+            let circuit = open(Upstream::Vault, trouble);
+            assert_eq!(closed(&circuit, 100), error(Some(seconds(pause))));
+            let probe = go(&circuit, 100 + pause);
+            assert_eq!(closed(&circuit, 100 + pause), error(Some(seconds(1))));
+            probe.end(None, at(110), MIDDLE);
+            drop((go(&circuit, 110), go(&circuit, 110)));
+        }
+    }
+
+    #[test]
+    fn a_probe_that_fails_opens_it_for_longer() {
+        let circuit = open(Upstream::Identity, Trouble::Failing);
+        go(&circuit, 101).end(Some((Trouble::Unreachable, None)), at(101), MIDDLE);
+        assert_eq!(closed(&circuit, 102), Error::IdentityUnreachable(Some(seconds(1))));
+        go(&circuit, 103).end(None, at(103), MIDDLE);
+    }
+
+    #[test]
+    fn a_probe_that_vanishes_leaves_its_place_to_the_next() {
+        let circuit = open(Upstream::Vault, Trouble::Failing);
+        drop(go(&circuit, 101));
+        go(&circuit, 101).end(None, at(101), MIDDLE);
+        assert_eq!(circuit.gate.get(), Gate::Closed);
+    }
+
+    #[test]
+    fn a_pause_is_spread_by_a_quarter() {
+        for (random, milliseconds) in [(0, 750), (500, 1000), (1000, 1250)] {
+            let circuit = Circuit::new(Upstream::Vault);
+            go(&circuit, 0).end(Some((Trouble::Throttled, None)), at(0), random);
+            let until = at_ms(milliseconds);
+            assert_eq!(circuit.gate.get(), Gate::Slow { until, trouble: Trouble::Throttled });
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_trouble() {
+        for (error, trouble) in [
+            (Error::VaultThrottled(Some(seconds(3))), Some((Trouble::Throttled, Some(seconds(3))))),
+            (Error::VaultUnavailable(None), Some((Trouble::Failing, None))),
+            (Error::IdentityUnreachable(None), Some((Trouble::Unreachable, None))),
+            (Error::TokenRefused, None),
+            (Error::SecretDisabled, None),
+            (Error::VaultRefused(400), None),
+            (Error::VaultUnusable, None),
+            (Error::IdentityUnusable, None),
+            (Error::CallNotAllowed, None),
+            (Error::DeadlineExceeded, None),
+        ] {
+            assert_eq!(Trouble::behind(&error), trouble, "{error:?}");
+        }
+    }
+
+    /// A circuit that opened at second 100.
+    fn open(upstream: Upstream, trouble: Trouble) -> Circuit {
+        let circuit = Circuit::new(upstream);
+        for _ in 0..TROUBLES {
+            let calls = Pass { circuit: &circuit, start: at(100), probe: false };
+            circuit.gate.set(Gate::Closed);
+            calls.end(Some((trouble, None)), at(100), MIDDLE);
+        }
+        circuit
+    }
+
+    fn go(circuit: &Circuit, now: u64) -> Pass<'_> {
+        match circuit.enter(at(now), 0) {
+            Way::Free(pass) => pass,
+            way => panic!("{now}: {way:?}"),
+        }
+    }
+
+    fn closed(circuit: &Circuit, now: u64) -> Error {
+        match circuit.enter(at(now), 0) {
+            Way::Closed(error) => error,
+            way => panic!("{now}: {way:?}"),
+        }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        at_ms(seconds * 1000)
+    }
+
+    fn at_ms(milliseconds: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(milliseconds))
+    }
+
+    const fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    /// Random bits that leave a pause as it is.
+    const MIDDLE: u64 = 500;
+}

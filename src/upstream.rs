@@ -13,7 +13,7 @@ use crate::host::{Host, Moment, NoAnswer, within};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
 use crate::request::SecretRequest;
-use crate::resilience::{Circuit, Deadline, TRIES, Trouble, Way, backoff};
+use crate::resilience::{Circuit, Deadline, Effort, TRIES, Trouble, Way, backoff};
 use crate::settings::Settings;
 use crate::visit::Visit;
 
@@ -90,29 +90,30 @@ impl<H: Host> Azure<'_, H> {
     ///
     /// A token that is still good when it is time for a new one is used on while another request asks, and for as long as
     /// it is good if there is no new one to be had.
-    pub async fn token(&self, deadline: Deadline) -> Result<Rc<Token>, Error> {
+    pub async fn token(&self, effort: Effort) -> Result<Rc<Token>, Error> {
         loop {
             let now = self.host.now();
             if let Some(token) = self.upstreams.token_if(Token::is_fresh, now) {
                 return Ok(token);
             }
             if let Some(token) = self.upstreams.token_if(Token::is_valid, now) {
-                return Ok(self.renewed(token, deadline, now).await);
+                return Ok(self.renewed(token, effort, now).await);
             }
             if let Some(error) = self.upstreams.refusal(now) {
                 return Err(error);
             }
             match self.upstreams.requests.board(&(), now) {
                 Seat::Leads(leader) => {
-                    let fetched = self.fetch_token(deadline).await;
-                    // That our time is over says nothing to those who have more.
-                    if !matches!(fetched, Err(Error::DeadlineExceeded)) {
-                        leader.land(fetched.clone());
-                    }
-                    return fetched;
+                    // That our time is over, or was not worth a second try, says nothing to those who have more.
+                    let is_for_all = |fetched: &Result<_, Error>| match fetched {
+                        Ok(_) => true,
+                        Err(error) => effort.retries && *error != Error::DeadlineExceeded,
+                    };
+                    return leader.land_if(self.fetch_token(effort).await, is_for_all);
                 }
                 Seat::Follows(follower) => {
-                    let landed = within(self.host, deadline.left(now)?, follower.landed(self.host)).await;
+                    let landed =
+                        within(self.host, effort.by.left(now)?, follower.landed(self.host.signal())).await;
                     if let Some(fetched) = landed.ok_or(Error::DeadlineExceeded)? {
                         return fetched;
                     }
@@ -122,24 +123,21 @@ impl<H: Host> Azure<'_, H> {
     }
 
     /// A new token in place of `token`, if nobody is asking for one already and there is one to be had shortly.
-    async fn renewed(&self, token: Rc<Token>, deadline: Deadline, now: Moment) -> Rc<Token> {
+    async fn renewed(&self, token: Rc<Token>, effort: Effort, now: Moment) -> Rc<Token> {
         if now < self.upstreams.renew_from.get() {
             return token;
         }
         let Seat::Leads(leader) = self.upstreams.requests.board(&(), now) else { return token };
         self.upstreams.renew_from.set(now.plus(RENEWAL_PAUSE));
-        let renewed = self.fetch_token(deadline.within(now, self.settings.patience())).await;
-        if renewed.is_ok() {
-            leader.land(renewed.clone());
-        }
-        renewed.unwrap_or(token)
+        let renewed = self.fetch_token(Effort::slight(effort.by, now, self.settings.patience())).await;
+        leader.land_if(renewed, Result::is_ok).unwrap_or(token)
     }
 
-    async fn fetch_token(&self, deadline: Deadline) -> Result<Rc<Token>, Error> {
+    async fn fetch_token(&self, effort: Effort) -> Result<Rc<Token>, Error> {
         let source = &self.settings.identity;
         let call = || source.get(self.settings.vault.audience());
         let read = |answer| source.read(answer, self.host.now(), self.host.unix_time());
-        match self.ask(call, source.name(), IDENTITY_FIRST_PAUSE, read, deadline).await {
+        match self.ask(call, source.name(), IDENTITY_FIRST_PAUSE, read, effort).await {
             Ok((token, _)) => {
                 let token = Rc::new(token);
                 self.upstreams.token.replace(Some(Rc::clone(&token)));
@@ -153,6 +151,11 @@ impl<H: Host> Azure<'_, H> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a token is being asked for.
+    pub fn is_asking(&self) -> bool {
+        self.upstreams.requests.has(&())
     }
 
     /// Drops a token that the vault refuses, unless another request has replaced it already, so that there can be a new
@@ -176,22 +179,22 @@ impl<H: Host> Azure<'_, H> {
         &self,
         asked: &SecretRequest,
         token: &Token,
-        deadline: Deadline,
+        effort: Effort,
     ) -> Result<(Secret, Moment), Error> {
         let (name, version) = (&asked.name, asked.version.as_ref());
         let call = || self.settings.vault.get(name, version, token);
         let read = |answer| Vault::read(answer, name, version, self.host.unix_time());
-        self.ask(call, "vault", VAULT_FIRST_PAUSE, read, deadline).await
+        self.ask(call, "vault", VAULT_FIRST_PAUSE, read, effort).await
     }
 
-    /// Makes a call until it is answered, or not worth another try, or `deadline` leaves no time for one.
+    /// Makes a call until it is answered, or not worth another try, or `effort` leaves no time for one.
     async fn ask<T>(
         &self,
         call: impl Fn() -> Call,
         name: &'static str,
         first_pause: Duration,
         read: impl Fn(Result<Answer, NoAnswer>) -> Result<T, Error>,
-        deadline: Deadline,
+        effort: Effort,
     ) -> Result<(T, Moment), Error> {
         let mut tries: u32 = 0;
         loop {
@@ -200,18 +203,20 @@ impl<H: Host> Azure<'_, H> {
             let pass = loop {
                 match circuit.enter(self.host.now(), self.host.random()) {
                     Way::Free(pass) => break pass,
-                    Way::Slow(wait, error) => self.pause(wait, deadline, error).await?,
+                    Way::Slow(wait, error) => self.pause(wait, effort, error).await?,
                     Way::Closed(error) => return Err(error),
                 }
             };
             let start = self.host.now();
-            let limit = self.limit(call.upstream(), deadline.left(start)?);
-            let outcome = read(self.send(call, name, limit, deadline).await);
+            let limit = self.limit(call.upstream(), effort.by.left(start)?);
+            let outcome = read(self.send(call, name, limit, effort.by).await);
             tries = tries.saturating_add(1);
             let now = self.host.now();
             let met = match &outcome {
                 // It was we who had no time, and too little to say anything about the other side.
                 Err(Error::DeadlineExceeded) if limit < FAIR_TIME => return Err(Error::DeadlineExceeded),
+                // It was the host that did not even try.
+                Err(Error::CallNotAllowed) => return Err(Error::CallNotAllowed),
                 Err(Error::DeadlineExceeded) => Some((Trouble::Unreachable, None)),
                 Err(error) => Trouble::behind(error),
                 Ok(_) => None,
@@ -223,19 +228,20 @@ impl<H: Host> Azure<'_, H> {
                 Err(error) => {
                     let asked = met.and_then(|it| it.1).unwrap_or_default();
                     let wait = backoff(first_pause, tries, self.host.random()).max(asked);
-                    self.pause(wait, deadline, error).await?;
+                    self.pause(wait, effort, error).await?;
                 }
             }
         }
     }
 
     /// Waits for `wait`, if there is time for it and for a call after it; otherwise that is the end, with `error`.
-    async fn pause(&self, wait: Duration, deadline: Deadline, error: Error) -> Result<(), Error> {
-        if deadline.left(self.host.now()).is_ok_and(|left| wait < left) {
-            self.host.sleep(wait).await;
-            return Ok(());
+    async fn pause(&self, wait: Duration, effort: Effort, error: Error) -> Result<(), Error> {
+        let left = effort.by.left(self.host.now())?;
+        if !effort.retries || wait.saturating_add(LEAST_TIME) >= left {
+            return Err(error);
         }
-        Err(error)
+        self.host.sleep(wait).await;
+        Ok(())
     }
 
     /// How long a call may take: half of what a request may, so that a vault that does not answer is asked once more. A
@@ -253,7 +259,7 @@ impl<H: Host> Azure<'_, H> {
         call: Call,
         name: &'static str,
         limit: Duration,
-        deadline: Deadline,
+        by: Deadline,
     ) -> Result<Answer, NoAnswer> {
         let start = self.host.now();
         self.visit.calls.set(self.visit.calls.get().saturating_add(1));
@@ -272,7 +278,7 @@ impl<H: Host> Azure<'_, H> {
         }
         match answer {
             // The call had its time, and the request has some left: it is as if the connection had broken.
-            Err(NoAnswer::TimedOut) if deadline.left(now).is_ok() => Err(NoAnswer::Lost),
+            Err(NoAnswer::TimedOut) if by.left(now).is_ok() => Err(NoAnswer::Lost),
             answer => answer,
         }
     }
@@ -295,3 +301,6 @@ const IDENTITY_FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A call that is not answered in this time is not answered for a reason of the other side's.
 const FAIR_TIME: Duration = Duration::from_secs(1);
+
+/// What has to be left for a call after a pause. With less, the error that is known says more than a timeout would.
+const LEAST_TIME: Duration = Duration::from_millis(100);

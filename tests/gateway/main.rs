@@ -1,6 +1,8 @@
 //! The steps of the gateway, in order, with a host that a test scripts.
 
+mod memory;
 mod scripted;
+mod troubles;
 
 use core::time::Duration;
 
@@ -72,10 +74,10 @@ fn values_are_written_as_json() {
 #[test]
 fn keeps_the_token_until_shortly_before_its_end() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("a", "1"), secret("a", "2"), token(3600), secret("a", "3")]);
-    for (seconds, value, calls) in [(0, "1", 2), (3299, "2", 3), (1, "3", 5)] {
+    gateway.will_answer([token(3600), secret("a", "1"), secret("b", "2"), token(3600), secret("c", "3")]);
+    for (seconds, name, calls) in [(0, "a", 2), (3299, "b", 3), (1, "c", 5)] {
         gateway.pass(Duration::from_secs(seconds));
-        assert!(body_of(&gateway.post("/", r#"{"Secret":"a"}"#)).contains(value));
+        assert_eq!(gateway.post("/", &asking(name)).status.as_u16(), 200);
         assert_eq!(gateway.calls().len(), calls);
     }
 }
@@ -85,18 +87,35 @@ fn uses_the_old_token_while_there_is_no_new_one() {
     for failing in [
         Seen::Answer(429, None, String::new()),
         Seen::Answer(500, None, String::new()),
+        Seen::Answer(400, None, String::new()),
+        Seen::Answer(200, None, String::new()),
         Seen::Nothing(NoAnswer::Lost),
+        Seen::Nothing(NoAnswer::TimedOut),
     ] {
         let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), secret("a", "1"), failing, secret("a", "2")]);
-        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
-        gateway.pass(Duration::from_secs(3599));
-        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
-        assert_eq!(gateway.calls().len(), 4);
+        gateway.will_answer([token(3600), secret("a", "1"), failing, secret("b", "2"), secret("c", "3")]);
+        assert_eq!(gateway.post("/", &asking("a")).status.as_u16(), 200);
+        gateway.pass(Duration::from_secs(3598));
+        assert_eq!(gateway.post("/", &asking("b")).status.as_u16(), 200);
+        // It is not tried again at once: there is no hurry.
         gateway.pass(Duration::from_secs(1));
-        gateway.will_answer([Seen::Nothing(NoAnswer::Lost)]);
-        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code, "Unavailable");
+        assert_eq!(gateway.post("/", &asking("c")).status.as_u16(), 200);
+        assert_eq!(gateway.calls().len(), 5);
+        // At its end there has to be a new one.
+        gateway.pass(Duration::from_secs(61));
+        gateway.will_answer([token(3600), secret("d", "4")]);
+        assert_eq!(gateway.post("/", &asking("d")).status.as_u16(), 200);
     }
+}
+
+#[test]
+fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
+    let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "8")]);
+    gateway.will_answer([token(3600), secret("a", "1"), token(3600), secret("b", "2")]);
+    gateway.post("/", &asking("a"));
+    gateway.pass(Duration::from_secs(3500));
+    assert_eq!(gateway.post("/", &asking("b")).status.as_u16(), 200);
+    assert_eq!(gateway.limits(), [8, 4, 2, 4].map(Duration::from_secs));
 }
 
 #[test]
@@ -190,7 +209,7 @@ fn what_azure_says_stays_here() {
             "The token source refused to give a token.",
         ),
         (
-            vec![Seen::Answer(500, None, "marker".into())],
+            vec![Seen::Answer(500, None, "marker".into()); 3],
             503,
             "Unavailable",
             "The token source is not available.",
@@ -224,33 +243,13 @@ fn what_azure_says_stays_here() {
 }
 
 #[test]
-fn says_when_to_come_back() {
-    for (answers, code, retry_after) in [
-        (vec![token(3600), Seen::Answer(429, Some("30"), String::new())], "VaultThrottled", "30"),
-        (vec![token(3600), Seen::Answer(429, None, String::new())], "VaultThrottled", "1"),
-        (vec![token(3600), Seen::Answer(503, Some("0"), String::new())], "Unavailable", "1"),
-        (vec![token(3600), Seen::Answer(503, Some("999999"), String::new())], "Unavailable", "3600"),
-        (vec![token(3600), Seen::Nothing(NoAnswer::Lost)], "Unavailable", "1"),
-        (vec![Seen::Answer(429, Some("7"), String::new())], "IdentityThrottled", "7"),
-        (vec![Seen::Nothing(NoAnswer::Lost)], "Unavailable", "1"),
-    ] {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer(answers);
-        let reply = gateway.post("/", r#"{"Secret":"a"}"#);
-        assert_eq!(
-            (reply.status.as_u16(), reply.code, field(&reply, "retry-after")),
-            (503, code, retry_after)
-        );
-    }
-}
-
-#[test]
 fn a_request_has_one_deadline() {
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
     gateway.will_take(Duration::from_secs(1));
     gateway.will_answer([token(3600), secret("a", "v")]);
     assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
-    assert_eq!(gateway.limits(), [Duration::from_secs(4), Duration::from_secs(3)]);
+    // A call to the vault has half of the deadline, so that there is time for another.
+    assert_eq!(gateway.limits(), [Duration::from_secs(4), Duration::from_secs(2)]);
 
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
     gateway.will_take(Duration::from_secs(4));
@@ -364,7 +363,7 @@ fn logs_as_much_as_it_should() {
         assert_eq!(gateway.log().len(), lines, "{level}");
     }
     let gateway = Scripted::new(&[("GATEWAY_LOG", "error")]);
-    gateway.will_answer([Seen::Nothing(NoAnswer::Lost)]);
+    gateway.will_answer([Seen::Answer(400, None, String::new())]);
     gateway.post("/", r#"{"Secret":"a"}"#);
     assert_eq!(gateway.log().len(), 1);
 }
@@ -374,9 +373,14 @@ fn counts_what_it_does() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), secret("a", "v")]);
     gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.post("/", r#"{"Secret":"a"}"#);
     let text = body_of(&gateway.request("GET", "/metrics?code=right", &[], ""));
     for line in [
-        r#"keyvault_gateway_requests_total{status="200",code="OK"} 1"#,
+        r#"keyvault_gateway_requests_total{status="200",code="OK"} 2"#,
+        r#"keyvault_gateway_cache_lookups_total{found="hit"} 1"#,
+        r#"keyvault_gateway_cache_lookups_total{found="miss"} 1"#,
+        "keyvault_gateway_cache_values 1",
+        "keyvault_gateway_cache_bytes 258",
         r#"keyvault_gateway_upstream_calls_total{upstream="identity"} 1"#,
         r#"keyvault_gateway_upstream_calls_total{upstream="vault"} 1"#,
     ] {
@@ -388,6 +392,11 @@ fn counts_what_it_does() {
 fn the_description_is_served_as_it_is() {
     let reply = Scripted::new(&[]).request("GET", "/openapi.json", &[], "");
     assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));
+}
+
+/// The body of a request for a secret.
+fn asking(name: &str) -> String {
+    format!(r#"{{"Secret":"{name}"}}"#)
 }
 
 /// A refusal of Key Vault.

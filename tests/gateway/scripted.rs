@@ -14,8 +14,10 @@ use keyvault_gateway::gateway::Gateway;
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
+use keyvault_gateway::secrets::Renewal;
 
 /// What the gateway sees of a call.
+#[derive(Clone)]
 pub enum Seen {
     /// An answer: status, `Retry-After`, body.
     Answer(u16, Option<&'static str>, String),
@@ -46,6 +48,7 @@ pub fn field<'a>(reply: &'a Reply, name: &str) -> &'a str {
 /// A gateway in the settings of the replaced function, with the caller key `right`.
 pub struct Scripted {
     gateway: Gateway<InWorld>,
+    renewal: RefCell<Option<Renewal>>,
     world: Rc<World>,
 }
 
@@ -60,7 +63,7 @@ impl Scripted {
         ];
         all.extend_from_slice(settings);
         let world = Rc::new(World { settings: all, ..World::default() });
-        Self { gateway: Gateway::new(InWorld(Rc::clone(&world))), world }
+        Self { gateway: Gateway::new(InWorld(Rc::clone(&world))), renewal: RefCell::new(None), world }
     }
 
     /// The next calls are answered with these, in order; one more fails the test.
@@ -103,9 +106,36 @@ impl Scripted {
         let head = Head { method, target: target.to_owned(), headers };
         let body = ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) };
         match pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answered) => answered.reply,
+            Poll::Ready(answered) => {
+                self.renewal.replace(answered.renewal);
+                answered.reply
+            }
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }
+    }
+
+    /// The same for who wants a fresh value.
+    pub fn post_no_cache(&self, body: &str) -> Reply {
+        let fields = [
+            ("content-type", "application/json"),
+            ("x-functions-key", "right"),
+            ("cache-control", "no-cache"),
+        ];
+        self.request("POST", "/", &fields, body)
+    }
+
+    /// Does what was left to do after the last answer, as a host of WASI 0.3 does; false if that was nothing.
+    pub fn renew(&self) -> bool {
+        let Some(renewal) = self.renewal.take() else { return false };
+        match pin!(self.gateway.renew(renewal)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(()) => true,
+            Poll::Pending => panic!("nothing in this world takes a second poll"),
+        }
+    }
+
+    /// The steady clock's time.
+    pub fn now(&self) -> Duration {
+        self.world.now.get()
     }
 
     /// Method and address of each call.

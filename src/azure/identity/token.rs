@@ -58,9 +58,11 @@ impl Token {
         let (expires_in, expires_on) = (body.expires_in.span()?, body.expires_on.date(unix_time)?);
         let lifetime = expires_in.or(expires_on)?;
         let refresh_in = body.refresh_in.span()?;
-        // A token that lasts shorter than twice the margin is renewed at half-time, so that it is used at all.
-        let ahead = REFRESH_AHEAD.min(lifetime.checked_div(2)?);
-        let fresh = refresh_in.unwrap_or(lifetime).min(lifetime.saturating_sub(ahead));
+        // A long one is renewed at half-time, as is one that lasts shorter than twice the margin, so that it is used at all.
+        let half = lifetime.checked_div(2)?;
+        let ahead = if lifetime >= LONG_LIFE { half } else { REFRESH_AHEAD.min(half) };
+        let latest = lifetime.saturating_sub(REFRESH_AHEAD.min(half));
+        let fresh = refresh_in.map_or(lifetime.saturating_sub(ahead), |it| it.min(latest));
         Some(Self { value: body.access_token, fresh_until: now.plus(fresh), valid_until: now.plus(lifetime) })
     }
 }
@@ -153,6 +155,9 @@ fn whole_number(text: &str) -> Option<u64> {
 /// How long before its end a token is replaced; the margin of Microsoft's own clients.
 const REFRESH_AHEAD: Duration = Duration::from_secs(300);
 
+/// From this lifetime on, Microsoft's clients (MSAL for Go, the C++ client) renew a token at half-time.
+const LONG_LIFE: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// Numbers below this, 2001-01-01T00:00:00Z, are lengths of time and not dates, as in Microsoft's .NET library.
 const FIRST_DATE: u64 = 978_307_200;
 
@@ -229,13 +234,17 @@ mod tests {
     #[test]
     fn tokens_are_replaced_ahead() {
         for (fields, fresh) in [
-            (r#""expires_in":86400"#, 86100),
+            (r#""expires_in":86400"#, 43200),
+            (r#""expires_in":7200"#, 3600),
+            (r#""expires_in":7199"#, 6899),
             (r#""expires_in":600"#, 300),
             (r#""expires_in":100"#, 50),
             (r#""expires_in":0"#, 0),
             (r#""expires_in":86400,"refresh_in":43200"#, 43200),
             (r#""expires_in":86400,"refresh_in":"43200""#, 43200),
-            (r#""expires_in":86400,"refresh_in":null"#, 86100),
+            (r#""expires_in":86400,"refresh_in":80000"#, 80000),
+            (r#""expires_in":86400,"refresh_in":86399"#, 86100),
+            (r#""expires_in":86400,"refresh_in":null"#, 43200),
             (r#""expires_in":600,"refresh_in":9000"#, 300),
         ] {
             let token = read(&format!(r#"{{"access_token":"t",{fields}}}"#)).unwrap();
@@ -280,7 +289,11 @@ mod tests {
 
     /// What remains of a lifetime, by the rules of `tokens_are_replaced_ahead`.
     fn fresh_seconds(body: &str, lifetime: u64) -> u64 {
-        if body.contains("refresh_in") { 43200 } else { lifetime - 300.min(lifetime / 2) }
+        match lifetime {
+            _ if body.contains("refresh_in") => 43200,
+            7200.. => lifetime / 2,
+            _ => lifetime - 300.min(lifetime / 2),
+        }
     }
 
     fn start() -> Moment {

@@ -1,0 +1,250 @@
+//! Finds a secret: in memory, or by one call for everybody who wants it.
+
+use core::cell::RefCell;
+use std::rc::Rc;
+
+use crate::azure::vault::Secret;
+use crate::cache::{Cache, Kept, Key, Wanted};
+use crate::error::Error;
+use crate::flight::{Flights, Seat};
+use crate::host::{Host, Moment, within};
+use crate::reply::{CacheStatus, Forwarded};
+use crate::request::SecretRequest;
+use crate::resilience::{Effort, Trouble};
+use crate::upstream::{Azure, REFUSAL_PAUSE};
+
+/// The secrets that an instance has in memory, and those that it is reading.
+#[derive(Debug)]
+pub struct Secrets<S> {
+    cache: RefCell<Cache>,
+    reads: Flights<Key, Result<Rc<Kept>, Error>, S>,
+}
+
+/// A value that was served from memory and is better renewed before it is asked for again.
+#[derive(Debug)]
+pub struct Renewal(SecretRequest);
+
+/// A secret for a caller.
+#[derive(Debug)]
+pub struct Found {
+    /// The value.
+    pub kept: Rc<Kept>,
+    /// How it was found.
+    pub status: CacheStatus,
+    /// Whether it is better renewed.
+    pub renewal: Option<Renewal>,
+}
+
+impl<S> Secrets<S> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { cache: RefCell::new(Cache::new()), reads: Flights::new() }
+    }
+
+    /// How many values there are in memory, and how many bytes they take.
+    pub fn size(&self) -> (usize, usize) {
+        self.cache.borrow().size()
+    }
+
+    /// Finds a secret: in memory, or else by a call of this request or of one that is under way.
+    pub async fn find<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        asked: &SecretRequest,
+        wanted: Wanted,
+    ) -> Result<Found, Error> {
+        let key = Key::of(asked);
+        loop {
+            if let Some(remembered) = self.remembered(azure, asked, &key, wanted) {
+                return remembered;
+            }
+            let now = azure.host.now();
+            let at_hand = self.cache.borrow_mut().value(&key, now).is_some();
+            let forwarded = match (wanted, at_hand) {
+                (Wanted::Since(_), _) => Forwarded::Request,
+                (Wanted::Kept, true) => Forwarded::Stale,
+                (Wanted::Kept, false) => Forwarded::Miss,
+            };
+            let seat = self.reads.board(&key, now);
+            let collapsed = matches!(seat, Seat::Follows(_));
+            let status = CacheStatus { forwarded: Some(forwarded), collapsed, ..CacheStatus::default() };
+            azure.visit.cache.set(Some(status));
+            let read = match seat {
+                Seat::Leads(leader) => {
+                    let effort = self.effort(azure, now, at_hand);
+                    leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all)
+                }
+                Seat::Follows(follower) => {
+                    let effort = self.effort(azure, follower.since(), at_hand);
+                    let landed = match effort.by.left(now) {
+                        Ok(left) => within(azure.host, left, follower.landed(azure.host.signal())).await,
+                        Err(_) => None,
+                    };
+                    match landed {
+                        Some(Some(Ok(kept))) if !kept.is_from(wanted) => continue,
+                        Some(Some(read)) => read,
+                        // The leader vanished. Somebody else has to take over, perhaps we.
+                        Some(None) => continue,
+                        None => Err(Error::DeadlineExceeded),
+                    }
+                }
+            };
+            return match read {
+                Ok(kept) => Ok(Found { kept, status, renewal: None }),
+                Err(error) => self.settle(azure, error, asked, &key, wanted),
+            };
+        }
+    }
+
+    /// What memory has for a request: a value that will do, or an error that would come again.
+    fn remembered<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        asked: &SecretRequest,
+        key: &Key,
+        wanted: Wanted,
+    ) -> Option<Result<Found, Error>> {
+        let now = azure.host.now();
+        let hit = |ttl| CacheStatus { ttl: Some(ttl), ..CacheStatus::default() };
+        let kept = self.cache.borrow_mut().value(key, now).filter(|it| it.answers(wanted, now));
+        if let Some(kept) = kept {
+            let due = kept.is_due(now) && self.may_renew(key, now);
+            let status = hit(kept.ttl(now));
+            return Some(Ok(Found { kept, status, renewal: due.then(|| Renewal(asked.clone())) }));
+        }
+        let refusal = self.cache.borrow_mut().refusal(key, wanted, now)?;
+        azure.visit.cache.set(Some(hit(refusal.ttl(now))));
+        Some(self.settle(azure, refusal.error, asked, key, wanted))
+    }
+
+    /// With something else `at_hand`, Azure need not be waited for to the end.
+    fn effort<H: Host<Signal = S>>(&self, azure: &Azure<'_, H>, start: Moment, at_hand: bool) -> Effort {
+        if at_hand {
+            Effort::slight(azure.visit.deadline, start, azure.settings.patience())
+        } else {
+            Effort::full(azure.visit.deadline)
+        }
+    }
+
+    /// What a request gets where Azure had nothing for it: what is in memory, if `error` is an excuse for that.
+    fn settle<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        error: Error,
+        asked: &SecretRequest,
+        key: &Key,
+        wanted: Wanted,
+    ) -> Result<Found, Error> {
+        let now = azure.host.now();
+        if !excuses(&error, wanted) {
+            return Err(error);
+        }
+        // Looked up again: a no that came in the meantime has evicted it.
+        let Some(kept) = self.cache.borrow_mut().value(key, now) else { return Err(error) };
+        let mut status = azure.visit.cache.get().unwrap_or_default();
+        if azure.visit.calls.get() == 0 && !status.collapsed {
+            status.forwarded = None;
+        }
+        let status = CacheStatus { ttl: Some(kept.ttl(now)), failed: true, ..status };
+        // Azure may only have been slower than our patience.
+        let slow = error == Error::DeadlineExceeded && self.may_renew(key, now);
+        Ok(Found { kept, status, renewal: slow.then(|| Renewal(asked.clone())) })
+    }
+
+    /// Renews a value that was served from memory, unless somebody does that already.
+    pub async fn renew<H: Host<Signal = S>>(&self, azure: &Azure<'_, H>, Renewal(asked): Renewal) {
+        let (key, now) = (Key::of(&asked), azure.host.now());
+        let kept = self.cache.borrow_mut().value(&key, now);
+        if !kept.is_some_and(|it| it.is_due(now)) || !self.may_renew(&key, now) {
+            return;
+        }
+        let Seat::Leads(leader) = self.reads.board(&key, now) else { return };
+        let read = self.read(azure, &asked, &key, Effort::full(azure.visit.deadline)).await;
+        drop(leader.land_if(read, is_for_all));
+    }
+
+    /// Whether renewing `key` ahead could do any good at `now`.
+    fn may_renew(&self, key: &Key, now: Moment) -> bool {
+        !self.reads.has(key) && self.cache.borrow_mut().refusal(key, Wanted::Kept, now).is_none()
+    }
+
+    /// Reads a secret from the vault and remembers what came of it: the value, or for a while the error.
+    async fn read<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        asked: &SecretRequest,
+        key: &Key,
+        effort: Effort,
+    ) -> Result<Rc<Kept>, Error> {
+        let settings = &azure.settings.cache;
+        let start = azure.host.now();
+        let read = self.ask(azure, asked, key, effort).await;
+        let now = azure.host.now();
+        let mut cache = self.cache.borrow_mut();
+        match read {
+            Ok((secret, asked_at)) => Ok(cache.keep(key, secret, asked_at, settings, azure.host.random())),
+            Err(error) => {
+                if is_no(&error) {
+                    cache.evict(key);
+                }
+                let pause = match error {
+                    Error::SecretNotFound(..) => settings.negative_ttl,
+                    // It is about this request only.
+                    Error::DeadlineExceeded => return Err(error),
+                    _ => REFUSAL_PAUSE,
+                };
+                cache.refuse(key, error.clone(), start, now.plus(pause), settings);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the vault, with a new token once if it refuses the one at hand.
+    async fn ask<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        asked: &SecretRequest,
+        key: &Key,
+        effort: Effort,
+    ) -> Result<(Secret, Moment), Error> {
+        let token = azure.token(effort).await?;
+        match azure.secret(asked, &token, effort).await {
+            Err(Error::TokenRefused) => {
+                self.cache.borrow_mut().evict(key);
+                azure.replace(&token)?;
+                let token = azure.token(effort).await?;
+                azure.secret(asked, &token, effort).await
+            }
+            answered => answered,
+        }
+    }
+}
+
+impl<S> Default for Secrets<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether what one request read is the same for the others. That its time was over says nothing to those who have more.
+const fn is_for_all<T>(read: &Result<T, Error>) -> bool {
+    !matches!(read, Err(Error::DeadlineExceeded))
+}
+
+/// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no
+/// sense. Who wants a fresh value gets one from memory only if Azure cannot be reached.
+fn excuses(error: &Error, wanted: Wanted) -> bool {
+    match (Trouble::behind(error), wanted) {
+        (Some((Trouble::Unreachable, _)), _) => true,
+        (Some((Trouble::Throttled | Trouble::Failing, _)), wanted) => wanted == Wanted::Kept,
+        (None, _) => *error == Error::DeadlineExceeded,
+    }
+}
+
+/// Whether the vault said no, so that what it gave before is not served any more.
+fn is_no(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)
+    )
+}
