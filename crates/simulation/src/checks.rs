@@ -1,0 +1,371 @@
+//! The invariants, checked at every event.
+//!
+//! | invariant | what |
+//! |---|---|
+//! | `the vault's own value` | a 200 has a value, a version and an `Age` that the vault gave to this very instance for that very name |
+//! | `within its age` | no value is older than 1.1 × TTL, or 1.1 × TTL + stale with a mark; the mark and a negative `ttl` are there just when they should be |
+//! | `fresh for who wants it` | a request with `no-cache` gets a value that was asked for a second before it, or later, unless it is marked |
+//! | `a no is final` | a value from before a 401, 403 or 404 of the vault is not served after it |
+//! | `nothing shows` | the marker is in no log line, no header and no body but that of a 200, which is exactly the documented one |
+//! | `scope` | who has no key gets 401, who may not have a secret gets 403, and neither makes a call |
+//! | `deadline` | a request ends by its deadline, and says `Timeout` only at its own |
+//! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
+//! | `call bound` | in one second an instance makes at most [`CALLS_A_SECOND`] calls for one secret that are answered |
+//! | `pause` | after a 429, or a 5xx with `Retry-After`, an instance makes no call to that place before the pause is over |
+//! | `limits` | a call has at most the time that is left, and one to the vault at most half of the deadline |
+//! | `documented` | status and code are documented, and a 503 has `Retry-After` |
+//! | `recovery` | [`RECOVERY`] after the world has healed every secret is served, unmarked |
+//! | `nothing left` | when all is over there is no task, no sleeper and no call |
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use keyvault_gateway::azure::{Call, Upstream};
+use keyvault_gateway::host::NoAnswer;
+use keyvault_gateway::reply::Reply;
+
+use crate::executor::Task;
+use crate::fleet::{asked_name, first_version, visible};
+use crate::plan::{Ask, Caller, Plan};
+use crate::world::{MARKER, Told, Wish, name};
+
+/// A secret that fails is asked for three times in one flight, and once more three times if the vault has refused a token
+/// on the way. What came of it is remembered for a second.
+pub const CALLS_A_SECOND: usize = 6;
+
+/// The longest pause that Azure is granted is a minute, our own longest is 20 seconds with its spread, an answer may have
+/// been under way for 16 seconds when all was well again, a token is replaced once in ten, and a 404 is remembered for ten.
+pub const RECOVERY: Duration = Duration::from_secs(100);
+
+/// What has happened so far, and the first thing that should not have.
+pub struct Checks {
+    ttl: Duration,
+    stale: Duration,
+    deadline: Duration,
+    /// Whether what is in memory stays there until its time is over.
+    roomy: bool,
+    healed: Duration,
+    requests: Vec<Request>,
+    calls: Vec<Sent>,
+    given: BTreeMap<(usize, Wish), Given>,
+    pauses: BTreeMap<(usize, bool), Duration>,
+    counts: BTreeMap<&'static str, u64>,
+    events: VecDeque<String>,
+    digest: u64,
+    violation: Option<String>,
+}
+
+struct Request {
+    instance: usize,
+    ask: Ask,
+    start: Duration,
+    over: bool,
+}
+
+struct Sent {
+    instance: usize,
+    wish: Wish,
+    vault: bool,
+    at: Duration,
+    task: Option<Task>,
+    under_way: bool,
+}
+
+/// What the vault has told an instance of a secret.
+#[derive(Default)]
+struct Given {
+    values: Vec<Value>,
+    no: Option<Duration>,
+    answered: VecDeque<Duration>,
+}
+
+struct Value {
+    asked: Duration,
+    came: Duration,
+    version: String,
+    value: String,
+}
+
+impl Checks {
+    /// Nothing has happened.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            ttl: Duration::from_secs(plan.ttl),
+            stale: Duration::from_secs(plan.stale),
+            deadline: Duration::from_secs(plan.deadline),
+            roomy: plan.ttl > 0 && plan.entries >= 2 * plan.secrets,
+            healed: plan.healed,
+            requests: Vec::new(),
+            calls: Vec::new(),
+            given: BTreeMap::new(),
+            pauses: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            events: VecDeque::new(),
+            digest: 0xcbf2_9ce4_8422_2325,
+            violation: None,
+        }
+    }
+
+    /// The first thing that should not have happened, with what went before.
+    pub fn violation(&self) -> Option<String> {
+        let violation = self.violation.as_ref()?;
+        let events: Vec<&str> = self.events.iter().map(String::as_str).collect();
+        Some(format!("{}\n{violation}", events.join("\n")))
+    }
+
+    /// How often interesting things have happened.
+    pub const fn counts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
+    }
+
+    /// A number that two runs have in common only if they were the same.
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Counts something interesting.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// A request has come to an instance.
+    pub fn asked(&mut self, instance: usize, ask: Ask, now: Duration) -> usize {
+        let number = self.requests.len();
+        self.event(now, format_args!("request {number} to instance {instance}: {ask:?}"));
+        self.requests.push(Request { instance, ask, start: now, over: false });
+        number
+    }
+
+    /// A line has been logged.
+    pub fn logged(&mut self, line: &str) {
+        self.expect(!line.contains(MARKER), "nothing shows", || line.to_owned());
+        let unasked = line.contains("\"code\":\"Unauthorized\"") || line.contains("\"code\":\"Forbidden\"");
+        self.expect(!unasked || line.contains("\"upstream\":0"), "scope", || line.to_owned());
+    }
+
+    /// A request has been answered.
+    pub fn answered(&mut self, number: usize, reply: &Reply, now: Duration) {
+        let status = reply.status.as_u16();
+        let field = |name: &str| reply.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let cache = field("cache-status").to_owned();
+        self.event(now, format_args!("answer {number}: {status} {} age {} {cache}", reply.code, field("age")));
+        let Request { instance, ask, start, .. } = self.requests[number];
+        self.requests[number].over = true;
+        self.count(reply.code);
+
+        self.expect(!visible(reply).contains(MARKER), "nothing shows", || visible(reply));
+        let documented = DOCUMENTED.contains(&(status, reply.code));
+        self.expect(documented, "documented", || format!("{status} {}", reply.code));
+        self.expect(status != 503 || !field("retry-after").is_empty(), "documented", || "no Retry-After".into());
+        self.expect(now <= start + self.deadline, "deadline", || format!("{:?} late", now - start));
+        let timely = status != 504 || now == start + self.deadline;
+        self.expect(timely, "deadline", || format!("Timeout after {:?}", now - start));
+
+        let allowed = match ask.caller {
+            Caller::Nobody => status == 401,
+            Caller::Even if !ask.secret.is_multiple_of(2) => (status, reply.code) == (403, "Forbidden"),
+            Caller::Metrics => status == 200,
+            Caller::All | Caller::Even => status != 401 && reply.code != "Forbidden",
+        };
+        self.expect(allowed, "scope", || format!("{status} {}", reply.code));
+
+        if status == 200 && ask.caller != Caller::Metrics {
+            self.value(instance, &ask, start, reply, &cache, now);
+        }
+        let normal = status == 200 && !cache.contains("detail=failed");
+        let should = matches!(ask.caller, Caller::All) && start >= self.healed + RECOVERY;
+        self.expect(normal || !should, "recovery", || format!("{status} {} {cache}", reply.code));
+        if cache.contains("collapsed") {
+            self.count("collapsed");
+        }
+        if cache.contains("hit") && status == 404 {
+            self.count("remembered 404");
+        }
+    }
+
+    fn value(&mut self, instance: usize, ask: &Ask, start: Duration, reply: &Reply, cache: &str, now: Duration) {
+        let field = |name: &str| reply.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let age = field("age").parse::<u64>().unwrap_or(u64::MAX);
+        let pinned = ask.pinned.then(|| first_version(ask.secret));
+        let key = (instance, Wish::Secret(name(ask.secret), pinned));
+        let body = String::from_utf8_lossy(reply.body.expose()).into_owned();
+        let given = self.given.get(&key);
+        let right = |it: &&Value| {
+            let expected = serde_json::json!({"Secret": asked_name(ask), "Value": it.value});
+            (now - it.asked).as_secs() == age
+                && field("etag").trim_matches('"') == it.version
+                && serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|it| it == expected)
+        };
+        let found = given.and_then(|it| it.values.iter().rev().find(right)).map(|it| (it.asked, it.came));
+        let no = given.and_then(|it| it.no);
+        let Some((asked, came)) = found else {
+            self.expect(false, "the vault's own value", || format!("{key:?} {age} {} {body}", field("etag")));
+            return;
+        };
+        self.expect(no.is_none_or(|it| came >= it), "a no is final", || format!("{key:?}"));
+
+        let fresh = self.ttl + self.ttl / 10;
+        let old = now - asked;
+        let failed = cache.contains("detail=failed");
+        let ttl = cache.split("ttl=").nth(1).and_then(|it| it.split(';').next()?.parse::<i64>().ok());
+        let past = ttl.is_some_and(|it| it < 0);
+        let forwarded = cache.contains("fwd=") && !failed;
+        // What has just been read has no limit but the time that it took.
+        let most = if past { fresh + self.stale } else if forwarded { self.deadline } else { fresh };
+        let least = if past { self.ttl - self.ttl / 10 } else { Duration::ZERO };
+        let marked = !past || failed;
+        self.expect(least <= old && old <= most && marked, "within its age", || format!("{old:?} {cache}"));
+        let recent = failed || !ask.no_cache || asked + Duration::from_secs(1) >= start;
+        self.expect(recent, "fresh for who wants it", || format!("asked {:?} before", start - asked));
+
+        match (failed, past, ask.no_cache, forwarded) {
+            (true, true, ..) => self.count("served past its time"),
+            (true, false, ..) => self.count("served as Azure cannot be reached"),
+            (false, _, true, false) => self.count("no-cache limited"),
+            (false, _, true, true) => self.count("no-cache asked"),
+            (false, _, false, false) => self.count("hit"),
+            (false, _, false, true) => self.count("read"),
+        }
+    }
+
+    /// A client has gone away.
+    pub fn hung_up(&mut self, number: usize) {
+        if !std::mem::replace(&mut self.requests[number].over, true) {
+            self.count("hung up");
+        }
+    }
+
+    /// An instance makes a call.
+    pub fn called(
+        &mut self,
+        instance: usize,
+        call: &Call,
+        limit: Duration,
+        now: Duration,
+        task: Option<Task>,
+    ) -> usize {
+        let number = self.calls.len();
+        let vault = call.upstream() == Upstream::Vault;
+        let path = call.endpoint().path_and_query();
+        let wish = match (vault, path.split('?').next().unwrap_or_default().strip_prefix("/secrets/")) {
+            (true, Some(path)) => {
+                let mut parts = path.split('/');
+                let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+                Wish::Secret(name, parts.next().map(str::to_owned))
+            }
+            _ => Wish::Token,
+        };
+        self.event(now, format_args!("call {number} of instance {instance}: {wish:?} within {limit:?}"));
+        let twice = self.calls.iter().any(|it| it.under_way && it.instance == instance && it.wish == wish);
+        self.expect(!twice, "one flight", || format!("{wish:?}"));
+        let pause = self.pauses.get(&(instance, vault)).copied().unwrap_or_default();
+        self.expect(now >= pause, "pause", || format!("{:?} too early", pause - now));
+        let most = if vault { self.deadline / 2 } else { self.deadline };
+        self.expect(limit <= most && !limit.is_zero(), "limits", || format!("{limit:?}"));
+        self.calls.push(Sent { instance, wish, vault, at: now, task, under_way: true });
+        number
+    }
+
+    /// A call has come back, with what it told if it was answered.
+    pub fn came_back(
+        &mut self,
+        number: usize,
+        told: Option<(Wish, Told)>,
+        nothing: Option<&NoAnswer>,
+        now: Duration,
+    ) {
+        let what = told.as_ref().map(|it| &it.1);
+        self.event(now, format_args!("call {number} came back: {what:?} {nothing:?}"));
+        let Sent { instance, vault, at, .. } = self.calls[number];
+        self.calls[number].under_way = false;
+        let Some((wish, told)) = told else {
+            self.count(if nothing == Some(&NoAnswer::TimedOut) { "timed out" } else { "lost" });
+            return;
+        };
+        let given = self.given.entry((instance, wish)).or_default();
+        given.answered.push_back(now);
+        while given.answered.front().is_some_and(|it| *it + Duration::from_secs(1) <= now) {
+            given.answered.pop_front();
+        }
+        let answered = given.answered.len();
+        match told {
+            Told::Secret { version, value } => given.values.push(Value { asked: at, came: now, version, value }),
+            Told::No(_) => given.no = Some(now),
+            Told::Token | Told::Other(_) => {}
+            Told::Trouble(status, retry_after) => {
+                let asked = retry_after.map(|it| Duration::from_secs(it.min(60)));
+                // Our own pause is at least three quarters of a second.
+                let own = (status == 429).then_some(Duration::from_millis(750));
+                if let Some(pause) = asked.max(own) {
+                    let until = self.pauses.entry((instance, vault)).or_default();
+                    *until = (*until).max(now + pause);
+                    self.count("told to pause");
+                }
+            }
+        }
+        let bound = !vault || !self.roomy || answered <= CALLS_A_SECOND;
+        self.expect(bound, "call bound", || format!("{answered} calls in a second"));
+    }
+
+    /// A call has been dropped, as its request is gone.
+    pub fn dropped(&mut self, number: usize) {
+        self.calls[number].under_way = false;
+        let Sent { instance, ref wish, task, .. } = self.calls[number];
+        self.digest ^= task.unwrap_or_default();
+        let Wish::Secret(wanted, _) = wish else { return };
+        let others = self.requests.iter().filter(|it| !it.over && it.instance == instance);
+        if others.filter(|it| name(it.ask.secret) == *wanted).count() > 1 {
+            self.count("leader vanished");
+        }
+    }
+
+    /// All is over.
+    pub fn over(&mut self, tasks: usize, sleepers: usize) {
+        let calls = self.calls.iter().filter(|it| it.under_way).count();
+        let requests = self.requests.iter().filter(|it| !it.over).count();
+        let left = (tasks, sleepers, calls, requests);
+        self.expect(left == (0, 0, 0, 0), "nothing left", || format!("{left:?}"));
+    }
+
+    /// How many calls there have been: for tokens, and to the vault.
+    pub fn calls(&self) -> (usize, usize) {
+        let vault = self.calls.iter().filter(|it| it.vault).count();
+        (self.calls.len() - vault, vault)
+    }
+
+    fn event(&mut self, now: Duration, what: core::fmt::Arguments<'_>) {
+        let text = format!("{:>10.3} {what}", now.as_secs_f64());
+        for byte in text.bytes() {
+            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if self.violation.is_none() {
+            self.events.push_back(text);
+            if self.events.len() > EVENTS_SHOWN {
+                self.events.pop_front();
+            }
+        }
+    }
+
+    fn expect(&mut self, holds: bool, invariant: &str, detail: impl FnOnce() -> String) {
+        if !holds && self.violation.is_none() {
+            self.violation = Some(format!("violated: {invariant}: {}", detail()));
+        }
+    }
+}
+
+const EVENTS_SHOWN: usize = 60;
+
+const DOCUMENTED: [(u16, &str); 12] = [
+    (200, "OK"),
+    (401, "Unauthorized"),
+    (403, "Forbidden"),
+    (403, "SecretDisabled"),
+    (403, "VaultAccessDenied"),
+    (404, "SecretNotFound"),
+    (502, "IdentityError"),
+    (502, "VaultError"),
+    (503, "IdentityThrottled"),
+    (503, "Unavailable"),
+    (503, "VaultThrottled"),
+    (504, "Timeout"),
+];

@@ -1,0 +1,252 @@
+//! What a seed draws: settings, a host, secrets and their changes, faults, and who asks for what.
+
+use core::time::Duration;
+
+use fastrand::Rng;
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `GATEWAY_CACHE_TTL_SECONDS`, `GATEWAY_STALE_SECONDS` and `GATEWAY_NEGATIVE_TTL_SECONDS`.
+    pub ttl: u64,
+    pub stale: u64,
+    pub negative: u64,
+    /// `GATEWAY_CACHE_ENTRIES`.
+    pub entries: usize,
+    /// `GATEWAY_DEADLINE_SECONDS`.
+    pub deadline: u64,
+    /// Whether the token source is the metadata service, and not App Service.
+    pub imds: bool,
+    /// The host.
+    pub host: HostPlan,
+    /// How many secrets there are.
+    pub secrets: usize,
+    /// How long tokens last, in seconds.
+    pub token_life: u64,
+    /// Whether tokens come with `refresh_in`.
+    pub refresh_in: bool,
+    /// A usual latency, in milliseconds.
+    pub latency: u64,
+    /// What goes wrong, and when.
+    pub faults: Vec<Fault>,
+    /// What changes in the vault, and when.
+    pub changes: Vec<(Duration, Change)>,
+    /// Who asks for what, and when, in order.
+    pub load: Vec<Ask>,
+    /// When everything is well again.
+    pub healed: Duration,
+}
+
+/// How a host treats its instances.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPlan {
+    /// How many requests an instance serves at a time: 1 for WASI 0.2, where nothing is renewed after an answer.
+    pub concurrent: usize,
+    /// After how many requests it is gone.
+    pub reuse: usize,
+    /// After how long without one.
+    pub idle: Duration,
+}
+
+/// Something that goes wrong for a while with some of the calls.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub from: Duration,
+    pub until: Duration,
+    /// To the vault, or to the token source.
+    pub vault: bool,
+    /// Of a hundred calls, this many.
+    pub percent: u8,
+    pub what: Wrong,
+}
+
+/// What may go wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    Lost,
+    Hang,
+    /// It takes this many milliseconds more.
+    Slow(u64),
+    /// A status, perhaps with `Retry-After` in seconds.
+    Status(u16, Option<u64>),
+    /// A body that makes no sense.
+    Garbage,
+    /// A token that lasts for this many seconds only.
+    ShortLived(u64),
+}
+
+/// A change in Azure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The secret has a new version.
+    Rotate(usize),
+    Disable(usize),
+    Delete(usize),
+    Enable(usize),
+    /// All tokens given so far are refused from now on.
+    Revoke,
+    /// The calendar clock of the hosts jumps by so many seconds.
+    Jump(i64),
+    /// All instances that are not serving anybody are gone, and one in four that is.
+    Recycle,
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    pub at: Duration,
+    pub secret: usize,
+    /// The name is written in capitals.
+    pub capitals: bool,
+    /// The version that the secret had at first is pinned.
+    pub pinned: bool,
+    pub no_cache: bool,
+    pub caller: Caller,
+    /// The client hangs up after this time.
+    pub hangs_up: Option<Duration>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// May read everything.
+    All,
+    /// May read the secrets with even numbers.
+    Even,
+    /// Has no valid key.
+    Nobody,
+    /// Asks for the counts.
+    Metrics,
+}
+
+impl Plan {
+    /// What `seed` draws. One in fifty is large.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed ^ 0x5EED);
+        let large = seed % 50 == 49;
+        let random = &mut random;
+        let secrets = if large { random.usize(5..60) } else { random.usize(1..6) };
+        let healed = Duration::from_secs(random.u64(20..if large { 60 } else { 120 }));
+        let ttl = *pick(random, &[0, 1, 3, 5, 10, 20, 300]);
+        let mut plan = Self {
+            ttl,
+            stale: *pick(random, &[0, 2, 10, 30, 60, 3600]),
+            negative: *pick(random, &[0, 1, 5, 10]),
+            entries: *pick(random, &[1, 2, 1000, 1000, 1000]),
+            deadline: *pick(random, &[1, 2, 5, 10, 10, 10]),
+            imds: random.bool(),
+            host: draw_host(random),
+            secrets,
+            token_life: *pick(random, &[5, 30, 600, 3600, 86_400]),
+            refresh_in: random.u8(..4) == 0,
+            latency: *pick(random, &[1, 10, 100, 300]),
+            faults: Vec::new(),
+            changes: Vec::new(),
+            load: Vec::new(),
+            healed,
+        };
+        for _ in 0..random.usize(0..8) {
+            plan.faults.push(draw_fault(random, healed));
+        }
+        for _ in 0..random.usize(0..10) {
+            let at = moment(random, healed);
+            plan.changes.push((at, draw_change(random, secrets)));
+        }
+        // What was taken away comes back.
+        plan.changes.extend((0..secrets).map(|it| (healed, Change::Enable(it))));
+        plan.changes.sort_by_key(|it| it.0);
+        let bursts = if large { random.usize(20..60) } else { random.usize(5..30) };
+        for _ in 0..bursts {
+            draw_burst(random, &mut plan, large);
+        }
+        plan.load.sort_by_key(|it| it.at);
+        plan
+    }
+}
+
+fn draw_host(random: &mut Rng) -> HostPlan {
+    let idle = Duration::from_secs(*pick(random, &[1, 60, 3600]));
+    match random.u8(..4) {
+        0 => HostPlan { concurrent: 1, reuse: *pick(random, &[1, 1000]), idle },
+        1 => HostPlan { concurrent: 16, reuse: 128, idle: Duration::from_secs(1) },
+        2 => HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) },
+        _ => HostPlan { concurrent: random.usize(2..20), reuse: random.usize(5..500), idle },
+    }
+}
+
+fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
+    let from = moment(random, healed);
+    let until = (from + Duration::from_millis(random.u64(200..40_000))).min(healed);
+    let vault = random.u8(..3) > 0;
+    let retry_after = match random.u8(..4) {
+        0 => Some(random.u64(0..4)),
+        1 => Some(random.u64(4..100)),
+        _ => None,
+    };
+    let what = match random.u8(..12) {
+        0 | 1 => Wrong::Lost,
+        2 | 3 => Wrong::Hang,
+        4 => Wrong::Slow(random.u64(100..15_000)),
+        5 | 6 => Wrong::Status(429, retry_after),
+        7 => Wrong::Status(*pick(random, &[500, 502, 503, 504, 408]), retry_after),
+        8 => Wrong::Status(*pick(random, &[400, 401, 403, 404, 410, 418]), None),
+        9 => Wrong::Garbage,
+        10 => Wrong::ShortLived(random.u64(0..20)),
+        _ => Wrong::Status(503, None),
+    };
+    Fault { from, until, vault, percent: *pick(random, &[10, 50, 90, 100, 100]), what }
+}
+
+fn draw_change(random: &mut Rng, secrets: usize) -> Change {
+    let secret = random.usize(..secrets);
+    match random.u8(..12) {
+        0..4 => Change::Rotate(secret),
+        4 | 5 => Change::Disable(secret),
+        6 => Change::Delete(secret),
+        7 => Change::Enable(secret),
+        8 => Change::Revoke,
+        9 => Change::Jump(*pick(random, &[-100_000, -3600, -1, 1, 3600, 100_000])),
+        _ => Change::Recycle,
+    }
+}
+
+fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
+    let start = moment(random, plan.healed);
+    let many = match random.u8(..10) {
+        0..5 => 1,
+        5..8 => random.usize(2..8),
+        _ if large => random.usize(50..200),
+        _ => random.usize(8..30),
+    };
+    let width = *pick(random, &[0, 1, 50, 1000, 10_000]);
+    let one_secret = random.u8(..3) > 0;
+    let first = random.usize(..plan.secrets);
+    let hang_ups = random.u8(..4) == 0;
+    let no_cache = *pick(random, &[0, 0, 20, 100]);
+    for _ in 0..many {
+        let hangs_up =
+            (hang_ups && random.u8(..3) == 0).then(|| Duration::from_millis(random.u64(0..3000)));
+        plan.load.push(Ask {
+            at: start + Duration::from_millis(random.u64(0..=width)),
+            secret: if one_secret { first } else { random.usize(..plan.secrets) },
+            capitals: random.u8(..10) == 0,
+            pinned: random.u8(..12) == 0,
+            no_cache: random.u8(..100) < no_cache,
+            caller: match random.u8(..20) {
+                0 => Caller::Nobody,
+                1..4 => Caller::Even,
+                4 => Caller::Metrics,
+                _ => Caller::All,
+            },
+            hangs_up,
+        });
+    }
+}
+
+fn moment(random: &mut Rng, before: Duration) -> Duration {
+    Duration::from_millis(random.u64(0..u64::try_from(before.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn pick<'a, T>(random: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[random.usize(..from.len())]
+}

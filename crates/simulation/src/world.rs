@@ -1,0 +1,252 @@
+//! Azure: one vault and one token source, what they hold, and what goes wrong with them.
+
+use core::time::Duration;
+
+use fastrand::Rng;
+use keyvault_gateway::azure::{Answer, Call, Upstream};
+
+use crate::plan::{Change, Fault, Plan, Wrong};
+
+/// Stands in everything that must not show.
+pub const MARKER: &str = "MARKER";
+
+/// The state of Azure.
+pub struct World {
+    pub now: Duration,
+    secrets: Vec<Secret>,
+    tokens: Vec<Token>,
+    revoked: usize,
+    faults: Vec<Fault>,
+    latency: u64,
+    token_life: u64,
+    refresh_in: bool,
+    /// What the calendar clock of the hosts says more, or less, than it should.
+    pub jump: i64,
+    random: Rng,
+}
+
+struct Secret {
+    name: String,
+    versions: Vec<(String, String)>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Enabled,
+    Disabled,
+    Deleted,
+}
+
+struct Token {
+    text: String,
+    until: Duration,
+}
+
+/// What a call asks for, as far as the world could see.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// A token.
+    Token,
+    /// The secret of this name in lower case, and its version if one is pinned.
+    Secret(String, Option<String>),
+}
+
+/// What becomes of a call.
+pub enum Fate {
+    /// An answer.
+    Answer(Answer, Told),
+    Lost,
+    Hang,
+}
+
+/// What an answer told, for those who check what is done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// This version with this value.
+    Secret { version: String, value: String },
+    /// 401, 403 or 404: it is not to be had.
+    No(u16),
+    /// A token.
+    Token,
+    /// 429, 408 or 5xx and the like, with the seconds after which to come back.
+    Trouble(u16, Option<u64>),
+    /// Anything else.
+    Other(u16),
+}
+
+impl World {
+    /// The world of `plan`, in which everything is well at first.
+    pub fn new(plan: &Plan, seed: u64) -> Self {
+        let mut world = Self {
+            now: Duration::ZERO,
+            secrets: Vec::new(),
+            tokens: Vec::new(),
+            revoked: 0,
+            faults: plan.faults.clone(),
+            latency: plan.latency,
+            token_life: plan.token_life,
+            refresh_in: plan.refresh_in,
+            jump: 0,
+            random: Rng::with_seed(seed ^ 0xA2E),
+        };
+        for number in 0..plan.secrets {
+            world.secrets.push(Secret { name: name(number), versions: Vec::new(), state: State::Enabled });
+            world.rotate(number);
+        }
+        world
+    }
+
+    fn rotate(&mut self, number: usize) {
+        let secret = &mut self.secrets[number];
+        let count = secret.versions.len();
+        let version = format!("{number:016x}{count:016x}");
+        secret.versions.push((version, format!("{MARKER}-value-{number}-{count}-\"\\ü")));
+    }
+
+    /// Changes something.
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::Rotate(number) => self.rotate(number),
+            Change::Disable(number) => self.secrets[number].state = State::Disabled,
+            Change::Delete(number) => self.secrets[number].state = State::Deleted,
+            Change::Enable(number) => self.secrets[number].state = State::Enabled,
+            Change::Revoke => self.revoked = self.tokens.len(),
+            Change::Jump(seconds) => self.jump += seconds,
+            Change::Recycle => {}
+        }
+    }
+
+    /// Everything is well again; tokens last long.
+    pub fn heal(&mut self) {
+        self.faults.clear();
+        self.token_life = 86_400;
+        self.latency = self.latency.min(100);
+    }
+
+    /// How long a call takes to get there, or back.
+    pub fn half_a_way(&mut self) -> Duration {
+        let usual = self.latency * 1000;
+        Duration::from_micros(self.random.u64(usual / 4..=usual))
+    }
+
+    /// What becomes of `call`, which is where it wanted to go. The part of the way that goes wrong may add to its time.
+    pub fn answer(&mut self, call: &Call) -> (Wish, Fate, Duration) {
+        let wish = wish(call);
+        let vault = call.upstream() == Upstream::Vault;
+        let wrong = self
+            .faults
+            .iter()
+            .filter(|it| it.vault == vault && it.from <= self.now && self.now < it.until)
+            .map(|it| (it.what, it.percent))
+            .collect::<Vec<_>>();
+        let wrong = wrong.into_iter().find(|it| self.random.u8(..100) < it.1).map(|it| it.0);
+        let mut delay = Duration::ZERO;
+        let fate = match wrong {
+            Some(Wrong::Lost) => Fate::Lost,
+            Some(Wrong::Hang) => Fate::Hang,
+            Some(Wrong::Status(status, retry_after)) => refusal(vault, status, retry_after),
+            Some(Wrong::Garbage) => told(200, None, format!("{MARKER} <html>"), Told::Other(200)),
+            Some(Wrong::ShortLived(seconds)) if !vault => self.token(seconds),
+            Some(Wrong::Slow(milliseconds)) => {
+                delay = Duration::from_millis(milliseconds);
+                self.truth(call, &wish)
+            }
+            Some(Wrong::ShortLived(_)) | None => self.truth(call, &wish),
+        };
+        (wish, fate, delay)
+    }
+
+    fn truth(&mut self, call: &Call, wish: &Wish) -> Fate {
+        match wish {
+            Wish::Token => self.token(self.token_life),
+            Wish::Secret(name, version) => self.secret(call, name, version.as_deref()),
+        }
+    }
+
+    fn token(&mut self, life: u64) -> Fate {
+        let text = format!("{MARKER}-token-{}", self.tokens.len());
+        let refresh = if self.refresh_in { format!(r#","refresh_in":"{}""#, life / 3) } else { String::new() };
+        let body =
+            format!(r#"{{"access_token":"{text}","token_type":"Bearer","expires_in":"{life}"{refresh}}}"#);
+        self.tokens.push(Token { text, until: self.now + Duration::from_secs(life) });
+        told(200, None, body, Told::Token)
+    }
+
+    fn secret(&self, call: &Call, name: &str, version: Option<&str>) -> Fate {
+        let bearer = call.headers().iter().find(|it| it.0 == "authorization").map(|it| it.1.expose().as_str());
+        let known = self.tokens.iter().enumerate().any(|(index, token)| {
+            // A host may be slower to notice than the vault is; a second is nothing to anybody.
+            index >= self.revoked
+                && bearer == Some(&format!("Bearer {}", token.text))
+                && self.now < token.until + Duration::from_secs(30)
+        });
+        if !known {
+            return refusal(true, 401, None);
+        }
+        let Some(secret) = self.secrets.iter().find(|it| it.name == name) else {
+            return refusal(true, 404, None);
+        };
+        let found = match version {
+            Some(version) => secret.versions.iter().find(|it| it.0 == version),
+            None => secret.versions.last(),
+        };
+        match (secret.state, found) {
+            (State::Disabled, _) => refusal(true, 403, None),
+            (State::Deleted, _) | (_, None) => refusal(true, 404, None),
+            (State::Enabled, Some((version, value))) => {
+                let body = serde_json::json!({
+                    "value": value,
+                    "id": format!("https://sim.vault.azure.net/secrets/{name}/{version}"),
+                    "attributes": {"enabled": true},
+                });
+                let told_of = Told::Secret { version: version.clone(), value: value.clone() };
+                told(200, None, body.to_string(), told_of)
+            }
+        }
+    }
+}
+
+/// The name of a secret. Those with even numbers share the start of their names.
+pub fn name(number: usize) -> String {
+    if number.is_multiple_of(2) { format!("even-{number}") } else { format!("odd-{number}") }
+}
+
+/// What `call` asks for, or a panic that says why this is no request that Azure would take.
+fn wish(call: &Call) -> Wish {
+    let endpoint = call.endpoint();
+    let path = endpoint.path_and_query();
+    match call.upstream() {
+        Upstream::Identity => {
+            assert!(path.contains("resource=https%3A%2F%2Fvault.azure.net"), "{path}");
+            assert!(!call.headers().iter().any(|it| it.0 == "authorization"), "a token for the token source");
+            Wish::Token
+        }
+        Upstream::Vault => {
+            assert_eq!((endpoint.is_tls(), endpoint.authority()), (true, "sim.vault.azure.net"));
+            let path = path.split('?').next().unwrap_or_default();
+            let mut parts = path.trim_start_matches("/secrets/").split('/');
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            Wish::Secret(name, parts.next().map(str::to_owned))
+        }
+    }
+}
+
+fn refusal(vault: bool, status: u16, retry_after: Option<u64>) -> Fate {
+    let (code, inner) = match status {
+        403 => ("Forbidden", r#","innererror":{"code":"SecretDisabled"}"#),
+        404 => ("SecretNotFound", ""),
+        _ => ("Error", ""),
+    };
+    let body = format!(r#"{{"error":{{"code":"{code}","message":"{MARKER}"{inner}}}}}"#);
+    let what = match status {
+        401 | 403 | 404 if vault => Told::No(status),
+        408 | 429 | 500..=599 => Told::Trouble(status, retry_after),
+        _ => Told::Other(status),
+    };
+    told(status, retry_after, body, what)
+}
+
+fn told(status: u16, retry_after: Option<u64>, body: String, what: Told) -> Fate {
+    Fate::Answer(Answer::new(status, retry_after.map(|it| it.to_string()), body.into_bytes()), what)
+}
