@@ -181,13 +181,15 @@ impl Circuit {
         random: u64,
     ) {
         let (trouble, asked) = met;
-        if !probe && self.gate.get() != Gate::Closed && start < self.since.get() {
+        let asked = asked.map(|it| it.min(LONGEST_PAUSE));
+        if !probe && self.gate.get() != Gate::Closed && start <= self.since.get() {
+            // It is the trouble that is known already, so it counts no more; but it may last longer.
+            self.pause_until(now.plus(asked.unwrap_or_default()));
             return;
         }
         let troubles = self.troubles.get().saturating_add(1);
         self.troubles.set(troubles);
         self.since.set(now);
-        let asked = asked.map(|it| it.min(LONGEST_PAUSE));
         let opens = probe || troubles >= TROUBLES;
         let rounds = match trouble {
             Trouble::Throttled => troubles.saturating_sub(1),
@@ -207,8 +209,17 @@ impl Circuit {
         });
     }
 
+    /// Makes the pause that is on last until `moment` at least.
+    fn pause_until(&self, moment: Moment) {
+        self.gate.set(match self.gate.get() {
+            Gate::Slow { until, trouble } => Gate::Slow { until: until.max(moment), trouble },
+            Gate::Open { until, trouble } => Gate::Open { until: until.max(moment), trouble },
+            gate @ (Gate::Closed | Gate::Probing { .. }) => gate,
+        });
+    }
+
     fn went_well(&self, start: Moment, probe: bool) {
-        if probe || start >= self.since.get() {
+        if probe || start > self.since.get() {
             self.gate.set(Gate::Closed);
             self.troubles.set(0);
         }

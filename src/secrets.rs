@@ -91,9 +91,17 @@ impl<S> Secrets<S> {
             };
             return match read {
                 Ok(kept) => Ok(Found { kept, status, renewal: None }),
+                // What was at hand is gone, and there is time for more than the little that was done because of it.
+                Err(Error::DeadlineExceeded) if at_hand && self.has_gone(azure, &key) => continue,
                 Err(error) => self.settle(azure, error, asked, &key, wanted),
             };
         }
+    }
+
+    /// Whether there is no value for `key` any more, and time to get one.
+    fn has_gone<H: Host<Signal = S>>(&self, azure: &Azure<'_, H>, key: &Key) -> bool {
+        let now = azure.host.now();
+        azure.visit.deadline.left(now).is_ok() && self.cache.borrow_mut().value(key, now).is_none()
     }
 
     /// What memory has for a request: a value that will do, or an error that would come again.

@@ -56,9 +56,11 @@ pub struct StoreSettings {
 }
 
 impl Settings {
-    /// How long Azure is waited for where there is something else at hand: a quarter of the time that a request may take.
+    /// How long Azure is waited for where there is something else at hand: a quarter of the time that a request may take,
+    /// or [`LEAST_PATIENCE`] if that is longer and leaves half of the time.
     pub fn patience(&self) -> Duration {
-        self.deadline.checked_div(4).unwrap_or(self.deadline)
+        let part = |parts| self.deadline.checked_div(parts).unwrap_or(self.deadline);
+        part(4).max(LEAST_PATIENCE.min(part(2)))
     }
 
     /// Reads all settings of `host`. The first one that is missing or wrong is the error.
@@ -188,6 +190,9 @@ impl<'a> Lookup<'a> {
 
 const STORE_KEY_BYTES: usize = 32;
 
+/// Long enough for a token and a secret over fresh connections, so that patience is not in vain.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +275,14 @@ mod tests {
         for key in ["AAEC", "not base64", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
             let error = read(&[VAULT, ("GATEWAY_STORE", "default"), ("GATEWAY_STORE_KEY", key)]).unwrap_err();
             assert_eq!(error.name, "GATEWAY_STORE_KEY");
+        }
+    }
+
+    #[test]
+    fn patience_is_a_part_of_the_deadline() {
+        for (deadline, milliseconds) in [("1", 500), ("2", 1000), ("3", 1000), ("10", 2500), ("230", 57_500)] {
+            let settings = read(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
+            assert_eq!(settings.patience(), Duration::from_millis(milliseconds), "{deadline}");
         }
     }
 

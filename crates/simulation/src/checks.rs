@@ -42,7 +42,7 @@ pub struct Checks {
     ttl: Duration,
     stale: Duration,
     deadline: Duration,
-    /// Whether what is in memory stays there until its time is over.
+    /// Whether what is read is remembered at all, and stays in memory until its time is over.
     roomy: bool,
     healed: Duration,
     requests: Vec<Request>,
@@ -93,7 +93,7 @@ impl Checks {
             ttl: Duration::from_secs(plan.ttl),
             stale: Duration::from_secs(plan.stale),
             deadline: Duration::from_secs(plan.deadline),
-            roomy: plan.ttl > 0 && plan.entries >= 2 * plan.secrets,
+            roomy: plan.ttl > 0 && plan.negative > 0 && plan.entries >= 2 * plan.secrets,
             healed: plan.healed,
             requests: Vec::new(),
             calls: Vec::new(),
@@ -294,10 +294,10 @@ impl Checks {
             Told::Token | Told::Other(_) => {}
             Told::Trouble(status, retry_after) => {
                 let asked = retry_after.map(|it| Duration::from_secs(it.min(60)));
-                // Our own pause is at least three quarters of a second.
-                let own = (status == 429).then_some(Duration::from_millis(750));
+                let until = self.pauses.entry((instance, vault)).or_default();
+                // Our own pause is at least three quarters of a second, and is not made longer by what was under way.
+                let own = (status == 429 && *until <= now).then_some(Duration::from_millis(750));
                 if let Some(pause) = asked.max(own) {
-                    let until = self.pauses.entry((instance, vault)).or_default();
                     *until = (*until).max(now + pause);
                     self.count("told to pause");
                 }
