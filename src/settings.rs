@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn patience_is_a_part_of_the_deadline() {
-        for (deadline, milliseconds) in [("1", 500), ("2", 1000), ("3", 1000), ("10", 2500), ("230", 57_500)] {
+        for (deadline, milliseconds) in [("1", 500), ("2", 1000), ("3", 1000), ("10", 2500), ("230", 57_500)]
+        {
             let settings = read(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
             assert_eq!(settings.patience(), Duration::from_millis(milliseconds), "{deadline}");
         }

@@ -1,9 +1,10 @@
-//! The commands of this repository: `cargo xtask build|demo|dev|serve|test`.
+//! The commands of this repository: `cargo xtask build|demo|dev|serve|simulate|mutate|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
 mod components;
 mod host;
+mod mutate;
 mod test;
 
 mod process;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         Task::Demo => host::demo(),
         Task::Dev(options) => host::dev(&options),
         Task::Serve { release, served, options } => host::serve(release, &served, &options),
+        Task::Simulate(options) => simulate(&options),
+        Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
         Task::Test => Ok(test::everything()),
     };
     done.unwrap_or_else(|problem| {
@@ -42,6 +45,8 @@ enum Task {
     Demo,
     Dev(Vec<OsString>),
     Serve { release: bool, served: Served, options: Vec<OsString> },
+    Simulate(Vec<OsString>),
+    Mutate,
     Test,
 }
 
@@ -63,9 +68,17 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("demo", []) => Some(Task::Demo),
         ("dev", options) => Some(Task::Dev(options.to_vec())),
         ("serve", rest) => parse_serve(rest),
+        ("simulate", options) => Some(Task::Simulate(options.to_vec())),
+        ("mutate", []) => Some(Task::Mutate),
         ("test", []) => Some(Task::Test),
         _ => None,
     }
+}
+
+/// Compiles the simulation with optimisations and becomes it.
+fn simulate(options: &[OsString]) -> Result<ExitCode, String> {
+    let mut command = process::cargo(["run", "--quiet", "--profile", "simulation", "-p", "simulation", "--"]);
+    process::become_process(command.args(options))
 }
 
 fn parse_serve(arguments: &[OsString]) -> Option<Task> {
@@ -103,6 +116,11 @@ usage: cargo xtask <command>
   serve [--component proxy|service|FILE.wasm] [--release] [-- OPTION …]
                          run a component under `wasmtime serve` with the environment passed through and
                          any of its options; --release compiles the host with optimisations first
+  simulate [--seeds NUMBER] [--from SEED] [--seed SEED]
+                         run the core in virtual time against scripted faults: 10,000 seeds, more, or one again
+  simulate fleet [--chart FILE]
+                         count the calls of fleets of all sizes, print the table and draw it
+  mutate                 break the core's policies one at a time and expect the simulation to notice each
   test                   check and test everything
 ";
 
@@ -135,6 +153,9 @@ mod tests {
                     options: words("--addr 127.0.0.1:1 --"),
                 }),
             ),
+            ("simulate --seed 7", Some(Task::Simulate(words("--seed 7")))),
+            ("mutate", Some(Task::Mutate)),
+            ("mutate me", None),
             ("test", Some(Task::Test)),
             ("tests", None),
         ];

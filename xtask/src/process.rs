@@ -7,8 +7,13 @@ use std::sync::LazyLock;
 
 /// Cargo in this repository, as if the user had called it.
 pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    cargo_in(root(), arguments)
+}
+
+/// The same in another checkout.
+pub(crate) fn cargo_in<const N: usize>(folder: &Path, arguments: [&str; N]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target());
+    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target());
     // A target set for all builds would move the programs we start.
     command.env_remove("CARGO_BUILD_TARGET");
     without_leftovers(&mut command);

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check and every test, in an order that finds the cheap faults first.
 
 use crate::components::{self, Component, TARGET};
+use crate::mutate;
 use crate::process::{cargo, line, root, run};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
@@ -17,9 +18,10 @@ pub(crate) fn everything() -> ExitCode {
         if report.check("components", || components::build(&Component::ALL)) {
             report.check("lints", lints);
             report.check("lints of the components", lints_of_components);
-            for package in ["xtask", "keyvault-gateway", "keyvault-emulator", "dev-host"] {
+            for package in ["xtask", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host"] {
                 report.tests(package);
             }
+            report.check("mutations that the simulation notices", mutate::everything);
             report.check("documentation", documentation);
         }
     }
@@ -105,7 +107,9 @@ impl Report {
         println!("\n== {name}");
         let start = Instant::now();
         // A test prints what it could not do, which the harness hides unless told otherwise.
-        let arguments = ["test", "-p", package, "--no-fail-fast", "--", "--show-output"];
+        let profile = if package == "simulation" { "simulation" } else { "dev" };
+        let arguments =
+            ["test", "-p", package, "--profile", profile, "--no-fail-fast", "--", "--show-output"];
         let mut counts = Counts::new(package);
         let done = show_lines(&mut cargo(arguments), |text| counts.read(text, &mut self.not_run));
         let counted = counts.rows.iter().any(|it| it.failed > 0);

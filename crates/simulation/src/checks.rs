@@ -106,6 +106,11 @@ impl Checks {
         }
     }
 
+    /// Whether something has happened that should not have.
+    pub const fn failed(&self) -> bool {
+        self.violation.is_some()
+    }
+
     /// The first thing that should not have happened, with what went before.
     pub fn violation(&self) -> Option<String> {
         let violation = self.violation.as_ref()?;
@@ -148,7 +153,10 @@ impl Checks {
         let status = reply.status.as_u16();
         let field = |name: &str| reply.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let cache = field("cache-status").to_owned();
-        self.event(now, format_args!("answer {number}: {status} {} age {} {cache}", reply.code, field("age")));
+        self.event(
+            now,
+            format_args!("answer {number}: {status} {} age {} {cache}", reply.code, field("age")),
+        );
         let Request { instance, ask, start, .. } = self.requests[number];
         self.requests[number].over = true;
         self.count(reply.code);
@@ -156,7 +164,9 @@ impl Checks {
         self.expect(!visible(reply).contains(MARKER), "nothing shows", || visible(reply));
         let documented = DOCUMENTED.contains(&(status, reply.code));
         self.expect(documented, "documented", || format!("{status} {}", reply.code));
-        self.expect(status != 503 || !field("retry-after").is_empty(), "documented", || "no Retry-After".into());
+        self.expect(status != 503 || !field("retry-after").is_empty(), "documented", || {
+            "no Retry-After".into()
+        });
         self.expect(now <= start + self.deadline, "deadline", || format!("{:?} late", now - start));
         let timely = status != 504 || now == start + self.deadline;
         self.expect(timely, "deadline", || format!("Timeout after {:?}", now - start));
@@ -183,7 +193,15 @@ impl Checks {
         }
     }
 
-    fn value(&mut self, instance: usize, ask: &Ask, start: Duration, reply: &Reply, cache: &str, now: Duration) {
+    fn value(
+        &mut self,
+        instance: usize,
+        ask: &Ask,
+        start: Duration,
+        reply: &Reply,
+        cache: &str,
+        now: Duration,
+    ) {
         let field = |name: &str| reply.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let age = field("age").parse::<u64>().unwrap_or(u64::MAX);
         let pinned = ask.pinned.then(|| first_version(ask.secret));
@@ -211,7 +229,13 @@ impl Checks {
         let past = ttl.is_some_and(|it| it < 0);
         let forwarded = cache.contains("fwd=") && !failed;
         // What has just been read has no limit but the time that it took.
-        let most = if past { fresh + self.stale } else if forwarded { self.deadline } else { fresh };
+        let most = if past {
+            fresh + self.stale
+        } else if forwarded {
+            self.deadline
+        } else {
+            fresh
+        };
         let least = if past { self.ttl - self.ttl / 10 } else { Duration::ZERO };
         let marked = !past || failed;
         self.expect(least <= old && old <= most && marked, "within its age", || format!("{old:?} {cache}"));
@@ -289,7 +313,9 @@ impl Checks {
         }
         let answered = given.answered.len();
         match told {
-            Told::Secret { version, value } => given.values.push(Value { asked: at, came: now, version, value }),
+            Told::Secret { version, value } => {
+                given.values.push(Value { asked: at, came: now, version, value })
+            }
             Told::No(_) => given.no = Some(now),
             Told::Token | Told::Other(_) => {}
             Told::Trouble(status, retry_after) => {

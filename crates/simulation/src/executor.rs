@@ -81,7 +81,11 @@ impl Executor {
 
     /// Waits until `time` has passed.
     pub fn sleep(&self, time: Duration) -> Sleep {
-        Sleep { inner: Rc::clone(&self.0), key: (self.now().saturating_add(time), self.number()), asleep: false }
+        Sleep {
+            inner: Rc::clone(&self.0),
+            key: (self.now().saturating_add(time), self.number()),
+            asleep: false,
+        }
     }
 
     /// Polls one task that is ready, or goes on to the next moment at which one will be. False if there is none.

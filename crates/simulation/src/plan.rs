@@ -224,8 +224,7 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
     let hang_ups = random.u8(..4) == 0;
     let no_cache = *pick(random, &[0, 0, 20, 100]);
     for _ in 0..many {
-        let hangs_up =
-            (hang_ups && random.u8(..3) == 0).then(|| Duration::from_millis(random.u64(0..3000)));
+        let hangs_up = (hang_ups && random.u8(..3) == 0).then(|| Duration::from_millis(random.u64(0..3000)));
         plan.load.push(Ask {
             at: start + Duration::from_millis(random.u64(0..=width)),
             secret: if one_secret { first } else { random.usize(..plan.secrets) },

@@ -166,7 +166,8 @@ impl World {
 
     fn token(&mut self, life: u64) -> Fate {
         let text = format!("{MARKER}-token-{}", self.tokens.len());
-        let refresh = if self.refresh_in { format!(r#","refresh_in":"{}""#, life / 3) } else { String::new() };
+        let refresh =
+            if self.refresh_in { format!(r#","refresh_in":"{}""#, life / 3) } else { String::new() };
         let body =
             format!(r#"{{"access_token":"{text}","token_type":"Bearer","expires_in":"{life}"{refresh}}}"#);
         self.tokens.push(Token { text, until: self.now + Duration::from_secs(life) });
@@ -174,7 +175,8 @@ impl World {
     }
 
     fn secret(&self, call: &Call, name: &str, version: Option<&str>) -> Fate {
-        let bearer = call.headers().iter().find(|it| it.0 == "authorization").map(|it| it.1.expose().as_str());
+        let bearer =
+            call.headers().iter().find(|it| it.0 == "authorization").map(|it| it.1.expose().as_str());
         let known = self.tokens.iter().enumerate().any(|(index, token)| {
             // A host may be slower to notice than the vault is; a second is nothing to anybody.
             index >= self.revoked

@@ -1,0 +1,57 @@
+//! Ten thousand seeds, and what they have to bring about.
+
+use std::collections::BTreeMap;
+
+use simulation::run;
+
+#[test]
+fn every_invariant_holds_in_ten_thousand_runs_and_everything_happens_in_them() {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..10_000 {
+        let outcome = run(seed);
+        if let Some(violation) = outcome.violation {
+            panic!("{violation}\nseed {seed}; again: cargo xtask simulate --seed {seed}");
+        }
+        for (what, count) in outcome.counts {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    // A simulation in which nothing goes wrong any more proves nothing.
+    for what in [
+        "OK",
+        "Forbidden",
+        "Unauthorized",
+        "SecretDisabled",
+        "SecretNotFound",
+        "IdentityError",
+        "IdentityThrottled",
+        "Timeout",
+        "Unavailable",
+        "VaultError",
+        "VaultThrottled",
+        "collapsed",
+        "hit",
+        "hung up",
+        "leader vanished",
+        "lost",
+        "no-cache asked",
+        "no-cache limited",
+        "recycled",
+        "remembered 404",
+        "renewed ahead",
+        "served as Azure cannot be reached",
+        "served past its time",
+        "timed out",
+        "told to pause",
+    ] {
+        assert!(counts.get(what).is_some_and(|it| *it >= 100), "{what}: {:?}", counts.get(what));
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [0, 7, 49, 99, 4711] {
+        assert_eq!(run(seed).digest, run(seed).digest, "{seed}");
+    }
+    assert_ne!(run(1).digest, run(2).digest);
+}

@@ -1,0 +1,271 @@
+//! `cargo xtask mutate`: breaks one policy of the core at a time, in a copy of the repository, and expects the simulation to
+//! notice. It is the test of that test.
+
+use crate::process::{cargo_in, root, run, target};
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+/// One policy, broken.
+struct Mutation {
+    /// What the core does then.
+    name: &'static str,
+    file: &'static str,
+    /// Stands in the file once.
+    from: &'static str,
+    to: &'static str,
+}
+
+/// Breaks each policy in turn. Fails if one was broken without notice, or could not be.
+pub(crate) fn everything() -> Result<(), String> {
+    let copy = target().join("mutants").join("tree");
+    copy_tree(root(), &copy).map_err(|problem| format!("cannot copy the repository: {problem}"))?;
+    // The copy as it is has to pass, or nothing that follows means anything.
+    build(&copy)?;
+    if !passes(&copy)? {
+        return Err("the simulation fails without a mutation".to_owned());
+    }
+    let mut unnoticed = Vec::new();
+    for (index, mutation) in MUTATIONS.iter().enumerate() {
+        let start = Instant::now();
+        let file = copy.join(mutation.file);
+        let original =
+            fs::read_to_string(&file).map_err(|problem| format!("{}: {problem}", mutation.file))?;
+        if original.matches(mutation.from).count() != 1 {
+            return Err(format!("{}: `{}` does not stand there once", mutation.file, mutation.from));
+        }
+        let write = |text: &str| fs::write(&file, text).map_err(|problem| problem.to_string());
+        write(&original.replace(mutation.from, mutation.to))?;
+        let noticed = build(&copy).and_then(|()| passes(&copy)).map(|it| !it);
+        write(&original)?;
+        let noticed = noticed.map_err(|problem| format!("{}: {problem}", mutation.name))?;
+        let outcome = if noticed { "noticed" } else { "NOT NOTICED" };
+        println!(
+            "{:>2} of {}: {}: {outcome} ({:.0} s)",
+            index + 1,
+            MUTATIONS.len(),
+            mutation.name,
+            start.elapsed().as_secs_f64()
+        );
+        if !noticed {
+            unnoticed.push(mutation.name);
+        }
+    }
+    if unnoticed.is_empty() { Ok(()) } else { Err(format!("not noticed: {}", unnoticed.join("; "))) }
+}
+
+fn build(copy: &Path) -> Result<(), String> {
+    run(cargo_in(copy, ["build", "--quiet", "--profile", "simulation", "-p", "simulation"])
+        .env("CARGO_TARGET_DIR", target().join("mutants"))
+        // A mutation may leave something unused.
+        .env("RUSTFLAGS", "-A warnings"))
+}
+
+/// Whether the simulation finds nothing. A mutation may also make it panic or never end; both are noticed.
+fn passes(copy: &Path) -> Result<bool, String> {
+    let program = target().join("mutants").join("simulation").join("simulate");
+    let status = std::process::Command::new(program)
+        .args(["--seeds", SEEDS])
+        .current_dir(copy)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.map(|it| it.success()).map_err(|problem| format!("cannot run the simulation: {problem}"))
+}
+
+/// Brings `to` to the state of `from`. What is the same keeps its time, so that Cargo does not compile it again.
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, copied) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name();
+        if name == "target" || name.to_string_lossy().starts_with(".git") {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy_tree(&source, &copied)?;
+        } else {
+            let content = fs::read(&source)?;
+            if fs::read(&copied).ok().as_ref() != Some(&content) {
+                fs::write(&copied, content)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Enough for each of the mutations, which most of the first hundred seeds notice.
+const SEEDS: &str = "3000";
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a 403 does not evict",
+        file: "src/secrets.rs",
+        from: "Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
+        to: "Error::TokenRefused | Error::SecretNotFound(..)",
+    },
+    Mutation {
+        name: "a 404 does not evict",
+        file: "src/secrets.rs",
+        from: "Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
+        to: "Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled",
+    },
+    Mutation {
+        name: "a 401 does not evict",
+        file: "src/secrets.rs",
+        from: "                self.cache.borrow_mut().evict(key);\n                azure.replace",
+        to: "                azure.replace",
+    },
+    Mutation {
+        name: "there is no single flight for secrets",
+        file: "src/secrets.rs",
+        from: "let seat = self.reads.board(&key, now);",
+        to: "let alone = Flights::new();\n            let seat = alone.board(&key, now);",
+    },
+    Mutation {
+        name: "there is no single flight for tokens",
+        file: "src/upstream.rs",
+        from: "            match self.upstreams.requests.board(&(), now) {",
+        to: "            let alone = Flights::new();\n            match alone.board(&(), now) {",
+    },
+    Mutation {
+        name: "a leader that vanishes wakes nobody",
+        file: "src/flight.rs",
+        from: "        drop(self.flight.waiting.take());",
+        to: "        std::mem::forget(self.flight.waiting.take());",
+    },
+    Mutation {
+        name: "a flight whose leader vanished stays",
+        file: "src/flight.rs",
+        from: "        self.flights.under_way.borrow_mut().remove(&self.key);",
+        to: "        if self.flight.outcome.borrow().is_some() { self.flights.under_way.borrow_mut().remove(&self.key); }",
+    },
+    Mutation {
+        name: "a leader's deadline is everybody's",
+        file: "src/secrets.rs",
+        from: "    !matches!(read, Err(Error::DeadlineExceeded))",
+        to: "    read.is_ok() || read.is_err()",
+    },
+    Mutation {
+        name: "a pause goes past the deadline",
+        file: "src/upstream.rs",
+        from: "        if !effort.retries || wait.saturating_add(LEAST_TIME) >= left {",
+        to: "        if !effort.retries || left.is_zero() {",
+    },
+    Mutation {
+        name: "a call may take as long as it likes",
+        file: "src/upstream.rs",
+        from: "            Upstream::Identity => left,",
+        to: "            Upstream::Identity => left.saturating_mul(2),",
+    },
+    Mutation {
+        name: "a vault that hangs has all the time",
+        file: "src/upstream.rs",
+        from: "            Upstream::Vault => left.min(",
+        to: "            Upstream::Vault => left.max(",
+    },
+    Mutation {
+        name: "Retry-After is not heeded",
+        file: "src/resilience.rs",
+        from: "let until = now.plus(asked.map_or(own, |it| it.max(own)));",
+        to: "let until = now.plus(own);",
+    },
+    Mutation {
+        name: "only the request that saw a 429 slows down",
+        file: "src/resilience.rs",
+        from: "            Trouble::Throttled => Gate::Slow { until, trouble },",
+        to: "            Trouble::Throttled => Gate::Closed,",
+    },
+    Mutation {
+        name: "a circuit that opened stays open",
+        file: "src/resilience.rs",
+        from: "                self.gate.set(Gate::Probing { trouble });\n                Way::Free",
+        to: "                return Way::Closed(trouble.error(self.upstream, PROBE_PAUSE));\n                #[expect(unreachable_code)]\n                Way::Free",
+    },
+    Mutation {
+        name: "a probe that vanishes keeps its place",
+        file: "src/resilience.rs",
+        from: "if let (true, Gate::Probing { trouble }) = (self.probe, self.circuit.gate.get())",
+        to: "if let (false, Gate::Probing { trouble }) = (self.probe, self.circuit.gate.get())",
+    },
+    Mutation {
+        name: "a value is served past its bound",
+        file: "src/cache.rs",
+        from: "            stale_until: fresh_until.plus(settings.stale),",
+        to: "            stale_until: fresh_until.plus(settings.stale).plus(settings.stale),",
+    },
+    Mutation {
+        name: "a value is fresh for twice its time",
+        file: "src/cache.rs",
+        from: "        let fresh_until = asked.plus(ttl);",
+        to: "        let fresh_until = asked.plus(ttl).plus(ttl);",
+    },
+    Mutation {
+        name: "an age starts when the answer comes",
+        file: "src/upstream.rs",
+        from: "                Ok(read) => return Ok((read, start)),",
+        to: "                Ok(read) => return Ok((read, now)),",
+    },
+    Mutation {
+        name: "a value past its time is not marked",
+        file: "src/secrets.rs",
+        from: "failed: true, ..status };",
+        to: "failed: false, ..status };",
+    },
+    Mutation {
+        name: "no-cache gets what is in memory",
+        file: "src/cache.rs",
+        from: "            Self::Since(moment) => asked >= moment,",
+        to: "            Self::Since(_) => true,",
+    },
+    Mutation {
+        name: "errors are not remembered",
+        file: "src/secrets.rs",
+        from: "                    _ => REFUSAL_PAUSE,",
+        to: "                    _ => return Err(error),",
+    },
+    Mutation {
+        name: "versions are taken for the latest",
+        file: "src/cache.rs",
+        from: "version: asked.version.clone() }",
+        to: "version: None }",
+    },
+    Mutation {
+        name: "scopes are not checked",
+        file: "src/gateway.rs",
+        from: "        caller.may_read(&asked.name)?;\n",
+        to: "",
+    },
+    Mutation {
+        name: "a scope is checked only when Azure is asked",
+        file: "src/gateway.rs",
+        from: "        caller.may_read(&asked.name)?;\n",
+        to: "        if self.secrets.size().0 == 0 { caller.may_read(&asked.name)?; }\n",
+    },
+    Mutation {
+        name: "a token is used past its end",
+        file: "src/azure/identity/token.rs",
+        from: "        now < self.fresh_until",
+        to: "        now < self.valid_until.plus(Duration::from_secs(86_400))",
+    },
+    Mutation {
+        name: "a token that is refused is kept",
+        file: "src/upstream.rs",
+        from: "            *kept = None;",
+        to: "",
+    },
+    Mutation {
+        name: "a header has the value",
+        file: "src/reply.rs",
+        from: "secret.version.as_str()",
+        to: "secret.value.expose().escape_default()",
+    },
+    Mutation {
+        name: "a 503 does not say when to come back",
+        file: "src/reply.rs",
+        from: "        self.set(RETRY_AFTER, &pause.as_secs().to_string());",
+        to: "        let _ = pause;",
+    },
+];
