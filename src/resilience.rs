@@ -219,7 +219,8 @@ impl Circuit {
     }
 
     fn went_well(&self, start: Moment, probe: bool) {
-        if probe || start > self.since.get() {
+        // An answer to a call from before the trouble shows that it is not everywhere, but does not end a pause.
+        if probe || start > self.since.get() || self.gate.get() == Gate::Closed {
             self.gate.set(Gate::Closed);
             self.troubles.set(0);
         }

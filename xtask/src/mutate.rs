@@ -4,8 +4,9 @@
 use crate::process::{cargo_in, root, run, target};
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// One policy, broken.
 struct Mutation {
@@ -62,16 +63,27 @@ fn build(copy: &Path) -> Result<(), String> {
         .env("RUSTFLAGS", "-A warnings"))
 }
 
-/// Whether the simulation finds nothing. A mutation may also make it panic or never end; both are noticed.
+/// Whether the simulation finds nothing. A mutation may also make it panic or never end, which is a find, too.
 fn passes(copy: &Path) -> Result<bool, String> {
+    let cannot = |problem: std::io::Error| format!("cannot run the simulation: {problem}");
     let program = target().join("mutants").join("simulation").join("simulate");
-    let status = std::process::Command::new(program)
+    let mut simulation = Command::new(program)
         .args(["--seeds", SEEDS])
         .current_dir(copy)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status();
-    status.map(|it| it.success()).map_err(|problem| format!("cannot run the simulation: {problem}"))
+        .spawn()
+        .map_err(cannot)?;
+    let start = Instant::now();
+    while start.elapsed() < LONGEST_RUN {
+        if let Some(status) = simulation.try_wait().map_err(cannot)? {
+            return Ok(status.success());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    simulation.kill().map_err(cannot)?;
+    simulation.wait().map_err(cannot)?;
+    Ok(false)
 }
 
 /// Brings `to` to the state of `from`. What is the same keeps its time, so that Cargo does not compile it again.
@@ -95,6 +107,9 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// Many times what the seeds take.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// Enough for each of the mutations, which most of the first hundred seeds notice.
 const SEEDS: &str = "3000";

@@ -9,6 +9,7 @@
 //! | `nothing shows` | the marker is in no log line, no header and no body but that of a 200, which is exactly the documented one |
 //! | `scope` | who has no key gets 401, who may not have a secret gets 403, and neither makes a call |
 //! | `deadline` | a request ends by its deadline, and says `Timeout` only at its own |
+//! | `nobody waits for nothing` | who says `Timeout` was waiting for a call, or for a pause that Azure made |
 //! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
 //! | `call bound` | in one second an instance makes at most [`CALLS_A_SECOND`] calls for one secret that are answered |
 //! | `pause` | after a 429, or a 5xx with `Retry-After`, an instance makes no call to that place before the pause is over |
@@ -69,6 +70,7 @@ struct Sent {
     at: Duration,
     task: Option<Task>,
     under_way: bool,
+    ended: Duration,
 }
 
 /// What the vault has told an instance of a secret.
@@ -77,6 +79,8 @@ struct Given {
     values: Vec<Value>,
     no: Option<Duration>,
     answered: VecDeque<Duration>,
+    /// When the last call for it was over, in a way that leaves nothing to wait for.
+    settled: Option<Duration>,
 }
 
 struct Value {
@@ -179,6 +183,9 @@ impl Checks {
         };
         self.expect(allowed, "scope", || format!("{status} {}", reply.code));
 
+        if status == 504 {
+            self.timeout(instance, &ask, start, now);
+        }
         if status == 200 && ask.caller != Caller::Metrics {
             self.value(instance, &ask, start, reply, &cache, now);
         }
@@ -191,6 +198,20 @@ impl Checks {
         if cache.contains("hit") && status == 404 {
             self.count("remembered 404");
         }
+    }
+
+    fn timeout(&mut self, instance: usize, ask: &Ask, start: Duration, now: Duration) {
+        let pinned = ask.pinned.then(|| first_version(ask.secret));
+        let wish = Wish::Secret(name(ask.secret), pinned);
+        let settled = self.given.get(&(instance, wish.clone())).and_then(|it| it.settled);
+        let Some(settled) = settled.filter(|it| *it >= start && *it < now) else { return };
+        let ours = |it: &Sent| it.instance == instance && (it.wish == wish || it.wish == Wish::Token);
+        let since = |it: &Sent| ours(it) && (it.under_way || it.ended > settled);
+        let paused = self.pauses.get(&(instance, true)).is_some_and(|it| *it > settled);
+        let reason = paused || self.calls.iter().any(since);
+        self.expect(reason, "nobody waits for nothing", || {
+            format!("all was said {:?} before", now - settled)
+        });
     }
 
     fn value(
@@ -286,7 +307,15 @@ impl Checks {
         self.expect(now >= pause, "pause", || format!("{:?} too early", pause - now));
         let most = if vault { self.deadline / 2 } else { self.deadline };
         self.expect(limit <= most && !limit.is_zero(), "limits", || format!("{limit:?}"));
-        self.calls.push(Sent { instance, wish, vault, at: now, task, under_way: true });
+        self.calls.push(Sent {
+            instance,
+            wish,
+            vault,
+            at: now,
+            task,
+            under_way: true,
+            ended: Duration::ZERO,
+        });
         number
     }
 
@@ -302,6 +331,7 @@ impl Checks {
         self.event(now, format_args!("call {number} came back: {what:?} {nothing:?}"));
         let Sent { instance, vault, at, .. } = self.calls[number];
         self.calls[number].under_way = false;
+        self.calls[number].ended = now;
         let Some((wish, told)) = told else {
             self.count(if nothing == Some(&NoAnswer::TimedOut) { "timed out" } else { "lost" });
             return;
@@ -312,6 +342,7 @@ impl Checks {
             given.answered.pop_front();
         }
         let answered = given.answered.len();
+        given.settled = (!matches!(told, Told::Trouble(..))).then_some(now);
         match told {
             Told::Secret { version, value } => {
                 given.values.push(Value { asked: at, came: now, version, value })
@@ -334,10 +365,12 @@ impl Checks {
     }
 
     /// A call has been dropped, as its request is gone.
-    pub fn dropped(&mut self, number: usize) {
+    pub fn dropped(&mut self, number: usize, now: Duration) {
         self.calls[number].under_way = false;
+        self.calls[number].ended = now;
         let Sent { instance, ref wish, task, .. } = self.calls[number];
         self.digest ^= task.unwrap_or_default();
+        self.given.entry((instance, wish.clone())).or_default().settled = Some(now);
         let Wish::Secret(wanted, _) = wish else { return };
         let others = self.requests.iter().filter(|it| !it.over && it.instance == instance);
         if others.filter(|it| name(it.ask.secret) == *wanted).count() > 1 {

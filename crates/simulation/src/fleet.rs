@@ -205,7 +205,12 @@ impl Host for Simulated {
             self.executor.now(),
             self.executor.current(),
         );
-        let mut under_way = UnderWay { checks: Rc::clone(&self.checks), number, ended: false };
+        let mut under_way = UnderWay {
+            checks: Rc::clone(&self.checks),
+            executor: self.executor.clone(),
+            number,
+            ended: false,
+        };
         let there = self.world.borrow_mut().half_a_way();
         let way = async {
             self.executor.sleep(there).await;
@@ -242,6 +247,7 @@ impl Host for Simulated {
 /// A call that may be dropped before it has come back.
 struct UnderWay {
     checks: Rc<RefCell<Checks>>,
+    executor: Executor,
     number: usize,
     ended: bool,
 }
@@ -249,7 +255,7 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.ended {
-            self.checks.borrow_mut().dropped(self.number);
+            self.checks.borrow_mut().dropped(self.number, self.executor.now());
         }
     }
 }

@@ -150,7 +150,8 @@ fn a_token_that_the_vault_refuses_is_replaced_once() {
             assert_eq!(gateway.ask_for(SECRETS[1]).await.outcome(), (200, String::new()), "{world:?}");
             assert_eq!(calls(), (2, 3), "{world:?}");
 
-            // From here on each token has expired when it is given out.
+            // A token is replaced at most once in ten seconds. From here on each has expired when it is given out.
+            tokio::time::sleep(Duration::from_secs(10)).await;
             emulator.forget_tokens();
             emulator.configure(|it| it.lifetime = Some(-1));
             let answer = gateway.ask_for(SECRETS[2]).await;

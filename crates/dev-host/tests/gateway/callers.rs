@@ -39,7 +39,7 @@ fn the_main_job() {
 #[test]
 fn the_token_is_kept_where_the_instance_lives_on() {
     for component in BOTH {
-        let rig = Rig::start(component, Source::AppService2019, &[]);
+        let rig = Rig::start(component, Source::AppService2019, &[("GATEWAY_CACHE_TTL_SECONDS", "0")]);
         for _ in 0..30 {
             assert_eq!(rig.ask().value(), VALUE);
         }

@@ -58,7 +58,7 @@ fn user_assigned_identities_are_asked_for_by_their_ids() {
     for (index, (source, (setting, id), parameter)) in cases.into_iter().enumerate() {
         // The bindings do not differ in this, so each takes every other case.
         let component = BOTH[index % 2];
-        let rig = Rig::start(component, source, &[(setting, id)]);
+        let rig = Rig::start(component, source, &[(setting, id), ("GATEWAY_CACHE_TTL_SECONDS", "0")]);
         rig.emulator.configure(|it| {
             *it = Settings { system_assigned: false, user_assigned: vec![identity.clone()], ..it.clone() };
         });

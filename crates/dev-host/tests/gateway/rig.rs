@@ -34,21 +34,32 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// `component` with the settings that lead to the emulator by `source`, and more settings; a later one of the same
-    /// name wins, and an empty one is as good as none.
+    /// name wins, and an empty one is as good as none. Its instances live on: under 0.2 one serves a single request, unless
+    /// it is told to.
     pub(crate) fn start(component: &str, source: Source, settings: &[(&str, &str)]) -> Self {
+        let lives_on = ["--max-instance-reuse-count", "100000", "--idle-instance-timeout", "60s"];
+        Self::start_with(component, source, settings, &lives_on)
+    }
+
+    /// The same with an instance for each request, which knows nothing of those before it.
+    pub(crate) fn start_without_memory(component: &str, source: Source, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(component, source, settings, &["--max-instance-reuse-count", "1"])
+    }
+
+    /// The same with options of `wasmtime serve`.
+    pub(crate) fn start_with(
+        component: &str,
+        source: Source,
+        settings: &[(&str, &str)],
+        options: &[&str],
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let emulator = Emulator::new();
         emulator.set_secret(SECRET, VALUE).unwrap();
         let served = runtime.block_on(emulator.serve()).unwrap();
         let launch = Launch::new(HOST, compiled(component))
-            // Under 0.2 an instance serves one request, unless it is told to live on.
-            .options([
-                "--allow-precompiled",
-                "--max-instance-reuse-count",
-                "1000",
-                "--idle-instance-timeout",
-                "60s",
-            ])
+            .options(["--allow-precompiled"])
+            .options(options.iter().copied())
             .environment([("GATEWAY_KEY", KEY)])
             .environment(served.settings(source))
             .environment(settings.iter().copied());

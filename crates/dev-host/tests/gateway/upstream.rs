@@ -12,7 +12,7 @@ use crate::rig::{BOTH, KEY, Rig, VALUE};
 #[test]
 fn every_refusal_of_the_vault() {
     for component in BOTH {
-        let rig = Rig::start(component, Source::AppService2017, &[]);
+        let rig = Rig::start_without_memory(component, Source::AppService2017, &[]);
         for (refusal, status, code) in [
             (Refusal::InvalidName, 502, "VaultError"),
             (Refusal::InvalidAudience, 502, "VaultError"),
@@ -50,7 +50,7 @@ fn every_refusal_of_the_vault() {
 fn every_way_in_which_an_answer_can_be_broken() {
     let other = HeaderValue::from_static("http://127.0.0.1:1/");
     for component in BOTH {
-        let rig = Rig::start(component, Source::AppService2019, &[]);
+        let rig = Rig::start_without_memory(component, Source::AppService2019, &[]);
         for upstream in [Upstream::Vault, Upstream::Token] {
             let own_error = if upstream == Upstream::Vault { "VaultError" } else { "IdentityError" };
             for (effect, status, code) in [
@@ -80,7 +80,11 @@ fn every_way_in_which_an_answer_can_be_broken() {
 #[test]
 fn an_azure_that_hangs_costs_no_more_than_the_deadline() {
     for component in BOTH {
-        let rig = Rig::start(component, Source::AppService2019, &[("GATEWAY_DEADLINE_SECONDS", "2")]);
+        let rig = Rig::start_without_memory(
+            component,
+            Source::AppService2019,
+            &[("GATEWAY_DEADLINE_SECONDS", "2")],
+        );
         for upstream in [Upstream::Vault, Upstream::Token] {
             for effect in [Effect::HangBeforeHeaders, Effect::HangWithinBody] {
                 let start = Instant::now();
@@ -136,11 +140,19 @@ fn an_azure_that_is_gone_is_not_available() {
 #[test]
 fn requests_do_not_wait_for_each_other_in_an_instance_of_wasi_0_3() {
     let rig = Rig::start("service", Source::AppService2017, &[]);
-    assert_eq!(rig.ask().value(), VALUE);
+    for number in 0..16 {
+        rig.emulator.set_secret(&format!("secret-{number}"), VALUE).unwrap();
+    }
     rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(500)));
     let start = Instant::now();
     std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| rig.ask().value())).collect();
+        let asking: Vec<_> = (0..16)
+            .map(|number| {
+                let body = format!(r#"{{"Secret":"secret-{number}"}}"#);
+                let rig = &rig;
+                scope.spawn(move || rig.post(&body).value())
+            })
+            .collect();
         for asked in asking {
             assert_eq!(asked.join().unwrap(), VALUE);
         }
