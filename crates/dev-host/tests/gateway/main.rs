@@ -11,3 +11,5 @@ mod vault;
 mod upstream;
 
 mod settings;
+
+mod memory;

@@ -1,5 +1,6 @@
 //! A component under `wasmtime serve` and the emulator that it takes for Azure.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -99,6 +100,7 @@ impl Rig {
 
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.server.address()).unwrap();
+        stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -114,9 +116,39 @@ impl Rig {
         }
     }
 
+    /// In how many instances requests have been answered: the host writes the number of each before its lines.
+    pub(crate) fn instances(&self) -> usize {
+        let number = |line: &String| Some(line.strip_prefix("stderr [")?.split_once(']')?.0.to_owned());
+        self.server.log().iter().filter_map(number).collect::<BTreeSet<_>>().len()
+    }
+
     /// How many calls the emulator has seen: for tokens, and to the vault.
     pub(crate) fn calls(&self) -> (usize, usize) {
         (self.emulator.token_calls().len(), self.emulator.vault_calls().len())
+    }
+}
+
+/// A connection that stays open from one request to the next.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    /// A connection to `rig`'s component.
+    pub(crate) fn open(rig: &Rig) -> Self {
+        Self(BufReader::new(rig.connect()))
+    }
+
+    /// The function's test request, with the key.
+    pub(crate) fn ask(&mut self) -> Answer {
+        let (key, length) = (key_field(), REQUEST.len());
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: gateway\r\n{key}\r\n{JSON}\r\nContent-Length: {length}\r\n\r\n{REQUEST}"
+        );
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut answer = Answer::head(&mut self.0);
+        let mut body = vec![0; answer.field("content-length").parse().unwrap()];
+        self.0.read_exact(&mut body).unwrap();
+        answer.body = String::from_utf8(body).unwrap();
+        answer
     }
 }
 
@@ -131,6 +163,12 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn read(stream: TcpStream) -> Self {
         let mut reader = BufReader::new(stream);
+        let mut answer = Self::head(&mut reader);
+        reader.read_to_string(&mut answer.body).unwrap();
+        answer
+    }
+
+    fn head(reader: &mut BufReader<TcpStream>) -> Self {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         let status =
@@ -144,9 +182,7 @@ impl Answer {
                 None => break,
             }
         }
-        let mut body = Vec::new();
-        reader.read_to_end(&mut body).unwrap();
-        Self { status, fields, body: String::from_utf8(body).unwrap() }
+        Self { status, fields, body: String::new() }
     }
 
     /// A header field, or nothing.
