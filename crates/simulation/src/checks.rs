@@ -48,6 +48,7 @@ pub struct Checks {
     healed: Duration,
     requests: Vec<Request>,
     calls: Vec<Sent>,
+    under_way: Vec<usize>,
     given: BTreeMap<(usize, Wish), Given>,
     pauses: BTreeMap<(usize, bool), Duration>,
     counts: BTreeMap<&'static str, u64>,
@@ -101,6 +102,7 @@ impl Checks {
             healed: plan.healed,
             requests: Vec::new(),
             calls: Vec::new(),
+            under_way: Vec::new(),
             given: BTreeMap::new(),
             pauses: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -301,12 +303,14 @@ impl Checks {
             _ => Wish::Token,
         };
         self.event(now, format_args!("call {number} of instance {instance}: {wish:?} within {limit:?}"));
-        let twice = self.calls.iter().any(|it| it.under_way && it.instance == instance && it.wish == wish);
+        let same = |it: &&usize| self.calls[**it].instance == instance && self.calls[**it].wish == wish;
+        let twice = self.under_way.iter().any(|it| same(&it));
         self.expect(!twice, "one flight", || format!("{wish:?}"));
         let pause = self.pauses.get(&(instance, vault)).copied().unwrap_or_default();
         self.expect(now >= pause, "pause", || format!("{:?} too early", pause - now));
         let most = if vault { self.deadline / 2 } else { self.deadline };
         self.expect(limit <= most && !limit.is_zero(), "limits", || format!("{limit:?}"));
+        self.under_way.push(number);
         self.calls.push(Sent {
             instance,
             wish,
@@ -331,6 +335,7 @@ impl Checks {
         self.event(now, format_args!("call {number} came back: {what:?} {nothing:?}"));
         let Sent { instance, vault, at, .. } = self.calls[number];
         self.calls[number].under_way = false;
+        self.under_way.retain(|it| *it != number);
         self.calls[number].ended = now;
         let Some((wish, told)) = told else {
             self.count(if nothing == Some(&NoAnswer::TimedOut) { "timed out" } else { "lost" });
@@ -345,7 +350,7 @@ impl Checks {
         given.settled = (!matches!(told, Told::Trouble(..))).then_some(now);
         match told {
             Told::Secret { version, value } => {
-                given.values.push(Value { asked: at, came: now, version, value })
+                given.values.push(Value { asked: at, came: now, version, value });
             }
             Told::No(_) => given.no = Some(now),
             Told::Token | Told::Other(_) => {}
@@ -367,6 +372,7 @@ impl Checks {
     /// A call has been dropped, as its request is gone.
     pub fn dropped(&mut self, number: usize, now: Duration) {
         self.calls[number].under_way = false;
+        self.under_way.retain(|it| *it != number);
         self.calls[number].ended = now;
         let Sent { instance, ref wish, task, .. } = self.calls[number];
         self.digest ^= task.unwrap_or_default();

@@ -21,11 +21,14 @@ pub type Task = u64;
 #[derive(Clone)]
 pub struct Executor(Rc<Inner>);
 
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
 struct Inner {
     now: Cell<Duration>,
     next: Cell<u64>,
     current: Cell<Option<Task>>,
-    tasks: RefCell<BTreeMap<Task, Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    /// Those that have not ended; none in the place of the one that is being polled.
+    tasks: RefCell<BTreeMap<Task, Option<Work>>>,
     ready: Arc<Mutex<Vec<Task>>>,
     timers: RefCell<BTreeMap<(Duration, u64), Waker>>,
     random: RefCell<Rng>,
