@@ -143,14 +143,17 @@ impl<S> Secrets<S> {
         key: &Key,
         wanted: Wanted,
     ) -> Result<Found, Error> {
-        let now = azure.host.now();
-        if !excuses(&error, wanted) {
-            return Err(error);
-        }
+        let (now, visit) = (azure.host.now(), azure.visit);
+        let mut status = visit.cache.get().unwrap_or_default();
+        // Nobody was asked where Azure is left alone for a while.
+        let forwarded = visit.calls.get() > 0 || status.collapsed;
         // Looked up again: a no that came in the meantime has evicted it.
-        let Some(kept) = self.cache.borrow_mut().value(key, now) else { return Err(error) };
-        let mut status = azure.visit.cache.get().unwrap_or_default();
-        if azure.visit.calls.get() == 0 && !status.collapsed {
+        let kept = excuses(&error, wanted).then(|| self.cache.borrow_mut().value(key, now)).flatten();
+        let Some(kept) = kept else {
+            visit.cache.set(visit.cache.get().filter(|it| it.forwarded.is_none() || forwarded));
+            return Err(error);
+        };
+        if !forwarded {
             status.forwarded = None;
         }
         let status = CacheStatus { ttl: Some(kept.ttl(now)), failed: true, ..status };
