@@ -24,9 +24,11 @@ pub(crate) fn everything() -> Result<(), String> {
     copy_tree(root(), &copy).map_err(|problem| format!("cannot copy the repository: {problem}"))?;
     // The copy as it is has to pass, or nothing that follows means anything.
     build(&copy)?;
-    if !passes(&copy)? {
+    let start = Instant::now();
+    if !passes(&copy, LONGEST_RUN)? {
         return Err("the simulation fails without a mutation".to_owned());
     }
+    let limit = start.elapsed() * 4;
     let mut unnoticed = Vec::new();
     for (index, mutation) in MUTATIONS.iter().enumerate() {
         let start = Instant::now();
@@ -38,7 +40,7 @@ pub(crate) fn everything() -> Result<(), String> {
         }
         let write = |text: &str| fs::write(&file, text).map_err(|problem| problem.to_string());
         write(&original.replace(mutation.from, mutation.to))?;
-        let noticed = build(&copy).and_then(|()| passes(&copy)).map(|it| !it);
+        let noticed = build(&copy).and_then(|()| passes(&copy, limit)).map(|it| !it);
         write(&original)?;
         let noticed = noticed.map_err(|problem| format!("{}: {problem}", mutation.name))?;
         let outcome = if noticed { "noticed" } else { "NOT NOTICED" };
@@ -64,7 +66,7 @@ fn build(copy: &Path) -> Result<(), String> {
 }
 
 /// Whether the simulation finds nothing. A mutation may also make it panic or never end, which is a find, too.
-fn passes(copy: &Path) -> Result<bool, String> {
+fn passes(copy: &Path, limit: Duration) -> Result<bool, String> {
     let cannot = |problem: std::io::Error| format!("cannot run the simulation: {problem}");
     let program = target().join("mutants").join("simulation").join("simulate");
     let mut simulation = Command::new(program)
@@ -75,7 +77,7 @@ fn passes(copy: &Path) -> Result<bool, String> {
         .spawn()
         .map_err(cannot)?;
     let start = Instant::now();
-    while start.elapsed() < LONGEST_RUN {
+    while start.elapsed() < limit {
         if let Some(status) = simulation.try_wait().map_err(cannot)? {
             return Ok(status.success());
         }
@@ -108,7 +110,7 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Many times what the seeds take.
+/// Many times what the seeds take. A mutation has four times what they took without one.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// Enough for each of the mutations, which most of the first hundred seeds notice.
