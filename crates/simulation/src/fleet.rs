@@ -15,7 +15,7 @@ use keyvault_gateway::request::Head;
 use crate::checks::Checks;
 use crate::executor::{Executor, Signal, Task, signal};
 use crate::plan::{Ask, Caller, HostPlan, Plan};
-use crate::world::{Fate, MARKER, World, name};
+use crate::world::{BEGINNING, Fate, MARKER, World, name};
 
 /// All instances, the Azure that they ask, and those who check what they do.
 pub struct Fleet {
@@ -186,7 +186,7 @@ impl Host for Simulated {
     }
 
     fn unix_time(&self) -> u64 {
-        (1_800_000_000 + self.executor.now().as_secs()).saturating_add_signed(self.world.borrow().jump)
+        (BEGINNING + self.executor.now().as_secs()).saturating_add_signed(self.world.borrow().jump)
     }
 
     fn random(&self) -> u64 {

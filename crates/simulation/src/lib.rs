@@ -18,6 +18,6 @@ pub use chart::{busy, svg};
 pub use checks::{Checks, RECOVERY};
 pub use fleet::Fleet;
 pub use plan::{Ask, Caller, HostPlan, Plan};
-pub use run::{Outcome, ordinary, run};
+pub use run::{Outcome, ordinary, play, run};
 pub use scale::{CASES, Calls, Case};
 pub use world::World;

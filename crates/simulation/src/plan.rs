@@ -164,6 +164,27 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What `seed` draws, and a crowd: thousands of requests within a second, for all secrets, over many instances.
+    pub fn crowd(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        plan.host = HostPlan { concurrent: 16, reuse: 128, idle: Duration::from_secs(1) };
+        let mut random = Rng::with_seed(seed ^ 0xC0);
+        let start = moment(&mut random, plan.healed);
+        plan.load.extend((0..5000).map(|number| Ask {
+            at: start + Duration::from_micros(number * 200),
+            secret: random.usize(..plan.secrets),
+            capitals: false,
+            pinned: false,
+            no_cache: random.u8(..10) == 0,
+            caller: Caller::All,
+            hangs_up: (random.u8(..20) == 0).then(|| Duration::from_millis(random.u64(0..1000))),
+        }));
+        plan.load.sort_by_key(|it| it.at);
+        plan
+    }
+}
+
 fn draw_host(random: &mut Rng) -> HostPlan {
     let idle = Duration::from_secs(*pick(random, &[1, 60, 3600]));
     match random.u8(..4) {

@@ -21,8 +21,12 @@ pub struct Outcome {
 
 /// Runs what `seed` draws.
 pub fn run(seed: u64) -> Outcome {
-    let plan = Plan::draw(seed);
-    let fleet = Fleet::new(&plan, seed);
+    play(&Plan::draw(seed), seed)
+}
+
+/// Runs `plan`; what it leaves to chance is drawn from `seed`.
+pub fn play(plan: &Plan, seed: u64) -> Outcome {
+    let fleet = Fleet::new(plan, seed);
     let executor = fleet.executor.clone();
 
     let changing = Rc::clone(&fleet);

@@ -10,6 +10,9 @@ use crate::plan::{Change, Fault, Plan, Wrong};
 /// Stands in everything that must not show.
 pub const MARKER: &str = "MARKER";
 
+/// The date at which a run begins, in seconds since 1970.
+pub const BEGINNING: u64 = 1_800_000_000;
+
 /// The state of Azure.
 pub struct World {
     pub now: Duration,
@@ -20,6 +23,8 @@ pub struct World {
     latency: u64,
     token_life: u64,
     refresh_in: bool,
+    /// Whether tokens come with the date of their end, as App Service has it, and not with their length.
+    dated: bool,
     /// What the calendar clock of the hosts says more, or less, than it should.
     pub jump: i64,
     random: Rng,
@@ -87,6 +92,7 @@ impl World {
             latency: plan.latency,
             token_life: plan.token_life,
             refresh_in: plan.refresh_in,
+            dated: !plan.imds,
             jump: 0,
             random: Rng::with_seed(seed ^ 0xA2E),
         };
@@ -168,8 +174,12 @@ impl World {
         let text = format!("{MARKER}-token-{}", self.tokens.len());
         let refresh =
             if self.refresh_in { format!(r#","refresh_in":"{}""#, life / 3) } else { String::new() };
-        let body =
-            format!(r#"{{"access_token":"{text}","token_type":"Bearer","expires_in":"{life}"{refresh}}}"#);
+        let end = if self.dated {
+            format!(r#""expires_on":"{}""#, BEGINNING + self.now.as_secs() + life)
+        } else {
+            format!(r#""expires_in":"{life}""#)
+        };
+        let body = format!(r#"{{"access_token":"{text}","token_type":"Bearer",{end}{refresh}}}"#);
         self.tokens.push(Token { text, until: self.now + Duration::from_secs(life) });
         told(200, None, body, Told::Token)
     }

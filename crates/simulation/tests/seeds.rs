@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use simulation::run;
+use simulation::{Plan, play, run};
 
 #[test]
 fn every_invariant_holds_in_ten_thousand_runs_and_everything_happens_in_them() {
@@ -45,6 +45,14 @@ fn every_invariant_holds_in_ten_thousand_runs_and_everything_happens_in_them() {
         "told to pause",
     ] {
         assert!(counts.get(what).is_some_and(|it| *it >= 100), "{what}: {:?}", counts.get(what));
+    }
+}
+
+#[test]
+fn every_invariant_holds_in_crowds() {
+    for seed in 0..20 {
+        let outcome = play(&Plan::crowd(seed), seed);
+        assert_eq!(outcome.violation, None, "crowd {seed}");
     }
 }
 
