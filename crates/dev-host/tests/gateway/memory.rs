@@ -20,13 +20,12 @@ fn ten_thousand_warm_reads_cost_one_token_and_one_vault_call_in_an_instance() {
                 assert_eq!(connection.ask().value(), VALUE);
             }
         });
-        let (instances, (tokens, secrets)) = (rig.instances(), rig.calls());
+        let (instances, (tokens, secrets)) = calls_by_instance(&rig, 1);
         println!(
             "{component}: {READS} reads at {CONNECTIONS} connections in {:?}: {instances} instances, {tokens} token \
              calls, {secrets} vault calls",
             start.elapsed()
         );
-        assert!(instances > 0 && tokens <= instances && secrets <= instances, "{component}");
         // Under 0.2 there is an instance for each request that is under way.
         assert!(instances <= CONNECTIONS, "{component}: {instances}");
     }
@@ -43,7 +42,6 @@ fn sixty_four_cold_reads_at_once_cost_one_vault_call_in_an_instance() {
         println!(
             "{concurrent} at a time: {instances} instances, {tokens} token calls, {secrets} vault calls"
         );
-        assert!(tokens <= instances && secrets <= instances, "{concurrent}");
         // The host starts another instance whenever all are computing, so their number is its own affair.
         assert!(instances < 64, "{concurrent}: {instances}");
     }
@@ -61,8 +59,7 @@ fn followers_of_an_error_all_get_it() {
         let body = format!(r#"{{"Secret":"broken-{round}"}}"#);
         at_once(16, |_| assert_eq!(rig.post(&body).error(), (502, "VaultError".to_owned()), "{round}"));
     }
-    let (instances, (tokens, secrets)) = (rig.instances(), rig.calls());
-    assert!(tokens <= instances && secrets <= 1 + 20 * instances, "{instances} {tokens} {secrets}");
+    calls_by_instance(&rig, 21);
 }
 
 #[test]
@@ -86,9 +83,8 @@ fn a_client_that_hangs_up_while_others_wait_for_its_call_harms_nobody() {
                 assert_eq!(follower.join().unwrap().value(), VALUE, "{round}");
             }
         });
-        let (instances, (tokens, secrets)) = (rig.instances(), rig.calls());
         // Where the host ends the leader with its client, one of the followers makes a call of its own.
-        assert!(tokens <= instances && secrets <= 2 * instances, "{instances} {tokens} {secrets}");
+        calls_by_instance(&rig, 2);
     }
 }
 
@@ -158,8 +154,26 @@ fn an_instance_that_is_replaced_reads_again_and_a_request_does_not() {
     for _ in 0..40 {
         assert_eq!(rig.ask().value(), VALUE);
     }
-    let instances = rig.instances();
-    assert_eq!((instances, rig.calls()), (4, (4, 4)));
+    assert_eq!(calls_by_instance(&rig, 1), (4, (4, 4)));
+}
+
+/// How many instances there are, and how many calls they made for tokens and to the vault: at most one and `most` each. The
+/// line of an instance's last request may come a moment after its answer, so this waits for it.
+#[track_caller]
+fn calls_by_instance(rig: &Rig, most: usize) -> (usize, (usize, usize)) {
+    let count = || (rig.instances(), rig.calls());
+    let start = Instant::now();
+    loop {
+        let (instances, (tokens, secrets)) = count();
+        if tokens <= instances && secrets <= most * instances {
+            return count();
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{instances} instances, {tokens} token and {secrets} vault calls"
+        );
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// Does something many times at once.
