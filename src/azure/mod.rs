@@ -7,6 +7,8 @@ pub mod identity;
 
 pub mod vault;
 
+mod cloud;
+
 mod endpoint;
 
 mod unix_date;
