@@ -29,6 +29,8 @@ pub mod request;
 
 pub mod access;
 
+pub mod bearers;
+
 pub mod secrets;
 
 pub mod cache;

@@ -1,11 +1,14 @@
 //! The rooms that know Azure: what may be sent there, and what it answers.
 //!
 //! Only this module and its children can make a [`Call`], so nothing else in the crate can send anything
-//! anywhere. [`identity`] sends to the configured token source and [`vault`] to the configured vault.
+//! anywhere. [`identity`] sends to the configured token source, [`vault`] to the configured vault, and [`directory`] to the
+//! tenant that callers are of.
 
 pub mod identity;
 
 pub mod vault;
+
+pub mod directory;
 
 mod cloud;
 
@@ -33,13 +36,15 @@ pub struct Call {
     upstream: Upstream,
 }
 
-/// The two places that calls go to.
+/// The places that calls go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstream {
     /// The token source.
     Identity,
     /// The vault.
     Vault,
+    /// The directory of the callers' tenant.
+    Directory,
 }
 
 /// What Azure said to a [`Call`]. It is not a [`Reply`](crate::reply::Reply), and nothing makes it one.
@@ -97,7 +102,7 @@ impl Call {
         &self.body
     }
 
-    /// Which of the two places it goes to.
+    /// Which of the places it goes to.
     pub const fn upstream(&self) -> Upstream {
         self.upstream
     }
@@ -107,6 +112,7 @@ impl Call {
         match self.upstream {
             Upstream::Identity => LARGEST_TOKEN_ANSWER,
             Upstream::Vault => LARGEST_VAULT_ANSWER,
+            Upstream::Directory => LARGEST_KEYS_ANSWER,
         }
     }
 }
@@ -205,6 +211,9 @@ impl<'de> Deserialize<'de> for ErrorBody {
 
 /// Long enough for any token of Entra, which are at most a few KiB, and for what surrounds it.
 const LARGEST_TOKEN_ANSWER: usize = 64 * 1024;
+
+/// Entra's document has some fifteen KiB: five to ten keys, each with its certificate.
+const LARGEST_KEYS_ANSWER: usize = 64 * 1024;
 
 /// A value has at most 25 KiB and there are at most fifteen tags of 1 KiB (Microsoft, "About Azure Key Vault secrets").
 /// JSON may write each byte of both with six, which makes 240 KiB; the rest of the answer has some hundred bytes.

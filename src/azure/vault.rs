@@ -92,6 +92,14 @@ impl Vault {
         self.cloud
     }
 
+    /// Whether a token for `audience` could be one for a vault: ours, one of Azure's clouds, or Key Vault's own application.
+    pub(crate) fn has_tokens_for(&self, audience: &str) -> bool {
+        let audience = audience.trim_end_matches('/');
+        audience.eq_ignore_ascii_case(&self.audience.0)
+            || audience.eq_ignore_ascii_case(KEY_VAULT_APP)
+            || Cloud::of_audience(&audience.to_ascii_lowercase()).is_some()
+    }
+
     /// Asks for a secret, the latest version or the given one. The token is sent at once: with a managed identity, an
     /// unauthenticated first request would teach us nothing.
     pub(crate) fn get(&self, name: &SecretName, version: Option<&SecretVersion>, token: &Token) -> Call {
@@ -173,6 +181,9 @@ fn parse_api_version(text: &str) -> Option<String> {
     let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'.');
     ((1..=32).contains(&text.len()) && allowed).then(|| text.to_owned())
 }
+
+/// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
+const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
 /// The newest version that is generally available and the default of a released client (Azure.Security.KeyVault.Secrets
 /// 4.9.0).
