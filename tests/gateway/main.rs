@@ -1,5 +1,6 @@
 //! The steps of the gateway, in order, with a host that a test scripts.
 
+mod bearers;
 mod memory;
 mod scripted;
 mod troubles;
