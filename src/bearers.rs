@@ -21,10 +21,12 @@ use crate::upstream::{Azure, REFUSAL_PAUSE};
 pub struct Bearers<S> {
     keys: RefCell<Option<Keys>>,
     requests: Flights<(), Result<Keys, Error>, S>,
-    /// Before that, nobody asks for the keys again.
+    /// Before that, a name that is in none of the keys is not asked for.
     ask_from: Cell<Moment>,
-    /// Why there are no keys.
-    refusal: RefCell<Option<Error>>,
+    /// Before that, keys that are old are not asked for again, after that has failed.
+    renew_from: Cell<Moment>,
+    /// Why there are no newer keys, and until when nobody asks again.
+    refusal: RefCell<Option<(Error, Moment)>>,
     /// By their digests.
     verified: RefCell<LruCache<[u8; 32], Rc<Claims>>>,
 }
@@ -39,10 +41,12 @@ struct Keys {
 impl<S> Bearers<S> {
     /// No keys yet, and no tokens.
     pub fn new() -> Self {
+        let start = Moment::after_start(Duration::ZERO);
         Self {
             keys: RefCell::new(None),
             requests: Flights::new(),
-            ask_from: Cell::new(Moment::after_start(Duration::ZERO)),
+            ask_from: Cell::new(start),
+            renew_from: Cell::new(start),
             refusal: RefCell::new(None),
             verified: RefCell::new(LruCache::unbounded()),
         }
@@ -83,6 +87,10 @@ impl<S> Bearers<S> {
         Some((Rc::clone(&keys.signing), now.since(keys.asked) < ASKED_EVERY))
     }
 
+    fn refusal(&self, now: Moment) -> Option<Error> {
+        self.refusal.borrow().as_ref().filter(|it| now < it.1).map(|it| it.0.clone())
+    }
+
     /// The tenant's keys, if one of them is called `name`.
     ///
     /// They are asked for when there are none, when they are old, and when there is none of this name: a new key may have
@@ -100,11 +108,15 @@ impl<S> Bearers<S> {
                 Some((keys, fresh)) => (named(keys), fresh),
                 None => (None, false),
             };
-            let may_ask = now >= self.ask_from.get();
             match &known {
-                Some(_) if fresh || !may_ask => return Ok(known),
-                None if !may_ask => return self.refusal.borrow().clone().map_or(Ok(None), Err),
-                Some(_) | None => {}
+                Some(_) if fresh || now < self.renew_from.get() => return Ok(known),
+                Some(_) => {}
+                None if now < self.ask_from.get() => return Ok(None),
+                None => {
+                    if let Some(error) = self.refusal(now) {
+                        return Err(error);
+                    }
+                }
             }
             let asked = match (self.requests.board(&(), now), &known) {
                 (Seat::Leads(leader), _) => {
@@ -148,7 +160,6 @@ impl<S> Bearers<S> {
             Ok((signing, asked)) => {
                 let keys = Keys { signing: Rc::new(signing), asked };
                 self.keys.replace(Some(keys.clone()));
-                self.refusal.replace(None);
                 self.ask_from.set(azure.host.now().plus(ASK_PAUSE));
                 // What was signed with a key that is withdrawn is not good any more.
                 self.verified.borrow_mut().clear();
@@ -157,9 +168,8 @@ impl<S> Bearers<S> {
             Err(error) => {
                 if error != Error::DeadlineExceeded {
                     let now = azure.host.now();
-                    let has_keys = self.kept(now).is_some();
-                    self.ask_from.set(now.plus(if has_keys { ASK_PAUSE } else { REFUSAL_PAUSE }));
-                    self.refusal.replace((!has_keys).then(|| error.clone()));
+                    self.refusal.replace(Some((error.clone(), now.plus(REFUSAL_PAUSE))));
+                    self.renew_from.set(now.plus(ASK_PAUSE));
                 }
                 Err(error)
             }

@@ -37,7 +37,7 @@ pub struct Call {
 }
 
 /// The places that calls go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Upstream {
     /// The token source.
     Identity,

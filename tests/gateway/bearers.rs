@@ -92,7 +92,7 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
     let (head, body) = signed_part.split_once('.').unwrap();
     let encoded = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let other_claims = encoded(&Application { oid: STRANGER, ..BILLING }.claims(BEGINNING));
-    let own_key = SigningKey::number(3).published(TENANT);
+    let own_key = SigningKey::number(5).published(TENANT);
     let text = claims.to_string();
     let twice = |member: &str| key.token_of(&header.to_string(), &format!("{{{member},{}", &text[1..]));
     let head_twice = |member: &str| {
@@ -119,10 +119,10 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
         ("no signature", format!("{head}.{body}.")),
         ("no signature and no dot", format!("{head}.{body}")),
         ("other claims", format!("{head}.{other_claims}.{signature}")),
-        ("another's key under our name", SigningKey::number(3).token(&header, &claims)),
+        ("another's key under our name", SigningKey::number(5).token(&header, &claims)),
         (
             "another's key under its own name",
-            SigningKey::number(3).token(&SigningKey::number(3).header(), &claims),
+            SigningKey::number(5).token(&SigningKey::number(5).header(), &claims),
         ),
         ("half a signature", format!("{head}.{body}.{}", &signature[..signature.len() / 2])),
         ("zeros for a signature", format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 256]))),
@@ -131,7 +131,7 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
         // The header wants the key to come from elsewhere, or to be read in another way.
         (
             "jwk",
-            SigningKey::number(3).token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims),
+            SigningKey::number(5).token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims),
         ),
         ("jwk beside the right key", headed("jwk", own_key.clone())),
         ("jku", headed("jku", "https://keys.example/keys".into())),

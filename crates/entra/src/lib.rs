@@ -148,8 +148,9 @@ impl Application<'_> {
     }
 }
 
-/// How many keys there are: one that signs, one that will, one that did, and one of somebody else.
-pub const KEYS: usize = 4;
+/// How many keys there are: enough for a tenant that changes its own twice, with one that will sign and one that did, and
+/// for somebody else.
+pub const KEYS: usize = 6;
 
 /// A day and five minutes, in seconds, as managed identities have it (Microsoft, "Managed identities for Azure resources
 /// frequently asked questions").
