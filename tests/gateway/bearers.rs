@@ -92,7 +92,7 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
     let (head, body) = signed_part.split_once('.').unwrap();
     let encoded = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let other_claims = encoded(&Application { oid: STRANGER, ..BILLING }.claims(BEGINNING));
-    let own_key = SigningKey::number(5).published(TENANT);
+    let own_key = SigningKey::stranger().published(TENANT);
     let text = claims.to_string();
     let twice = |member: &str| key.token_of(&header.to_string(), &format!("{{{member},{}", &text[1..]));
     let head_twice = |member: &str| {
@@ -115,14 +115,16 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
             "HS256 with the published key",
             hs256(&key.header(), &claims, key.published(TENANT)["n"].to_string().as_bytes()),
         ),
+        ("HS256 with the public key as PEM", hs256(&key.header(), &claims, key.pem().as_bytes())),
+        ("HS256 with the public key as DER", hs256(&key.header(), &claims, &key.der())),
         ("HS256 with an empty key", hs256(&key.header(), &claims, b"")),
         ("no signature", format!("{head}.{body}.")),
         ("no signature and no dot", format!("{head}.{body}")),
         ("other claims", format!("{head}.{other_claims}.{signature}")),
-        ("another's key under our name", SigningKey::number(5).token(&header, &claims)),
+        ("another's key under our name", SigningKey::stranger().token(&header, &claims)),
         (
             "another's key under its own name",
-            SigningKey::number(5).token(&SigningKey::number(5).header(), &claims),
+            SigningKey::stranger().token(&SigningKey::stranger().header(), &claims),
         ),
         ("half a signature", format!("{head}.{body}.{}", &signature[..signature.len() / 2])),
         ("zeros for a signature", format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 256]))),
@@ -131,7 +133,7 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
         // The header wants the key to come from elsewhere, or to be read in another way.
         (
             "jwk",
-            SigningKey::number(5).token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims),
+            SigningKey::stranger().token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims),
         ),
         ("jwk beside the right key", headed("jwk", own_key.clone())),
         ("jku", headed("jku", "https://keys.example/keys".into())),
@@ -482,20 +484,11 @@ fn signed(claims: &Value) -> String {
     key.token(&key.header(), claims)
 }
 
-/// A token with the code of RFC 2104 where a signature should be: who takes the algorithm from the token verifies it
-/// with the public key, which everybody has.
+/// Who takes the algorithm from the token verifies it with the public key, which everybody has.
 fn hs256(header: &Value, claims: &Value, key: &[u8]) -> String {
-    use sha2::{Digest as _, Sha256};
     let mut header = header.clone();
     header["alg"] = "HS256".into();
-    let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", encode(&header), encode(claims));
-    let mut block = [0_u8; 64];
-    let key = if key.len() > 64 { Sha256::digest(key).to_vec() } else { key.to_vec() };
-    block[..key.len()].copy_from_slice(&key);
-    let inner = Sha256::new().chain_update(block.map(|it| it ^ 0x36)).chain_update(&signed).finalize();
-    let code = Sha256::new().chain_update(block.map(|it| it ^ 0x5c)).chain_update(inner).finalize();
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(code))
+    SigningKey::token_with_secret(&header, claims, key)
 }
 
 fn deep(levels: usize) -> Value {

@@ -244,8 +244,8 @@ impl World {
 
 /// A token that the callers' tenant gives after so many rotations.
 pub fn bearer(rotations: usize) -> &'static str {
-    static TOKENS: [OnceLock<String>; entra::KEYS] = [const { OnceLock::new() }; entra::KEYS];
-    TOKENS[rotations % (entra::KEYS - 1)].get_or_init(|| {
+    static TOKENS: [OnceLock<String>; KEYS] = [const { OnceLock::new() }; KEYS];
+    TOKENS[rotations % KEYS].get_or_init(|| {
         let key = signing_key(rotations);
         key.token(&key.header(), &claims())
     })
@@ -255,7 +255,7 @@ pub fn bearer(rotations: usize) -> &'static str {
 pub fn forged(known_name: bool) -> &'static str {
     static TOKENS: [OnceLock<String>; 2] = [const { OnceLock::new() }; 2];
     TOKENS[usize::from(known_name)].get_or_init(|| {
-        let stranger = SigningKey::number(entra::KEYS - 1);
+        let stranger = SigningKey::stranger();
         let mut header = stranger.header();
         if known_name {
             header["kid"] = signing_key(0).id().into();
@@ -274,13 +274,16 @@ fn claims() -> serde_json::Value {
 }
 
 fn signing_key(rotations: usize) -> SigningKey {
-    SigningKey::number(rotations % (entra::KEYS - 1))
+    SigningKey::number(rotations % KEYS)
 }
 
 /// The tenant of callers with tokens, whom their tokens are for, and who has one.
 pub const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
 pub const AUDIENCE: &str = "api://keyvault-gateway";
 pub const CALLER: &str = "d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05";
+
+/// How many keys a tenant has in turn: enough for two changes between which one is neither published before nor after.
+const KEYS: usize = 5;
 
 const YEAR: u64 = 365 * 86_400;
 
