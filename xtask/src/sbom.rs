@@ -30,7 +30,7 @@ pub(crate) fn write(components: &[Component]) -> Result<(), String> {
                 "--no-build-deps",
             ])
             .args(["--target", TARGET, "--no-default-features", "--features", component.features()])
-            .args(["--override-filename", "bill", "--license-strict"])
+            .args(["--override-filename", "bill"])
             .current_dir(&alone)
             // It has no time of its own and no random number then.
             .env("SOURCE_DATE_EPOCH", time_of_the_source())

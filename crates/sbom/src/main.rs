@@ -91,7 +91,7 @@ fn finished(mut bill: Value, linked: &BTreeSet<Crate>, component: &str, hash: &s
     let dependencies = list(&mut bill["dependencies"])?;
     dependencies.retain(|it| is_kept(&it["ref"]));
     for dependency in dependencies {
-        if let Some(names) = dependency["dependsOn"].as_array_mut() {
+        if let Some(names) = dependency.get_mut("dependsOn").and_then(Value::as_array_mut) {
             names.retain(is_kept);
         }
     }
