@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce`: builds components in two clean clones of the repository and expects the same bytes from both.
 
 use crate::components::Component;
+use crate::deny::Checked;
 use crate::process::{cargo_in, line, root, run, target};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,18 +28,31 @@ pub(crate) fn twice(components: &[Component]) -> Result<(), String> {
         }
         println!("{}: {} bytes, the same from both clones", component.name(), one.len());
     }
-    Ok(())
+    // They have nothing more to tell.
+    empty(&target().join("reproduce"))
+}
+
+/// The same, where this is a repository of git.
+pub(crate) fn twice_if_possible(components: &[Component]) -> Result<Checked, String> {
+    match git(&["rev-parse", "HEAD"]) {
+        Ok(_) => twice(components).map(|()| Checked::Passed),
+        Err(problem) => Ok(Checked::NotHere(format!("there is no commit to clone: {problem}"))),
+    }
 }
 
 /// Brings `commit`, and nothing else, into an empty folder.
 fn make_clone(folder: &Path, commit: &str) -> Result<(), String> {
-    let cannot = |problem: std::io::Error| format!("cannot empty {}: {problem}", folder.display());
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(cannot)?;
-    }
+    empty(folder)?;
     // A clone of its own, which shares no file with this one.
     run(Command::new("git").args(["clone", "--quiet", "--no-local"]).arg(root()).arg(folder))?;
     run(Command::new("git").arg("-C").arg(folder).args(["checkout", "--quiet", "--detach", commit]))
+}
+
+fn empty(folder: &Path) -> Result<(), String> {
+    match fs::remove_dir_all(folder) {
+        Err(problem) if folder.exists() => Err(format!("cannot remove {}: {problem}", folder.display())),
+        _ => Ok(()),
+    }
 }
 
 fn built(clone: &Path, component: Component) -> Result<Vec<u8>, String> {

@@ -4,6 +4,7 @@ use crate::components::{self, Component, TARGET};
 use crate::deny::{self, Checked};
 use crate::mutate;
 use crate::process::{cargo, line, root, run};
+use crate::reproduce;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitCode};
@@ -28,6 +29,9 @@ pub(crate) fn everything() -> ExitCode {
             report.check("documentation", documentation);
             report.check("licences, sources and versions of the dependencies", deny::rules);
             report.check_if_possible("advisories on the dependencies", deny::advisories);
+            report.check_if_possible("the same bytes from two clean clones", || {
+                reproduce::twice_if_possible(&[Component::Proxy, Component::Service])
+            });
         }
     }
     if std::env::var_os("CI").is_some_and(|it| !it.is_empty()) {
