@@ -55,6 +55,9 @@ pub(crate) fn advisories() -> Result<Checked, String> {
             database.display()
         )));
     }
+    if !fetched.success() {
+        println!("the advisories are those of the copy in {}", database.display());
+    }
     let mut check = cargo_deny()?;
     // A database that lacks an advisory which deny.toml names is a warning, so no empty one passes.
     check.args(["--workspace", "--locked", "--offline", "check", "-D", "warnings", "advisories"]);
