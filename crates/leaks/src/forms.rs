@@ -8,8 +8,10 @@ use crate::SHORTEST;
 pub(crate) struct Form {
     pub(crate) name: &'static str,
     /// Calls the function with each text that the given one can mean in this form.
-    pub(crate) decode: fn(&[u8], &mut dyn FnMut(&[u8])),
+    pub(crate) decode: Decode,
 }
+
+type Decode = fn(&[u8], &mut dyn FnMut(&[u8]));
 
 pub(crate) const ALL: [Form; 5] = [
     Form { name: "JSON", decode: json },

@@ -16,8 +16,9 @@ mod forms;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
-/// What is private, by who may see it.
+/// What is private, by who may see it; and what is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Private {
     /// The value of a secret: for the caller who may read it.
@@ -38,6 +39,8 @@ pub enum Private {
     Azure,
     /// The value of a setting: for nobody.
     Setting,
+    /// What is not private at all, and may be everywhere, though something private has it, too.
+    Public,
 }
 
 impl Private {
@@ -64,12 +67,13 @@ impl Private {
 /// It finds [`LEAST`] bytes in a row of what was added (all of it, where it is shorter): in either case, in base64 of
 /// any alphabet and alignment, in hexadecimal digits, percent-encoded, escaped as JSON does, and with several of these
 /// one within the other.
+#[derive(Clone)]
 pub struct Search {
-    /// Each part of this length, in lower case, of everything that is private, and whose it is.
-    parts: HashMap<[u8; LEAST], u16>,
+    /// Each part of this length, in lower case, of everything that was added, and whose it is.
+    parts: HashMap<[u8; LEAST], u16, BuildHasherDefault<Mix>>,
     /// What is shorter than a part.
     short: Vec<(Vec<u8>, u16)>,
-    /// Which two bytes a part or a short one begins with: most of what is searched needs no closer look.
+    /// How something private begins: most of what is searched needs no closer look.
     begins: Box<[u64; 1024]>,
 }
 
@@ -99,7 +103,7 @@ impl Default for Search {
 impl Search {
     /// Nothing is private yet.
     pub fn new() -> Self {
-        Self { parts: HashMap::new(), short: Vec::new(), begins: Box::new([0; 1024]) }
+        Self { parts: HashMap::default(), short: Vec::new(), begins: Box::new([0; 1024]) }
     }
 
     /// Makes `text` private, each of its parts. One shorter than [`SHORTEST`] would be found everywhere.
@@ -107,12 +111,12 @@ impl Search {
         let text = text.as_ref().to_ascii_lowercase();
         assert!(text.len() >= SHORTEST, "too short to be searched for: {}", String::from_utf8_lossy(&text));
         if text.len() < LEAST {
-            self.begin(&text);
+            self.begin(what, &text);
             self.short.push((text, what.bit()));
             return;
         }
         for part in text.windows(LEAST) {
-            self.begin(part);
+            self.begin(what, part);
             let part = part.try_into().expect("a window has its length");
             *self.parts.entry(part).or_default() |= what.bit();
         }
@@ -121,7 +125,7 @@ impl Search {
     /// The first part of something private in `place`, other than of what may be there. What both have in common may be
     /// there, too.
     pub fn find(&self, place: impl AsRef<[u8]>, allowed: &[Private]) -> Option<Found> {
-        let allowed = allowed.iter().fold(0, |all, it| all | it.bit());
+        let allowed = allowed.iter().fold(Private::Public.bit(), |all, it| all | it.bit());
         self.find_within(place.as_ref(), allowed, &mut Vec::new())
     }
 
@@ -158,8 +162,8 @@ impl Search {
 
     fn find_plain(&self, place: &[u8], allowed: u16) -> Option<(Private, String)> {
         let place = place.to_ascii_lowercase();
-        for (at, pair) in place.windows(2).enumerate() {
-            let (word, bit) = pair_index(pair);
+        for (at, start) in place.windows(4).enumerate() {
+            let (word, bit) = index(start);
             if self.begins[word] & bit == 0 {
                 continue;
             }
@@ -176,15 +180,37 @@ impl Search {
         None
     }
 
-    fn begin(&mut self, part: &[u8]) {
-        let (word, bit) = pair_index(part);
-        self.begins[word] |= bit;
+    fn begin(&mut self, what: Private, text: &[u8]) {
+        if what != Private::Public {
+            let (word, bit) = index(text);
+            self.begins[word] |= bit;
+        }
     }
 }
 
-fn pair_index(pair: &[u8]) -> (usize, u64) {
-    let index = usize::from(pair[0]) << 8 | usize::from(pair[1]);
-    (index / 64, 1 << (index % 64))
+/// Where the first four bytes of `text` have their bit.
+fn index(text: &[u8]) -> (usize, u64) {
+    let start = text.first_chunk().map_or(0, |it| u32::from_le_bytes(*it));
+    let index = start.wrapping_mul(0x9e37_79b1) >> 16;
+    (index as usize / 64, 1 << (index % 64))
+}
+
+/// A hash of a part, which nobody attacks.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(23) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
 }
 
 /// Bytes in a row that are no accident.

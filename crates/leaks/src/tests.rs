@@ -67,6 +67,9 @@ fn what_is_private_and_what_may_be_there_can_have_parts_in_common() {
     let found = search.find("the-same-beginning.and-theirs", &[Private::Token]);
     assert_eq!(found.map(|it| it.what), Some(Private::CallerToken));
     assert!(search.find("the-same-beginning.and", &[Private::Value]).is_some());
+    search.add(Private::Public, "the-same-beginning.");
+    assert_eq!(search.find("the-same-beginning.", &[]), None);
+    assert!(search.find("the-same-beginning.and", &[]).is_some());
 }
 
 #[test]
