@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::error::{Error, SettingError};
+use crate::json::Object;
 use crate::secret::{Redacted, SecretName};
 use crate::settings::Lookup;
 
@@ -191,10 +192,10 @@ fn named_callers(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
     }
     let wrong = |should| SettingError { name: "GATEWAY_CALLERS", should };
     let Some(text) = settings.text("GATEWAY_CALLERS")? else { return Ok(Vec::new()) };
-    let entries: Vec<Entry> = serde_json::from_str(&text)
+    let entries: Vec<Object<Entry>> = serde_json::from_str(&text)
         .map_err(|_| wrong("must be a JSON list of objects with name, key_sha256 and secrets"))?;
     let mut callers: Vec<Caller> = Vec::new();
-    for entry in entries {
+    for Object(entry) in entries {
         if !is_caller_name(&entry.name) || callers.iter().any(|it| it.name == entry.name) {
             return Err(wrong(
                 "must give each caller a name of its own, of letters, digits, '.', '_' and '-'",
@@ -421,6 +422,7 @@ mod tests {
             r#"[{"name":"a","secrets":["*b"]}]"#,
             r#"[{"name":"a","secrets":["b**"]}]"#,
             r#"[{"name":"a","secrets":[],"key_sha256":["abc"]}]"#,
+            r#"[["a",[],[],[],[],["*"]]]"#,
             r#"[{"name":"a","secrets":[],"key":"marker"}]"#,
             &two,
             &long,
