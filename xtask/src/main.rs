@@ -1,8 +1,9 @@
-//! The commands of this repository: `cargo xtask build|demo|dev|serve|simulate|mutate|test`.
+//! The commands of this repository: `cargo xtask build|demo|dev|serve|simulate|mutate|fuzz|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
 mod components;
+mod fuzz;
 mod host;
 mod mutate;
 mod test;
@@ -10,6 +11,7 @@ mod test;
 mod process;
 
 use components::Component;
+use fuzz::Fuzz;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Task::Serve { release, served, options } => host::serve(release, &served, &options),
         Task::Simulate(options) => simulate(&options),
         Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(fuzz) => fuzz.run().map(|()| ExitCode::SUCCESS),
         Task::Test => Ok(test::everything()),
     };
     done.unwrap_or_else(|problem| {
@@ -47,6 +50,7 @@ enum Task {
     Serve { release: bool, served: Served, options: Vec<OsString> },
     Simulate(Vec<OsString>),
     Mutate,
+    Fuzz(Fuzz),
     Test,
 }
 
@@ -70,6 +74,7 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("serve", rest) => parse_serve(rest),
         ("simulate", options) => Some(Task::Simulate(options.to_vec())),
         ("mutate", []) => Some(Task::Mutate),
+        ("fuzz", options) => Fuzz::parse(options).map(Task::Fuzz),
         ("test", []) => Some(Task::Test),
         _ => None,
     }
@@ -121,6 +126,8 @@ usage: cargo xtask <command>
   simulate fleet [--chart FILE]
                          count the calls of fleets of all sizes, print the table and draw it
   mutate                 break the core's policies one at a time and expect the simulation to notice each
+  fuzz [TARGET …] [--runs NUMBER]
+                         hostile input for what the core reads: 20,000 runs of each target in fuzz/, or more
   test                   check and test everything
 ";
 
@@ -156,6 +163,11 @@ mod tests {
             ("simulate --seed 7", Some(Task::Simulate(words("--seed 7")))),
             ("mutate", Some(Task::Mutate)),
             ("mutate me", None),
+            ("fuzz", Fuzz::parse(&[]).map(Task::Fuzz)),
+            ("fuzz settings --runs 7", Fuzz::parse(&words("--runs 7 settings")).map(Task::Fuzz)),
+            ("fuzz --runs", None),
+            ("fuzz --runs 0", None),
+            ("fuzz --release", None),
             ("test", Some(Task::Test)),
             ("tests", None),
         ];

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check and every test, in an order that finds the cheap faults first.
 
 use crate::components::{self, Component, TARGET};
+use crate::fuzz;
 use crate::mutate;
 use crate::process::{cargo, line, root, run};
 use std::fmt;
@@ -22,6 +23,12 @@ pub(crate) fn everything() -> ExitCode {
                 report.tests(package);
             }
             report.check("mutations that the simulation notices", mutate::everything);
+            match fuzz::not_run() {
+                None => {
+                    report.check("fuzzing, a short run of each target", fuzz::short_run);
+                }
+                Some(reason) => report.cannot(reason),
+            }
             report.check("documentation", documentation);
         }
     }
@@ -123,6 +130,12 @@ impl Report {
         }
         let outcome = if done.is_ok() { "passed" } else { "FAILED" };
         println!("== {name}: {outcome} in {}", seconds(start.elapsed()));
+    }
+
+    /// Notes what cannot run here.
+    fn cannot(&mut self, reason: String) {
+        println!("\n{reason}");
+        self.not_run.push(reason);
     }
 
     /// Counts what did not run as failed.
