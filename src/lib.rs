@@ -49,6 +49,8 @@ pub mod error;
 
 pub mod secret;
 
+mod json;
+
 pub mod settings;
 
 pub mod log;

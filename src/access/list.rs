@@ -7,18 +7,19 @@ use super::scope::Pattern;
 use super::tenant::guid;
 use super::{ANYBODY, Caller, Claimed, KEY_HOLDER};
 use crate::error::SettingError;
+use crate::json::Object;
 use crate::settings::Lookup;
 
 /// The callers that the setting names; none, if it is not set.
 pub(super) fn read(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
     let Some(text) = settings.text("GATEWAY_CALLERS")? else { return Ok(Vec::new()) };
-    let entries: Vec<Entry> = serde_json::from_str(&text)
+    let entries: Vec<Object<Entry>> = serde_json::from_str(&text)
         .map_err(|_| wrong("must be a JSON list of objects with name, secrets, and what names the caller"))?;
     if entries.len() > MOST_CALLERS {
         return Err(wrong("has too many callers"));
     }
     let mut callers: Vec<Caller> = Vec::new();
-    for entry in entries {
+    for Object(entry) in entries {
         let caller = entry.read()?;
         if callers.iter().any(|it| it.name == caller.name) {
             return Err(NAME);

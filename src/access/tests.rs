@@ -122,6 +122,7 @@ fn wrong_lists_are_configuration_errors() {
         r#"[{"name":"a","secrets":["*b"]}]"#,
         r#"[{"name":"a","secrets":["b**"]}]"#,
         r#"[{"name":"a","secrets":[],"key_sha256":["abc"]}]"#,
+        r#"[["a",[],[],[],[],["*"]]]"#,
         r#"[{"name":"a","secrets":[],"key":"marker"}]"#,
         r#"[{"name":"a","secrets":[],"oid":["marker"]}]"#,
         r#"[{"name":"a","secrets":[],"appid":["6f1b4f5c2f0b4f6e9d0c3a5b8e7d1c42"]}]"#,

@@ -15,6 +15,7 @@ use super::vault::Vault;
 use super::{Answer, Call, Endpoint, Upstream};
 use crate::error::{Error, SettingError};
 use crate::host::NoAnswer;
+use crate::json::Object;
 use crate::settings::Lookup;
 
 /// The directory of one tenant. Nothing that is secret goes there.
@@ -77,11 +78,11 @@ impl SigningKeys {
     fn read(answer: &Answer) -> Option<Self> {
         #[derive(Deserialize)]
         struct Document {
-            keys: Vec<Key>,
+            keys: Vec<Object<Key>>,
         }
         #[derive(Deserialize)]
         struct Key {
-            kty: String,
+            kty: Option<String>,
             #[serde(rename = "use")]
             purpose: Option<String>,
             alg: Option<String>,
@@ -91,7 +92,7 @@ impl SigningKeys {
         }
         impl Key {
             fn read(self) -> Option<(String, PublicKey)> {
-                let fits = self.kty == "RSA"
+                let fits = self.kty.is_some_and(|it| it == "RSA")
                     && self.purpose.is_none_or(|it| it == "sig")
                     && self.alg.is_none_or(|it| it == "RS256");
                 let name = self.kid.filter(|it| fits && !it.is_empty())?;
@@ -107,7 +108,8 @@ impl SigningKeys {
             }
         }
         let document: Document = answer.json()?;
-        let keys: Vec<_> = document.keys.into_iter().take(MOST_KEYS).filter_map(Key::read).collect();
+        let keys = document.keys.into_iter().take(MOST_KEYS).filter_map(|Object(it)| it.read());
+        let keys: Vec<_> = keys.collect();
         (!keys.is_empty()).then_some(Self(keys))
     }
 

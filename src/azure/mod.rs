@@ -23,6 +23,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
+use crate::json::Object;
 use crate::secret::Redacted;
 use crate::trace::Trace;
 
@@ -129,7 +130,7 @@ impl Answer {
     }
 
     /// How long Azure wants us to wait, if it says so in a way that can be understood.
-    fn pause(&self, unix_time: u64) -> Option<Duration> {
+    pub fn pause(&self, unix_time: u64) -> Option<Duration> {
         let text = self.retry_after.as_deref()?.trim();
         if text.bytes().all(|it| it.is_ascii_digit()) {
             return text.parse().ok().map(Duration::from_secs);
@@ -138,9 +139,9 @@ impl Answer {
         Some(Duration::from_secs(date.saturating_sub(unix_time)))
     }
 
-    /// Reads the body as JSON. What the parser has to say is not passed on, as it quotes the body.
+    /// Reads the body as a JSON object. What the parser has to say is not passed on, as it quotes the body.
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        serde_json::from_slice(self.body.expose()).ok()
+        serde_json::from_slice(self.body.expose()).ok().map(|Object(it)| it)
     }
 }
 
@@ -245,6 +246,7 @@ mod tests {
             (r#"{"error":null}"#, "", "", ""),
             ("{}", "", "", ""),
             ("[]", "", "", ""),
+            (r#""e""#, "", "", ""),
             ("Invalid secret token header: .", "", "", ""),
             ("", "", "", ""),
             (r#"{"error":{"code":7}}"#, "", "", ""),

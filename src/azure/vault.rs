@@ -297,6 +297,7 @@ mod tests {
             (id(""), None, None),
             (r#"{"value":"v"}"#.to_owned(), None, None),
             (r#"{"id":"x"}"#.to_owned(), None, None),
+            (format!(r#"["v","https://x.vault.azure.net/secrets/db-password/{VERSION}"]"#), None, None),
             ("{\"value\":".to_owned(), None, None),
             ("<html>".to_owned(), None, None),
             (String::new(), None, None),

@@ -1,9 +1,10 @@
-//! The commands of this repository: `cargo xtask build|demo|dev|serve|simulate|mutate|deny|sbom|reproduce|test`.
+//! The commands of this repository: `cargo xtask build|demo|dev|serve|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
 mod components;
 mod deny;
+mod fuzz;
 mod host;
 mod mutate;
 mod reproduce;
@@ -14,6 +15,7 @@ mod process;
 mod tools;
 
 use components::Component;
+use fuzz::Fuzz;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Task::Deny => deny::everything().map(|()| ExitCode::SUCCESS),
         Task::Sbom(components) => sbom::write(&components).map(|()| ExitCode::SUCCESS),
         Task::Reproduce(components) => reproduce::twice(&components).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(fuzz) => fuzz.run().map(|()| ExitCode::SUCCESS),
         Task::Test => Ok(test::everything()),
     };
     done.unwrap_or_else(|problem| {
@@ -57,6 +60,7 @@ enum Task {
     Deny,
     Sbom(Vec<Component>),
     Reproduce(Vec<Component>),
+    Fuzz(Fuzz),
     Test,
 }
 
@@ -80,6 +84,7 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("deny", []) => Some(Task::Deny),
         ("sbom", names) => parse_components(names).map(Task::Sbom),
         ("reproduce", names) => parse_components(names).map(Task::Reproduce),
+        ("fuzz", options) => Fuzz::parse(options).map(Task::Fuzz),
         ("test", []) => Some(Task::Test),
         _ => None,
     }
@@ -142,6 +147,8 @@ usage: cargo xtask <command>
   deny                   hold every dependency against deny.toml, and against the advisories that are known today
   sbom [NAME …]          write what is linked into a component, as CycloneDX, to target/sbom/NAME.cdx.json
   reproduce [NAME …]     build HEAD in two clean clones and compare the bytes of the components
+  fuzz [TARGET …] [--runs NUMBER]
+                         hostile input for what the core reads: 20,000 runs of each target in fuzz/, or more
   test                   check and test everything
 ";
 
@@ -185,6 +192,11 @@ mod tests {
             ("reproduce", Some(Task::Reproduce(Component::ALL.to_vec()))),
             ("reproduce service", Some(Task::Reproduce(vec![Component::Service]))),
             ("reproduce twice", None),
+            ("fuzz", Fuzz::parse(&[]).map(Task::Fuzz)),
+            ("fuzz settings --runs 7", Fuzz::parse(&words("--runs 7 settings")).map(Task::Fuzz)),
+            ("fuzz --runs", None),
+            ("fuzz --runs 0", None),
+            ("fuzz --release", None),
             ("test", Some(Task::Test)),
             ("tests", None),
         ];

@@ -2,6 +2,7 @@
 
 use crate::components::{self, Component, TARGET};
 use crate::deny::{self, Checked};
+use crate::fuzz;
 use crate::mutate;
 use crate::process::{cargo, line, root, run};
 use crate::reproduce;
@@ -26,6 +27,12 @@ pub(crate) fn everything() -> ExitCode {
                 report.tests(package);
             }
             report.check("mutations that the simulation notices", mutate::everything);
+            match fuzz::not_run() {
+                None => {
+                    report.check("fuzzing, a short run of each target", fuzz::short_run);
+                }
+                Some(reason) => report.cannot(reason),
+            }
             report.check("documentation", documentation);
             report.check("licences, sources and versions of the dependencies", deny::rules);
             report.check_if_possible("advisories on the dependencies", deny::advisories);
@@ -146,6 +153,12 @@ impl Report {
         }
         let outcome = if done.is_ok() { "passed" } else { "FAILED" };
         println!("== {name}: {outcome} in {}", seconds(start.elapsed()));
+    }
+
+    /// Notes what cannot run here.
+    fn cannot(&mut self, reason: String) {
+        println!("\n{reason}");
+        self.not_run.push(reason);
     }
 
     /// Counts what did not run as failed.
