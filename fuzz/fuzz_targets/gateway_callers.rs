@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use keyvault_gateway::reply::Reply;
 use keyvault_gateway::secret::SecretName;
 use keyvault_gateway_fuzz::{Says, Scene, marked};
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -15,11 +16,21 @@ fuzz_target!(|text: &[u8]| -> Corpus {
         (Cow::from("KeyVaultUri"), "https://my-vault.vault.azure.net".to_owned()),
         (Cow::from("GATEWAY_CALLERS"), text.clone()),
     ];
-    let scene = Scene::new(settings, Says::Well, Says::Well);
-
-    let nobody = scene.ask(None, &asking_for("db-password"));
+    let scene = Scene::new(settings.clone(), Says::Well, Says::Well);
+    let mut nobody = scene.ask(None, &asking_for("db-password"));
+    let mut scene = scene;
+    if nobody.status == 500 && text_of(&nobody).contains("GATEWAY_JWT_TENANT") {
+        // Some callers have tokens, so that there has to be a tenant.
+        let tenant = [
+            ("GATEWAY_JWT_TENANT", "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42"),
+            ("GATEWAY_JWT_AUDIENCE", "api://keyvault-gateway"),
+        ];
+        let tenant = tenant.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned()));
+        scene = Scene::new(settings.into_iter().chain(tenant).collect(), Says::Well, Says::Well);
+        nobody = scene.ask(None, &asking_for("db-password"));
+    }
     if nobody.status == 500 {
-        let body = String::from_utf8(nobody.body.expose().clone()).unwrap();
+        let body = text_of(&nobody);
         let start = r#"{"error":{"code":"ConfigurationError","message":"The setting GATEWAY_CALLERS "#;
         assert!(body.starts_with(start), "{body}");
         return Corpus::Keep;
@@ -80,3 +91,7 @@ const KEYS: [(&str, &str); 2] = [
 ];
 
 const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn text_of(reply: &Reply) -> String {
+    String::from_utf8(reply.body.expose().clone()).unwrap()
+}

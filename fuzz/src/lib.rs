@@ -38,6 +38,8 @@ pub struct Made {
     pub status: u16,
     /// The value of `Retry-After`, if there is one.
     pub retry_after: Option<String>,
+    /// The value of `WWW-Authenticate`, if there is one.
+    pub challenge: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -67,7 +69,7 @@ impl Made {
         let end = rest.iter().position(|it| *it == b'\n')?;
         let (line, body) = (&rest[..end], &rest[end + 1..]);
         let retry_after = (!line.is_empty()).then(|| String::from_utf8_lossy(&marked(line)).into_owned());
-        Some(Self { status, retry_after, body: marked(body) })
+        Some(Self { status, retry_after, challenge: None, body: marked(body) })
     }
 
     /// Whether something of it is marked.
@@ -85,10 +87,21 @@ impl Made {
 impl Scene {
     /// A gateway with `settings`, a token source that says `identity`, and a vault that says `vault`.
     pub fn new(settings: Vec<(Cow<'static, str>, String)>, identity: Says, vault: Says) -> Self {
+        Self::with_directory(settings, identity, vault, Says::Well)
+    }
+
+    /// The same with a directory of callers' tenant that says `directory`.
+    pub fn with_directory(
+        settings: Vec<(Cow<'static, str>, String)>,
+        identity: Says,
+        vault: Says,
+        directory: Says,
+    ) -> Self {
         let world = Rc::new(World {
             settings,
             identity,
             vault,
+            directory,
             now: Cell::new(Duration::ZERO),
             sent: RefCell::default(),
             log: RefCell::default(),
@@ -106,15 +119,26 @@ impl Scene {
         self.ask_with(key, true, body)
     }
 
+    /// Asks for a secret with a token.
+    pub fn ask_with_token(&self, token: HeaderValue, body: &[u8]) -> Reply {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", token);
+        self.send(headers, body)
+    }
+
     fn ask_with(&self, key: Option<&str>, fresh: bool, body: &[u8]) -> Reply {
         let mut headers = HeaderMap::new();
-        headers.insert("content-type", HeaderValue::from_static("application/json"));
         if let Some(key) = key.and_then(|it| HeaderValue::from_str(it).ok()) {
             headers.insert("x-functions-key", key);
         }
         if fresh {
             headers.insert("cache-control", HeaderValue::from_static("no-cache"));
         }
+        self.send(headers, body)
+    }
+
+    fn send(&self, mut headers: HeaderMap, body: &[u8]) -> Reply {
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
         let head = Head { method: Method::POST, target: "/".to_owned(), headers };
         let start = self.world.now.get();
         let answered = match pin!(self.gateway.answer(head, Given(body.to_vec())))
@@ -138,6 +162,11 @@ impl Scene {
     /// The calls so far.
     pub fn sent(&self) -> Ref<'_, Vec<Sent>> {
         self.world.sent.borrow()
+    }
+
+    /// The lines of the log so far.
+    pub fn log(&self) -> Ref<'_, Vec<String>> {
+        self.world.log.borrow()
     }
 
     /// How many calls went to `upstream` so far.
@@ -184,6 +213,22 @@ pub fn choice<'a, T: Copy>(bytes: &'a [u8], all: &[T]) -> Option<(T, &'a [u8])> 
     Some((all[usize::from(first.wrapping_sub(b'0')) % all.len()], rest))
 }
 
+/// The bytes of text in base64url without padding, read by hand.
+pub fn decoded(text: &str) -> Option<Vec<u8>> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for byte in text.bytes() {
+        let digit = DIGITS.iter().position(|it| *it == byte)?;
+        bits = (bits << 6 | u32::try_from(digit).ok()?) & 0xffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
 /// `bytes` with each `~` made into a mark, so that it can be found wherever it should not be.
 pub fn marked(bytes: &[u8]) -> Vec<u8> {
     let mut marked = Vec::with_capacity(bytes.len());
@@ -216,6 +261,7 @@ struct World {
     settings: Vec<(Cow<'static, str>, String)>,
     identity: Says,
     vault: Says,
+    directory: Says,
     now: Cell<Duration>,
     sent: RefCell<Vec<Sent>>,
     log: RefCell<Vec<String>>,
@@ -253,12 +299,19 @@ impl Host for InWorld {
     async fn send(&self, call: Call, _: Duration) -> Result<Answer, NoAnswer> {
         let endpoint = call.endpoint();
         let path_and_query = endpoint.path_and_query().to_owned();
-        let answer = match (call.upstream(), &self.0.identity, &self.0.vault) {
-            (Upstream::Vault, _, Says::Well) => Answer::new(200, None, secret_at(&path_and_query)),
-            (Upstream::Vault, _, Says::This(made)) | (_, Says::This(made), _) => {
+        let says = match call.upstream() {
+            Upstream::Identity => &self.0.identity,
+            Upstream::Vault => &self.0.vault,
+            Upstream::Directory => &self.0.directory,
+        };
+        let answer = match (says, call.upstream()) {
+            (Says::This(made), _) => {
                 Answer::new(made.status, made.retry_after.clone(), made.body.clone())
+                    .with_challenge(made.challenge.clone())
             }
-            (_, Says::Well, _) => Answer::new(200, None, TOKEN.as_bytes().to_vec()),
+            (Says::Well, Upstream::Identity) => Answer::new(200, None, TOKEN.into()),
+            (Says::Well, Upstream::Vault) => Answer::new(200, None, secret_at(&path_and_query)),
+            (Says::Well, Upstream::Directory) => Answer::new(200, None, KEYS.into()),
         };
         self.0.sent.borrow_mut().push(Sent {
             upstream: call.upstream(),
@@ -290,6 +343,28 @@ fn secret_at(path_and_query: &str) -> Vec<u8> {
     let id = format!("https://my-vault.vault.azure.net/secrets/{name}/{VERSION}");
     serde_json::json!({ "value": VALUE, "id": id }).to_string().into_bytes()
 }
+
+/// The settings of a gateway that takes the tokens in `data/`, whose keys are in `data/keys.json`. Their private keys are
+/// gone, so that nobody can make another.
+pub fn settings_of_a_tenant() -> Vec<(Cow<'static, str>, String)> {
+    let settings = [
+        ("KeyVaultUri", "https://my-vault.vault.azure.net"),
+        ("GATEWAY_JWT_TENANT", "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42"),
+        ("GATEWAY_JWT_AUDIENCE", "api://keyvault-gateway"),
+        ("GATEWAY_LOG", "debug"),
+        (
+            "GATEWAY_CALLERS",
+            r#"[{"name":"bearer","oid":["d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05"],"secrets":["*"]}]"#,
+        ),
+    ];
+    settings.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned())).collect()
+}
+
+/// The good tokens, of the first and of the second version.
+pub const GOOD_TOKENS: [&str; 2] = [include_str!("../data/token_v1"), include_str!("../data/token_v2")];
+
+/// The keys that they are signed with.
+pub const KEYS: &str = include_str!("../data/keys.json");
 
 /// The value of every secret, where the vault is well.
 pub const VALUE: &str = "the-value";

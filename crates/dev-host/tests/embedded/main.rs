@@ -15,6 +15,8 @@ mod clouds;
 
 mod identity;
 
+mod bearers;
+
 mod faults;
 
 mod hostile;

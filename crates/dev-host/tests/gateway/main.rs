@@ -4,6 +4,8 @@ mod rig;
 
 mod callers;
 
+mod bearers;
+
 mod identity;
 
 mod vault;

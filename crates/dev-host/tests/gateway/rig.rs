@@ -29,7 +29,7 @@ const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) emulator: Emulator,
-    _served: Served,
+    served: Served,
     _runtime: Runtime,
 }
 
@@ -65,7 +65,14 @@ impl Rig {
             .environment(served.settings(source))
             .environment(settings.iter().copied());
         let server = launch.start().unwrap_or_else(|problem| panic!("{problem}"));
-        Self { server, emulator, _served: served, _runtime: runtime }
+        Self { server, emulator, served, _runtime: runtime }
+    }
+
+    /// The address at which the emulator has everything.
+    pub(crate) fn azure(&self) -> String {
+        let settings = self.served.settings(Source::Imds);
+        let base = settings.into_iter().find(|it| it.0 == "AZURE_POD_IDENTITY_AUTHORITY_HOST");
+        base.unwrap().1
     }
 
     /// The function's test request, with the key.

@@ -1,0 +1,44 @@
+//! The token of a caller: nobody is let in with one that the tenant has not signed, whatever it says of itself.
+//!
+//! An input is the token.
+
+#![no_main]
+
+use http::HeaderValue;
+use keyvault_gateway::access::jwt::Jwt;
+use keyvault_gateway_fuzz::{GOOD_TOKENS, Says, Scene, marked, settings_of_a_tenant};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+fuzz_target!(|token: &[u8]| -> Corpus {
+    let token = marked(token);
+    let Ok(field) = HeaderValue::from_bytes(&[b"Bearer ", &*token].concat()) else { return Corpus::Reject };
+    let Ok(token) = str::from_utf8(&token) else { return Corpus::Reject };
+
+    // What has the form of a token has three parts, and asks for nothing but the one algorithm, as another parser sees it.
+    let read = Jwt::parse(token);
+    if let Some(jwt) = &read {
+        let header = token.split('.').next().unwrap();
+        let header = keyvault_gateway_fuzz::decoded(header).expect("base64url");
+        if let Ok(header) = serde_json::from_slice::<serde_json::Value>(&header) {
+            assert_eq!(header["alg"], "RS256");
+            assert_eq!(header["kid"], jwt.key_id());
+            for name in ["jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip"] {
+                assert!(header.get(name).is_none(), "{name}");
+            }
+        }
+        assert_eq!(token.split('.').count(), 3);
+        assert!(token.len() <= 16 * 1024);
+    }
+
+    let scene = Scene::new(settings_of_a_tenant(), Says::Well, Says::Well);
+    let reply = scene.ask_with_token(field, br#"{"Secret":"db-password"}"#);
+    // Blanks between the scheme and the token are not a part of it.
+    let good = GOOD_TOKENS.contains(&token.trim_start_matches(' '));
+    assert_eq!(reply.status.as_u16(), if good { 200 } else { 401 });
+    assert_eq!(scene.sent().len(), if good { 3 } else { usize::from(read.is_some()) });
+    for call in scene.sent().iter() {
+        assert!(call.headers.iter().all(|it| it.1.len() < 100), "the token goes on");
+    }
+    scene.keeps_to_itself();
+    Corpus::Keep
+});

@@ -1,0 +1,41 @@
+//! The directory's answer: a caller is let in only if the key that has signed its token is there, and nothing of the answer
+//! is told to anybody.
+//!
+//! An input is a byte for the status, a line with `Retry-After`, and the body.
+
+#![no_main]
+
+use http::HeaderValue;
+use keyvault_gateway::azure::Upstream;
+use keyvault_gateway_fuzz::{GOOD_TOKENS, KEYS, Made, Says, Scene, settings_of_a_tenant};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+fuzz_target!(|data: &[u8]| -> Corpus {
+    let Some(made) = Made::read(data) else { return Corpus::Reject };
+    let scene =
+        Scene::with_directory(settings_of_a_tenant(), Says::Well, Says::Well, Says::This(made.clone()));
+    let token = HeaderValue::try_from(format!("Bearer {}", GOOD_TOKENS[0])).unwrap();
+    let reply = scene.ask_with_token(token, br#"{"Secret":"db-password"}"#);
+
+    let answer = (reply.status.as_u16(), reply.code);
+    let right: &[_] = match made.status {
+        200 => &[(200, "OK"), (401, "Unauthorized"), (502, "IdentityError")],
+        429 => &[(503, "IdentityThrottled")],
+        408 | 500..=599 => &[(503, "Unavailable")],
+        _ => &[(502, "IdentityError")],
+    };
+    assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
+    assert!((1..=3).contains(&scene.count(Upstream::Directory)));
+    if answer.0 == 200 {
+        let keys: serde_json::Value = serde_json::from_str(KEYS).unwrap();
+        let modulus = keys["keys"][0]["n"].as_str().unwrap();
+        let json = made.json();
+        let published = json.as_ref().and_then(|it| it["keys"].as_array());
+        let has_it = |keys: &Vec<serde_json::Value>| keys.iter().any(|it| it["n"] == modulus);
+        assert!(published.is_none_or(has_it), "let in without a key");
+    } else {
+        assert_eq!(scene.count(Upstream::Vault), 0);
+    }
+    scene.keeps_to_itself();
+    Corpus::Keep
+});
