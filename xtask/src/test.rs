@@ -18,7 +18,9 @@ pub(crate) fn everything() -> ExitCode {
         if report.check("components", || components::build(&Component::ALL)) {
             report.check("lints", lints);
             report.check("lints of the components", lints_of_components);
-            for package in ["xtask", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host"] {
+            for package in
+                ["xtask", "leaks", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host"]
+            {
                 report.tests(package);
             }
             report.check("mutations that the simulation notices", mutate::everything);
