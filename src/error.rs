@@ -32,8 +32,10 @@ pub enum Error {
 
     /// The request came through a proxy, and nobody said that this is trusted.
     CameThroughProxy,
-    /// The caller's key is missing or wrong.
+    /// The caller's key or token is missing or wrong.
     NotAuthenticated,
+    /// That has happened too often; it is worth to come back after this time.
+    TooManyFailures(Duration),
     /// This caller may not read this secret.
     OutOfScope,
 
@@ -51,6 +53,15 @@ pub enum Error {
     /// The token source does not answer; it is not tried again before this pause, if there is one.
     IdentityUnreachable(Option<Duration>),
 
+    /// The directory of the callers' tenant answered with something that is not its keys.
+    DirectoryUnusable,
+    /// The directory has had too many requests; it may have said when to come back.
+    DirectoryThrottled(Option<Duration>),
+    /// The directory is failing; it may have said when to come back.
+    DirectoryUnavailable(Option<Duration>),
+    /// The directory does not answer; it is not tried again before this pause, if there is one.
+    DirectoryUnreachable(Option<Duration>),
+
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
     /// The secret is there, but disabled.
@@ -58,7 +69,7 @@ pub enum Error {
     /// The vault does not let us in.
     VaultDenied(Denial),
     /// The vault did not accept our token, not even a new one.
-    TokenRefused,
+    TokenRefused(Complaint),
     /// The vault refused with a status that makes no sense for our request.
     VaultRefused(u16),
     /// The vault answered with something that is not a secret.
@@ -117,6 +128,17 @@ pub enum Denial {
     Unexplained,
 }
 
+/// What the vault has against our token, as far as its answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// It is for another audience than ours, so `KEY_VAULT_RESOURCE` is not that of this vault.
+    Audience,
+    /// It wants claims that no managed identity has unless it says that it knows of continuous access evaluation.
+    Claims,
+    /// It did not say.
+    Unexplained,
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
@@ -132,7 +154,8 @@ impl fmt::Display for Error {
             Self::CameThroughProxy => {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
             }
-            Self::NotAuthenticated => "the caller's key is missing or wrong",
+            Self::NotAuthenticated => "the caller's key or token is missing or wrong",
+            Self::TooManyFailures(_) => "the caller's key or token is missing or wrong, as too often before",
             Self::OutOfScope => "the secret is out of the caller's scope",
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
@@ -148,6 +171,12 @@ impl fmt::Display for Error {
             Self::IdentityThrottled(_) => "the token source is throttling",
             Self::IdentityUnavailable(_) => "the token source is failing",
             Self::IdentityUnreachable(_) => "the token source does not answer",
+            Self::DirectoryUnusable => {
+                "the directory of callers answered with something that is not its keys"
+            }
+            Self::DirectoryThrottled(_) => "the directory of callers is throttling",
+            Self::DirectoryUnavailable(_) => "the directory of callers is failing",
+            Self::DirectoryUnreachable(_) => "the directory of callers does not answer",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial) => match denial {
@@ -160,7 +189,11 @@ impl fmt::Display for Error {
                 }
                 Denial::Unexplained => "the vault denied access",
             },
-            Self::TokenRefused => "the vault did not accept the token",
+            Self::TokenRefused(complaint) => match complaint {
+                Complaint::Audience => "the vault did not accept the token: it wants another audience",
+                Complaint::Claims => "the vault did not accept the token: it wants more claims",
+                Complaint::Unexplained => "the vault did not accept the token",
+            },
             Self::VaultRefused(status) => return write!(f, "the vault refused with status {status}"),
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::VaultThrottled(_) => "the vault is throttling",

@@ -4,8 +4,9 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
 
+use crate::azure::directory::{Directory, SigningKeys};
 use crate::azure::identity::Token;
-use crate::azure::vault::{Secret, Vault};
+use crate::azure::vault::Secret;
 use crate::azure::{Answer, Call, Upstream};
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
@@ -30,6 +31,7 @@ pub struct Upstreams<S> {
     replace_from: Cell<Moment>,
     identity: Circuit,
     vault: Circuit,
+    directory: Circuit,
 }
 
 /// One request's way to Azure.
@@ -59,6 +61,7 @@ impl<S> Upstreams<S> {
             replace_from: Cell::new(start),
             identity: Circuit::new(Upstream::Identity),
             vault: Circuit::new(Upstream::Vault),
+            directory: Circuit::new(Upstream::Directory),
         }
     }
 
@@ -75,6 +78,7 @@ impl<S> Upstreams<S> {
         match upstream {
             Upstream::Identity => &self.identity,
             Upstream::Vault => &self.vault,
+            Upstream::Directory => &self.directory,
         }
     }
 }
@@ -161,12 +165,12 @@ impl<H: Host> Azure<'_, H> {
     /// Drops a token that the vault refuses, unless another request has replaced it already, so that there can be a new
     /// one: it may have been revoked, or signed with a key that the vault does not know yet (`AKV10046`). A token source
     /// may give the same token again, for a day; so this happens once in [`REPLACEMENT_PAUSE`], and not for each secret.
-    pub fn replace(&self, token: &Rc<Token>) -> Result<(), Error> {
+    pub fn replace(&self, token: &Rc<Token>, refused: Error) -> Result<(), Error> {
         let now = self.host.now();
         let mut kept = self.upstreams.token.borrow_mut();
         if kept.as_ref().is_some_and(|it| Rc::ptr_eq(it, token)) {
             if now < self.upstreams.replace_from.get() {
-                return Err(Error::TokenRefused);
+                return Err(refused);
             }
             self.upstreams.replace_from.set(now.plus(REPLACEMENT_PAUSE));
             *kept = None;
@@ -183,8 +187,18 @@ impl<H: Host> Azure<'_, H> {
     ) -> Result<(Secret, Moment), Error> {
         let (name, version) = (&asked.name, asked.version.as_ref());
         let call = || self.settings.vault.get(name, version, token);
-        let read = |answer| Vault::read(answer, name, version, self.host.unix_time());
+        let read = |answer| self.settings.vault.read(answer, name, version, self.host.unix_time());
         self.ask(call, "vault", VAULT_FIRST_PAUSE, read, effort).await
+    }
+
+    /// Asks for the keys that a tenant's tokens are signed with; with them comes the moment at which that was.
+    pub async fn signing_keys(
+        &self,
+        directory: &Directory,
+        effort: Effort,
+    ) -> Result<(SigningKeys, Moment), Error> {
+        let read = |answer| Directory::keys(answer, self.host.unix_time());
+        self.ask(|| directory.get(), "signing-keys", VAULT_FIRST_PAUSE, read, effort).await
     }
 
     /// Makes a call until it is answered, or not worth another try, or `effort` leaves no time for one.
@@ -249,7 +263,9 @@ impl<H: Host> Azure<'_, H> {
     fn limit(&self, upstream: Upstream, left: Duration) -> Duration {
         match upstream {
             Upstream::Identity => left,
-            Upstream::Vault => left.min(self.settings.deadline.checked_div(2).unwrap_or(left)),
+            Upstream::Vault | Upstream::Directory => {
+                left.min(self.settings.deadline.checked_div(2).unwrap_or(left))
+            }
         }
     }
 
@@ -293,7 +309,7 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 /// The identity endpoint of a virtual machine answers twenty requests a second, for all that run on it.
 const REPLACEMENT_PAUSE: Duration = Duration::from_secs(10);
 
-/// The first pause before a call to the vault is tried again, as in Microsoft's client for Rust (`azure_core`).
+/// The first pause before a call to the vault, or to a directory, is tried again, as in Microsoft's client for Rust (`azure_core`).
 const VAULT_FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The first pause before a token is asked for again, as in MSAL for .NET, for IMDS as for the other sources.

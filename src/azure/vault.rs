@@ -5,8 +5,9 @@
 
 use serde::Deserialize;
 
+use super::cloud::{Cloud, PUBLIC};
 use super::identity::Token;
-use super::{Answer, Call, Endpoint, ErrorBody, Upstream};
+use super::{Answer, Call, Endpoint, ErrorBody, Upstream, challenge};
 use crate::error::{Denial, Error, SettingError};
 use crate::host::NoAnswer;
 use crate::secret::{Redacted, SecretName, SecretVersion};
@@ -17,7 +18,7 @@ pub struct Vault {
     origin: Endpoint,
     audience: Audience,
     api_version: String,
-    authority: &'static str,
+    cloud: &'static Cloud,
 }
 
 /// Whom a token is for: the `resource` of a token request, `https://` and a host without a slash at the end, since
@@ -47,7 +48,7 @@ impl Vault {
         if !origin.is_tls() && !origin.is_loopback() {
             return Err(SettingError { name, should: "may be plain http only for a loopback address" });
         }
-        let cloud = CLOUDS.iter().find(|it| it.has(&origin));
+        let cloud = Cloud::of_vault(&origin);
         let audience = match (resource, cloud) {
             (Some(resource), Some(cloud)) if resource != cloud.audience => {
                 return Err(SettingError {
@@ -67,7 +68,7 @@ impl Vault {
                 });
             }
         };
-        let cloud = cloud.or_else(|| CLOUDS.iter().find(|it| it.audience == audience.0));
+        let cloud = cloud.or_else(|| Cloud::of_audience(&audience.0));
         Ok(Self {
             origin,
             audience,
@@ -77,7 +78,7 @@ impl Vault {
                     should: "must be an API version such as 2025-07-01 or 7.4",
                 },
             )?,
-            authority: cloud.map_or(PUBLIC_AUTHORITY, |it| it.authority),
+            cloud: cloud.unwrap_or(PUBLIC),
         })
     }
 
@@ -86,9 +87,17 @@ impl Vault {
         &self.audience
     }
 
-    /// The Entra authority of the cloud that the vault is in.
-    pub(crate) const fn authority(&self) -> &'static str {
-        self.authority
+    /// The cloud that the vault is in.
+    pub(super) const fn cloud(&self) -> &'static Cloud {
+        self.cloud
+    }
+
+    /// Whether a token for `audience` could be one for a vault: ours, one of Azure's clouds, or Key Vault's own application.
+    pub(crate) fn has_tokens_for(&self, audience: &str) -> bool {
+        let audience = audience.trim_end_matches('/');
+        audience.eq_ignore_ascii_case(&self.audience.0)
+            || audience.eq_ignore_ascii_case(KEY_VAULT_APP)
+            || Cloud::of_audience(&audience.to_ascii_lowercase()).is_some()
     }
 
     /// Asks for a secret, the latest version or the given one. The token is sent at once: with a managed identity, an
@@ -103,6 +112,7 @@ impl Vault {
 
     /// What the vault's answer means for the request of `name` and `version`.
     pub(crate) fn read(
+        &self,
         answer: Result<Answer, NoAnswer>,
         name: &SecretName,
         version: Option<&SecretVersion>,
@@ -117,7 +127,10 @@ impl Vault {
         };
         match answer.status() {
             200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),
-            401 => Err(Error::TokenRefused),
+            401 => {
+                let complaint = challenge::complaint(answer.challenge.as_deref(), self.audience.as_str());
+                Err(Error::TokenRefused(complaint))
+            }
             403 => Err(denial(&ErrorBody::of(&answer))),
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
                 Err(Error::SecretNotFound(name.clone(), version.cloned()))
@@ -173,54 +186,8 @@ fn parse_api_version(text: &str) -> Option<String> {
     ((1..=32).contains(&text.len()) && allowed).then(|| text.to_owned())
 }
 
-/// One of Azure's clouds, as far as it matters to a vault.
-struct Cloud {
-    suffix: &'static str,
-    audience: &'static str,
-    authority: &'static str,
-}
-
-impl Cloud {
-    /// Whether `origin` is a vault of this cloud: `https`, a vault's name, the suffix, and no port but the usual one.
-    fn has(&self, origin: &Endpoint) -> bool {
-        origin.is_tls()
-            && origin.port().is_none_or(|it| it == "443")
-            && origin.host().strip_suffix(self.suffix).is_some_and(is_vault_name)
-    }
-}
-
-/// Microsoft, "About keys, secrets, and certificates", section "Object identifiers": 3 to 24 letters, digits and
-/// hyphens, which start with a letter, end with a letter or a digit, and have no two hyphens in a row.
-fn is_vault_name(name: &str) -> bool {
-    (3..=24).contains(&name.len())
-        && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
-        && name.starts_with(|it: char| it.is_ascii_alphabetic())
-        && !name.ends_with('-')
-        && !name.contains("--")
-}
-
-/// Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for object identifiers"; the authorities are
-/// those of "Microsoft Entra authentication and national clouds".
-const CLOUDS: [Cloud; 4] = [
-    Cloud { suffix: ".vault.azure.net", audience: "https://vault.azure.net", authority: PUBLIC_AUTHORITY },
-    Cloud {
-        suffix: ".vault.azure.cn",
-        audience: "https://vault.azure.cn",
-        authority: "https://login.chinacloudapi.cn",
-    },
-    Cloud {
-        suffix: ".vault.usgovcloudapi.net",
-        audience: "https://vault.usgovcloudapi.net",
-        authority: "https://login.microsoftonline.us",
-    },
-    Cloud {
-        suffix: ".vault.microsoftazure.de",
-        audience: "https://vault.microsoftazure.de",
-        authority: "https://login.microsoftonline.de",
-    },
-];
-
-const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+/// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
+const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
 /// The newest version that is generally available and the default of a released client (Azure.Security.KeyVault.Secrets
 /// 4.9.0).
@@ -230,6 +197,7 @@ const NEWEST_API_VERSION: &str = "2025-07-01";
 mod tests {
     use super::*;
     use crate::azure::identity::tests::token;
+    use crate::error::Complaint;
 
     #[test]
     fn vaults_and_their_audiences() {
@@ -334,13 +302,14 @@ mod tests {
             (id(""), None, None),
             (r#"{"value":"v"}"#.to_owned(), None, None),
             (r#"{"id":"x"}"#.to_owned(), None, None),
+            (format!(r#"["v","https://x.vault.azure.net/secrets/db-password/{VERSION}"]"#), None, None),
             ("{\"value\":".to_owned(), None, None),
             ("<html>".to_owned(), None, None),
             (String::new(), None, None),
         ] {
             let pinned = pinned.and_then(SecretVersion::parse);
             let read =
-                Vault::read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
+                vault().read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
             let read = read.map(|it| (it.value.expose().clone(), it.version.as_str().to_owned()));
             let expected = version.map(|it| ("v\r\n<ü".to_owned(), it.to_owned()));
             assert_eq!(read, expected.ok_or(Error::VaultUnusable), "{body}");
@@ -355,7 +324,7 @@ mod tests {
         let code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
         for (status, body, error) in [
             (400, code("BadParameter"), Error::VaultRefused(400)),
-            (401, code("Unauthorized"), Error::TokenRefused),
+            (401, code("Unauthorized"), Error::TokenRefused(Complaint::Unexplained)),
             (403, inner("SecretDisabled"), Error::SecretDisabled),
             (403, inner("AccessDenied"), Error::VaultDenied(Denial::AccessPolicy)),
             (403, inner("ForbiddenByRbac"), Error::VaultDenied(Denial::RoleAssignment)),
@@ -376,7 +345,7 @@ mod tests {
             (500, String::new(), Error::VaultUnavailable(None)),
             (503, code("ServiceUnavailable"), Error::VaultUnavailable(None)),
         ] {
-            let read = Vault::read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
+            let read = vault().read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
             assert_eq!(read.unwrap_err(), error, "{status} {body}");
         }
         for (no_answer, error) in [
@@ -385,7 +354,7 @@ mod tests {
             (NoAnswer::TimedOut, Error::DeadlineExceeded),
             (NoAnswer::TooLarge, Error::VaultUnusable),
         ] {
-            assert_eq!(Vault::read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
+            assert_eq!(vault().read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
         }
     }
 
@@ -394,4 +363,8 @@ mod tests {
     }
 
     const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
+
+    fn vault() -> Vault {
+        Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, None).unwrap()
+    }
 }

@@ -8,6 +8,5 @@ fn main() {
     let Redacted(_inner) = &hidden;
     let _text: &str = &hidden;
     let _text: &String = hidden.as_ref();
-    let _text: String = hidden.into();
     let _equal = Redacted::new(1_u8) == Redacted::new(1_u8);
 }

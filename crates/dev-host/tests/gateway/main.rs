@@ -13,3 +13,5 @@ mod upstream;
 mod settings;
 
 mod memory;
+
+mod schemathesis;
