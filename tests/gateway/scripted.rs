@@ -15,6 +15,7 @@ use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 use keyvault_gateway::secrets::Renewal;
+use leaks::{Private, Search};
 
 /// What the gateway sees of a call.
 #[derive(Clone)]
@@ -62,12 +63,16 @@ impl Scripted {
             ("GATEWAY_KEY", "right"),
         ];
         all.extend_from_slice(settings);
-        let world = Rc::new(World { settings: all, ..World::default() });
+        let world = World { settings: all, ..World::default() };
+        world.private.borrow_mut().add(Private::IdentitySecret, "identity-secret");
+        let world = Rc::new(world);
         Self { gateway: Gateway::new(InWorld(Rc::clone(&world))), renewal: RefCell::new(None), world }
     }
 
     /// The next calls are answered with these, in order; one more fails the test.
     pub fn will_answer(&self, answers: impl IntoIterator<Item = Seen>) {
+        let answers: Vec<Seen> = answers.into_iter().collect();
+        answers.iter().for_each(|it| self.world.learn(it));
         self.world.answers.borrow_mut().extend(answers);
     }
 
@@ -101,6 +106,7 @@ impl Scripted {
         let body = ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) };
         match pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answered) => {
+                self.world.search(&answered.reply);
                 self.renewal.replace(answered.renewal);
                 answered.reply
             }
@@ -168,6 +174,38 @@ struct World {
     calls: RefCell<Vec<SeenCall>>,
     log: RefCell<Vec<String>>,
     body_was_read: Cell<bool>,
+    private: RefCell<Search>,
+    searched: Cell<(usize, usize)>,
+}
+
+impl World {
+    /// Learns the token or the value of an answer that is to come.
+    fn learn(&self, answer: &Seen) {
+        let Seen::Answer(_, _, body) = answer else { return };
+        let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return };
+        for (name, what) in [("access_token", Private::Token), ("value", Private::Value)] {
+            // A shorter one is a word that could be anywhere.
+            if let Some(text) = body[name].as_str().filter(|it| it.len() > "value".len()) {
+                self.private.borrow_mut().add(what, text);
+            }
+        }
+    }
+
+    /// Looks for what is private in a reply, and in the lines and the calls since the last one.
+    fn search(&self, reply: &Reply) {
+        let private = self.private.borrow();
+        let value: &[Private] = if reply.status == 200 { &[Private::Value] } else { &[] };
+        private.expect_nothing(format!("{:?}", reply.headers), &[], "a reply's head");
+        private.expect_nothing(reply.body.expose(), value, "a reply");
+        let (lines, calls) = (self.log.borrow(), self.calls.borrow());
+        let (old_lines, old_calls) = self.searched.replace((lines.len(), calls.len()));
+        lines[old_lines..].iter().for_each(|it| private.expect_nothing(it, &[], "a line"));
+        for SeenCall { address, fields, .. } in &calls[old_calls..] {
+            let to_vault = address.contains("my-vault.");
+            let own = if to_vault { Private::Token } else { Private::IdentitySecret };
+            private.expect_nothing(format!("{address} {fields:?}"), &[own], "a call");
+        }
+    }
 }
 
 struct SeenCall {

@@ -22,7 +22,7 @@ pub(crate) fn everything() -> ExitCode {
             report.check("lints", lints);
             report.check("lints of the components", lints_of_components);
             for package in
-                ["xtask", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host", "sbom"]
+                ["xtask", "leaks", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host", "sbom"]
             {
                 report.tests(package);
             }

@@ -141,6 +141,15 @@ impl Server {
         }
     }
 
+    /// Ends its process, and returns all the lines that it has printed.
+    pub fn end(&mut self) -> Vec<String> {
+        // Both fail only where the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _: Found<()> = self.lines.wait_for(START_LIMIT, |_| None);
+        self.log()
+    }
+
     /// How its process ended, if it has.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()

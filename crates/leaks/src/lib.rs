@@ -67,7 +67,6 @@ impl Private {
 /// It finds [`LEAST`] bytes in a row of what was added (all of it, where it is shorter): in either case, in base64 of
 /// any alphabet and alignment, in hexadecimal digits, percent-encoded, escaped as JSON does, and with several of these
 /// one within the other.
-#[derive(Clone)]
 pub struct Search {
     /// Each part of this length, in lower case, of everything that was added, and whose it is.
     parts: HashMap<[u8; LEAST], u16, BuildHasherDefault<Mix>>,
@@ -100,6 +99,14 @@ impl Default for Search {
     }
 }
 
+impl Clone for Search {
+    // By hand, so that it is compiled here.
+    fn clone(&self) -> Self {
+        let Self { parts, short, begins } = self;
+        Self { parts: parts.clone(), short: short.clone(), begins: begins.clone() }
+    }
+}
+
 impl Search {
     /// Nothing is private yet.
     pub fn new() -> Self {
@@ -108,7 +115,11 @@ impl Search {
 
     /// Makes `text` private, each of its parts. One shorter than [`SHORTEST`] would be found everywhere.
     pub fn add(&mut self, what: Private, text: impl AsRef<[u8]>) {
-        let text = text.as_ref().to_ascii_lowercase();
+        // What is generic is compiled where it is called, and as slowly as a test is.
+        self.add_text(what, text.as_ref().to_ascii_lowercase());
+    }
+
+    fn add_text(&mut self, what: Private, text: Vec<u8>) {
         assert!(text.len() >= SHORTEST, "too short to be searched for: {}", String::from_utf8_lossy(&text));
         if text.len() < LEAST {
             self.begin(what, &text);
@@ -125,18 +136,22 @@ impl Search {
     /// The first part of something private in `place`, other than of what may be there. What both have in common may be
     /// there, too.
     pub fn find(&self, place: impl AsRef<[u8]>, allowed: &[Private]) -> Option<Found> {
-        let allowed = allowed.iter().fold(Private::Public.bit(), |all, it| all | it.bit());
-        self.find_within(place.as_ref(), allowed, &mut Vec::new())
+        self.find_in(place.as_ref(), allowed)
     }
 
     /// Ends the test if [`find`](Self::find) finds something.
     #[track_caller]
     pub fn expect_nothing(&self, place: impl AsRef<[u8]>, allowed: &[Private], name: impl fmt::Display) {
         let place = place.as_ref();
-        if let Some(found) = self.find(place, allowed) {
+        if let Some(found) = self.find_in(place, allowed) {
             let shown: String = String::from_utf8_lossy(place).chars().take(MOST_SHOWN).collect();
             panic!("{name} has {found:?}: {shown}");
         }
+    }
+
+    fn find_in(&self, place: &[u8], allowed: &[Private]) -> Option<Found> {
+        let allowed = allowed.iter().fold(Private::Public.bit(), |all, it| all | it.bit());
+        self.find_within(place, allowed, &mut Vec::new())
     }
 
     fn find_within(&self, place: &[u8], allowed: u16, forms: &mut Vec<&'static str>) -> Option<Found> {

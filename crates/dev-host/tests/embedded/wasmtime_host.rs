@@ -71,7 +71,7 @@ impl Sent {
     }
 }
 
-/// What has been seen of a body so far: all of it, unless it is longer than anything that is searched.
+/// What has been seen of a body so far, up to [`LONGEST_RECORD`].
 #[derive(Clone, Default)]
 pub(crate) struct Record(Arc<Mutex<Vec<u8>>>);
 
@@ -84,7 +84,7 @@ impl Record {
         Arc::strong_count(&self.0) == 1
     }
 
-    fn see(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+    pub(crate) fn see(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
         let mut seen = self.0.lock().unwrap();
         if let Some(data) = frame.data_ref()
             && seen.len() < LONGEST_RECORD
@@ -357,5 +357,5 @@ const MOST_HANDLES: usize = 500;
 /// Bytes of an instance's memory, for the same reason.
 const MOST_MEMORY: usize = 32 * 1024 * 1024;
 
-/// Bytes of a body that are kept to be searched: more than the component reads of any answer.
-const LONGEST_RECORD: usize = 512 * 1024;
+/// Bytes of a body that are kept to be searched: what is longer repeats itself.
+const LONGEST_RECORD: usize = 32 * 1024;

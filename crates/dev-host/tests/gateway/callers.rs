@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use keyvault_emulator::Source;
 
-use crate::rig::{Answer, BOTH, JSON, KEY, REQUEST, Rig, SECRET, VALUE, key_field};
+use crate::rig::{BOTH, JSON, KEY, REQUEST, Rig, SECRET, VALUE, key_field};
 
 #[test]
 fn the_main_job() {
@@ -121,7 +121,7 @@ fn a_body_that_never_ends_is_given_up_at_the_deadline() {
         let head =
             format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
         stream.write_all(format!("{head}Content-Length: 100\r\n\r\n{{\"Secret\":").as_bytes()).unwrap();
-        assert_eq!(Answer::read(stream).error(), (504, "Timeout".to_owned()), "{component}");
+        assert_eq!(rig.read(stream).error(), (504, "Timeout".to_owned()), "{component}");
         assert_eq!(rig.calls(), (0, 0));
     }
 }

@@ -5,11 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dev_host::{Launch, Server};
-use keyvault_emulator::{Emulator, Served, Source};
+use keyvault_emulator::{Emulator, Served, Source, facts};
+use leaks::{Private, SHORTEST, Search};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -26,9 +27,12 @@ pub(crate) const KEY: &str = "the-caller-key";
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
+/// Nothing that is private may come out of it, whatever a test is about: each answer and all that the host prints are
+/// searched.
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) emulator: Emulator,
+    search: Arc<Search>,
     served: Served,
     _runtime: Runtime,
 }
@@ -65,7 +69,8 @@ impl Rig {
             .environment(served.settings(source))
             .environment(settings.iter().copied());
         let server = launch.start().unwrap_or_else(|problem| panic!("{problem}"));
-        Self { server, emulator, served, _runtime: runtime }
+        let search = Arc::new(private(&emulator, settings));
+        Self { server, emulator, search, served, _runtime: runtime }
     }
 
     /// The address at which the emulator has everything.
@@ -102,7 +107,12 @@ impl Rig {
         let mut stream = self.connect();
         // A server that has seen enough may close before it has read all.
         let _ = stream.write_all(bytes);
-        Answer::read(stream)
+        self.read(stream)
+    }
+
+    /// The answer that comes last on this connection.
+    pub(crate) fn read(&self, stream: TcpStream) -> Answer {
+        Answer::read(stream).searched(&self.search)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -135,13 +145,42 @@ impl Rig {
     }
 }
 
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let printed = self.server.end().join("\n");
+        if !std::thread::panicking() {
+            self.search.expect_nothing(printed, &[], "what the host printed");
+        }
+    }
+}
+
+/// What nobody but Azure, the host and a caller with the key may see.
+fn private(emulator: &Emulator, settings: &[(&str, &str)]) -> Search {
+    let mut search = Search::new();
+    search.add(Private::Value, VALUE);
+    search.add(Private::CallerKey, KEY);
+    facts::ALL.iter().for_each(|it| search.add(Private::Azure, it));
+    let everywhere = Source::ALL.iter().flat_map(|it| emulator.settings(it.1, ""));
+    let chosen = settings.iter().map(|it| (it.0, it.1.to_owned()));
+    for (name, value) in everywhere.chain(chosen).filter(|it| it.1.len() >= SHORTEST) {
+        match name {
+            "IDENTITY_HEADER" | "MSI_SECRET" | "AZURE_CLIENT_SECRET" => {
+                search.add(Private::IdentitySecret, value);
+            }
+            "GATEWAY_KEY" => search.add(Private::CallerKey, value),
+            _ => {}
+        }
+    }
+    search
+}
+
 /// A connection that stays open from one request to the next.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<TcpStream>, Arc<Search>);
 
 impl Connection {
     /// A connection to `rig`'s component.
     pub(crate) fn open(rig: &Rig) -> Self {
-        Self(BufReader::new(rig.connect()))
+        Self(BufReader::new(rig.connect()), Arc::clone(&rig.search))
     }
 
     /// The function's test request, with the key.
@@ -155,7 +194,7 @@ impl Connection {
         let mut body = vec![0; answer.field("content-length").parse().unwrap()];
         self.0.read_exact(&mut body).unwrap();
         answer.body = String::from_utf8(body).unwrap();
-        answer
+        answer.searched(&self.1)
     }
 }
 
@@ -168,7 +207,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn read(stream: TcpStream) -> Self {
+    fn read(stream: TcpStream) -> Self {
         let mut reader = BufReader::new(stream);
         let mut answer = Self::head(&mut reader);
         reader.read_to_string(&mut answer.body).unwrap();
@@ -190,6 +229,16 @@ impl Answer {
             }
         }
         Self { status, fields, body: String::new() }
+    }
+
+    /// The same, in which nothing is that may not be there.
+    fn searched(self, search: &Search) -> Self {
+        let allowed: &[Private] = if self.status == 200 { &[Private::Value] } else { &[] };
+        for (name, value) in &self.fields {
+            search.expect_nothing(format!("{name}: {value}"), &[], "a field of an answer");
+        }
+        search.expect_nothing(&self.body, allowed, "an answer");
+        self
     }
 
     /// A header field, or nothing.
