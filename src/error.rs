@@ -32,8 +32,10 @@ pub enum Error {
 
     /// The request came through a proxy, and nobody said that this is trusted.
     CameThroughProxy,
-    /// The caller's key is missing or wrong.
+    /// The caller's key or token is missing or wrong.
     NotAuthenticated,
+    /// That has happened too often; it is worth to come back after this time.
+    TooManyFailures(Duration),
     /// This caller may not read this secret.
     OutOfScope,
 
@@ -50,6 +52,15 @@ pub enum Error {
     IdentityUnavailable(Option<Duration>),
     /// The token source does not answer; it is not tried again before this pause, if there is one.
     IdentityUnreachable(Option<Duration>),
+
+    /// The directory of the callers' tenant answered with something that is not its keys.
+    DirectoryUnusable,
+    /// The directory has had too many requests; it may have said when to come back.
+    DirectoryThrottled(Option<Duration>),
+    /// The directory is failing; it may have said when to come back.
+    DirectoryUnavailable(Option<Duration>),
+    /// The directory does not answer; it is not tried again before this pause, if there is one.
+    DirectoryUnreachable(Option<Duration>),
 
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
@@ -132,7 +143,8 @@ impl fmt::Display for Error {
             Self::CameThroughProxy => {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
             }
-            Self::NotAuthenticated => "the caller's key is missing or wrong",
+            Self::NotAuthenticated => "the caller's key or token is missing or wrong",
+            Self::TooManyFailures(_) => "the caller's key or token is missing or wrong, as too often before",
             Self::OutOfScope => "the secret is out of the caller's scope",
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
@@ -148,6 +160,12 @@ impl fmt::Display for Error {
             Self::IdentityThrottled(_) => "the token source is throttling",
             Self::IdentityUnavailable(_) => "the token source is failing",
             Self::IdentityUnreachable(_) => "the token source does not answer",
+            Self::DirectoryUnusable => {
+                "the directory of callers answered with something that is not its keys"
+            }
+            Self::DirectoryThrottled(_) => "the directory of callers is throttling",
+            Self::DirectoryUnavailable(_) => "the directory of callers is failing",
+            Self::DirectoryUnreachable(_) => "the directory of callers does not answer",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial) => match denial {

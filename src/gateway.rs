@@ -5,7 +5,10 @@ use core::time::Duration;
 
 use http::HeaderMap;
 
+use crate::access::guesses::Guesses;
+use crate::access::{Admitted, Shown};
 use crate::azure::identity::Token;
+use crate::bearers::Bearers;
 use crate::cache::Wanted;
 use crate::error::Error;
 use crate::host::{Body, Host, NoBody};
@@ -27,6 +30,8 @@ use crate::visit::Visit;
 pub struct Gateway<H: Host> {
     host: H,
     settings: OnceCell<Settings>,
+    bearers: Bearers<H::Signal>,
+    guesses: Guesses,
     secrets: Secrets<H::Signal>,
     upstreams: Upstreams<H::Signal>,
     readiness: Readiness,
@@ -48,6 +53,8 @@ impl<H: Host> Gateway<H> {
         Self {
             host,
             settings: OnceCell::new(),
+            bearers: Bearers::new(),
+            guesses: Guesses::new(),
             secrets: Secrets::new(),
             upstreams: Upstreams::new(),
             readiness: Readiness::new(),
@@ -68,7 +75,7 @@ impl<H: Host> Gateway<H> {
             Ok(Route::Health) => Ok(Reply::state("ok")),
             Ok(Route::Ready) => self.ready(&mut visit).await,
             Ok(Route::OpenApi) => Ok(Reply::document("application/json", OPENAPI)),
-            Ok(Route::Metrics) => self.metrics(&head, &mut visit),
+            Ok(Route::Metrics) => self.metrics(&head, &mut visit).await,
             Err(error) => Err(error.clone()),
         };
         let (mut reply, error) = match outcome {
@@ -93,14 +100,14 @@ impl<H: Host> Gateway<H> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
 
-        let caller = settings.callers.admit(&head.headers, head.query())?;
-        visit.caller = Some(caller.name().to_owned());
+        let admitted = self.admit(settings, head, visit).await?;
+        visit.caller = Some(admitted.caller().name().to_owned());
 
         head.announces_json()?;
         let body = body.read(LARGEST_BODY, visit.deadline.left(self.host.now())?).await?;
         let asked = SecretRequest::parse(&body)?;
         visit.secret = Some(asked.name.clone());
-        caller.may_read(&asked.name)?;
+        visit.caller = Some(admitted.may_read(&asked.name)?.name().to_owned());
 
         let wanted = match head.wants_fresh() {
             true => Wanted::Since(visit.start.minus(RENEWED_AT_MOST_EVERY)),
@@ -110,6 +117,29 @@ impl<H: Host> Gateway<H> {
             self.secrets.find(&self.azure(settings, visit), &asked, wanted).await?;
         visit.cache.set(Some(status));
         Ok((Reply::secret(&asked.name, &kept.secret, kept.age(self.host.now())), renewal))
+    }
+
+    /// Who asks. This comes before everything that costs anything. Whoever has shown a good key or a good token gets in,
+    /// however many others have failed to.
+    async fn admit<'a>(
+        &self,
+        settings: &'a Settings,
+        head: &Head,
+        visit: &Visit,
+    ) -> Result<Admitted<'a>, Error> {
+        let callers = &settings.callers;
+        let admitted = match callers.shown(&head.headers, head.query())? {
+            Shown::Key(key) => callers.with_key(key.as_ref()),
+            Shown::Token(tenant, token) => {
+                let claims = self.bearers.verify(&self.azure(settings, visit), tenant, token).await;
+                match (claims, callers.anybody()) {
+                    (Ok(claims), _) => claims.and_then(|it| callers.with_claims(&it)),
+                    (Err(_), Some(anybody)) => Some(anybody),
+                    (Err(error), None) => return Err(error),
+                }
+            }
+        };
+        admitted.or_else(|| callers.anybody()).ok_or_else(|| self.guesses.failed(self.host.now()))
     }
 
     /// Renews a value that was served from memory. It ends within the time that a request has.
@@ -142,9 +172,15 @@ impl<H: Host> Gateway<H> {
         Ok(Reply::state("ready"))
     }
 
-    fn metrics(&self, head: &Head, visit: &mut Visit) -> Result<Reply, Error> {
-        let caller = self.settings()?.callers.admit_known(&head.headers, head.query())?;
-        visit.caller = Some(caller.name().to_owned());
+    /// What this instance has done so far. That is not for everybody, even where everybody may ask for secrets.
+    async fn metrics(&self, head: &Head, visit: &mut Visit) -> Result<Reply, Error> {
+        let settings = self.settings()?;
+        visit.deadline = Deadline::new(visit.start, settings.deadline);
+        let admitted = self.admit(settings, head, visit).await?;
+        if admitted.is_anybody() {
+            return Err(self.guesses.failed(self.host.now()));
+        }
+        visit.caller = Some(admitted.caller().name().to_owned());
         let text = self.metrics.render(self.secrets.size());
         Ok(Reply::document("text/plain; version=0.0.4; charset=utf-8", text))
     }

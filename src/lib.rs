@@ -29,6 +29,8 @@ pub mod request;
 
 pub mod access;
 
+pub mod bearers;
+
 pub mod secrets;
 
 pub mod cache;
@@ -46,6 +48,8 @@ pub mod reply;
 pub mod error;
 
 pub mod secret;
+
+mod json;
 
 pub mod settings;
 

@@ -14,6 +14,7 @@ pub struct Metrics {
     lookups: RefCell<BTreeMap<&'static str, u64>>,
     identity_calls: Cell<u64>,
     vault_calls: Cell<u64>,
+    directory_calls: Cell<u64>,
 }
 
 impl Metrics {
@@ -24,6 +25,7 @@ impl Metrics {
             lookups: RefCell::new(BTreeMap::new()),
             identity_calls: Cell::new(0),
             vault_calls: Cell::new(0),
+            directory_calls: Cell::new(0),
         }
     }
 
@@ -48,6 +50,7 @@ impl Metrics {
         let calls = match upstream {
             Upstream::Identity => &self.identity_calls,
             Upstream::Vault => &self.vault_calls,
+            Upstream::Directory => &self.directory_calls,
         };
         calls.set(calls.get().saturating_add(1));
     }
@@ -86,9 +89,11 @@ impl Metrics {
              # HELP keyvault_gateway_upstream_calls_total Calls that this instance made to Azure.\n\
              # TYPE keyvault_gateway_upstream_calls_total counter\n\
              keyvault_gateway_upstream_calls_total{{upstream=\"identity\"}} {}\n\
-             keyvault_gateway_upstream_calls_total{{upstream=\"vault\"}} {}\n",
+             keyvault_gateway_upstream_calls_total{{upstream=\"vault\"}} {}\n\
+             keyvault_gateway_upstream_calls_total{{upstream=\"directory\"}} {}\n",
             self.identity_calls.get(),
             self.vault_calls.get(),
+            self.directory_calls.get(),
         );
         text
     }
@@ -126,6 +131,7 @@ keyvault_gateway_cache_bytes 900
 # TYPE keyvault_gateway_upstream_calls_total counter
 keyvault_gateway_upstream_calls_total{upstream="identity"} 0
 keyvault_gateway_upstream_calls_total{upstream="vault"} 1
+keyvault_gateway_upstream_calls_total{upstream="directory"} 0
 "#
         );
     }

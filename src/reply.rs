@@ -91,7 +91,11 @@ impl Reply {
             | Error::IdentityUnreachable(pause)
             | Error::VaultThrottled(pause)
             | Error::VaultUnavailable(pause)
-            | Error::VaultUnreachable(pause) => reply.retry_after(*pause),
+            | Error::VaultUnreachable(pause)
+            | Error::DirectoryThrottled(pause)
+            | Error::DirectoryUnavailable(pause)
+            | Error::DirectoryUnreachable(pause) => reply.retry_after(*pause),
+            Error::TooManyFailures(pause) => reply.retry_after(Some(*pause)),
             Error::CallNotAllowed => reply.retry_after(None),
             _ => {}
         }
@@ -161,7 +165,9 @@ impl Reply {
 
     fn retry_after(&mut self, pause: Option<Duration>) {
         let pause = pause.unwrap_or(DEFAULT_PAUSE).clamp(DEFAULT_PAUSE, LONGEST_PAUSE);
-        self.set(RETRY_AFTER, &pause.as_secs().to_string());
+        // A second that has begun is waited for to its end.
+        let seconds = pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0));
+        self.set(RETRY_AFTER, &seconds.to_string());
     }
 
     /// Sets a field to text that we made of digits and names, which always fits in one.
@@ -234,8 +240,12 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::NoValidVersion => (BAD_REQUEST, "Request does not contain a valid Version."),
         Error::CameThroughProxy => (FORBIDDEN, "Requests that came through a proxy are not answered here."),
         Error::NotAuthenticated => {
-            ((StatusCode::UNAUTHORIZED, "Unauthorized"), "The request has no valid key in x-functions-key.")
+            ((StatusCode::UNAUTHORIZED, "Unauthorized"), "The request has no valid key and no valid token.")
         }
+        Error::TooManyFailures(_) => (
+            (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+            "Too many requests have had no valid key and no valid token.",
+        ),
         Error::OutOfScope => (FORBIDDEN, "This caller may not read this secret."),
         Error::Setting(error) => {
             let message = format!("The setting {} {}.", error.name, error.should);
@@ -260,6 +270,16 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         ),
         Error::IdentityUnavailable(_) | Error::IdentityUnreachable(_) => {
             (UNAVAILABLE, "The token source is not available.")
+        }
+        Error::DirectoryUnusable => {
+            (IDENTITY_ERROR, "The directory of callers gave an answer that cannot be used.")
+        }
+        Error::DirectoryThrottled(_) => (
+            (StatusCode::SERVICE_UNAVAILABLE, "IdentityThrottled"),
+            "The directory of callers has had too many requests.",
+        ),
+        Error::DirectoryUnavailable(_) | Error::DirectoryUnreachable(_) => {
+            (UNAVAILABLE, "The directory of callers is not available.")
         }
         Error::SecretNotFound(name, version) => {
             let version = version.as_ref().map_or_else(String::new, |it| format!("/{}", it.as_str()));
@@ -304,8 +324,9 @@ impl std::io::Write for Count {
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// A 401 has to say how to authenticate (RFC 9110, section 11.6.1); the scheme is the one of Azure Functions.
-const CHALLENGE: &str = "FunctionsKey realm=\"keyvault-gateway\"";
+/// A 401 has to say how to authenticate (RFC 9110, section 11.6.1): with a key, as with Azure Functions, or with a token
+/// (RFC 6750, section 3).
+const CHALLENGE: &str = "FunctionsKey realm=\"keyvault-gateway\", Bearer realm=\"keyvault-gateway\"";
 
 /// When to come back where Azure does not say. Key Vault's guide has clients wait one second at first (Microsoft,
 /// "Azure Key Vault throttling guidance").

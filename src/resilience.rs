@@ -67,13 +67,15 @@ impl Trouble {
     /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS.
     pub const fn behind(error: &Error) -> Option<(Self, Option<Duration>)> {
         match error {
-            Error::IdentityThrottled(pause) | Error::VaultThrottled(pause) => Some((Self::Throttled, *pause)),
-            Error::IdentityUnavailable(pause) | Error::VaultUnavailable(pause) => {
-                Some((Self::Failing, *pause))
-            }
-            Error::IdentityUnreachable(pause) | Error::VaultUnreachable(pause) => {
-                Some((Self::Unreachable, *pause))
-            }
+            Error::IdentityThrottled(pause)
+            | Error::VaultThrottled(pause)
+            | Error::DirectoryThrottled(pause) => Some((Self::Throttled, *pause)),
+            Error::IdentityUnavailable(pause)
+            | Error::VaultUnavailable(pause)
+            | Error::DirectoryUnavailable(pause) => Some((Self::Failing, *pause)),
+            Error::IdentityUnreachable(pause)
+            | Error::VaultUnreachable(pause)
+            | Error::DirectoryUnreachable(pause) => Some((Self::Unreachable, *pause)),
             _ => None,
         }
     }
@@ -87,6 +89,9 @@ impl Trouble {
             (Upstream::Vault, Self::Throttled) => Error::VaultThrottled(Some(left)),
             (Upstream::Vault, Self::Failing) => Error::VaultUnavailable(Some(left)),
             (Upstream::Vault, Self::Unreachable) => Error::VaultUnreachable(Some(left)),
+            (Upstream::Directory, Self::Throttled) => Error::DirectoryThrottled(Some(left)),
+            (Upstream::Directory, Self::Failing) => Error::DirectoryUnavailable(Some(left)),
+            (Upstream::Directory, Self::Unreachable) => Error::DirectoryUnreachable(Some(left)),
         }
     }
 }

@@ -72,8 +72,9 @@ impl Settings {
         let vault = vault(settings)?;
         Ok(Self {
             identity: TokenSource::choose(settings, &vault)?,
+            callers: Callers::read(settings, &vault)?,
             vault,
-            callers: Callers::read(settings)?,
+
             cache: CacheSettings {
                 ttl: settings.seconds("GATEWAY_CACHE_TTL_SECONDS", 300, 0..=86_400)?,
                 stale: settings.seconds("GATEWAY_STALE_SECONDS", 3600, 0..=604_800)?,

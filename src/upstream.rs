@@ -4,6 +4,7 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
 
+use crate::azure::directory::{Directory, SigningKeys};
 use crate::azure::identity::Token;
 use crate::azure::vault::{Secret, Vault};
 use crate::azure::{Answer, Call, Upstream};
@@ -30,6 +31,7 @@ pub struct Upstreams<S> {
     replace_from: Cell<Moment>,
     identity: Circuit,
     vault: Circuit,
+    directory: Circuit,
 }
 
 /// One request's way to Azure.
@@ -59,6 +61,7 @@ impl<S> Upstreams<S> {
             replace_from: Cell::new(start),
             identity: Circuit::new(Upstream::Identity),
             vault: Circuit::new(Upstream::Vault),
+            directory: Circuit::new(Upstream::Directory),
         }
     }
 
@@ -75,6 +78,7 @@ impl<S> Upstreams<S> {
         match upstream {
             Upstream::Identity => &self.identity,
             Upstream::Vault => &self.vault,
+            Upstream::Directory => &self.directory,
         }
     }
 }
@@ -187,6 +191,16 @@ impl<H: Host> Azure<'_, H> {
         self.ask(call, "vault", VAULT_FIRST_PAUSE, read, effort).await
     }
 
+    /// Asks for the keys that a tenant's tokens are signed with; with them comes the moment at which that was.
+    pub async fn signing_keys(
+        &self,
+        directory: &Directory,
+        effort: Effort,
+    ) -> Result<(SigningKeys, Moment), Error> {
+        let read = |answer| Directory::keys(answer, self.host.unix_time());
+        self.ask(|| directory.get(), "signing-keys", VAULT_FIRST_PAUSE, read, effort).await
+    }
+
     /// Makes a call until it is answered, or not worth another try, or `effort` leaves no time for one.
     async fn ask<T>(
         &self,
@@ -249,7 +263,9 @@ impl<H: Host> Azure<'_, H> {
     fn limit(&self, upstream: Upstream, left: Duration) -> Duration {
         match upstream {
             Upstream::Identity => left,
-            Upstream::Vault => left.min(self.settings.deadline.checked_div(2).unwrap_or(left)),
+            Upstream::Vault | Upstream::Directory => {
+                left.min(self.settings.deadline.checked_div(2).unwrap_or(left))
+            }
         }
     }
 
@@ -293,7 +309,7 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 /// The identity endpoint of a virtual machine answers twenty requests a second, for all that run on it.
 const REPLACEMENT_PAUSE: Duration = Duration::from_secs(10);
 
-/// The first pause before a call to the vault is tried again, as in Microsoft's client for Rust (`azure_core`).
+/// The first pause before a call to the vault, or to a directory, is tried again, as in Microsoft's client for Rust (`azure_core`).
 const VAULT_FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The first pause before a token is asked for again, as in MSAL for .NET, for IMDS as for the other sources.

@@ -20,7 +20,7 @@ fn every_error_has_its_status_and_code() {
         assert_eq!(body.as_object().unwrap().len(), 1);
         let message = body["error"]["message"].as_str().unwrap();
         assert!(message.ends_with('.') && message.starts_with(char::is_uppercase), "{message}");
-        assert_eq!(reply.headers.contains_key("retry-after"), status == 503, "{error:?}");
+        assert_eq!(reply.headers.contains_key("retry-after"), matches!(status, 429 | 503), "{error:?}");
         assert_eq!(reply.headers.contains_key("allow"), status == 405, "{error:?}");
         assert_eq!(reply.headers.contains_key("www-authenticate"), status == 401, "{error:?}");
     }
@@ -89,6 +89,7 @@ fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::NoValidVersion, 400, "BadRequest"),
         (Error::CameThroughProxy, 403, "Forbidden"),
         (Error::NotAuthenticated, 401, "Unauthorized"),
+        (Error::TooManyFailures(Duration::from_secs(7)), 429, "TooManyRequests"),
         (Error::OutOfScope, 403, "Forbidden"),
         (
             Error::Setting(SettingError { name: "KeyVaultUri", should: "is not set" }),
@@ -104,6 +105,10 @@ fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::IdentityThrottled(Some(Duration::from_secs(5))), 503, "IdentityThrottled"),
         (Error::IdentityUnavailable(None), 503, "Unavailable"),
         (Error::IdentityUnreachable(None), 503, "Unavailable"),
+        (Error::DirectoryUnusable, 502, "IdentityError"),
+        (Error::DirectoryThrottled(None), 503, "IdentityThrottled"),
+        (Error::DirectoryUnavailable(None), 503, "Unavailable"),
+        (Error::DirectoryUnreachable(None), 503, "Unavailable"),
         (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
@@ -136,6 +141,7 @@ fn is_in_the_table(error: &Error) {
         | Error::NoValidVersion
         | Error::CameThroughProxy
         | Error::NotAuthenticated
+        | Error::TooManyFailures(_)
         | Error::OutOfScope
         | Error::Setting(_)
         | Error::IdentityRefused(_)
@@ -143,6 +149,10 @@ fn is_in_the_table(error: &Error) {
         | Error::IdentityThrottled(_)
         | Error::IdentityUnavailable(_)
         | Error::IdentityUnreachable(_)
+        | Error::DirectoryUnusable
+        | Error::DirectoryThrottled(_)
+        | Error::DirectoryUnavailable(_)
+        | Error::DirectoryUnreachable(_)
         | Error::SecretNotFound(..)
         | Error::CallNotAllowed
         | Error::SecretDisabled

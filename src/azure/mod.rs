@@ -1,11 +1,16 @@
 //! The rooms that know Azure: what may be sent there, and what it answers.
 //!
 //! Only this module and its children can make a [`Call`], so nothing else in the crate can send anything
-//! anywhere. [`identity`] sends to the configured token source and [`vault`] to the configured vault.
+//! anywhere. [`identity`] sends to the configured token source, [`vault`] to the configured vault, and [`directory`] to the
+//! tenant that callers are of.
 
 pub mod identity;
 
 pub mod vault;
+
+pub mod directory;
+
+mod cloud;
 
 mod endpoint;
 
@@ -18,6 +23,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
+use crate::json::Object;
 use crate::secret::Redacted;
 use crate::trace::Trace;
 
@@ -31,13 +37,15 @@ pub struct Call {
     upstream: Upstream,
 }
 
-/// The two places that calls go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The places that calls go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Upstream {
     /// The token source.
     Identity,
     /// The vault.
     Vault,
+    /// The directory of the callers' tenant.
+    Directory,
 }
 
 /// What Azure said to a [`Call`]. It is not a [`Reply`](crate::reply::Reply), and nothing makes it one.
@@ -95,7 +103,7 @@ impl Call {
         &self.body
     }
 
-    /// Which of the two places it goes to.
+    /// Which of the places it goes to.
     pub const fn upstream(&self) -> Upstream {
         self.upstream
     }
@@ -105,6 +113,7 @@ impl Call {
         match self.upstream {
             Upstream::Identity => LARGEST_TOKEN_ANSWER,
             Upstream::Vault => LARGEST_VAULT_ANSWER,
+            Upstream::Directory => LARGEST_KEYS_ANSWER,
         }
     }
 }
@@ -121,7 +130,7 @@ impl Answer {
     }
 
     /// How long Azure wants us to wait, if it says so in a way that can be understood.
-    fn pause(&self, unix_time: u64) -> Option<Duration> {
+    pub fn pause(&self, unix_time: u64) -> Option<Duration> {
         let text = self.retry_after.as_deref()?.trim();
         if text.bytes().all(|it| it.is_ascii_digit()) {
             return text.parse().ok().map(Duration::from_secs);
@@ -130,9 +139,9 @@ impl Answer {
         Some(Duration::from_secs(date.saturating_sub(unix_time)))
     }
 
-    /// Reads the body as JSON. What the parser has to say is not passed on, as it quotes the body.
+    /// Reads the body as a JSON object. What the parser has to say is not passed on, as it quotes the body.
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        serde_json::from_slice(self.body.expose()).ok()
+        serde_json::from_slice(self.body.expose()).ok().map(|Object(it)| it)
     }
 }
 
@@ -204,6 +213,9 @@ impl<'de> Deserialize<'de> for ErrorBody {
 /// Long enough for any token of Entra, which are at most a few KiB, and for what surrounds it.
 const LARGEST_TOKEN_ANSWER: usize = 64 * 1024;
 
+/// Entra's document has some fifteen KiB: five to ten keys, each with its certificate.
+const LARGEST_KEYS_ANSWER: usize = 64 * 1024;
+
 /// A value has at most 25 KiB and there are at most fifteen tags of 1 KiB (Microsoft, "About Azure Key Vault secrets").
 /// JSON may write each byte of both with six, which makes 240 KiB; the rest of the answer has some hundred bytes.
 const LARGEST_VAULT_ANSWER: usize = 256 * 1024;
@@ -234,6 +246,7 @@ mod tests {
             (r#"{"error":null}"#, "", "", ""),
             ("{}", "", "", ""),
             ("[]", "", "", ""),
+            (r#""e""#, "", "", ""),
             ("Invalid secret token header: .", "", "", ""),
             ("", "", "", ""),
             (r#"{"error":{"code":7}}"#, "", "", ""),

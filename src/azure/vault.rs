@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::cloud::{Cloud, PUBLIC};
 use super::identity::Token;
 use super::{Answer, Call, Endpoint, ErrorBody, Upstream};
 use crate::error::{Denial, Error, SettingError};
@@ -17,7 +18,7 @@ pub struct Vault {
     origin: Endpoint,
     audience: Audience,
     api_version: String,
-    authority: &'static str,
+    cloud: &'static Cloud,
 }
 
 /// Whom a token is for: the `resource` of a token request, `https://` and a host without a slash at the end, since
@@ -47,7 +48,7 @@ impl Vault {
         if !origin.is_tls() && !origin.is_loopback() {
             return Err(SettingError { name, should: "may be plain http only for a loopback address" });
         }
-        let cloud = CLOUDS.iter().find(|it| it.has(&origin));
+        let cloud = Cloud::of_vault(&origin);
         let audience = match (resource, cloud) {
             (Some(resource), Some(cloud)) if resource != cloud.audience => {
                 return Err(SettingError {
@@ -67,7 +68,7 @@ impl Vault {
                 });
             }
         };
-        let cloud = cloud.or_else(|| CLOUDS.iter().find(|it| it.audience == audience.0));
+        let cloud = cloud.or_else(|| Cloud::of_audience(&audience.0));
         Ok(Self {
             origin,
             audience,
@@ -77,7 +78,7 @@ impl Vault {
                     should: "must be an API version such as 2025-07-01 or 7.4",
                 },
             )?,
-            authority: cloud.map_or(PUBLIC_AUTHORITY, |it| it.authority),
+            cloud: cloud.unwrap_or(PUBLIC),
         })
     }
 
@@ -86,9 +87,17 @@ impl Vault {
         &self.audience
     }
 
-    /// The Entra authority of the cloud that the vault is in.
-    pub(crate) const fn authority(&self) -> &'static str {
-        self.authority
+    /// The cloud that the vault is in.
+    pub(super) const fn cloud(&self) -> &'static Cloud {
+        self.cloud
+    }
+
+    /// Whether a token for `audience` could be one for a vault: ours, one of Azure's clouds, or Key Vault's own application.
+    pub(crate) fn has_tokens_for(&self, audience: &str) -> bool {
+        let audience = audience.trim_end_matches('/');
+        audience.eq_ignore_ascii_case(&self.audience.0)
+            || audience.eq_ignore_ascii_case(KEY_VAULT_APP)
+            || Cloud::of_audience(&audience.to_ascii_lowercase()).is_some()
     }
 
     /// Asks for a secret, the latest version or the given one. The token is sent at once: with a managed identity, an
@@ -173,54 +182,8 @@ fn parse_api_version(text: &str) -> Option<String> {
     ((1..=32).contains(&text.len()) && allowed).then(|| text.to_owned())
 }
 
-/// One of Azure's clouds, as far as it matters to a vault.
-struct Cloud {
-    suffix: &'static str,
-    audience: &'static str,
-    authority: &'static str,
-}
-
-impl Cloud {
-    /// Whether `origin` is a vault of this cloud: `https`, a vault's name, the suffix, and no port but the usual one.
-    fn has(&self, origin: &Endpoint) -> bool {
-        origin.is_tls()
-            && origin.port().is_none_or(|it| it == "443")
-            && origin.host().strip_suffix(self.suffix).is_some_and(is_vault_name)
-    }
-}
-
-/// Microsoft, "About keys, secrets, and certificates", section "Object identifiers": 3 to 24 letters, digits and
-/// hyphens, which start with a letter, end with a letter or a digit, and have no two hyphens in a row.
-fn is_vault_name(name: &str) -> bool {
-    (3..=24).contains(&name.len())
-        && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-')
-        && name.starts_with(|it: char| it.is_ascii_alphabetic())
-        && !name.ends_with('-')
-        && !name.contains("--")
-}
-
-/// Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for object identifiers"; the authorities are
-/// those of "Microsoft Entra authentication and national clouds".
-const CLOUDS: [Cloud; 4] = [
-    Cloud { suffix: ".vault.azure.net", audience: "https://vault.azure.net", authority: PUBLIC_AUTHORITY },
-    Cloud {
-        suffix: ".vault.azure.cn",
-        audience: "https://vault.azure.cn",
-        authority: "https://login.chinacloudapi.cn",
-    },
-    Cloud {
-        suffix: ".vault.usgovcloudapi.net",
-        audience: "https://vault.usgovcloudapi.net",
-        authority: "https://login.microsoftonline.us",
-    },
-    Cloud {
-        suffix: ".vault.microsoftazure.de",
-        audience: "https://vault.microsoftazure.de",
-        authority: "https://login.microsoftonline.de",
-    },
-];
-
-const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+/// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
+const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
 /// The newest version that is generally available and the default of a released client (Azure.Security.KeyVault.Secrets
 /// 4.9.0).
@@ -334,6 +297,7 @@ mod tests {
             (id(""), None, None),
             (r#"{"value":"v"}"#.to_owned(), None, None),
             (r#"{"id":"x"}"#.to_owned(), None, None),
+            (format!(r#"["v","https://x.vault.azure.net/secrets/db-password/{VERSION}"]"#), None, None),
             ("{\"value\":".to_owned(), None, None),
             ("<html>".to_owned(), None, None),
             (String::new(), None, None),

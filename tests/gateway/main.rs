@@ -1,5 +1,6 @@
 //! The steps of the gateway, in order, with a host that a test scripts.
 
+mod bearers;
 mod memory;
 mod scripted;
 mod troubles;
@@ -349,7 +350,7 @@ fn logs_one_line_for_a_request() {
         gateway.log(),
         [
             r#"{"time":"2024-12-31T23:59:59Z","level":"info","request":"00000000000000070000000000000007","caller":"key","secret":"a","status":200,"code":"OK","cache":"miss","upstream":2,"ms":20.0}"#,
-            r#"{"time":"2024-12-31T23:59:59Z","level":"info","request":"00000000000000070000000000000007","status":401,"code":"Unauthorized","cause":"the caller's key is missing or wrong","upstream":0,"ms":0.0}"#,
+            r#"{"time":"2024-12-31T23:59:59Z","level":"info","request":"00000000000000070000000000000007","status":401,"code":"Unauthorized","cause":"the caller's key or token is missing or wrong","upstream":0,"ms":0.0}"#,
         ]
     );
 }

@@ -91,16 +91,10 @@ impl Scripted {
         )
     }
 
-    pub fn request(
-        &self,
-        method: &str,
-        target: &str,
-        fields: &[(&'static str, &'static str)],
-        body: &str,
-    ) -> Reply {
+    pub fn request(&self, method: &str, target: &str, fields: &[(&'static str, &str)], body: &str) -> Reply {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let head = Head { method, target: target.to_owned(), headers };
@@ -162,6 +156,9 @@ impl Scripted {
     }
 }
 
+/// The calendar clock of the host when a test begins, in Unix seconds.
+pub const BEGINNING: u64 = 1_735_689_599;
+
 #[derive(Default)]
 struct World {
     settings: Vec<(&'static str, &'static str)>,
@@ -191,7 +188,7 @@ impl Host for InWorld {
     }
 
     fn unix_time(&self) -> u64 {
-        1_735_689_599
+        BEGINNING + self.0.now.get().as_secs()
     }
 
     fn random(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! The components this repository builds, one for each kind of host.
 
-use crate::process::{cargo, root, run, target};
-use std::ffi::OsStr;
+use crate::process::{cargo, cargo_home, root, run, target};
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,7 +53,8 @@ pub(crate) fn build(components: &[Component]) -> Result<(), String> {
     add_target()?;
     for component in components {
         let mut build = cargo(["build", "--release", "--target", TARGET, "-p", "keyvault-gateway"]);
-        run(build.args(["--no-default-features", "--features", component.features()]))?;
+        build.args(["--no-default-features", "--features", component.features()]);
+        run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?))?;
 
         let (built, kept) = (target().join(TARGET).join("release/keyvault_gateway.wasm"), component.path());
         let size =
@@ -62,6 +64,32 @@ pub(crate) fn build(components: &[Component]) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// The user's flags for rustc, and ours, which make the component the same wherever it is built: messages name the file
+/// they come from, and without them that would be a file of this machine.
+fn flags() -> Result<OsString, String> {
+    let cargo_home = cargo_home()?;
+    // Of those that fit, the last counts.
+    let folders = [(root(), "/gateway"), (target(), "/target"), (cargo_home.as_path(), "/cargo")];
+    let mut flags = match (env::var_os("CARGO_ENCODED_RUSTFLAGS"), env::var("RUSTFLAGS")) {
+        (Some(encoded), _) => encoded,
+        (None, Ok(words)) => words.split_whitespace().collect::<Vec<_>>().join(SEPARATOR).into(),
+        (None, Err(_)) => OsString::new(),
+    };
+    for (folder, name) in folders {
+        if !flags.is_empty() {
+            flags.push(SEPARATOR);
+        }
+        flags.push("--remap-path-prefix=");
+        flags.push(folder);
+        flags.push("=");
+        flags.push(name);
+    }
+    Ok(flags)
+}
+
+/// Between the flags of `CARGO_ENCODED_RUSTFLAGS`, so that a path may have spaces.
+const SEPARATOR: &str = "\u{1f}";
 
 /// Adds the target that components are compiled for, unless the toolchain has it.
 pub(crate) fn add_target() -> Result<(), String> {

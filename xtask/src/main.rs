@@ -1,15 +1,22 @@
-//! The commands of this repository: `cargo xtask build|demo|dev|serve|attack|simulate|mutate|test`.
+//! The commands of this repository: `cargo xtask
+//! build|demo|dev|serve|attack|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
 mod components;
+mod deny;
+mod fuzz;
 mod host;
 mod mutate;
+mod reproduce;
+mod sbom;
 mod test;
 
 mod process;
+mod tools;
 
 use components::Component;
+use fuzz::Fuzz;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
@@ -31,6 +38,10 @@ fn main() -> ExitCode {
         Task::Attack { release, component, options } => host::attack(release, component, &options),
         Task::Simulate(options) => simulate(&options),
         Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
+        Task::Deny => deny::everything().map(|()| ExitCode::SUCCESS),
+        Task::Sbom(components) => sbom::write(&components).map(|()| ExitCode::SUCCESS),
+        Task::Reproduce(components) => reproduce::twice(&components).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(fuzz) => fuzz.run().map(|()| ExitCode::SUCCESS),
         Task::Test => Ok(test::everything()),
     };
     done.unwrap_or_else(|problem| {
@@ -49,6 +60,10 @@ enum Task {
     Attack { release: bool, component: Component, options: Vec<OsString> },
     Simulate(Vec<OsString>),
     Mutate,
+    Deny,
+    Sbom(Vec<Component>),
+    Reproduce(Vec<Component>),
+    Fuzz(Fuzz),
     Test,
 }
 
@@ -63,18 +78,27 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
     let (task, rest) = arguments.split_first()?;
     match (task.to_str()?, rest) {
         ("help" | "--help" | "-h", []) => Some(Task::Help),
-        ("build", []) => Some(Task::Build(Component::ALL.to_vec())),
-        ("build", names) => {
-            names.iter().map(|it| Component::named(it)).collect::<Option<_>>().map(Task::Build)
-        }
+        ("build", names) => parse_components(names).map(Task::Build),
         ("demo", []) => Some(Task::Demo),
         ("dev", options) => Some(Task::Dev(options.to_vec())),
         ("serve", rest) => parse_serve(rest),
         ("attack", rest) => parse_attack(rest),
         ("simulate", options) => Some(Task::Simulate(options.to_vec())),
         ("mutate", []) => Some(Task::Mutate),
+        ("deny", []) => Some(Task::Deny),
+        ("sbom", names) => parse_components(names).map(Task::Sbom),
+        ("reproduce", names) => parse_components(names).map(Task::Reproduce),
+        ("fuzz", options) => Fuzz::parse(options).map(Task::Fuzz),
         ("test", []) => Some(Task::Test),
         _ => None,
+    }
+}
+
+/// The components with these names, or all of them.
+fn parse_components(names: &[OsString]) -> Option<Vec<Component>> {
+    match names {
+        [] => Some(Component::ALL.to_vec()),
+        names => names.iter().map(|it| Component::named(it)).collect(),
     }
 }
 
@@ -144,6 +168,11 @@ usage: cargo xtask <command>
   simulate fleet [--chart FILE]
                          count the calls of fleets of all sizes, print the table and draw it
   mutate                 break the core's policies one at a time and expect the simulation to notice each
+  deny                   hold every dependency against deny.toml, and against the advisories that are known today
+  sbom [NAME …]          write what is linked into a component, as CycloneDX, to target/sbom/NAME.cdx.json
+  reproduce [NAME …]     build HEAD in two clean clones and compare the bytes of the components
+  fuzz [TARGET …] [--runs NUMBER]
+                         hostile input for what the core reads: 20,000 runs of each target in fuzz/, or more
   test                   check and test everything
 ";
 
@@ -184,6 +213,19 @@ mod tests {
             ("simulate --seed 7", Some(Task::Simulate(words("--seed 7")))),
             ("mutate", Some(Task::Mutate)),
             ("mutate me", None),
+            ("deny", Some(Task::Deny)),
+            ("deny rsa", None),
+            ("sbom", Some(Task::Sbom(Component::ALL.to_vec()))),
+            ("sbom proxy", Some(Task::Sbom(vec![Component::Proxy]))),
+            ("sbom proxy.wasm", None),
+            ("reproduce", Some(Task::Reproduce(Component::ALL.to_vec()))),
+            ("reproduce service", Some(Task::Reproduce(vec![Component::Service]))),
+            ("reproduce twice", None),
+            ("fuzz", Fuzz::parse(&[]).map(Task::Fuzz)),
+            ("fuzz settings --runs 7", Fuzz::parse(&words("--runs 7 settings")).map(Task::Fuzz)),
+            ("fuzz --runs", None),
+            ("fuzz --runs 0", None),
+            ("fuzz --release", None),
             ("test", Some(Task::Test)),
             ("tests", None),
         ];

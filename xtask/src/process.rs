@@ -62,6 +62,13 @@ pub(crate) fn line(command: &Command) -> String {
     words.map(|it| it.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
+/// Where Cargo keeps what it has downloaded.
+pub(crate) fn cargo_home() -> Result<PathBuf, String> {
+    let chosen = env::var_os("CARGO_HOME").filter(|it| !it.is_empty()).map(PathBuf::from);
+    let folder = chosen.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    folder.and_then(|it| std::path::absolute(it).ok()).ok_or_else(|| "there is no home directory".to_owned())
+}
+
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a directory of the repository")

@@ -1,8 +1,11 @@
 //! `cargo xtask test`: every check and every test, in an order that finds the cheap faults first.
 
 use crate::components::{self, Component, TARGET};
+use crate::deny::{self, Checked};
+use crate::fuzz;
 use crate::mutate;
 use crate::process::{cargo, line, root, run};
+use crate::reproduce;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitCode};
@@ -18,11 +21,24 @@ pub(crate) fn everything() -> ExitCode {
         if report.check("components", || components::build(&Component::ALL)) {
             report.check("lints", lints);
             report.check("lints of the components", lints_of_components);
-            for package in ["xtask", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host"] {
+            for package in
+                ["xtask", "keyvault-gateway", "simulation", "keyvault-emulator", "dev-host", "sbom"]
+            {
                 report.tests(package);
             }
             report.check("mutations that the simulation notices", mutate::everything);
+            match fuzz::not_run() {
+                None => {
+                    report.check("fuzzing, a short run of each target", fuzz::short_run);
+                }
+                Some(reason) => report.cannot(reason),
+            }
             report.check("documentation", documentation);
+            report.check("licences, sources and versions of the dependencies", deny::rules);
+            report.check_if_possible("advisories on the dependencies", deny::advisories);
+            report.check_if_possible("the same bytes from two clean clones", || {
+                reproduce::twice_if_possible(&[Component::Proxy, Component::Service])
+            });
         }
     }
     if std::env::var_os("CI").is_some_and(|it| !it.is_empty()) {
@@ -75,6 +91,8 @@ fn documentation() -> Result<(), String> {
 struct Report {
     rows: Vec<Row>,
     not_run: Vec<String>,
+    /// Checks that need somebody who cannot be reached from here. They neither passed nor failed.
+    not_checked: Vec<String>,
 }
 
 /// One check, or the tests of one test program.
@@ -88,15 +106,27 @@ struct Row {
 impl Report {
     /// Runs a check that passes or fails as a whole.
     fn check(&mut self, name: &str, work: impl FnOnce() -> Result<(), String>) -> bool {
+        self.check_if_possible(name, || work().map(|()| Checked::Passed))
+    }
+
+    /// Runs a check that may be impossible here, which then counts neither as passed nor as failed.
+    fn check_if_possible(&mut self, name: &str, work: impl FnOnce() -> Result<Checked, String>) -> bool {
         println!("\n== {name}");
         let start = Instant::now();
         let done = work();
-        if let Err(problem) = &done {
-            println!("FAILED: {problem}");
-        }
-        let (passed, failed) = if done.is_ok() { (1, 0) } else { (0, 1) };
+        let (passed, failed, outcome) = match &done {
+            Ok(Checked::Passed) => (1, 0, "passed"),
+            Ok(Checked::NotHere(reason)) => {
+                self.not_checked.push(format!("not checked here: {name}: {reason}"));
+                (0, 0, "not checked here")
+            }
+            Err(problem) => {
+                println!("FAILED: {problem}");
+                (0, 1, "FAILED")
+            }
+        };
         let time = start.elapsed();
-        println!("== {name}: {} in {}", if done.is_ok() { "passed" } else { "FAILED" }, seconds(time));
+        println!("== {name}: {outcome} in {}", seconds(time));
         self.rows.push(Row { name: name.to_owned(), passed, failed, time });
         done.is_ok()
     }
@@ -125,6 +155,12 @@ impl Report {
         println!("== {name}: {outcome} in {}", seconds(start.elapsed()));
     }
 
+    /// Notes what cannot run here.
+    fn cannot(&mut self, reason: String) {
+        println!("\n{reason}");
+        self.not_run.push(reason);
+    }
+
     /// Counts what did not run as failed.
     fn forbid_not_run(&mut self) {
         let failed = self.not_run.len();
@@ -149,7 +185,7 @@ impl fmt::Display for Report {
         for Row { name, passed, failed, time } in &self.rows {
             writeln!(f, "{name:<60} {passed:>7} {failed:>7} {:>10}", seconds(*time))?;
         }
-        for reason in &self.not_run {
+        for reason in self.not_run.iter().chain(&self.not_checked) {
             writeln!(f, "{reason}")?;
         }
         Ok(())
@@ -256,4 +292,19 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     let rows: Vec<_> = counts.rows.iter().map(|it| (it.name.as_str(), it.passed, it.failed)).collect();
     assert_eq!(rows, [("some: tests/artifact.rs", 11, 3), ("some: examples in the documentation", 1, 0)]);
     assert_eq!(not_run, ["NOT RUN: spin is not installed"]);
+}
+
+#[test]
+fn what_cannot_be_checked_here_neither_passes_nor_fails() {
+    let mut report = Report::default();
+    assert!(report.check("format", || Ok(())));
+    let no_network = || Ok(Checked::NotHere("no network".to_owned()));
+    assert!(report.check_if_possible("advisories", no_network));
+    // That CI is set changes nothing about it.
+    report.forbid_not_run();
+    assert_eq!((report.passed(), report.failed()), (1, 0));
+    assert!(report.to_string().contains("\nnot checked here: advisories: no network\n"), "{report}");
+
+    assert!(!report.check_if_possible("advisories", || Err("one applies".to_owned())));
+    assert_eq!((report.passed(), report.failed()), (1, 1));
 }

@@ -6,14 +6,15 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::cloud::Place;
 use crate::faults::{self, Faults};
-use crate::identity::{self, Keys};
+use crate::identity::{self, Issuer, Keys};
 use crate::journal::Journal;
 use crate::request::Ask;
+use crate::signing::Published;
 use crate::store::Store;
 use crate::tokens::{Tokens, Verdict};
 use crate::{
-    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, Source, control, now, refusal,
-    reply, vault,
+    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, control, now, refusal, reply,
+    vault,
 };
 
 impl Emulator {
@@ -66,6 +67,7 @@ impl Emulator {
 pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) tokens: Tokens,
+    pub(crate) published: Published,
     pub(crate) settings: Settings,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
@@ -102,12 +104,14 @@ impl State {
             (Kind::Vault, _) => vault::answer(ask, &self.settings, &self.tokens, &mut self.store, now()),
             (Kind::Token(source), Some(Effect::Status(status))) => identity::error(source, status.as_u16()),
             (Kind::Token(source), _) => {
-                identity::answer(ask, source, keys, &self.settings, &mut self.tokens, now())
+                let issuer = Issuer { keys, settings: &self.settings, published: self.published };
+                identity::answer(ask, source, &issuer, &mut self.tokens, now())
             }
-            (Kind::Discovery, Some(Effect::Status(status))) => {
-                identity::error(Source::ClientSecret, status.as_u16())
+            (Kind::Discovery | Kind::SigningKeys, Some(Effect::Status(status))) => {
+                identity::entra::public_error(status.as_u16())
             }
             (Kind::Discovery, _) => identity::entra::configuration(ask),
+            (Kind::SigningKeys, _) => identity::entra::signing_keys(ask, self.published),
             (Kind::Control | Kind::Nothing, Some(Effect::Status(status))) => reply::empty(*status),
             (Kind::Control | Kind::Nothing, _) => match ask.place {
                 Place::Stranger => reply::empty(StatusCode::MISDIRECTED_REQUEST),

@@ -37,6 +37,7 @@ fn operate(emulator: &Emulator, ask: &Ask) -> Result<Value, (StatusCode, String)
             let settings = read::<Settings>(ask)?;
             emulator.configure(|it| *it = settings);
         }
+        ("POST", ["emulator", "signing-keys"]) => emulator.rotate_signing_keys(),
         ("DELETE", ["emulator", "tokens"]) => emulator.forget_tokens(),
         ("PUT", ["emulator", "secrets", name]) => return change(emulator, name, read(ask)?),
         _ => return Err((StatusCode::NOT_FOUND, "there is no such control route".to_owned())),

@@ -47,6 +47,7 @@ pub struct Call {
 ///
 /// For a vault this is the bearer token, for App Service `X-IDENTITY-HEADER` or `secret`, for Entra
 /// `client_secret`. IMDS and Cloud Shell have none: there it is the header `Metadata`.
+/// What Entra tells everybody wants none, and a bearer token there is a wrong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {

@@ -21,6 +21,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! It is Entra, too, for the callers of a gateway that bring a token of their own: it signs such tokens, publishes the
+//! keys for them, and gives them to who asks for [`Settings::caller_audience`]. See [`Emulator::caller_token`].
+//!
 //! # Control routes
 //!
 //! The same for a process outside, over plain HTTP or HTTPS on loopback:
@@ -33,6 +36,7 @@
 //! | `DELETE /emulator/journal` | clears them |
 //! | `PUT /emulator/secrets/{name}` | `{"value","enabled"}`, both optional: sets, rotates, disables |
 //! | `PUT /emulator/settings` | replaces the [`Settings`] |
+//! | `POST /emulator/signing-keys` | [rotates](Emulator::rotate_signing_keys) the keys that sign tokens |
 //! | `DELETE /emulator/tokens` | makes every token unknown |
 
 mod answer;
@@ -42,6 +46,10 @@ mod request;
 mod identity;
 
 mod tokens;
+
+mod signing;
+
+mod caller;
 
 mod settings;
 
@@ -202,6 +210,11 @@ impl Emulator {
     /// Those of the journal that asked for a token.
     pub fn token_calls(&self) -> Vec<Call> {
         self.lock().journal.calls().filter(|it| matches!(it.kind, Kind::Token(_))).cloned().collect()
+    }
+
+    /// Those of the journal that asked for the keys that sign tokens.
+    pub fn signing_key_calls(&self) -> Vec<Call> {
+        self.lock().journal.calls().filter(|it| it.kind == Kind::SigningKeys).cloned().collect()
     }
 
     /// Empties the journal.

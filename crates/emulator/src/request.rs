@@ -34,6 +34,8 @@ pub enum Kind {
     Token(Source),
     /// What Entra says of itself before it is asked for a token.
     Discovery,
+    /// The keys that Entra signs tokens with.
+    SigningKeys,
     /// The emulator's own control routes. These are not in the journal.
     Control,
     /// Nothing that the host serves.
@@ -135,6 +137,7 @@ fn kind(place: Place, segments: &[&str], query: &[(String, String)]) -> Kind {
         ["oauth2", "token"] if host => Kind::Token(Source::CloudShell),
         [_, "oauth2", "v2.0", "token"] if login => Kind::Token(Source::ClientSecret),
         [_, "v2.0", ".well-known", "openid-configuration"] if login => Kind::Discovery,
+        [_, "discovery", "v2.0", "keys"] if login => Kind::SigningKeys,
         ["emulator", ..] if matches!(place, Place::Here) => Kind::Control,
         // A vault's other paths are Key Vault's to refuse: it asks for a token first.
         _ if matches!(place, Place::Vault(_)) => Kind::Vault,
@@ -159,6 +162,10 @@ mod tests {
                 Some(Kind::Token(Source::ClientSecret)),
             ),
             ("https://login.microsoftonline.com/secrets/a", Some(Kind::Nothing)),
+            ("https://login.microsoftonline.com/t/discovery/v2.0/keys", Some(Kind::SigningKeys)),
+            ("http://127.0.0.1/t/discovery/v2.0/keys", Some(Kind::SigningKeys)),
+            ("http://login.microsoftonline.com/t/discovery/v2.0/keys", Some(Kind::Nothing)),
+            ("https://demo.vault.azure.net/t/discovery/v2.0/keys", Some(Kind::Vault)),
             ("http://169.254.169.254/metadata/identity/oauth2/token", Some(Kind::Token(Source::Imds))),
             ("https://169.254.169.254/metadata/identity/oauth2/token", Some(Kind::Nothing)),
             ("http://169.254.169.254/secrets/a", Some(Kind::Nothing)),

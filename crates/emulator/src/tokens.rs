@@ -32,14 +32,19 @@ impl Tokens {
     /// A new token for `audience` until `expires`, in Unix seconds.
     pub(crate) fn mint(&mut self, audience: &str, expires: i64) -> String {
         let token = random::token();
+        self.remember(token.clone(), audience, expires);
+        token
+    }
+
+    /// Remembers a token that was made elsewhere, so that a vault can say whom it is for.
+    pub(crate) fn remember(&mut self, token: String, audience: &str, expires: i64) {
         self.minted.insert(token.clone(), Minted { audience: audience.to_owned(), expires });
-        self.order.push_back(token.clone());
+        self.order.push_back(token);
         if self.order.len() > MOST
             && let Some(oldest) = self.order.pop_front()
         {
             self.minted.remove(&oldest);
         }
-        token
     }
 
     /// What a vault whose tokens are for `audience` makes of `token` at `now`, in Unix seconds.

@@ -1,12 +1,14 @@
 """Asks the emulator everything that Microsoft's Python clients can ask of it, with all verification on.
 
-The environment leads to it: REQUESTS_CA_BUNDLE, HTTPS_PROXY, and the settings of one token source. The source
-is the only argument.
+The environment leads to it: REQUESTS_CA_BUNDLE, HTTPS_PROXY, and the settings of one token source. The arguments
+are the source, the tenant, and the audience of an application that callers bring tokens for.
 """
 
 import os
+import ssl
 import sys
 
+import jwt
 import requests
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential, ManagedIdentityCredential
@@ -99,7 +101,38 @@ def check_audience(it):
     assert answer.status_code == 401 and "AKV10022: Invalid audience." in answer.text, answer.text
 
 
-it = credential(sys.argv[1])
+def check_caller(it, tenant, audience):
+    """A token for an application is accepted by what such an application verifies it with."""
+    token = it.get_token(f"{audience}/.default").token
+    context = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
+    address = f"https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
+    key = jwt.PyJWKClient(address, ssl_context=context, timeout=10).get_signing_key_from_jwt(token)
+    wanted = {
+        "algorithms": ["RS256"],
+        "audience": audience,
+        "issuer": f"https://sts.windows.net/{tenant}/",
+        "options": {"require": ["aud", "exp", "iat", "iss", "nbf", "sub"]},
+    }
+    claims = jwt.decode(token, key, **wanted)
+    assert (claims["tid"], claims["oid"], claims["ver"]) == (tenant, claims["sub"], "1.0"), claims
+
+    signed, signature = token.rsplit(".", 1)
+    other = "B" if signature[0] == "A" else "A"
+    for refusal, forged, changed in [
+        (jwt.InvalidSignatureError, f"{signed}.{other}{signature[1:]}", {}),
+        (jwt.InvalidAudienceError, token, {"audience": f"{audience}/"}),
+        (jwt.InvalidIssuerError, token, {"issuer": f"https://sts.windows.net/{tenant}"}),
+    ]:
+        try:
+            jwt.decode(forged, key, **{**wanted, **changed})
+        except refusal:
+            continue
+        raise AssertionError(f"{refusal} was expected")
+
+
+source, tenant, audience = sys.argv[1:]
+it = credential(source)
 with SecretClient("https://demo.vault.azure.net", it) as client:
     check(client)
 check_audience(it)
+check_caller(it, tenant, audience)

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keyvault_emulator::{Emulator, Served, Source};
+use keyvault_emulator::{Emulator, Served, Source, facts};
 use python_packages::Packages;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,17 +17,22 @@ async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>>
         ("client-secret", Source::ClientSecret),
     ] {
         let emulator = Emulator::new();
+        emulator.configure(|it| it.caller_audience = Some(AUDIENCE.to_owned()));
         let served = emulator.serve().await?;
         let ca_file = directory.path().join("ca.pem");
         std::fs::write(&ca_file, &served.ca_pem)?;
 
         let mut command = client(&served, source);
-        command.arg(name).env("PYTHONPATH", &packages).env("REQUESTS_CA_BUNDLE", &ca_file);
+        command
+            .args([name, facts::TENANT, AUDIENCE])
+            .env("PYTHONPATH", &packages)
+            .env("REQUESTS_CA_BUNDLE", &ca_file);
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
 
-        // The wrong audience at the end of the script needs a token of its own.
-        assert_eq!(emulator.token_calls().len(), 2, "{name}");
+        // The wrong audience and the callers' need a token each.
+        assert_eq!(emulator.token_calls().len(), 3, "{name}");
+        assert_eq!(emulator.signing_key_calls().len(), 1, "{name}");
     }
     Ok(())
 }
@@ -56,3 +61,6 @@ fn packages() -> Result<Option<PathBuf>, Box<dyn Error>> {
     };
     packages.install()
 }
+
+/// An application that callers bring tokens for.
+const AUDIENCE: &str = "api://gateway";

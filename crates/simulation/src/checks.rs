@@ -7,7 +7,8 @@
 //! | `fresh for who wants it` | a request with `no-cache` gets a value that was asked for a second before it, or later, unless it is marked |
 //! | `a no is final` | a value from before a 401, 403 or 404 of the vault is not served after it |
 //! | `nothing shows` | the marker is in no log line, no header and no body but that of a 200, which is exactly the documented one |
-//! | `scope` | who has no key gets 401, who may not have a secret gets 403, and neither makes a call |
+//! | `scope` | who has no key and no good token gets 401 or 429, who may not have a secret gets 403, and neither makes a call; who has one never does |
+//! | `keys seldom` | an instance that has got the keys of callers' tokens does not ask for them again within [`ASK_PAUSE`] |
 //! | `deadline` | a request ends by its deadline, and says `Timeout` only at its own |
 //! | `nobody waits for nothing` | who says `Timeout` was waiting for a call, or for a pause that Azure made |
 //! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
@@ -22,6 +23,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use keyvault_gateway::azure::{Call, Upstream};
+use keyvault_gateway::bearers::ASK_PAUSE;
 use keyvault_gateway::host::NoAnswer;
 use keyvault_gateway::reply::Reply;
 
@@ -50,7 +52,9 @@ pub struct Checks {
     calls: Vec<Sent>,
     under_way: Vec<usize>,
     given: BTreeMap<(usize, Wish), Given>,
-    pauses: BTreeMap<(usize, bool), Duration>,
+    pauses: BTreeMap<(usize, Upstream), Duration>,
+    /// Which keys an instance was told of last, when it asked and when they came.
+    keys: BTreeMap<usize, (usize, Duration, Duration)>,
     counts: BTreeMap<&'static str, u64>,
     events: VecDeque<String>,
     digest: u64,
@@ -60,6 +64,8 @@ pub struct Checks {
 struct Request {
     instance: usize,
     ask: Ask,
+    /// Which key its token is signed with, if it has one.
+    rotations: usize,
     start: Duration,
     over: bool,
 }
@@ -67,7 +73,7 @@ struct Request {
 struct Sent {
     instance: usize,
     wish: Wish,
-    vault: bool,
+    upstream: Upstream,
     at: Duration,
     task: Option<Task>,
     under_way: bool,
@@ -105,6 +111,7 @@ impl Checks {
             under_way: Vec::new(),
             given: BTreeMap::new(),
             pauses: BTreeMap::new(),
+            keys: BTreeMap::new(),
             counts: BTreeMap::new(),
             events: VecDeque::new(),
             digest: 0xcbf2_9ce4_8422_2325,
@@ -140,10 +147,10 @@ impl Checks {
     }
 
     /// A request has come to an instance.
-    pub fn asked(&mut self, instance: usize, ask: Ask, now: Duration) -> usize {
+    pub fn asked(&mut self, instance: usize, ask: Ask, rotations: usize, now: Duration) -> usize {
         let number = self.requests.len();
         self.event(now, format_args!("request {number} to instance {instance}: {ask:?}"));
-        self.requests.push(Request { instance, ask, start: now, over: false });
+        self.requests.push(Request { instance, ask, rotations, start: now, over: false });
         number
     }
 
@@ -151,7 +158,9 @@ impl Checks {
     pub fn logged(&mut self, line: &str) {
         self.expect(!line.contains(MARKER), "nothing shows", || line.to_owned());
         let unasked = line.contains("\"code\":\"Unauthorized\"") || line.contains("\"code\":\"Forbidden\"");
-        self.expect(!unasked || line.contains("\"upstream\":0"), "scope", || line.to_owned());
+        // A token is not known to be good or bad before its keys are there.
+        let asked = !line.contains("\"upstream\":0") && !line.contains("bbbbbbbbbbbbbbbb");
+        self.expect(!unasked || !asked, "scope", || line.to_owned());
     }
 
     /// A request has been answered.
@@ -163,7 +172,7 @@ impl Checks {
             now,
             format_args!("answer {number}: {status} {} age {} {cache}", reply.code, field("age")),
         );
-        let Request { instance, ask, start, .. } = self.requests[number];
+        let Request { instance, ask, start, rotations, .. } = self.requests[number];
         self.requests[number].over = true;
         self.count(reply.code);
 
@@ -178,13 +187,25 @@ impl Checks {
         self.expect(timely, "deadline", || format!("Timeout after {:?}", now - start));
 
         let allowed = match ask.caller {
-            Caller::Nobody => status == 401,
+            Caller::Nobody => matches!(status, 401 | 429),
+            Caller::Forger { .. } => matches!(status, 401 | 429 | 502..=504),
+            // A key that was not published when the instance last asked is unknown to it for a while, and one that was
+            // withdrawn while a request waited is not believed.
+            Caller::Bearer if matches!(status, 401 | 429) => {
+                self.count("new key unknown");
+                let keys = self.keys.get(&instance);
+                keys.is_some_and(|it| rotations > it.0 + 1 && now <= it.2 + ASK_PAUSE || rotations + 1 < it.0)
+            }
+            Caller::Bearer => reply.code != "Forbidden",
             Caller::Even if !ask.secret.is_multiple_of(2) => (status, reply.code) == (403, "Forbidden"),
             Caller::Metrics => status == 200,
-            Caller::All | Caller::Even => status != 401 && reply.code != "Forbidden",
+            Caller::All | Caller::Even => !matches!(status, 401 | 429) && reply.code != "Forbidden",
         };
         self.expect(allowed, "scope", || format!("{status} {}", reply.code));
 
+        if status == 200 && ask.caller == Caller::Bearer {
+            self.count("bearer served");
+        }
         if status == 504 {
             self.timeout(instance, &ask, start, now);
         }
@@ -192,7 +213,7 @@ impl Checks {
             self.value(instance, &ask, start, reply, &cache, now);
         }
         let normal = status == 200 && !cache.contains("detail=failed");
-        let should = matches!(ask.caller, Caller::All) && start >= self.healed + RECOVERY;
+        let should = matches!(ask.caller, Caller::All | Caller::Bearer) && start >= self.healed + RECOVERY;
         self.expect(normal || !should, "recovery", || format!("{status} {} {cache}", reply.code));
         if cache.contains("collapsed") {
             self.count("collapsed");
@@ -207,9 +228,11 @@ impl Checks {
         let wish = Wish::Secret(name(ask.secret), pinned);
         let settled = self.given.get(&(instance, wish.clone())).and_then(|it| it.settled);
         let Some(settled) = settled.filter(|it| *it >= start && *it < now) else { return };
-        let ours = |it: &Sent| it.instance == instance && (it.wish == wish || it.wish == Wish::Token);
+        let ours = |it: &Sent| {
+            it.instance == instance && (it.wish == wish || matches!(it.wish, Wish::Token | Wish::Keys))
+        };
         let since = |it: &Sent| ours(it) && (it.under_way || it.ended > settled);
-        let paused = self.pauses.get(&(instance, true)).is_some_and(|it| *it > settled);
+        let paused = self.pauses.get(&(instance, Upstream::Vault)).is_some_and(|it| *it > settled);
         let reason = paused || self.calls.iter().any(since);
         self.expect(reason, "nobody waits for nothing", || {
             format!("all was said {:?} before", now - settled)
@@ -292,10 +315,11 @@ impl Checks {
         task: Option<Task>,
     ) -> usize {
         let number = self.calls.len();
-        let vault = call.upstream() == Upstream::Vault;
+        let upstream = call.upstream();
         let path = call.endpoint().path_and_query();
-        let wish = match (vault, path.split('?').next().unwrap_or_default().strip_prefix("/secrets/")) {
-            (true, Some(path)) => {
+        let wish = match (upstream, path.split('?').next().unwrap_or_default().strip_prefix("/secrets/")) {
+            (Upstream::Directory, _) => Wish::Keys,
+            (Upstream::Vault, Some(path)) => {
                 let mut parts = path.split('/');
                 let name = parts.next().unwrap_or_default().to_ascii_lowercase();
                 Wish::Secret(name, parts.next().map(str::to_owned))
@@ -306,15 +330,18 @@ impl Checks {
         let same = |it: &&usize| self.calls[**it].instance == instance && self.calls[**it].wish == wish;
         let twice = self.under_way.iter().any(|it| same(&it));
         self.expect(!twice, "one flight", || format!("{wish:?}"));
-        let pause = self.pauses.get(&(instance, vault)).copied().unwrap_or_default();
+        let pause = self.pauses.get(&(instance, upstream)).copied().unwrap_or_default();
         self.expect(now >= pause, "pause", || format!("{:?} too early", pause - now));
-        let most = if vault { self.deadline / 2 } else { self.deadline };
+        let keys = self.keys.get(&instance).filter(|_| upstream == Upstream::Directory);
+        let seldom = keys.is_none_or(|it| now >= it.2 + ASK_PAUSE);
+        self.expect(seldom, "keys seldom", || "asked again".to_owned());
+        let most = if upstream == Upstream::Identity { self.deadline } else { self.deadline / 2 };
         self.expect(limit <= most && !limit.is_zero(), "limits", || format!("{limit:?}"));
         self.under_way.push(number);
         self.calls.push(Sent {
             instance,
             wish,
-            vault,
+            upstream,
             at: now,
             task,
             under_way: true,
@@ -333,7 +360,7 @@ impl Checks {
     ) {
         let what = told.as_ref().map(|it| &it.1);
         self.event(now, format_args!("call {number} came back: {what:?} {nothing:?}"));
-        let Sent { instance, vault, at, .. } = self.calls[number];
+        let Sent { instance, upstream, at, .. } = self.calls[number];
         self.calls[number].under_way = false;
         self.under_way.retain(|it| *it != number);
         self.calls[number].ended = now;
@@ -353,10 +380,13 @@ impl Checks {
                 given.values.push(Value { asked: at, came: now, version, value });
             }
             Told::No(_) => given.no = Some(now),
+            Told::Keys(rotations) => {
+                self.keys.insert(instance, (rotations, at, now));
+            }
             Told::Token | Told::Other(_) => {}
             Told::Trouble(status, retry_after) => {
                 let asked = retry_after.map(|it| Duration::from_secs(it.min(60)));
-                let until = self.pauses.entry((instance, vault)).or_default();
+                let until = self.pauses.entry((instance, upstream)).or_default();
                 // Our own pause is at least three quarters of a second, and is not made longer by what was under way.
                 let own = (status == 429 && *until <= now).then_some(Duration::from_millis(750));
                 if let Some(pause) = asked.max(own) {
@@ -365,7 +395,7 @@ impl Checks {
                 }
             }
         }
-        let bound = !vault || !self.roomy || answered <= CALLS_A_SECOND;
+        let bound = upstream != Upstream::Vault || !self.roomy || answered <= CALLS_A_SECOND;
         self.expect(bound, "call bound", || format!("{answered} calls in a second"));
     }
 
@@ -394,8 +424,8 @@ impl Checks {
 
     /// How many calls there have been: for tokens, and to the vault.
     pub fn calls(&self) -> (usize, usize) {
-        let vault = self.calls.iter().filter(|it| it.vault).count();
-        (self.calls.len() - vault, vault)
+        let to = |upstream| self.calls.iter().filter(|it| it.upstream == upstream).count();
+        (to(Upstream::Identity), to(Upstream::Vault))
     }
 
     fn event(&mut self, now: Duration, what: core::fmt::Arguments<'_>) {
@@ -420,13 +450,14 @@ impl Checks {
 
 const EVENTS_SHOWN: usize = 60;
 
-const DOCUMENTED: [(u16, &str); 12] = [
+const DOCUMENTED: [(u16, &str); 13] = [
     (200, "OK"),
     (401, "Unauthorized"),
     (403, "Forbidden"),
     (403, "SecretDisabled"),
     (403, "VaultAccessDenied"),
     (404, "SecretNotFound"),
+    (429, "TooManyRequests"),
     (502, "IdentityError"),
     (502, "VaultError"),
     (503, "IdentityThrottled"),

@@ -15,7 +15,7 @@ use keyvault_gateway::request::Head;
 use crate::checks::Checks;
 use crate::executor::{Executor, Signal, Task, signal};
 use crate::plan::{Ask, Caller, HostPlan, Plan};
-use crate::world::{BEGINNING, Fate, MARKER, World, name};
+use crate::world::{AUDIENCE, BEGINNING, CALLER, Fate, MARKER, TENANT, World, bearer, forged, name};
 
 /// All instances, the Azure that they ask, and those who check what they do.
 pub struct Fleet {
@@ -59,11 +59,12 @@ impl Fleet {
     /// A request comes in.
     pub fn ask(self: &Rc<Self>, ask: Ask) {
         let instance = self.instance();
-        let request = self.checks.borrow_mut().asked(instance.number, ask, self.executor.now());
+        let rotations = self.world.borrow().rotations();
+        let request = self.checks.borrow_mut().asked(instance.number, ask, rotations, self.executor.now());
         instance.served.set(instance.served.get() + 1);
         let (fleet, serving) = (Rc::clone(self), Rc::clone(&instance));
         let task = self.executor.spawn(async move {
-            let (head, body) = message(&ask);
+            let (head, body) = message(&ask, rotations);
             let Answered { reply, renewal } = serving.gateway.answer(head, body).await;
             fleet.checks.borrow_mut().answered(request, &reply, fleet.executor.now());
             let renewal = renewal.filter(|_| fleet.host.concurrent > 1);
@@ -273,11 +274,16 @@ const KEYS: [&str; 2] = ["MARKER-key-all", "MARKER-key-even"];
 
 fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     // The SHA-256 of the second key.
-    let even = format!(r#"[{{"name":"even","secrets":["even-*"],"key_sha256":["{EVEN_KEY_SHA256}"]}}]"#);
+    let callers = format!(
+        r#"[{{"name":"even","secrets":["even-*"],"key_sha256":["{EVEN_KEY_SHA256}"]}},
+            {{"name":"bearer","secrets":["*"],"oid":["{CALLER}"]}}]"#
+    );
     let mut settings = vec![
         ("KeyVaultUri", "https://sim.vault.azure.net".to_owned()),
         ("GATEWAY_KEY", KEYS[0].to_owned()),
-        ("GATEWAY_CALLERS", even),
+        ("GATEWAY_CALLERS", callers),
+        ("GATEWAY_JWT_TENANT", TENANT.to_owned()),
+        ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
         ("GATEWAY_LOG", "debug".to_owned()),
         ("GATEWAY_CACHE_TTL_SECONDS", plan.ttl.to_string()),
         ("GATEWAY_STALE_SECONDS", plan.stale.to_string()),
@@ -292,21 +298,31 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     settings
 }
 
-fn message(ask: &Ask) -> (Head, Content) {
+fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
     let mut headers = HeaderMap::new();
-    let key = match ask.caller {
-        Caller::All | Caller::Metrics => KEYS[0],
-        Caller::Even => KEYS[1],
-        Caller::Nobody => "MARKER-key-of-nobody",
+    let key = |key| ("x-functions-key", String::from(key));
+    let token = |token: &str| ("authorization", format!("Bearer {token}"));
+    let (name, value) = match ask.caller {
+        Caller::All | Caller::Metrics => key(KEYS[0]),
+        Caller::Even => key(KEYS[1]),
+        Caller::Nobody => key("MARKER-key-of-nobody"),
+        Caller::Bearer => token(bearer(rotations)),
+        Caller::Forger { known_name } => token(forged(known_name)),
     };
-    headers.insert(HeaderName::from_static("x-functions-key"), HeaderValue::from_static(key));
+    let value = HeaderValue::try_from(value).expect("visible ASCII");
+    headers.insert(HeaderName::from_static(name), value);
+    if name == "authorization" {
+        headers.insert(HeaderName::from_static("traceparent"), HeaderValue::from_static(TRACE_OF_BEARERS));
+    }
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if ask.no_cache {
         headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     let (method, target) = match ask.caller {
         Caller::Metrics => (Method::GET, "/metrics"),
-        Caller::All | Caller::Even | Caller::Nobody => (Method::POST, "/"),
+        Caller::All | Caller::Even | Caller::Nobody | Caller::Bearer | Caller::Forger { .. } => {
+            (Method::POST, "/")
+        }
     };
     let version = ask.pinned.then(|| format!(r#","Version":"{}""#, first_version(ask.secret)));
     let body = format!(r#"{{"Secret":"{}"{}}}"#, asked_name(ask), version.unwrap_or_default());
@@ -330,5 +346,8 @@ pub fn visible(reply: &Reply) -> String {
     let body = if reply.status == http::StatusCode::OK && !body.starts_with('#') { "" } else { &*body };
     format!("{:?} {} {body}", reply.headers, reply.code)
 }
+
+/// The trace of all requests with a token, by which their lines in the log are known.
+const TRACE_OF_BEARERS: &str = "00-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-b7ad6b7169203331-00";
 
 const EVEN_KEY_SHA256: &str = "491bb3d3633cc6b7f74734dd8668bd6280d9a4aa3ec7b8a6abc27e2dbb8e29fe";

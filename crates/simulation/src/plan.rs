@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use fastrand::Rng;
+use keyvault_gateway::azure::Upstream;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// What changes in the vault, and when.
     pub changes: Vec<(Duration, Change)>,
+    /// Whether some callers have tokens. It is so in one run of six, as signatures take most of the time of such a run.
+    pub bearers: bool,
     /// Who asks for what, and when, in order.
     pub load: Vec<Ask>,
     /// When everything is well again.
@@ -53,8 +56,8 @@ pub struct HostPlan {
 pub struct Fault {
     pub from: Duration,
     pub until: Duration,
-    /// To the vault, or to the token source.
-    pub vault: bool,
+    /// To which of the places.
+    pub upstream: Upstream,
     /// Of a hundred calls, this many.
     pub percent: u8,
     pub what: Wrong,
@@ -85,6 +88,8 @@ pub enum Change {
     Enable(usize),
     /// All tokens given so far are refused from now on.
     Revoke,
+    /// The callers' tenant signs with the key that was to be the next.
+    RotateKeys,
     /// The calendar clock of the hosts jumps by so many seconds.
     Jump(i64),
     /// All instances that are not serving anybody are gone, and one in four that is.
@@ -115,6 +120,10 @@ pub enum Caller {
     Even,
     /// Has no valid key.
     Nobody,
+    /// Has a token of the tenant, and may read everything.
+    Bearer,
+    /// Has a token that somebody else has signed: under the name of the tenant's key, or under one that nobody knows.
+    Forger { known_name: bool },
     /// Asks for the counts.
     Metrics,
 }
@@ -142,6 +151,7 @@ impl Plan {
             latency: *pick(random, &[1, 10, 100, 300]),
             faults: Vec::new(),
             changes: Vec::new(),
+            bearers: random.u8(..6) == 0,
             load: Vec::new(),
             healed,
         };
@@ -198,7 +208,11 @@ fn draw_host(random: &mut Rng) -> HostPlan {
 fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
     let from = moment(random, healed);
     let until = (from + Duration::from_millis(random.u64(200..40_000))).min(healed);
-    let vault = random.u8(..3) > 0;
+    let upstream = match random.u8(..6) {
+        0..3 => Upstream::Vault,
+        3 | 4 => Upstream::Identity,
+        _ => Upstream::Directory,
+    };
     let retry_after = match random.u8(..4) {
         0 => Some(random.u64(0..4)),
         1 => Some(random.u64(4..100)),
@@ -215,19 +229,20 @@ fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
         10 => Wrong::ShortLived(random.u64(0..20)),
         _ => Wrong::Status(503, None),
     };
-    Fault { from, until, vault, percent: *pick(random, &[10, 50, 90, 100, 100]), what }
+    Fault { from, until, upstream, percent: *pick(random, &[10, 50, 90, 100, 100]), what }
 }
 
 fn draw_change(random: &mut Rng, secrets: usize) -> Change {
     let secret = random.usize(..secrets);
-    match random.u8(..12) {
+    match random.u8(..14) {
         0..4 => Change::Rotate(secret),
         4 | 5 => Change::Disable(secret),
         6 => Change::Delete(secret),
         7 => Change::Enable(secret),
         8 => Change::Revoke,
         9 => Change::Jump(*pick(random, &[-100_000, -3600, -1, 1, 3600, 100_000])),
-        _ => Change::Recycle,
+        10 | 11 => Change::Recycle,
+        _ => Change::RotateKeys,
     }
 }
 
@@ -252,10 +267,12 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
             capitals: random.u8(..10) == 0,
             pinned: random.u8(..12) == 0,
             no_cache: random.u8(..100) < no_cache,
-            caller: match random.u8(..20) {
+            caller: match random.u8(..25) {
                 0 => Caller::Nobody,
                 1..4 => Caller::Even,
                 4 => Caller::Metrics,
+                5..12 if plan.bearers => Caller::Bearer,
+                12 if plan.bearers => Caller::Forger { known_name: random.bool() },
                 _ => Caller::All,
             },
             hangs_up,

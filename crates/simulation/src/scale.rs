@@ -116,6 +116,7 @@ impl Case {
             refresh_in: false,
             latency: 1,
             faults: Vec::new(),
+            bearers: false,
             changes: Vec::new(),
             load: Vec::new(),
             healed: Duration::ZERO,

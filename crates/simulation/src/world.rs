@@ -1,7 +1,9 @@
-//! Azure: one vault and one token source, what they hold, and what goes wrong with them.
+//! Azure: one vault, one token source and one directory, what they hold, and what goes wrong with them.
 
 use core::time::Duration;
+use std::sync::OnceLock;
 
+use entra::{Application, SigningKey};
 use fastrand::Rng;
 use keyvault_gateway::azure::{Answer, Call, Upstream};
 
@@ -27,6 +29,8 @@ pub struct World {
     dated: bool,
     /// What the calendar clock of the hosts says more, or less, than it should.
     pub jump: i64,
+    /// How often the callers' tenant has begun to sign with another key.
+    rotations: usize,
     random: Rng,
 }
 
@@ -55,6 +59,8 @@ pub enum Wish {
     Token,
     /// The secret of this name in lower case, and its version if one is pinned.
     Secret(String, Option<String>),
+    /// The keys of the callers' tenant.
+    Keys,
 }
 
 /// What becomes of a call.
@@ -74,6 +80,8 @@ pub enum Told {
     No(u16),
     /// A token.
     Token,
+    /// The keys of the callers' tenant after so many rotations: the one that signs, those before and after it.
+    Keys(usize),
     /// 429, 408 or 5xx and the like, with the seconds after which to come back.
     Trouble(u16, Option<u64>),
     /// Anything else.
@@ -94,6 +102,7 @@ impl World {
             refresh_in: plan.refresh_in,
             dated: !plan.imds,
             jump: 0,
+            rotations: 0,
             random: Rng::with_seed(seed ^ 0xA2E),
         };
         for number in 0..plan.secrets {
@@ -119,6 +128,7 @@ impl World {
             Change::Enable(number) => self.secrets[number].state = State::Enabled,
             Change::Revoke => self.revoked = self.tokens.len(),
             Change::Jump(seconds) => self.jump += seconds,
+            Change::RotateKeys => self.rotations += 1,
             Change::Recycle => {}
         }
     }
@@ -139,11 +149,11 @@ impl World {
     /// What becomes of `call`, which is where it wanted to go. The part of the way that goes wrong may add to its time.
     pub fn answer(&mut self, call: &Call) -> (Wish, Fate, Duration) {
         let wish = wish(call);
-        let vault = call.upstream() == Upstream::Vault;
+        let upstream = call.upstream();
         let wrong = self
             .faults
             .iter()
-            .filter(|it| it.vault == vault && it.from <= self.now && self.now < it.until)
+            .filter(|it| it.upstream == upstream && it.from <= self.now && self.now < it.until)
             .map(|it| (it.what, it.percent))
             .collect::<Vec<_>>();
         let wrong = wrong.into_iter().find(|it| self.random.u8(..100) < it.1).map(|it| it.0);
@@ -151,9 +161,9 @@ impl World {
         let fate = match wrong {
             Some(Wrong::Lost) => Fate::Lost,
             Some(Wrong::Hang) => Fate::Hang,
-            Some(Wrong::Status(status, retry_after)) => refusal(vault, status, retry_after),
+            Some(Wrong::Status(status, retry_after)) => refusal(upstream, status, retry_after),
             Some(Wrong::Garbage) => told(200, None, format!("{MARKER} <html>"), Told::Other(200)),
-            Some(Wrong::ShortLived(seconds)) if !vault => self.token(seconds),
+            Some(Wrong::ShortLived(seconds)) if upstream == Upstream::Identity => self.token(seconds),
             Some(Wrong::Slow(milliseconds)) => {
                 delay = Duration::from_millis(milliseconds);
                 self.truth(call, &wish)
@@ -167,6 +177,12 @@ impl World {
         match wish {
             Wish::Token => self.token(self.token_life),
             Wish::Secret(name, version) => self.secret(call, name, version.as_deref()),
+            Wish::Keys => {
+                let last = self.rotations.saturating_sub(1);
+                let keys = (last..=self.rotations + 1).map(signing_key);
+                let told_of = Told::Keys(self.rotations);
+                told(200, None, entra::document(TENANT, keys).to_string(), told_of)
+            }
         }
     }
 
@@ -194,18 +210,18 @@ impl World {
                 && self.now < token.until + Duration::from_secs(30)
         });
         if !known {
-            return refusal(true, 401, None);
+            return refusal(Upstream::Vault, 401, None);
         }
         let Some(secret) = self.secrets.iter().find(|it| it.name == name) else {
-            return refusal(true, 404, None);
+            return refusal(Upstream::Vault, 404, None);
         };
         let found = match version {
             Some(version) => secret.versions.iter().find(|it| it.0 == version),
             None => secret.versions.last(),
         };
         match (secret.state, found) {
-            (State::Disabled, _) => refusal(true, 403, None),
-            (State::Deleted, _) | (_, None) => refusal(true, 404, None),
+            (State::Disabled, _) => refusal(Upstream::Vault, 403, None),
+            (State::Deleted, _) | (_, None) => refusal(Upstream::Vault, 404, None),
             (State::Enabled, Some((version, value))) => {
                 let body = serde_json::json!({
                     "value": value,
@@ -218,6 +234,58 @@ impl World {
         }
     }
 }
+
+impl World {
+    /// How often the callers' tenant has begun to sign with another key.
+    pub const fn rotations(&self) -> usize {
+        self.rotations
+    }
+}
+
+/// A token that the callers' tenant gives after so many rotations.
+pub fn bearer(rotations: usize) -> &'static str {
+    static TOKENS: [OnceLock<String>; KEYS] = [const { OnceLock::new() }; KEYS];
+    TOKENS[rotations % KEYS].get_or_init(|| {
+        let key = signing_key(rotations);
+        key.token(&key.header(), &claims())
+    })
+}
+
+/// A token that somebody else has signed, under the name of one of the tenant's keys or under one that nobody knows.
+pub fn forged(known_name: bool) -> &'static str {
+    static TOKENS: [OnceLock<String>; 2] = [const { OnceLock::new() }; 2];
+    TOKENS[usize::from(known_name)].get_or_init(|| {
+        let stranger = SigningKey::stranger();
+        let mut header = stranger.header();
+        if known_name {
+            header["kid"] = signing_key(0).id().into();
+        }
+        stranger.token(&header, &claims())
+    })
+}
+
+/// The claims of one who may read everything, good whatever the clocks say.
+fn claims() -> serde_json::Value {
+    let caller = Application { tenant: TENANT, audience: AUDIENCE, oid: CALLER, appid: CALLER, roles: &[] };
+    let mut claims = caller.claims(BEGINNING);
+    claims["nbf"] = (BEGINNING - YEAR).into();
+    claims["exp"] = (BEGINNING + YEAR).into();
+    claims
+}
+
+fn signing_key(rotations: usize) -> SigningKey {
+    SigningKey::number(rotations % KEYS)
+}
+
+/// The tenant of callers with tokens, whom their tokens are for, and who has one.
+pub const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
+pub const AUDIENCE: &str = "api://keyvault-gateway";
+pub const CALLER: &str = "d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05";
+
+/// How many keys a tenant has in turn: enough for two changes between which one is neither published before nor after.
+const KEYS: usize = 5;
+
+const YEAR: u64 = 365 * 86_400;
 
 /// The name of a secret. Those with even numbers share the start of their names.
 pub fn name(number: usize) -> String {
@@ -241,10 +309,15 @@ fn wish(call: &Call) -> Wish {
             let name = parts.next().unwrap_or_default().to_ascii_lowercase();
             Wish::Secret(name, parts.next().map(str::to_owned))
         }
+        Upstream::Directory => {
+            assert_eq!((endpoint.is_tls(), endpoint.authority()), (true, "login.microsoftonline.com"));
+            assert!(!call.headers().iter().any(|it| it.0 == "authorization"), "a token for the directory");
+            Wish::Keys
+        }
     }
 }
 
-fn refusal(vault: bool, status: u16, retry_after: Option<u64>) -> Fate {
+fn refusal(upstream: Upstream, status: u16, retry_after: Option<u64>) -> Fate {
     let (code, inner) = match status {
         403 => ("Forbidden", r#","innererror":{"code":"SecretDisabled"}"#),
         404 => ("SecretNotFound", ""),
@@ -252,7 +325,7 @@ fn refusal(vault: bool, status: u16, retry_after: Option<u64>) -> Fate {
     };
     let body = format!(r#"{{"error":{{"code":"{code}","message":"{MARKER}"{inner}}}}}"#);
     let what = match status {
-        401 | 403 | 404 if vault => Told::No(status),
+        401 | 403 | 404 if upstream == Upstream::Vault => Told::No(status),
         408 | 429 | 500..=599 => Told::Trouble(status, retry_after),
         _ => Told::Other(status),
     };

@@ -76,9 +76,8 @@ fn client_secret(settings: Lookup<'_>, vault: &Vault) -> Result<Option<TokenSour
     let tenant = settings.text("AZURE_TENANT_ID")?.ok_or(missing("AZURE_TENANT_ID"))?;
     let client_id = settings.text("AZURE_CLIENT_ID")?.ok_or(missing("AZURE_CLIENT_ID"))?;
     Selector::read(settings)?;
-    let authority = settings.text("AZURE_AUTHORITY_HOST")?;
     Ok(Some(TokenSource::ClientSecret(client_secret::ClientSecret {
-        authority: authority_host(authority.as_deref().unwrap_or(vault.authority()))?,
+        authority: vault.cloud().authority(settings)?,
         tenant: tenant_id(tenant)?,
         client_id: id_text("AZURE_CLIENT_ID", client_id)?,
         client_secret: Redacted::new(secret),
@@ -113,16 +112,6 @@ const fn missing(name: &'static str) -> SettingError {
 
 fn address(name: &'static str, text: &str) -> Result<Endpoint, SettingError> {
     Endpoint::parse(text).ok_or(SettingError { name, should: "must be an http or https address" })
-}
-
-/// Entra is asked over plain http only on a loopback address, since the request carries the client's secret.
-fn authority_host(text: &str) -> Result<Endpoint, SettingError> {
-    Endpoint::parse(text).filter(|it| it.is_origin() && (it.is_tls() || it.is_loopback())).ok_or(
-        SettingError {
-            name: "AZURE_AUTHORITY_HOST",
-            should: "must be the https address of a host, without a path",
-        },
-    )
 }
 
 /// Accepts a tenant by its id or by one of its domain names.

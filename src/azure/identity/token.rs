@@ -271,6 +271,7 @@ mod tests {
             r#"{"access_token":"ü","expires_in":1}"#,
             r#"{"access_token":"a","token_type":"pop","expires_in":1}"#,
             r#"{"access_token":"a","expires_in":1"#,
+            r#"["a","Bearer",1,null,null]"#,
             r#"{"error":"e","expires_in":1}"#,
         ] {
             assert!(read(body).is_none(), "{body}");

@@ -7,6 +7,8 @@ mod gateway;
 
 mod wasmtime_host;
 
+mod watch;
+
 mod function;
 
 mod clouds;
@@ -20,3 +22,5 @@ mod hostile;
 mod bodies;
 
 mod together;
+
+mod nothing_private;

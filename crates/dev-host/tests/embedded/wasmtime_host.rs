@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use http::request::Parts;
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use keyvault_emulator::{Cut, Emulator};
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -46,8 +49,51 @@ pub(crate) struct Seen {
     pub(crate) deaf: AtomicBool,
     /// Whether the host lets no call go out.
     pub(crate) closed: AtomicBool,
+    /// The calls that nobody has looked at yet.
+    pub(crate) sent: Mutex<Vec<Sent>>,
     /// How instances died, which none may.
     pub(crate) deaths: Mutex<Vec<String>>,
+}
+
+/// A call as it went out, and what came of it.
+pub(crate) struct Sent {
+    pub(crate) head: Parts,
+    pub(crate) body: Record,
+    /// The status line's number, the header fields and the body.
+    pub(crate) answer: Arc<OnceLock<(http::response::Parts, Record)>>,
+}
+
+impl Sent {
+    /// Whether nothing can come of it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        let read = self.answer.get().is_none_or(|it| it.1.is_over());
+        self.body.is_over() && read && Arc::strong_count(&self.answer) == 1
+    }
+}
+
+/// What has been seen of a body so far: all of it, unless it is longer than anything that is searched.
+#[derive(Clone, Default)]
+pub(crate) struct Record(Arc<Mutex<Vec<u8>>>);
+
+impl Record {
+    pub(crate) fn seen(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    fn see(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let mut seen = self.0.lock().unwrap();
+        if let Some(data) = frame.data_ref()
+            && seen.len() < LONGEST_RECORD
+        {
+            seen.extend_from_slice(data);
+        }
+        drop(seen);
+        frame
+    }
 }
 
 /// Makes instances of one component, and keeps each as long as there are requests.
@@ -55,6 +101,7 @@ pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) emulator: Emulator,
+    pub(crate) stdout: MemoryOutputPipe,
     pub(crate) stderr: MemoryOutputPipe,
     pub(crate) seen: Arc<Seen>,
 }
@@ -71,6 +118,7 @@ impl HandlerState for Host {
         let guest = Guest {
             wasi: WasiCtxBuilder::new()
                 .envs(&self.environment)
+                .stdout(self.stdout.clone())
                 .stderr(self.stderr.clone())
                 .monotonic_clock(Clock::start())
                 .wall_clock(Clock::start())
@@ -185,6 +233,11 @@ impl WasiHttpHooks for Network {
         let emulator = self.emulator.clone();
         let deaf = self.seen.deaf.load(Ordering::Relaxed);
         let closed = self.seen.closed.load(Ordering::Relaxed);
+        let (head, body) = request.into_parts();
+        let sent = Sent { head: head.clone(), body: Record::default(), answer: Arc::default() };
+        let (record, answered) = (sent.body.clone(), Arc::clone(&sent.answer));
+        let request = http::Request::from_parts(head, body.map_frame(move |it| record.see(it)));
+        self.seen.sent.lock().unwrap().push(sent);
         Box::new(async move {
             if closed {
                 return Err(Error::HttpRequestDenied);
@@ -193,16 +246,19 @@ impl WasiHttpHooks for Network {
                 std::future::pending::<()>().await;
             }
             let response = emulator.answer(request).await.map_err(|Cut| Error::ConnectionTerminated)?;
-            let body = |body: keyvault_emulator::Body| {
+            let (head, body) = response.into_parts();
+            let record = Record::default();
+            let _ = answered.set((head.clone(), record.clone()));
+            let body = {
                 let cut = move |Cut| {
                     // The call is open for as long as its body is there.
                     let _ = &open;
                     Error::ConnectionTerminated
                 };
-                body.map_err(cut).boxed_unsync()
+                body.map_frame(move |it| record.see(it)).map_err(cut).boxed_unsync()
             };
             let io: Io = Box::new(async { Ok(()) });
-            Ok((response.map(body), io))
+            Ok((http::Response::from_parts(head, body), io))
         })
     }
 }
@@ -300,3 +356,6 @@ const MOST_HANDLES: usize = 500;
 
 /// Bytes of an instance's memory, for the same reason.
 const MOST_MEMORY: usize = 32 * 1024 * 1024;
+
+/// Bytes of a body that are kept to be searched: more than the component reads of any answer.
+const LONGEST_RECORD: usize = 512 * 1024;

@@ -40,6 +40,8 @@ pub enum Upstream {
     Vault,
     /// Those for a token.
     Token,
+    /// Those for the keys that Entra signs tokens with.
+    SigningKeys,
 }
 
 /// What a fault does.
@@ -49,7 +51,7 @@ pub enum Effect {
     /// Nothing: the true answer, for a fault that only delays it or adds `Retry-After`.
     #[default]
     Truth,
-    /// Key Vault refuses. Requests for tokens do not meet this fault.
+    /// Key Vault refuses. No other requests meet this fault.
     Refuse(Refusal),
     /// An error of this status with the body that the upstream documents for it.
     Status(#[serde(deserialize_with = "status")] StatusCode),
@@ -136,6 +138,7 @@ impl Fault {
             Upstream::Any => true,
             Upstream::Vault => ask.kind == Kind::Vault,
             Upstream::Token => matches!(ask.kind, Kind::Token(_)),
+            Upstream::SigningKeys => ask.kind == Kind::SigningKeys,
         };
         let secret = match &self.secret {
             None => true,

@@ -1,46 +1,47 @@
-//! Entra's token endpoint, for an application with a secret, and what a client reads before it asks.
+//! Entra: its token endpoint, for an application with a secret, and what everybody may read.
 //!
 //! Source: Microsoft Learn, "Microsoft identity platform and the OAuth 2.0 client credentials flow".
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::{Keys, expiry};
-use crate::cloud::knows_resource;
+use super::{Form, Issuer, Keys, expiry};
+use crate::caller::{self, Life};
 use crate::journal::Credential;
 use crate::request::{Ask, find};
-use crate::settings::{ExpiresIn, ExpiresOn, Settings};
+use crate::settings::{ExpiresIn, ExpiresOn};
+use crate::signing::Published;
 use crate::tokens::Tokens;
 use crate::{facts, random, reply};
 
 /// Answers a request for a token at `now`, in Unix seconds.
-pub(super) fn answer(
-    ask: &Ask,
-    keys: &Keys,
-    settings: &Settings,
-    tokens: &mut Tokens,
-    now: i64,
-) -> Response<Bytes> {
-    let audience = match check(ask, keys, settings) {
-        Ok(audience) => audience,
+pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, tokens: &mut Tokens, now: i64) -> Response<Bytes> {
+    let settings = issuer.settings;
+    let (audience, form) = match check(ask, issuer) {
+        Ok(granted) => granted,
         Err(failure) => return refuse(&failure),
     };
     let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
+    let token = issuer.token(form, tokens, &audience, expires, || {
+        let life = Life { now, expires };
+        let mut claims = caller::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
+        // It proved itself with a secret.
+        claims["appidacr"] = "1".into();
+        claims
+    });
     let mut fields = Map::new();
     fields.insert("token_type".to_owned(), "Bearer".into());
     expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), now, expires);
     fields.insert("ext_expires_in".to_owned(), expires.saturating_sub(now).into());
-    fields.insert("access_token".to_owned(), tokens.mint(&audience, expires).into());
+    fields.insert("access_token".to_owned(), token.into());
     uncached(reply::json(StatusCode::OK, &fields.into()))
 }
 
 /// The OpenID configuration of a tenant, with the addresses that the client came by.
 pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
-    let segments = ask.segments();
-    let tenant = segments.first().copied().unwrap_or_default();
-    if ask.method != Method::GET || !tenant.eq_ignore_ascii_case(facts::TENANT) {
+    if ask.method != Method::GET || !is_tenant(ask) {
         return refuse(&Failure::Tenant);
     }
     let base = format!("{}://{}/{}", ask.scheme, ask.authority, facts::TENANT);
@@ -60,6 +61,26 @@ pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
     )
 }
 
+/// The keys with which a tenant's tokens are signed.
+pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
+    if ask.method != Method::GET {
+        return refuse(&Failure::OnlyGet);
+    }
+    if !is_tenant(ask) {
+        return refuse(&Failure::Tenant);
+    }
+    let mut response = reply::json(StatusCode::OK, &published.document());
+    // Entra's own words; a new key is published long before it signs.
+    let value = HeaderValue::from_static("max-age=86400, private");
+    response.headers_mut().insert(header::CACHE_CONTROL, value);
+    response
+}
+
+/// Whether the path begins with the tenant.
+fn is_tenant(ask: &Ask) -> bool {
+    ask.segments().first().is_some_and(|it| it.eq_ignore_ascii_case(facts::TENANT))
+}
+
 /// What `ask` shows of the application's secret.
 pub(super) fn credential(ask: &Ask, keys: &Keys) -> Credential {
     let form = ask.form().unwrap_or_default();
@@ -75,9 +96,19 @@ pub(super) fn error(status: u16) -> Response<Bytes> {
     })
 }
 
-/// Why Entra gives no token.
+/// What Entra says with this status to who reads what everybody may.
+pub(crate) fn public_error(status: u16) -> Response<Bytes> {
+    refuse(&match status {
+        400 => Failure::Tenant,
+        405 => Failure::OnlyGet,
+        other => Failure::Status(other),
+    })
+}
+
+/// Why Entra gives no token, or nothing else.
 enum Failure {
     Method,
+    OnlyGet,
     Missing(&'static str),
     GrantType,
     Tenant,
@@ -88,12 +119,12 @@ enum Failure {
     Status(u16),
 }
 
-/// The audience that is asked for.
-fn check(ask: &Ask, keys: &Keys, settings: &Settings) -> Result<String, Failure> {
+/// The audience that is asked for, and what its tokens look like.
+fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
     if ask.method != Method::POST {
         return Err(Failure::Method);
     }
-    if !ask.segments().first().is_some_and(|it| it.eq_ignore_ascii_case(facts::TENANT)) {
+    if !is_tenant(ask) {
         return Err(Failure::Tenant);
     }
     let form = ask.form().ok_or(Failure::Missing("grant_type"))?;
@@ -104,14 +135,12 @@ fn check(ask: &Ask, keys: &Keys, settings: &Settings) -> Result<String, Failure>
     if !field("client_id")?.eq_ignore_ascii_case(facts::APP_ID) {
         return Err(Failure::Application);
     }
-    if field("client_secret")? != keys.client {
+    if field("client_secret")? != issuer.keys.client {
         return Err(Failure::Secret);
     }
     let audience = field("scope")?.strip_suffix("/.default").ok_or(Failure::Scope)?;
-    if !knows_resource(audience) && audience != settings.audience {
-        return Err(Failure::UnknownResource);
-    }
-    Ok(audience.to_owned())
+    let form = issuer.form(audience).ok_or(Failure::UnknownResource)?;
+    Ok((audience.to_owned(), form))
 }
 
 /// Entra's error body. The codes are those of "Microsoft Entra authentication and authorization error codes".
@@ -120,6 +149,7 @@ fn refuse(failure: &Failure) -> Response<Bytes> {
     let app = facts::APP_ID;
     let (status, error, code, text) = match failure {
         Failure::Method => (405, "invalid_request", 900_561, "The endpoint only accepts POST requests.".to_owned()),
+        Failure::OnlyGet => (405, "invalid_request", 900_561, "The endpoint only accepts GET requests.".to_owned()),
         Failure::Missing("client_secret") => (
             401,
             "invalid_client",
@@ -191,8 +221,8 @@ fn body(error: &str, code: u32, text: &str) -> Value {
 }
 
 fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
-    let value = http::HeaderValue::from_static("no-store, no-cache");
-    response.headers_mut().insert("cache-control", value);
+    let value = HeaderValue::from_static("no-store, no-cache");
+    response.headers_mut().insert(header::CACHE_CONTROL, value);
     response
 }
 

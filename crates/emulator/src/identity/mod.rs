@@ -8,11 +8,14 @@ pub(crate) mod imds;
 
 use bytes::Bytes;
 use http::Response;
+use serde_json::Value;
 
+use crate::caller::{self, Life};
 use crate::cloud::knows_resource;
 use crate::journal::Credential;
 use crate::request::Ask;
 use crate::settings::{Settings, Source, UserAssigned};
+use crate::signing::Published;
 use crate::tokens::Tokens;
 use crate::{facts, random};
 
@@ -34,31 +37,77 @@ impl Keys {
 pub(crate) fn answer(
     ask: &Ask,
     source: Source,
-    keys: &Keys,
-    settings: &Settings,
+    issuer: &Issuer<'_>,
     tokens: &mut Tokens,
     now: i64,
 ) -> Response<Bytes> {
     if source == Source::ClientSecret {
-        return entra::answer(ask, keys, settings, tokens, now);
+        return entra::answer(ask, issuer, tokens, now);
     }
-    let granted = read(ask, source, keys).and_then(|(resource, selector)| {
+    let settings = issuer.settings;
+    let granted = read(ask, source, issuer.keys).and_then(|(resource, selector)| {
         let identity = select(settings, source, selector)?;
-        if !knows_resource(&resource) && resource != settings.audience {
-            return Err(Failure::UnknownResource);
-        }
-        Ok((resource, identity))
+        let form = issuer.form(&resource).ok_or(Failure::UnknownResource)?;
+        Ok((resource, form, identity))
     });
-    let (resource, client_id) = match granted {
+    let (resource, form, identity) = match granted {
         Ok(granted) => granted,
         Err(failure) => return refuse(source, failure),
     };
     let expires = now.saturating_add(settings.lifetime.unwrap_or(MANAGED_LIFETIME));
-    let grant = Grant { token: tokens.mint(&resource, expires), resource, client_id, now, expires };
+    let life = Life { now, expires };
+    let claims = || caller::claims(&resource, &identity.object_id, &identity.client_id, &[], life);
+    let token = issuer.token(form, tokens, &resource, expires, claims);
+    let grant = Grant { token, resource, client_id: identity.client_id, now, expires };
     match source {
         Source::AppService2019 => app_service::grant_2019(grant, settings),
         Source::AppService2017 => app_service::grant_2017(grant, settings),
         Source::Imds | Source::CloudShell | Source::ClientSecret => imds::grant(grant, settings),
+    }
+}
+
+/// Who gives tokens.
+pub(crate) struct Issuer<'a> {
+    pub(crate) keys: &'a Keys,
+    pub(crate) settings: &'a Settings,
+    pub(crate) published: Published,
+}
+
+/// What a token looks like to who reads it.
+enum Form {
+    /// Like one that is signed; it says nothing, as nobody but a vault may read it.
+    Opaque,
+    /// As a caller of the application brings it.
+    Signed,
+}
+
+impl Issuer<'_> {
+    /// What tokens for `resource` look like. `None`: there is no such resource.
+    fn form(&self, resource: &str) -> Option<Form> {
+        if knows_resource(resource) || resource == self.settings.audience {
+            return Some(Form::Opaque);
+        }
+        (self.settings.caller_audience.as_deref() == Some(resource)).then_some(Form::Signed)
+    }
+
+    /// A new token for `resource` until `expires`, in Unix seconds. One that is signed has these claims.
+    fn token(
+        &self,
+        form: Form,
+        tokens: &mut Tokens,
+        resource: &str,
+        expires: i64,
+        claims: impl FnOnce() -> Value,
+    ) -> String {
+        match form {
+            Form::Opaque => tokens.mint(resource, expires),
+            Form::Signed => {
+                let key = self.published.current();
+                let token = key.token(&key.header(), &claims());
+                tokens.remember(token.clone(), resource, expires);
+                token
+            }
+        }
     }
 }
 
@@ -166,13 +215,27 @@ fn selector(fields: &[(String, String)], known: &[(&str, By)]) -> Result<Selecto
     Ok(found)
 }
 
-/// The client id of the identity that is meant.
-fn select(settings: &Settings, source: Source, selector: Selector) -> Result<String, Failure> {
+/// Who a token is for.
+struct Identity {
+    client_id: String,
+    object_id: String,
+}
+
+impl Identity {
+    fn of(assigned: &UserAssigned) -> Self {
+        Self { client_id: assigned.client_id.clone(), object_id: assigned.object_id.clone() }
+    }
+}
+
+/// The identity that is meant.
+fn select(settings: &Settings, source: Source, selector: Selector) -> Result<Identity, Failure> {
     let Some((by, value)) = selector else {
         return match settings.user_assigned.as_slice() {
-            _ if settings.system_assigned => Ok(facts::APP_ID.to_owned()),
+            _ if settings.system_assigned => {
+                Ok(Identity { client_id: facts::APP_ID.to_owned(), object_id: facts::OBJECT_ID.to_owned() })
+            }
             // Only IMDS falls back to a user-assigned identity, and only to the only one.
-            [only] if source == Source::Imds => Ok(only.client_id.clone()),
+            [only] if source == Source::Imds => Ok(Identity::of(only)),
             [_, _, ..] if source == Source::Imds => Err(Failure::IdentityAmbiguous),
             _ => Err(Failure::IdentityMissing),
         };
@@ -183,7 +246,7 @@ fn select(settings: &Settings, source: Source, selector: Selector) -> Result<Str
         By::Resource => it.resource_id.eq_ignore_ascii_case(&value),
     };
     let found = settings.user_assigned.iter().find(|it| name(it));
-    found.map(|it| it.client_id.clone()).ok_or(Failure::IdentityMissing)
+    found.map(Identity::of).ok_or(Failure::IdentityMissing)
 }
 
 fn refuse(source: Source, failure: Failure) -> Response<Bytes> {

@@ -5,4 +5,5 @@ mod control;
 mod faults;
 mod identity;
 mod served;
+mod signing_keys;
 mod vault;

@@ -1,0 +1,317 @@
+//! Watches everything that leaves a gateway: its answers, what it prints, and its calls.
+//!
+//! What is private is learnt from the settings, from the requests, and from what Azure really said: each token, each
+//! value, and every word of an answer that is not a secret or a token.
+
+use std::sync::OnceLock;
+
+use http::request::Parts;
+use http::{HeaderMap, Uri};
+use keyvault_emulator::{Emulator, Source, facts};
+use leaks::{LEAST, Private, SHORTEST, Search};
+
+use crate::gateway::{Answer, KEY, SECRETS, VALUE};
+use crate::wasmtime_host::Sent;
+
+/// The watch on one gateway.
+pub(crate) struct Watch {
+    search: Search,
+    /// Where the settings lead: the vault, and the hosts of token sources.
+    vault: Option<String>,
+    token_sources: Vec<String>,
+    /// Calls of which something may still come.
+    open: Vec<Sent>,
+    printed: [usize; 2],
+    calls: usize,
+    bytes: usize,
+}
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Vault,
+    TokenSource,
+    /// Entra's own keys, which are public: who asks for them says nothing but the tenant.
+    Keys,
+}
+
+impl Watch {
+    pub(crate) fn new(emulator: &Emulator, settings: &[(&str, String)]) -> Self {
+        let mut search = public().clone();
+        search.add(Private::Value, VALUE);
+        search.add(Private::CallerKey, KEY);
+        for text in [facts::TENANT, facts::APP_ID, facts::OBJECT_ID] {
+            search.add(Private::Identity, text);
+        }
+        for host in AZURES_OWN {
+            search.add(Private::Identity, format!("https://{host}/{}/oauth2/v2.0/token", facts::TENANT));
+        }
+        for text in [facts::CLIENT_ADDRESS, facts::VAULT] {
+            search.add(Private::Azure, text);
+        }
+        let everywhere = Source::ALL.iter().flat_map(|it| emulator.settings(it.1, ""));
+        let all = settings.iter().cloned().chain(everywhere.filter(|it| CREDENTIALS.contains(&it.0)));
+        for (name, value) in all {
+            let kind = match name {
+                _ if CREDENTIALS.contains(&name) => Private::IdentitySecret,
+                _ if IDS.contains(&name) => Private::Identity,
+                "GATEWAY_KEY" => Private::CallerKey,
+                // It names callers and secrets, which a log line has, too.
+                "GATEWAY_CALLERS" => continue,
+                _ => Private::Setting,
+            };
+            if value.len() >= if kind == Private::Setting { LEAST } else { SHORTEST } {
+                search.add(kind, &value);
+            }
+        }
+        let host = |names: &[&str]| {
+            let values = settings.iter().filter(|it| names.contains(&it.0));
+            values
+                .filter_map(|it| it.1.parse::<Uri>().ok()?.authority().map(ToString::to_string))
+                .collect::<Vec<_>>()
+        };
+        let vault = host(&["KeyVaultUri", "KEY_VAULT_URI"]).into_iter().next();
+        let mut token_sources: Vec<String> = host(&ENDPOINTS);
+        token_sources.extend(AZURES_OWN.map(str::to_owned));
+        Self { search, vault, token_sources, open: Vec::new(), printed: [0; 2], calls: 0, bytes: 0 }
+    }
+
+    /// Makes `text` private.
+    pub(crate) fn hide(&mut self, what: Private, text: &str) {
+        self.search.add(what, text);
+    }
+
+    /// Calls that have been searched, and bytes of answers and output.
+    pub(crate) fn searched(&self) -> (usize, usize) {
+        (self.calls, self.bytes)
+    }
+
+    /// A request comes: what it shows of a credential is nobody else's business.
+    pub(crate) fn request(&mut self, fields: &HeaderMap, uri: &Uri) {
+        let codes =
+            uri.query().into_iter().flat_map(|it| it.split('&')).filter_map(|it| it.strip_prefix("code="));
+        let codes = codes.map(|it| (Private::CallerKey, it.as_bytes()));
+        let named = [("x-functions-key", Private::CallerKey), ("authorization", Private::CallerToken)];
+        let named = named
+            .into_iter()
+            .flat_map(|(name, what)| fields.get_all(name).iter().map(move |it| (what, it.as_bytes())));
+        // What is shorter is in a test that says what it is, or in an answer by chance.
+        for (what, text) in codes.chain(named).filter(|it| it.1.len() >= LEAST) {
+            self.search.add(what, text);
+        }
+    }
+
+    /// Learns what came of the calls so far, and searches those that nobody has looked at.
+    pub(crate) fn calls(&mut self, sent: &mut Vec<Sent>) {
+        let new = self.open.len();
+        self.open.append(sent);
+        for (index, call) in std::mem::take(&mut self.open).into_iter().enumerate() {
+            let to = self.whom(&call.head);
+            self.learn(to, &call);
+            let over = call.is_over();
+            if index >= new || over {
+                self.call(to, &call);
+            }
+            self.calls += usize::from(over);
+            if !over {
+                self.open.push(call);
+            }
+        }
+    }
+
+    /// An answer to a caller.
+    pub(crate) fn answer(&mut self, asks_for_secret: bool, answer: &Answer) {
+        let allowed: &[Private] =
+            if asks_for_secret && answer.status == 200 { &[Private::Value] } else { &[] };
+        let head = format!("{} {}", answer.status, fields(&answer.headers));
+        self.search.expect_nothing(&head, &[], "an answer's head");
+        self.search.expect_nothing(&answer.body, allowed, "an answer's body");
+        expect_none_of_azures_words(&head);
+        expect_none_of_azures_words(&String::from_utf8_lossy(&answer.body));
+        self.bytes += head.len() + answer.body.len();
+    }
+
+    /// What has been printed so far: standard output and standard error.
+    pub(crate) fn output(&mut self, stdout: &[u8], stderr: &[u8]) {
+        for (printed, searched) in [stdout, stderr].into_iter().zip(&mut self.printed) {
+            let new = &printed[*searched..];
+            self.search.expect_nothing(new, &[], "the output");
+            expect_none_of_azures_words(&String::from_utf8_lossy(new));
+            self.bytes += new.len();
+            *searched = printed.len();
+        }
+    }
+
+    /// The same from its beginning.
+    pub(crate) fn all_output(&mut self, stdout: &[u8], stderr: &[u8]) {
+        self.printed = [0; 2];
+        self.output(stdout, stderr);
+    }
+
+    fn whom(&self, head: &Parts) -> To {
+        let authority = head.uri.authority().map(ToString::to_string);
+        let known = |it: &String| self.token_sources.contains(it);
+        match authority {
+            _ if head.uri.path().ends_with("/discovery/v2.0/keys")
+                && authority.as_ref().is_some_and(known) =>
+            {
+                To::Keys
+            }
+            _ if authority.is_some() && authority == self.vault => To::Vault,
+            Some(it) if known(&it) => To::TokenSource,
+            _ => panic!("a call to somebody whom no setting names: {}", head.uri),
+        }
+    }
+
+    /// Learns what Azure answered.
+    fn learn(&mut self, to: To, call: &Sent) {
+        if let Some(bearer) = call.head.headers.get("authorization") {
+            self.search.add(Private::Token, bearer.as_bytes());
+        }
+        let Some((head, body)) = call.answer.get() else { return };
+        let body = body.seen();
+        let text = String::from_utf8_lossy(&body);
+        for (name, what) in [("access_token", Private::Token), ("value", Private::Value)] {
+            for quoted in texts_of(&text, name).filter(|it| it.len() >= SHORTEST) {
+                self.search.add(what, quoted);
+            }
+        }
+        if head.status != 200 && to != To::Keys {
+            // JSON looks alike whoever writes it, and the name and the version are the caller's.
+            let asked =
+                call.head.uri.path().split('/').skip(2).filter(|it| to == To::Vault && !it.is_empty());
+            let text = asked.fold(text.into_owned(), |text, it| text.replace(it, "\""));
+            for words in text.split('"').filter(|it| it.len() >= LEAST) {
+                self.search.add(Private::Azure, words);
+            }
+        }
+        for value in head.headers.iter().filter(|it| it.1.len() >= LEAST).map(|it| it.1) {
+            self.search.add(Private::Azure, value.as_bytes());
+        }
+    }
+
+    /// Searches a call.
+    fn call(&self, to: To, call: &Sent) {
+        let Parts { method, uri, headers, .. } = &call.head;
+        let (allowed, names): (&[Private], &[&str]) = match to {
+            To::Vault => (&[Private::Token, Private::Setting], &["authorization"]),
+            To::TokenSource => (
+                &[Private::IdentitySecret, Private::Identity, Private::Setting],
+                &[
+                    "content-type",
+                    "content-length",
+                    "transfer-encoding",
+                    "metadata",
+                    "secret",
+                    "x-identity-header",
+                ],
+            ),
+            To::Keys => (&[Private::Identity, Private::Setting], &[]),
+        };
+        for name in headers.keys().map(http::HeaderName::as_str) {
+            assert!(EVERYWHERE.contains(&name) || names.contains(&name), "{name} in a call to {to:?}");
+        }
+        assert!(to != To::Vault || headers.get_all("authorization").iter().count() == 1, "{to:?} {uri}");
+        let head = format!("{method} {uri}\n{}", fields(headers));
+        self.search.expect_nothing(head, allowed, format_args!("a call to {to:?}"));
+        let body = call.body.seen();
+        assert!(to == To::TokenSource || body.is_empty(), "a body in a call to {to:?}");
+        self.search.expect_nothing(body, allowed, format_args!("the body of a call to {to:?}"));
+    }
+}
+
+/// Each text that JSON gives the property `name`, also the start of one that does not end.
+fn texts_of<'a>(json: &'a str, name: &str) -> impl Iterator<Item = String> + 'a {
+    let name = format!("\"{name}\"");
+    let starts: Vec<usize> = json.match_indices(&name).map(|it| it.0 + it.1.len()).collect();
+    starts.into_iter().filter_map(move |at| {
+        let text = json[at..].trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+        let escaped = |at: usize| text[..at].bytes().rev().take_while(|it| *it == b'\\').count() % 2 == 1;
+        let end = text.match_indices('"').map(|it| it.0).find(|it| !escaped(*it)).unwrap_or(text.len());
+        let whole = serde_json::from_str(&format!("\"{}\"", &text[..end])).ok();
+        Some(whole.unwrap_or_else(|| text[..end].to_owned()))
+    })
+}
+
+fn fields(headers: &HeaderMap) -> String {
+    let line = |(name, value): (_, &http::HeaderValue)| {
+        format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
+    };
+    headers.iter().map(line).collect()
+}
+
+fn expect_none_of_azures_words(text: &str) {
+    for word in AZURE {
+        assert!(!text.contains(word), "{word:?} in {text}");
+    }
+}
+
+/// What Azure's answers and the requests to it have in them and is too short to be searched for in every form: a token's
+/// beginning, error numbers, pages.
+const AZURE: [&str; 10] =
+    ["eyJ0eXAi", "Bearer ", "AADSTS", "AKV1", "IDX1", "fwlink", "orrelation", "<html", "login.", "169.254."];
+
+/// What everybody may read: the description of the contract, and every sentence that we have for an error.
+const OURS: [&str; 3] = [
+    include_str!("../../../../src/openapi.json"),
+    include_str!("../../../../src/reply.rs"),
+    include_str!("../../../../src/error.rs"),
+];
+
+/// What Azure says, and we say to it.
+const PUBLIC: [&str; 10] = [
+    "accept: application/json",
+    "application/json; charset=utf-8",
+    "application/x-www-form-urlencoded",
+    "https://vault.azure.net/.default",
+    "https://vault.azure.cn/.default",
+    "https://vault.usgovcloudapi.net/.default",
+    "https://vault.microsoftazure.de/.default",
+    "/oauth2/v2.0/token",
+    "client_credentials",
+    "authorization",
+];
+
+/// Settings that are credentials at a token source.
+const CREDENTIALS: [&str; 3] = ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"];
+
+/// Settings that say who we are.
+const IDS: [&str; 4] = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "IDENTITY_OBJECT_ID", "IDENTITY_RESOURCE_ID"];
+
+/// Settings that lead to a token source.
+const ENDPOINTS: [&str; 4] =
+    ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"];
+
+/// Where token sources are without a setting.
+const AZURES_OWN: [&str; 5] = [
+    "169.254.169.254",
+    "login.microsoftonline.com",
+    "login.microsoftonline.us",
+    "login.microsoftonline.de",
+    "login.chinacloudapi.cn",
+];
+
+/// Header fields that every call may have. `traceparent` and `tracestate` are the caller's, who wants them passed on.
+const EVERYWHERE: [&str; 5] = ["host", "accept", "user-agent", "traceparent", "tracestate"];
+
+/// A search that knows what is public, and nothing else yet.
+fn public() -> &'static Search {
+    static PUBLIC_SEARCH: OnceLock<Search> = OnceLock::new();
+    PUBLIC_SEARCH.get_or_init(|| {
+        let mut search = Search::new();
+        let names = SECRETS.into_iter().filter(|it| it.len() >= SHORTEST);
+        OURS.into_iter().chain(PUBLIC).chain(names).for_each(|it| search.add(Private::Public, it));
+        search
+    })
+}
+
+#[test]
+fn texts_are_read_out_of_json_that_may_be_broken() {
+    for (json, texts) in [
+        (r#"{"value":"a\"\\","value": "b"}"#, vec!["a\"\\", "b"]),
+        (r#"{"value" : "cut of"#, vec!["cut of"]),
+        (r#"{"value":7,"values":"x"}"#, vec![]),
+    ] {
+        assert_eq!(texts_of(json, "value").collect::<Vec<_>>(), texts, "{json}");
+    }
+}

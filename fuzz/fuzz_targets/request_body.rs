@@ -1,0 +1,40 @@
+//! The body of a request: what is accepted is a name, and the same name however it is written.
+
+#![no_main]
+
+use keyvault_gateway::error::Error;
+use keyvault_gateway::request::SecretRequest;
+use keyvault_gateway::secret::SecretVersion;
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+
+fuzz_target!(|body: &[u8]| {
+    let asked = match SecretRequest::parse(body) {
+        Ok(asked) => asked,
+        Err(error) => {
+            assert!(matches!(error, Error::NotAnObject | Error::NoValidSecret | Error::NoValidVersion));
+            return;
+        }
+    };
+    let (name, version) = (asked.name.as_str(), asked.version.as_ref().map(SecretVersion::as_str));
+    assert!((1..=127).contains(&name.len()), "{name:?}");
+    assert!(name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-'), "{name:?}");
+    if let Some(version) = version {
+        assert_eq!(version.len(), 32);
+        assert!(version.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{version:?}");
+    }
+
+    let again = json!({ "Secret": name, "Version": version }).to_string();
+    assert_eq!(SecretRequest::parse(again.as_bytes()).as_ref(), Ok(&asked));
+    let with_mark = [b"\xEF\xBB\xBF", again.as_bytes()].concat();
+    assert_eq!(SecretRequest::parse(&with_mark), Ok(asked.clone()));
+
+    // Another parser finds the same name in it, and finds it once.
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+        let object = value.as_object().expect("only an object is accepted");
+        let named: Vec<_> = object.iter().filter(|it| it.0.eq_ignore_ascii_case("secret")).collect();
+        assert_eq!(named.len(), 1);
+        assert_eq!(named[0].1.as_str(), Some(name));
+    }
+});

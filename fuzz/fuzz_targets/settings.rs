@@ -1,0 +1,151 @@
+//! All settings at once: with whatever is accepted, calls are sound and go where the settings say, and no secret shows.
+//!
+//! An input has a line `NAME=value` for each setting.
+
+#![no_main]
+
+use core::net::Ipv4Addr;
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Uri};
+use keyvault_gateway::azure::Upstream;
+use keyvault_gateway_fuzz::{Says, Scene, Sent, has_mark, marked, shows_nothing};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+fuzz_target!(|text: &[u8]| -> Corpus {
+    let Ok(text) = str::from_utf8(text) else { return Corpus::Reject };
+    let settings: Vec<(&str, String)> = text
+        .lines()
+        .filter_map(|it| it.split_once('='))
+        .map(|(name, value)| match name {
+            // What must not show is marked; of the others some are shown.
+            name if SECRETS.contains(&name) => {
+                (name, String::from_utf8(marked(value.as_bytes())).unwrap_or_default())
+            }
+            name => (name, value.to_owned()),
+        })
+        .collect();
+    let value = |name: &str| settings.iter().find(|it| it.0 == name).map_or("", |it| it.1.as_str());
+    let key = Some(value("GATEWAY_KEY")).filter(|it| !it.is_empty());
+    let owned = settings.iter().map(|(name, value)| (Cow::from((*name).to_owned()), value.clone())).collect();
+    let scene = Scene::new(owned, Says::Well, Says::Well);
+
+    let reply = scene.ask(key, br#"{"Secret":"db-password"}"#);
+    shows_nothing(&reply);
+    scene.keeps_to_itself();
+    let anybody = value("GATEWAY_ALLOW_ANONYMOUS").eq_ignore_ascii_case("true");
+    match reply.status.as_u16() {
+        200 => assert!(key.is_some() || anybody, "nobody was let in"),
+        401 => assert!(key.is_none() && !anybody, "somebody was not let in"),
+        500 => {
+            let body = String::from_utf8(reply.body.expose().clone()).unwrap();
+            let start = r#"{"error":{"code":"ConfigurationError","message":"The setting "#;
+            let name = body.strip_prefix(start).and_then(|it| it.split(' ').next()).unwrap_or_default();
+            assert!(NAMES.contains(&name), "{body}");
+        }
+        status => panic!("{status}"),
+    }
+    assert_eq!(scene.sent().is_empty(), reply.status != 200);
+
+    for call in scene.sent().iter() {
+        check_form(call);
+        let goes_to = |text: &str| authority(text) == call.authority;
+        match call.upstream {
+            Upstream::Vault => {
+                assert!(
+                    goes_to(value("KeyVaultUri")) || goes_to(value("KEY_VAULT_URI")),
+                    "{}",
+                    call.authority
+                );
+                assert!(call.tls || is_loopback(&call.authority), "{}", call.authority);
+                let fields = call.headers.iter().map(|it| it.1.as_bytes());
+                let all = fields.chain([call.path_and_query.as_bytes(), &call.body]);
+                assert!(!all.into_iter().any(has_mark), "the vault is told a secret");
+            }
+            _ => {
+                let set = ENDPOINTS.iter().any(|it| goes_to(value(it)));
+                assert!(set || ELSEWHERE.contains(&call.authority.as_str()), "{}", call.authority);
+                assert!(call.headers.iter().all(|it| it.0 != "authorization"), "a token leaves");
+            }
+        }
+    }
+    Corpus::Keep
+});
+
+/// Fails if a host could not send this as it is.
+fn check_form(call: &Sent) {
+    let scheme = if call.tls { "https" } else { "http" };
+    let uri = Uri::builder().scheme(scheme).authority(call.authority.as_str());
+    let uri = uri.path_and_query(call.path_and_query.as_str()).build().expect("an address");
+    assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(call.path_and_query.as_str()));
+    for (name, value) in &call.headers {
+        HeaderName::from_lowercase(name.as_bytes()).expect("the name of a field");
+        HeaderValue::from_str(value).expect("the value of a field");
+    }
+    assert_eq!(call.method == "POST", !call.body.is_empty());
+}
+
+/// Host and port of an address, as text.
+fn authority(text: &str) -> String {
+    let rest = text.split_once("://").map_or("", |it| it.1);
+    rest.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase()
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|it| it.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let is_v4 = host.parse().is_ok_and(|it: Ipv4Addr| it.is_loopback());
+    is_v4 || ["localhost", "[::1]"].contains(&host)
+}
+
+const SECRETS: [&str; 5] =
+    ["GATEWAY_KEY", "GATEWAY_STORE_KEY", "IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"];
+
+const ENDPOINTS: [&str; 4] =
+    ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_AUTHORITY_HOST", "AZURE_POD_IDENTITY_AUTHORITY_HOST"];
+
+/// Where tokens come from if no setting says so.
+const ELSEWHERE: [&str; 5] = [
+    "169.254.169.254",
+    "login.microsoftonline.com",
+    "login.chinacloudapi.cn",
+    "login.microsoftonline.us",
+    "login.microsoftonline.de",
+];
+
+/// Every setting.
+const NAMES: [&str; 30] = [
+    "KeyVaultUri",
+    "KEY_VAULT_URI",
+    "KEY_VAULT_RESOURCE",
+    "KEY_VAULT_API_VERSION",
+    "IDENTITY_SOURCE",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "IDENTITY_OBJECT_ID",
+    "IDENTITY_RESOURCE_ID",
+    "GATEWAY_KEY",
+    "GATEWAY_CALLERS",
+    "GATEWAY_JWT_TENANT",
+    "GATEWAY_JWT_AUDIENCE",
+    "GATEWAY_ALLOW_ANONYMOUS",
+    "GATEWAY_TRUST_FORWARDED",
+    "GATEWAY_CACHE_TTL_SECONDS",
+    "GATEWAY_STALE_SECONDS",
+    "GATEWAY_NEGATIVE_TTL_SECONDS",
+    "GATEWAY_CACHE_ENTRIES",
+    "GATEWAY_STORE",
+    "GATEWAY_STORE_KEY",
+    "GATEWAY_DEADLINE_SECONDS",
+    "GATEWAY_LOG",
+];

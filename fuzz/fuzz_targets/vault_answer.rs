@@ -1,0 +1,71 @@
+//! The vault's answer: what is taken for a secret is the one that was asked for, and nothing of any other answer is told
+//! to anybody.
+//!
+//! An input is a byte that says whether a version is asked for, one for the status, a line with `Retry-After`, and the body.
+
+#![no_main]
+
+use std::borrow::Cow;
+
+use keyvault_gateway::azure::Upstream;
+use keyvault_gateway_fuzz::{Made, Says, Scene, VERSION, choice};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use serde_json::{Value, json};
+
+fuzz_target!(|data: &[u8]| -> Corpus {
+    let Some((version, rest)) = choice(data, &[None, Some(VERSION)]) else { return Corpus::Reject };
+    let Some(made) = Made::read(rest) else { return Corpus::Reject };
+    let settings = [
+        ("KeyVaultUri", "https://my-vault.vault.azure.net"),
+        ("GATEWAY_KEY", "right"),
+        ("GATEWAY_LOG", "debug"),
+    ];
+    let settings = settings.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned())).collect();
+    let scene = Scene::new(settings, Says::Well, Says::This(made.clone()));
+    let asked = json!({ "Secret": NAME, "Version": version }).to_string();
+
+    let reply = scene.ask(Some("right"), asked.as_bytes());
+    let (tokens, secrets) = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
+    // A token that is refused is replaced once.
+    assert_eq!(tokens, if made.status == 401 { 2 } else { 1 });
+    assert!((1..=3).contains(&secrets), "{secrets} calls");
+    if made.is_marked() {
+        scene.keeps_to_itself();
+    }
+
+    let answer = (reply.status.as_u16(), reply.code);
+    let right: &[_] = match made.status {
+        200 => &[(200, "OK"), (502, "VaultError")],
+        403 => &[(403, "SecretDisabled"), (403, "VaultAccessDenied")],
+        404 => &[(404, "SecretNotFound"), (502, "VaultError")],
+        429 => &[(503, "VaultThrottled")],
+        408 | 500..=599 => &[(503, "Unavailable")],
+        _ => &[(502, "VaultError")],
+    };
+    assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
+    if answer.0 != 200 {
+        return Corpus::Keep;
+    }
+
+    let body: Value = serde_json::from_slice(reply.body.expose()).unwrap();
+    assert_eq!(body["Secret"], NAME);
+    let tag = reply.headers["etag"].to_str().unwrap().trim_matches('"');
+    assert_eq!(tag.len(), 32);
+    assert!(tag.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{tag:?}");
+    assert!(version.is_none_or(|it| it == tag), "{tag} is not the version that was asked for");
+    if let Some(json) = made.json() {
+        let object = json.as_object().expect("only an object is a secret");
+        assert_eq!(object["value"], body["Value"]);
+        let id = object["id"].as_str().unwrap().to_ascii_lowercase();
+        let path = format!("secrets/{}/{tag}", NAME.to_ascii_lowercase());
+        assert!(id == path || id.ends_with(&format!("/{path}")), "{id}");
+    }
+
+    // The next caller gets the same, from memory.
+    let again = scene.ask(Some("right"), asked.as_bytes());
+    assert_eq!(again.body.expose(), reply.body.expose());
+    assert_eq!(scene.count(Upstream::Vault), secrets);
+    Corpus::Keep
+});
+
+const NAME: &str = "Db-Password";

@@ -1,0 +1,203 @@
+//! Verifies the tokens that callers bear: what an instance knows of the keys that they are signed with, and of those that
+//! it has verified already.
+
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::time::Duration;
+use std::rc::Rc;
+
+use lru::LruCache;
+
+use crate::access::jwt::Jwt;
+use crate::access::tenant::{Claims, Tenant};
+use crate::azure::directory::SigningKeys;
+use crate::error::Error;
+use crate::flight::{Flights, Seat};
+use crate::host::{Host, Moment, within};
+use crate::resilience::Effort;
+use crate::upstream::{Azure, REFUSAL_PAUSE};
+
+/// The keys of the tenant, and the tokens that were signed with them.
+pub struct Bearers<S> {
+    keys: RefCell<Option<Keys>>,
+    requests: Flights<(), Result<Keys, Error>, S>,
+    /// Before that, a name that is in none of the keys is not asked for.
+    ask_from: Cell<Moment>,
+    /// Before that, keys that are old are not asked for again, after that has failed.
+    renew_from: Cell<Moment>,
+    /// Why there are no newer keys, and until when nobody asks again.
+    refusal: RefCell<Option<(Error, Moment)>>,
+    /// By their digests.
+    verified: RefCell<LruCache<[u8; 32], Rc<Claims>>>,
+}
+
+/// The keys as the directory gave them.
+#[derive(Clone)]
+struct Keys {
+    signing: Rc<SigningKeys>,
+    asked: Moment,
+}
+
+impl<S> Bearers<S> {
+    /// No keys yet, and no tokens.
+    pub fn new() -> Self {
+        let start = Moment::after_start(Duration::ZERO);
+        Self {
+            keys: RefCell::new(None),
+            requests: Flights::new(),
+            ask_from: Cell::new(start),
+            renew_from: Cell::new(start),
+            refusal: RefCell::new(None),
+            verified: RefCell::new(LruCache::unbounded()),
+        }
+    }
+
+    /// The claims of `token`, if it is a good one of `tenant`.
+    ///
+    /// A token that was good is so until it expires, or until the keys are asked for again.
+    pub async fn verify<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        tenant: &Tenant,
+        token: &str,
+    ) -> Result<Option<Rc<Claims>>, Error> {
+        let Some(jwt) = Jwt::parse(token) else { return Ok(None) };
+        let digest = jwt.digest();
+        if self.kept(azure.host.now()).is_some_and(|it| it.1)
+            && let Some(claims) = self.verified.borrow_mut().get(&digest)
+        {
+            return Ok(claims.are_good(azure.host.unix_time()).then(|| Rc::clone(claims)));
+        }
+        let Some(keys) = self.keys(azure, tenant, jwt.key_id()).await? else { return Ok(None) };
+        let claims = tenant.claims(&jwt, &keys, azure.host.unix_time()).map(Rc::new);
+        if let Some(claims) = &claims {
+            let mut verified = self.verified.borrow_mut();
+            verified.put(digest, Rc::clone(claims));
+            if verified.len() > MOST_VERIFIED {
+                verified.pop_lru();
+            }
+        }
+        Ok(claims)
+    }
+
+    /// The keys that are in memory at `now` and may still be used, and whether they need not be asked for again.
+    fn kept(&self, now: Moment) -> Option<(Rc<SigningKeys>, bool)> {
+        let keys = self.keys.borrow();
+        let keys = keys.as_ref().filter(|it| now.since(it.asked) < LONGEST_USE)?;
+        Some((Rc::clone(&keys.signing), now.since(keys.asked) < ASKED_EVERY))
+    }
+
+    fn refusal(&self, now: Moment) -> Option<Error> {
+        self.refusal.borrow().as_ref().filter(|it| now < it.1).map(|it| it.0.clone())
+    }
+
+    /// The tenant's keys, if one of them is called `name`.
+    ///
+    /// They are asked for when there are none, when they are old, and when there is none of this name: a new key may have
+    /// been published, or somebody has made the name up, so that happens once in [`ASK_PAUSE`].
+    async fn keys<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        tenant: &Tenant,
+        name: &str,
+    ) -> Result<Option<Rc<SigningKeys>>, Error> {
+        let named = |keys: Rc<SigningKeys>| keys.have(name).then_some(keys);
+        loop {
+            let now = azure.host.now();
+            let (known, fresh) = match self.kept(now) {
+                Some((keys, fresh)) => (named(keys), fresh),
+                None => (None, false),
+            };
+            match &known {
+                Some(_) if fresh || now < self.renew_from.get() => return Ok(known),
+                Some(_) => {}
+                None if now < self.ask_from.get() => return Ok(None),
+                None => {
+                    if let Some(error) = self.refusal(now) {
+                        return Err(error);
+                    }
+                }
+            }
+            let asked = match (self.requests.board(&(), now), &known) {
+                (Seat::Leads(leader), _) => {
+                    let effort = match &known {
+                        Some(_) => Effort::slight(azure.visit.deadline, now, azure.settings.patience()),
+                        None => Effort::full(azure.visit.deadline),
+                    };
+                    leader.land_if(self.ask(azure, tenant, effort).await, |asked| match asked {
+                        Ok(_) => true,
+                        Err(error) => effort.retries && *error != Error::DeadlineExceeded,
+                    })
+                }
+                // Old keys are good enough while somebody gets new ones.
+                (Seat::Follows(_), Some(_)) => return Ok(known),
+                (Seat::Follows(follower), None) => {
+                    let left = azure.visit.deadline.left(now)?;
+                    let landed = within(azure.host, left, follower.landed(azure.host.signal())).await;
+                    match landed.ok_or(Error::DeadlineExceeded)? {
+                        Some(asked) => asked,
+                        // Who asked has vanished. Somebody else has to, perhaps we.
+                        None => continue,
+                    }
+                }
+            };
+            return match (asked, known) {
+                (Ok(keys), _) => Ok(named(keys.signing)),
+                (Err(_), Some(known)) => Ok(Some(known)),
+                (Err(error), None) => Err(error),
+            };
+        }
+    }
+
+    /// Asks the directory, and remembers what came of it.
+    async fn ask<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        tenant: &Tenant,
+        effort: Effort,
+    ) -> Result<Keys, Error> {
+        match azure.signing_keys(tenant.directory(), effort).await {
+            Ok((signing, asked)) => {
+                let keys = Keys { signing: Rc::new(signing), asked };
+                self.keys.replace(Some(keys.clone()));
+                self.ask_from.set(azure.host.now().plus(ASK_PAUSE));
+                // What was signed with a key that is withdrawn is not good any more.
+                self.verified.borrow_mut().clear();
+                Ok(keys)
+            }
+            Err(error) => {
+                if error != Error::DeadlineExceeded {
+                    let now = azure.host.now();
+                    self.refusal.replace(Some((error.clone(), now.plus(REFUSAL_PAUSE))));
+                    self.renew_from.set(now.plus(ASK_PAUSE));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<S> Default for Bearers<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> fmt::Debug for Bearers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearers(..)")
+    }
+}
+
+/// Keys are asked for again after this time, so that one that is withdrawn is not trusted for longer. Microsoft, "Signing
+/// key rollover", has applications do so every 24 hours.
+pub const ASKED_EVERY: Duration = Duration::from_secs(3600);
+
+/// Keys are used for so long where there are no newer ones to be had.
+pub const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
+
+/// Keys are published long before tokens are signed with them, so nobody with a good token has to wait for this.
+pub const ASK_PAUSE: Duration = Duration::from_secs(30);
+
+/// A token for each caller that anybody has; some 300 bytes each.
+const MOST_VERIFIED: usize = 1000;

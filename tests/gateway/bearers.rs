@@ -1,0 +1,526 @@
+//! Callers who bear a token of Entra ID: which are let in, and what their keys cost.
+
+use core::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use entra::{Application, SigningKey};
+use keyvault_gateway::host::NoAnswer;
+use keyvault_gateway::reply::Reply;
+use serde_json::{Value, json};
+
+use crate::scripted::{BEGINNING, Scripted, Seen, body_of, field, secret, token};
+
+#[test]
+fn a_good_token_gets_in_with_one_call_for_the_keys() {
+    for claims in [BILLING.claims(BEGINNING), BILLING.claims_v2(BEGINNING)] {
+        let gateway = gateway();
+        gateway.will_answer([
+            keys([0, 1]),
+            token(86_400),
+            secret("billing-db", "1"),
+            secret("billing-b", "2"),
+        ]);
+        let bearer = signed(&claims);
+        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"), "{claims}");
+        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-b")), (200, "OK"));
+        assert_eq!(outcome(&ask(&gateway, &bearer, "other")), (403, "Forbidden"));
+        assert_eq!(
+            gateway.calls()[0],
+            format!("GET https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys")
+        );
+        assert_eq!(gateway.calls().len(), 4);
+        assert_eq!(gateway.fields()[0].len(), 2, "{:?}", gateway.fields()[0]);
+        assert!(gateway.log()[0].contains(r#""caller":"billing""#), "{:?}", gateway.log());
+    }
+}
+
+#[test]
+fn a_caller_is_named_by_object_id_application_id_or_role() {
+    let application = |oid, appid, roles| Application { oid, appid, roles, ..NOBODY };
+    for (application, name, reads) in [
+        (application(OID, STRANGER, &[]), "billing", [true, false, false]),
+        (application(STRANGER, APP_ID, &[]), "ops", [false, true, false]),
+        (application(STRANGER, STRANGER, &["Secrets.Read.Mail"]), "mail", [false, false, true]),
+        (application(STRANGER, STRANGER, &["x", "Secrets.Read.Mail"]), "mail", [false, false, true]),
+        (application(STRANGER, APP_ID, &["Secrets.Read.Mail"]), "ops", [false, true, true]),
+        (application(OID, APP_ID, &["Secrets.Read.Mail"]), "billing", [true, true, true]),
+    ] {
+        let gateway = gateway();
+        gateway.will_answer([keys([0]), token(86_400)]);
+        for (secret_name, allowed) in ["billing-db", "ops-db", "mail-db"].into_iter().zip(reads) {
+            if allowed {
+                gateway.will_answer([secret(secret_name, "v")]);
+            }
+            let reply = ask(&gateway, &signed(&application.claims(BEGINNING)), secret_name);
+            let expected = if allowed { (200, "OK") } else { (403, "Forbidden") };
+            assert_eq!(outcome(&reply), expected, "{application:?} {secret_name}");
+        }
+        let logged = gateway.log().into_iter().filter(|it| it.contains(&format!(r#""caller":"{name}""#)));
+        assert!(logged.count() > 0, "{name}: {:?}", gateway.log());
+    }
+    for application in [NOBODY, application(STRANGER, STRANGER, &["secrets.read.mail", "Secrets.Read"])] {
+        let gateway = gateway();
+        gateway.will_answer([keys([0])]);
+        let reply = ask(&gateway, &signed(&application.claims(BEGINNING)), "billing-db");
+        assert_eq!(outcome(&reply), UNAUTHORIZED, "{application:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_token_makes_no_difference() {
+    let key = SigningKey::number(0);
+    let header = key.header();
+    let claims = BILLING.claims(BEGINNING);
+    let with = |name: &str, value: Value| {
+        let mut changed = claims.clone();
+        changed[name] = value;
+        signed(&changed)
+    };
+    let without = |name: &str| {
+        let mut changed = claims.clone();
+        changed.as_object_mut().unwrap().remove(name);
+        signed(&changed)
+    };
+    let headed = |name: &str, value: Value| {
+        let mut changed = header.clone();
+        changed[name] = value;
+        key.token(&changed, &claims)
+    };
+    let good = signed(&claims);
+    let (signed_part, signature) = good.rsplit_once('.').unwrap();
+    let (head, body) = signed_part.split_once('.').unwrap();
+    let encoded = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let other_claims = encoded(&Application { oid: STRANGER, ..BILLING }.claims(BEGINNING));
+    let own_key = SigningKey::stranger().published(TENANT);
+    let text = claims.to_string();
+    let twice = |member: &str| key.token_of(&header.to_string(), &format!("{{{member},{}", &text[1..]));
+    let head_twice = |member: &str| {
+        let header = header.to_string();
+        key.token_of(&format!("{{{member},{}", &header[1..]), &text)
+    };
+    for (what, bearer) in [
+        // The signature is none, or somebody else's, or of something else.
+        ("alg none, unsigned", format!("{}.{body}.", encoded(&json!({"alg": "none", "kid": key.id()})))),
+        ("alg none, signed", headed("alg", "none".into())),
+        ("alg None", headed("alg", "nOnE".into())),
+        ("alg empty", headed("alg", "".into())),
+        ("alg of a list", headed("alg", json!(["RS256"]))),
+        ("alg rs256", headed("alg", "rs256".into())),
+        ("alg RS512", headed("alg", "RS512".into())),
+        ("alg PS256", headed("alg", "PS256".into())),
+        ("alg ES256", headed("alg", "ES256".into())),
+        ("HS256 with the public key", hs256(&key.header(), &claims, &key.modulus())),
+        (
+            "HS256 with the published key",
+            hs256(&key.header(), &claims, key.published(TENANT)["n"].to_string().as_bytes()),
+        ),
+        ("HS256 with the public key as PEM", hs256(&key.header(), &claims, key.pem().as_bytes())),
+        ("HS256 with the public key as DER", hs256(&key.header(), &claims, &key.der())),
+        ("HS256 with an empty key", hs256(&key.header(), &claims, b"")),
+        ("no signature", format!("{head}.{body}.")),
+        ("no signature and no dot", format!("{head}.{body}")),
+        ("other claims", format!("{head}.{other_claims}.{signature}")),
+        ("another's key under our name", SigningKey::stranger().token(&header, &claims)),
+        (
+            "another's key under its own name",
+            SigningKey::stranger().token(&SigningKey::stranger().header(), &claims),
+        ),
+        ("half a signature", format!("{head}.{body}.{}", &signature[..signature.len() / 2])),
+        ("zeros for a signature", format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 256]))),
+        ("a signature with padding", format!("{good}==")),
+        ("a signature in another alphabet", format!("{head}.{body}.{}", BASE64_STANDARD.encode([0xfb; 256]))),
+        // The header wants the key to come from elsewhere, or to be read in another way.
+        (
+            "jwk",
+            SigningKey::stranger().token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims),
+        ),
+        ("jwk beside the right key", headed("jwk", own_key.clone())),
+        ("jku", headed("jku", "https://keys.example/keys".into())),
+        ("x5u", headed("x5u", "https://keys.example/chain".into())),
+        ("x5c", headed("x5c", json!(["MIIB"]))),
+        ("crit", headed("crit", json!(["exp"]))),
+        ("b64", headed("b64", false.into())),
+        ("zip", headed("zip", "DEF".into())),
+        ("enc", headed("enc", "A256GCM".into())),
+        ("another typ", headed("typ", "at+jwt".into())),
+        ("typ of a number", headed("typ", 7.into())),
+        ("no kid", key.token(&json!({"alg": "RS256", "typ": "JWT"}), &claims)),
+        ("an empty kid", headed("kid", "".into())),
+        ("a kid of a path", headed("kid", "../../dev/null".into())),
+        ("a kid of SQL", headed("kid", "x' UNION SELECT 'key'--".into())),
+        ("a kid of a URL", headed("kid", "https://keys.example/1".into())),
+        ("a kid of a number", headed("kid", 7.into())),
+        ("a kid with a line's end", headed("kid", format!("{}\n", key.id()).into())),
+        ("a long kid", headed("kid", "k".repeat(8000).into())),
+        ("alg twice", head_twice(r#""alg":"none""#)),
+        ("kid twice", head_twice(r#""kid":"other""#)),
+        // The claims are those of another tenant, of another audience, of another time.
+        ("no iss", without("iss")),
+        (
+            "another tenant's iss",
+            with("iss", "https://sts.windows.net/11111111-2222-3333-4444-555555555555/".into()),
+        ),
+        ("iss without its slash", with("iss", format!("https://sts.windows.net/{TENANT}").into())),
+        ("iss with more behind it", with("iss", format!("https://sts.windows.net/{TENANT}/x").into())),
+        ("iss of another host", with("iss", format!("https://sts.windows.net.example/{TENANT}/").into())),
+        ("iss of another cloud", with("iss", format!("https://sts.chinacloudapi.cn/{TENANT}/").into())),
+        ("iss of a template", with("iss", "https://sts.windows.net/{tenantid}/".into())),
+        ("iss of a list", with("iss", json!([format!("https://sts.windows.net/{TENANT}/")]))),
+        ("no tid", without("tid")),
+        ("another tid", with("tid", STRANGER.into())),
+        ("no aud", without("aud")),
+        ("another aud", with("aud", "https://vault.azure.net".into())),
+        ("aud with a slash", with("aud", format!("{AUDIENCE}/").into())),
+        ("aud in capitals", with("aud", AUDIENCE.to_uppercase().into())),
+        ("aud of a list", with("aud", json!([AUDIENCE]))),
+        ("no exp", without("exp")),
+        ("expired", with("exp", (BEGINNING - 60).into())),
+        ("expired long ago", with("exp", 0.into())),
+        ("exp of a text", with("exp", "9999999999".into())),
+        ("exp of a fraction", with("exp", json!(9_999_999_999.5))),
+        ("a negative exp", with("exp", (-1).into())),
+        ("an exp without end", with("exp", json!(1e300))),
+        ("no nbf", without("nbf")),
+        ("not yet valid", with("nbf", (BEGINNING + 61).into())),
+        ("nbf of null", with("nbf", Value::Null)),
+        ("no oid", without("oid")),
+        ("no appid", without("appid")),
+        ("both appid and azp", with("azp", APP_ID.into())),
+        ("roles of a text", with("roles", "Secrets.Read.Mail".into())),
+        ("roles of numbers", with("roles", json!(["Secrets.Read.Mail", 7]))),
+        // It is a user's: the application has it on behalf of somebody.
+        ("on behalf of a user", with("scp", "user_impersonation".into())),
+        ("with an empty scope", with("scp", "".into())),
+        ("of a user", with("idtyp", "user".into())),
+        ("of another kind", with("idtyp", json!(["app"]))),
+        // A claim comes twice: nobody could say which one counts.
+        ("aud twice", twice(r#""aud":"another""#)),
+        ("exp twice", twice(r#""exp":1"#)),
+        ("oid twice, in another writing", twice(r#""\u006fid":"another""#)),
+        ("a claim twice that is not looked at", twice(r#""uti":"another""#)),
+        // It is no token at all.
+        ("nothing", String::new()),
+        ("dots", "..".to_owned()),
+        ("four parts", format!("{good}.x")),
+        ("five parts, as an encrypted token has", format!("{good}.x.y")),
+        ("a blank within", good.replacen('.', " .", 1)),
+        ("claims of a list", key.token_of(&header.to_string(), "[]")),
+        ("claims that end early", key.token_of(&header.to_string(), &text[..text.len() - 1])),
+        ("claims with more behind them", key.token_of(&header.to_string(), &format!("{text}{text}"))),
+        ("claims that are deep", with("x", deep(200))),
+        ("a header of a text", key.token_of("\"RS256\"", &text)),
+        ("a huge token", with("x", "x".repeat(20_000).into())),
+    ] {
+        let gateway = gateway();
+        // Whether the keys are asked for or not, nothing else is.
+        gateway.will_answer([keys([0, 1])]);
+        let reply = ask(&gateway, &bearer, "billing-db");
+        assert_eq!(outcome(&reply), UNAUTHORIZED, "{what}");
+        assert_eq!(body_of(&reply), NO_ACCESS, "{what}");
+        assert!(gateway.calls().len() <= 1, "{what}: {:?}", gateway.calls());
+        // The same instance lets the good one in, so that it was this that was wrong.
+        gateway.will_answer([token(86_400), secret("billing-db", "v")]);
+        assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"), "{what}");
+    }
+}
+
+#[test]
+fn clocks_may_differ_by_less_than_a_minute() {
+    for (name, value, good) in [
+        ("exp", BEGINNING - 59, true),
+        ("exp", BEGINNING - 60, false),
+        ("nbf", BEGINNING + 60, true),
+        ("nbf", BEGINNING + 61, false),
+        ("exp", u64::MAX, true),
+        ("nbf", u64::MAX, false),
+    ] {
+        let gateway = gateway();
+        gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+        let mut claims = BILLING.claims(BEGINNING);
+        claims[name] = value.into();
+        assert_eq!(ask(&gateway, &signed(&claims), "billing-db").status == 200, good, "{name} {value}");
+    }
+}
+
+#[test]
+fn a_token_that_was_good_is_so_until_it_expires() {
+    let gateway = gateway();
+    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+    let mut claims = BILLING.claims(BEGINNING);
+    claims["exp"] = (BEGINNING + 100).into();
+    let bearer = signed(&claims);
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    gateway.pass(Duration::from_secs(159));
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    gateway.pass(Duration::from_secs(1));
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), UNAUTHORIZED);
+    assert_eq!(gateway.calls().len(), 3);
+}
+
+#[test]
+fn a_new_key_is_asked_for_once_in_half_a_minute() {
+    let gateway = gateway();
+    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+    assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "billing-db")), (200, "OK"));
+    let new = SigningKey::number(1);
+    let rotated = new.token(&new.header(), &BILLING.claims(BEGINNING));
+    for _ in 0..5 {
+        assert_eq!(outcome(&ask(&gateway, &rotated, "billing-db")), UNAUTHORIZED);
+    }
+    assert_eq!(gateway.calls().len(), 3);
+    gateway.pass(Duration::from_secs(30));
+    gateway.will_answer([keys([0, 1])]);
+    assert_eq!(outcome(&ask(&gateway, &rotated, "billing-db")), (200, "OK"));
+    // Names that nobody has cost a call in half a minute, and no more.
+    for second in 0..90 {
+        if second % 30 == 0 && second > 0 {
+            gateway.will_answer([keys([0, 1])]);
+        }
+        let mut header = new.header();
+        header["kid"] = format!("made-up-{second}").into();
+        let reply = ask(&gateway, &new.token(&header, &BILLING.claims(BEGINNING)), "billing-db");
+        assert!(matches!(reply.status.as_u16(), 401 | 429));
+        gateway.pass(Duration::from_secs(1));
+    }
+    assert_eq!(gateway.calls().len(), 6);
+    assert_eq!(outcome(&ask(&gateway, &rotated, "billing-db")), (200, "OK"));
+}
+
+#[test]
+fn a_key_that_is_withdrawn_is_trusted_for_an_hour_at_most() {
+    let gateway = gateway();
+    gateway.will_answer([keys([0, 1]), token(86_400), secret("billing-db", "v")]);
+    let bearer = signed(&BILLING.claims(BEGINNING));
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    gateway.pass(Duration::from_secs(3599));
+    gateway.will_answer([secret("billing-db", "v")]);
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    gateway.pass(Duration::from_secs(1));
+    gateway.will_answer([keys([1])]);
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), UNAUTHORIZED);
+}
+
+#[test]
+fn keys_serve_on_for_a_day_while_there_are_no_new_ones() {
+    let gateway = gateway();
+    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+    let bearer = signed(&BILLING.claims(BEGINNING));
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    gateway.pass(Duration::from_secs(23 * 3600));
+    // One try, and none for half a minute; the secret is read anew each time.
+    let calls = gateway.calls().len();
+    gateway.will_answer([Seen::Nothing(NoAnswer::Lost), token(86_400), secret("billing-db", "v")]);
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    assert_eq!(gateway.calls().len(), calls + 3);
+    // After a day they are not believed any more, and without them nobody is.
+    gateway.pass(Duration::from_secs(3600));
+    gateway.will_answer([1, 2, 3].map(|_| Seen::Nothing(NoAnswer::Lost)));
+    let reply = ask(&gateway, &bearer, "billing-db");
+    assert_eq!((outcome(&reply), field(&reply, "retry-after")), ((503, "Unavailable"), "1"));
+}
+
+#[test]
+fn a_directory_that_fails_is_not_the_callers_fault() {
+    let html = || Seen::Answer(200, None, "<html>".to_owned());
+    let document = |keys: Value| Seen::Answer(200, None, json!({"keys": keys}).to_string());
+    let status =
+        |status| Seen::Answer(status, None, r#"{"error":"e","error_description":"AADSTS1"}"#.to_owned());
+    let weak = |name: &str, value: Value| {
+        let mut key = SigningKey::number(0).published(TENANT);
+        key[name] = value;
+        document(json!([key]))
+    };
+    let exponent = |bytes: &[u8]| weak("e", BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
+    let modulus = |bytes: &[u8]| weak("n", BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
+    let unavailable = (503, "Unavailable", true);
+    let unusable = (502, "IdentityError", false);
+    for (what, answer, (code_status, code, again)) in [
+        ("lost", Seen::Nothing(NoAnswer::Lost), unavailable),
+        ("500", status(500), unavailable),
+        ("503", status(503), unavailable),
+        ("408", status(408), unavailable),
+        ("429", status(429), (503, "IdentityThrottled", true)),
+        ("400", status(400), unusable),
+        ("404", status(404), unusable),
+        ("a redirect", status(302), unusable),
+        ("too large", Seen::Nothing(NoAnswer::TooLarge), unusable),
+        ("not allowed", Seen::Nothing(NoAnswer::NotAllowed), (503, "Unavailable", false)),
+        ("a page", html(), unusable),
+        ("no keys", document(json!([])), unusable),
+        ("no list", document(json!({})), unusable),
+        ("a key for encryption", weak("use", "enc".into()), unusable),
+        ("a key for another algorithm", weak("alg", "RS512".into()), unusable),
+        ("a key of another kind", weak("kty", "oct".into()), unusable),
+        ("a key without a name", weak("kid", Value::Null), unusable),
+        ("an exponent of 1", exponent(&[1]), unusable),
+        ("an exponent of 3", exponent(&[3]), unusable),
+        ("an exponent without end", exponent(&[1; 64]), unusable),
+        ("a short modulus", modulus(&[0xff; 128]), unusable),
+        ("an even modulus", modulus(&[0xfe; 256]), unusable),
+        ("a huge modulus", modulus(&[0xff; 1024]), unusable),
+        ("no modulus", modulus(&[]), unusable),
+        ("a modulus of zeros", modulus(&[0; 256]), unusable),
+        ("padding", weak("e", "AQAB==".into()), unusable),
+    ] {
+        let gateway = gateway();
+        let tries = if again { 3 } else { 1 };
+        gateway.will_answer((0..tries).map(|_| answer.clone()));
+        let bearer = signed(&BILLING.claims(BEGINNING));
+        let reply = ask(&gateway, &bearer, "billing-db");
+        assert_eq!(outcome(&reply), (code_status, code), "{what}");
+        // The next one learns of it without a call; who has a key does not need the directory.
+        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (code_status, code), "{what}");
+        assert_eq!(gateway.calls().len(), tries, "{what}");
+        gateway.will_answer([token(86_400), secret("a", "v")]);
+        assert_eq!(outcome(&gateway.post("/", r#"{"Secret":"a"}"#)), (200, "OK"), "{what}");
+    }
+}
+
+#[test]
+fn where_everybody_may_ask_a_token_is_not_needed() {
+    let settings: Vec<_> = [SETTINGS, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat();
+    let gateway = Scripted::new(&settings);
+    gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed), token(86_400), secret("a", "v")]);
+    assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "a")), (200, "OK"));
+    assert_eq!(outcome(&ask(&gateway, "no token", "a")), (200, "OK"));
+    let reply = gateway.request("GET", "/metrics", &[], "");
+    assert_eq!(outcome(&reply), UNAUTHORIZED);
+}
+
+#[test]
+fn a_bearer_may_see_the_counts() {
+    let gateway = gateway();
+    gateway.will_answer([keys([0])]);
+    let bearer = format!("Bearer {}", signed(&BILLING.claims(BEGINNING)));
+    let reply = gateway.request("GET", "/metrics", &[("authorization", &bearer)], "");
+    assert_eq!(reply.status.as_u16(), 200);
+    assert!(body_of(&reply).contains("keyvault_gateway_upstream_calls_total{upstream=\"directory\"} 1\n"));
+}
+
+#[test]
+fn guesses_are_told_to_wait_and_good_callers_are_not() {
+    let gateway = gateway();
+    gateway.will_answer([token(86_400), secret("a", "v"), keys([0]), secret("billing-db", "v")]);
+    let good = signed(&BILLING.claims(BEGINNING));
+    let bad = [vec![("x-functions-key", "wrong")], vec![], vec![("authorization", "Bearer a.b.c")]];
+    for number in 0..60 {
+        let mut fields = bad[number % 3].clone();
+        fields.push(("content-type", "application/json"));
+        let reply = gateway.request("POST", "/", &fields, r#"{"Secret":"a"}"#);
+        if number < 20 {
+            assert_eq!(outcome(&reply), UNAUTHORIZED, "{number}");
+        } else {
+            assert_eq!(outcome(&reply), (429, "TooManyRequests"), "{number}");
+            assert_eq!(field(&reply, "retry-after"), "10");
+        }
+        assert_eq!(outcome(&gateway.post("/", r#"{"Secret":"a"}"#)), (200, "OK"));
+        assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
+    }
+    gateway.pass(Duration::from_secs(10));
+    assert_eq!(outcome(&ask(&gateway, "x", "a")), UNAUTHORIZED);
+}
+
+#[test]
+fn each_cloud_has_its_directory_and_its_issuers() {
+    for (vault, login, v1, v2) in [
+        ("vault.azure.net", "login.microsoftonline.com", "sts.windows.net", "login.microsoftonline.com"),
+        (
+            "vault.azure.cn",
+            "login.chinacloudapi.cn",
+            "sts.chinacloudapi.cn",
+            "login.partner.microsoftonline.cn",
+        ),
+        (
+            "vault.usgovcloudapi.net",
+            "login.microsoftonline.us",
+            "sts.windows.net",
+            "login.microsoftonline.us",
+        ),
+        (
+            "vault.microsoftazure.de",
+            "login.microsoftonline.de",
+            "sts.microsoftonline.de",
+            "login.microsoftonline.de",
+        ),
+    ] {
+        for (claims, issuer) in [
+            (BILLING.claims(BEGINNING), format!("https://{v1}/{TENANT}/")),
+            (BILLING.claims_v2(BEGINNING), format!("https://{v2}/{TENANT}/v2.0")),
+        ] {
+            let uri: &'static str = format!("https://my-vault.{vault}").leak();
+            let gateway = Scripted::new(&[SETTINGS, &[("KeyVaultUri", uri)]].concat());
+            gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+            let mut claims = claims;
+            claims["iss"] = issuer.into();
+            assert_eq!(outcome(&ask(&gateway, &signed(&claims), "billing-db")), (200, "OK"), "{claims}");
+            assert!(gateway.calls()[0].starts_with(&format!("GET https://{login}/{TENANT}/")));
+        }
+    }
+}
+
+fn gateway() -> Scripted {
+    Scripted::new(SETTINGS)
+}
+
+fn ask(gateway: &Scripted, bearer: &str, name: &str) -> Reply {
+    let bearer = format!("Bearer {bearer}");
+    let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+    gateway.request("POST", "/", &fields, &format!(r#"{{"Secret":"{name}"}}"#))
+}
+
+fn outcome(reply: &Reply) -> (u16, &'static str) {
+    (reply.status.as_u16(), reply.code)
+}
+
+/// The directory's document with these of the keys.
+fn keys<const N: usize>(numbers: [usize; N]) -> Seen {
+    Seen::Answer(200, None, entra::document(TENANT, numbers.map(SigningKey::number)).to_string())
+}
+
+fn signed(claims: &Value) -> String {
+    let key = SigningKey::number(0);
+    key.token(&key.header(), claims)
+}
+
+/// Who takes the algorithm from the token verifies it with the public key, which everybody has.
+fn hs256(header: &Value, claims: &Value, key: &[u8]) -> String {
+    let mut header = header.clone();
+    header["alg"] = "HS256".into();
+    SigningKey::token_with_secret(&header, claims, key)
+}
+
+fn deep(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
+}
+
+const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
+const AUDIENCE: &str = "api://keyvault-gateway";
+const OID: &str = "d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05";
+const APP_ID: &str = "a0c7d5e2-91b3-4c68-8e4f-5d2b7f9a1e36";
+const STRANGER: &str = "99999999-9999-4999-8999-999999999999";
+
+const NOBODY: Application<'_> =
+    Application { tenant: TENANT, audience: AUDIENCE, oid: STRANGER, appid: STRANGER, roles: &[] };
+
+/// Named by its object id.
+const BILLING: Application<'_> = Application { oid: OID, ..NOBODY };
+
+const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
+
+const NO_ACCESS: &str =
+    r#"{"error":{"code":"Unauthorized","message":"The request has no valid key and no valid token."}}"#;
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("GATEWAY_JWT_TENANT", TENANT),
+    ("GATEWAY_JWT_AUDIENCE", AUDIENCE),
+    (
+        "GATEWAY_CALLERS",
+        r#"[
+            {"name": "billing", "oid": ["d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05"], "secrets": ["billing-*"]},
+            {"name": "ops", "appid": ["A0C7D5E2-91B3-4C68-8E4F-5D2B7F9A1E36"], "secrets": ["ops-*"]},
+            {"name": "mail", "roles": ["Secrets.Read.Mail"], "secrets": ["mail-*"]}
+        ]"#,
+    ),
+];

@@ -1,0 +1,92 @@
+//! `cargo xtask sbom`: a CycloneDX bill of materials for each component, of exactly what is linked into it.
+
+use crate::components::{self, Component, TARGET};
+use crate::process::{cargo, cargo_in, line, root, run, target};
+use crate::tools;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Builds `components` and writes their bills to `target/sbom`.
+pub(crate) fn write(components: &[Component]) -> Result<(), String> {
+    let tool = tools::CYCLONEDX.installed()?;
+    components::build(components)?;
+    let folder = target().join("sbom");
+    let alone = folder.join("alone");
+    let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
+    for component in components {
+        put_alone(&alone)?;
+        let mut describe = Command::new(&tool);
+        describe
+            .args([
+                "cyclonedx",
+                "--quiet",
+                "--format",
+                "json",
+                "--spec-version",
+                "1.5",
+                "--all",
+                "--no-build-deps",
+            ])
+            .args(["--target", TARGET, "--no-default-features", "--features", component.features()])
+            .args(["--override-filename", "bill"])
+            .current_dir(&alone)
+            // It has no time of its own and no random number then.
+            .env("SOURCE_DATE_EPOCH", time_of_the_source())
+            .env("CARGO_NET_OFFLINE", "true");
+        run(&mut describe)?;
+
+        let linked = alone.join("linked");
+        fs::write(&linked, linked_into(*component)?).map_err(failed)?;
+        let mut finish = cargo(["run", "--quiet", "-p", "sbom", "--"]);
+        finish.args([&alone.join("bill.json"), &linked, &component.path()]);
+        let bill = folder.join(component.name()).with_extension("cdx.json");
+        fs::write(&bill, output(&mut finish)?).map_err(failed)?;
+        println!("  {}", bill.strip_prefix(root()).unwrap_or(&bill).display());
+    }
+    Ok(())
+}
+
+/// Makes a folder with the manifest of the component alone. cargo-cyclonedx describes every member of a workspace, beside
+/// its manifest, and counts in what the other members turn on.
+fn put_alone(folder: &Path) -> Result<(), String> {
+    let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).map_err(|it| it.to_string())?;
+    let members = "\nmembers = ";
+    if manifest.matches(members).count() != 1 {
+        return Err("Cargo.toml does not list its members once".to_owned());
+    }
+    let source = folder.join("src");
+    fs::create_dir_all(&source).map_err(failed)?;
+    fs::write(folder.join("Cargo.toml"), manifest.replace(members, "\nmembers = []\n# members = "))
+        .map_err(failed)?;
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).map_err(failed)?;
+    fs::write(source.join("lib.rs"), "").map_err(failed)?;
+    // What only the others need leaves the copy of Cargo.lock; no version in it changes, without the network.
+    output(&mut cargo_in(folder, ["metadata", "--format-version", "1", "--offline"])).map(drop)
+}
+
+/// The crates that are linked into `component`, each on a line.
+fn linked_into(component: Component) -> Result<Vec<u8>, String> {
+    let mut tree = cargo(["tree", "--locked", "--package", "keyvault-gateway", "--target", TARGET]);
+    tree.args(["--no-default-features", "--features", component.features()]);
+    tree.args(["--edges", "normal,no-proc-macro", "--prefix", "none"]);
+    output(&mut tree)
+}
+
+/// What the user says, or when the commit was made.
+fn time_of_the_source() -> String {
+    let commit = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()).output();
+    let commit = commit.ok().filter(|it| it.status.success());
+    let commit = commit.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
+    env::var("SOURCE_DATE_EPOCH").ok().or(commit).unwrap_or_else(|| "0".to_owned())
+}
+
+/// Runs `command` to its end and returns what it printed.
+fn output(command: &mut Command) -> Result<Vec<u8>, String> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|problem| format!("cannot run {}: {problem}", line(command)))?;
+    let shown = || format!("`{}` failed ({})", line(command), output.status);
+    if output.status.success() { Ok(output.stdout) } else { Err(shown()) }
+}
