@@ -69,7 +69,7 @@ pub enum Error {
     /// The vault does not let us in.
     VaultDenied(Denial),
     /// The vault did not accept our token, not even a new one.
-    TokenRefused,
+    TokenRefused(Complaint),
     /// The vault refused with a status that makes no sense for our request.
     VaultRefused(u16),
     /// The vault answered with something that is not a secret.
@@ -128,6 +128,17 @@ pub enum Denial {
     Unexplained,
 }
 
+/// What the vault has against our token, as far as its answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// It is for another audience than ours, so `KEY_VAULT_RESOURCE` is not that of this vault.
+    Audience,
+    /// It wants claims that no managed identity has unless it says that it knows of continuous access evaluation.
+    Claims,
+    /// It did not say.
+    Unexplained,
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
@@ -178,7 +189,11 @@ impl fmt::Display for Error {
                 }
                 Denial::Unexplained => "the vault denied access",
             },
-            Self::TokenRefused => "the vault did not accept the token",
+            Self::TokenRefused(complaint) => match complaint {
+                Complaint::Audience => "the vault did not accept the token: it wants another audience",
+                Complaint::Claims => "the vault did not accept the token: it wants more claims",
+                Complaint::Unexplained => "the vault did not accept the token",
+            },
             Self::VaultRefused(status) => return write!(f, "the vault refused with status {status}"),
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::VaultThrottled(_) => "the vault is throttling",

@@ -291,7 +291,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (StatusCode::FORBIDDEN, "VaultAccessDenied"),
             "Key Vault does not let this gateway read the secret.",
         ),
-        Error::TokenRefused => (VAULT_ERROR, "Key Vault does not accept the gateway's token."),
+        Error::TokenRefused(_) => (VAULT_ERROR, "Key Vault does not accept the gateway's token."),
         Error::VaultRefused(_) => (VAULT_ERROR, "Key Vault refused the request."),
         Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
         Error::VaultThrottled(_) => {

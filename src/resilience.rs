@@ -293,6 +293,7 @@ const PROBE_PAUSE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Complaint;
 
     #[test]
     fn what_is_left_of_a_deadline() {
@@ -445,7 +446,7 @@ mod tests {
             (Error::VaultThrottled(Some(seconds(3))), Some((Trouble::Throttled, Some(seconds(3))))),
             (Error::VaultUnavailable(None), Some((Trouble::Failing, None))),
             (Error::IdentityUnreachable(None), Some((Trouble::Unreachable, None))),
-            (Error::TokenRefused, None),
+            (Error::TokenRefused(Complaint::Unexplained), None),
             (Error::SecretDisabled, None),
             (Error::VaultRefused(400), None),
             (Error::VaultUnusable, None),

@@ -220,9 +220,9 @@ impl<S> Secrets<S> {
     ) -> Result<(Secret, Moment), Error> {
         let token = azure.token(effort).await?;
         match azure.secret(asked, &token, effort).await {
-            Err(Error::TokenRefused) => {
+            Err(error @ Error::TokenRefused(_)) => {
                 self.cache.borrow_mut().evict(key);
-                azure.replace(&token)?;
+                azure.replace(&token, error)?;
                 let token = azure.token(effort).await?;
                 azure.secret(asked, &token, effort).await
             }
@@ -256,6 +256,6 @@ fn excuses(error: &Error, wanted: Wanted) -> bool {
 fn is_no(error: &Error) -> bool {
     matches!(
         error,
-        Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)
+        Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)
     )
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::azure::directory::{Directory, SigningKeys};
 use crate::azure::identity::Token;
-use crate::azure::vault::{Secret, Vault};
+use crate::azure::vault::Secret;
 use crate::azure::{Answer, Call, Upstream};
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
@@ -165,12 +165,12 @@ impl<H: Host> Azure<'_, H> {
     /// Drops a token that the vault refuses, unless another request has replaced it already, so that there can be a new
     /// one: it may have been revoked, or signed with a key that the vault does not know yet (`AKV10046`). A token source
     /// may give the same token again, for a day; so this happens once in [`REPLACEMENT_PAUSE`], and not for each secret.
-    pub fn replace(&self, token: &Rc<Token>) -> Result<(), Error> {
+    pub fn replace(&self, token: &Rc<Token>, refused: Error) -> Result<(), Error> {
         let now = self.host.now();
         let mut kept = self.upstreams.token.borrow_mut();
         if kept.as_ref().is_some_and(|it| Rc::ptr_eq(it, token)) {
             if now < self.upstreams.replace_from.get() {
-                return Err(Error::TokenRefused);
+                return Err(refused);
             }
             self.upstreams.replace_from.set(now.plus(REPLACEMENT_PAUSE));
             *kept = None;
@@ -187,7 +187,7 @@ impl<H: Host> Azure<'_, H> {
     ) -> Result<(Secret, Moment), Error> {
         let (name, version) = (&asked.name, asked.version.as_ref());
         let call = || self.settings.vault.get(name, version, token);
-        let read = |answer| Vault::read(answer, name, version, self.host.unix_time());
+        let read = |answer| self.settings.vault.read(answer, name, version, self.host.unix_time());
         self.ask(call, "vault", VAULT_FIRST_PAUSE, read, effort).await
     }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use http::StatusCode;
-use keyvault_gateway::error::{Denial, Error, Refusal, SettingError};
+use keyvault_gateway::error::{Complaint, Denial, Error, Refusal, SettingError};
 use keyvault_gateway::gateway::OPENAPI;
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::secret::SecretName;
@@ -113,7 +113,7 @@ fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
         (Error::VaultDenied(Denial::RoleAssignment), 403, "VaultAccessDenied"),
-        (Error::TokenRefused, 502, "VaultError"),
+        (Error::TokenRefused(Complaint::Unexplained), 502, "VaultError"),
         (Error::VaultRefused(418), 502, "VaultError"),
         (Error::VaultUnusable, 502, "VaultError"),
         (Error::VaultThrottled(None), 503, "VaultThrottled"),
@@ -157,7 +157,7 @@ fn is_in_the_table(error: &Error) {
         | Error::CallNotAllowed
         | Error::SecretDisabled
         | Error::VaultDenied(_)
-        | Error::TokenRefused
+        | Error::TokenRefused(_)
         | Error::VaultRefused(_)
         | Error::VaultUnusable
         | Error::VaultThrottled(_)

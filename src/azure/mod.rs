@@ -10,6 +10,8 @@ pub mod vault;
 
 pub mod directory;
 
+mod challenge;
+
 mod cloud;
 
 mod endpoint;
@@ -53,6 +55,7 @@ pub enum Upstream {
 pub struct Answer {
     status: u16,
     retry_after: Option<String>,
+    challenge: Option<String>,
     body: Redacted<Vec<u8>>,
 }
 
@@ -121,7 +124,13 @@ impl Call {
 impl Answer {
     /// What a host received: the status, the value of `Retry-After` if there is one, and the whole body.
     pub fn new(status: u16, retry_after: Option<String>, body: Vec<u8>) -> Self {
-        Self { status, retry_after, body: Redacted::new(body) }
+        Self { status, retry_after, challenge: None, body: Redacted::new(body) }
+    }
+
+    /// The same with the value of `WWW-Authenticate`, if there is one.
+    #[must_use]
+    pub fn with_challenge(self, challenge: Option<String>) -> Self {
+        Self { challenge, ..self }
     }
 
     /// The status.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::cloud::{Cloud, PUBLIC};
 use super::identity::Token;
-use super::{Answer, Call, Endpoint, ErrorBody, Upstream};
+use super::{Answer, Call, Endpoint, ErrorBody, Upstream, challenge};
 use crate::error::{Denial, Error, SettingError};
 use crate::host::NoAnswer;
 use crate::secret::{Redacted, SecretName, SecretVersion};
@@ -112,6 +112,7 @@ impl Vault {
 
     /// What the vault's answer means for the request of `name` and `version`.
     pub(crate) fn read(
+        &self,
         answer: Result<Answer, NoAnswer>,
         name: &SecretName,
         version: Option<&SecretVersion>,
@@ -126,7 +127,10 @@ impl Vault {
         };
         match answer.status() {
             200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),
-            401 => Err(Error::TokenRefused),
+            401 => {
+                let complaint = challenge::complaint(answer.challenge.as_deref(), self.audience.as_str());
+                Err(Error::TokenRefused(complaint))
+            }
             403 => Err(denial(&ErrorBody::of(&answer))),
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
                 Err(Error::SecretNotFound(name.clone(), version.cloned()))
@@ -193,6 +197,7 @@ const NEWEST_API_VERSION: &str = "2025-07-01";
 mod tests {
     use super::*;
     use crate::azure::identity::tests::token;
+    use crate::error::Complaint;
 
     #[test]
     fn vaults_and_their_audiences() {
@@ -304,7 +309,7 @@ mod tests {
         ] {
             let pinned = pinned.and_then(SecretVersion::parse);
             let read =
-                Vault::read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
+                vault().read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
             let read = read.map(|it| (it.value.expose().clone(), it.version.as_str().to_owned()));
             let expected = version.map(|it| ("v\r\n<ü".to_owned(), it.to_owned()));
             assert_eq!(read, expected.ok_or(Error::VaultUnusable), "{body}");
@@ -319,7 +324,7 @@ mod tests {
         let code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
         for (status, body, error) in [
             (400, code("BadParameter"), Error::VaultRefused(400)),
-            (401, code("Unauthorized"), Error::TokenRefused),
+            (401, code("Unauthorized"), Error::TokenRefused(Complaint::Unexplained)),
             (403, inner("SecretDisabled"), Error::SecretDisabled),
             (403, inner("AccessDenied"), Error::VaultDenied(Denial::AccessPolicy)),
             (403, inner("ForbiddenByRbac"), Error::VaultDenied(Denial::RoleAssignment)),
@@ -340,7 +345,7 @@ mod tests {
             (500, String::new(), Error::VaultUnavailable(None)),
             (503, code("ServiceUnavailable"), Error::VaultUnavailable(None)),
         ] {
-            let read = Vault::read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
+            let read = vault().read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
             assert_eq!(read.unwrap_err(), error, "{status} {body}");
         }
         for (no_answer, error) in [
@@ -349,7 +354,7 @@ mod tests {
             (NoAnswer::TimedOut, Error::DeadlineExceeded),
             (NoAnswer::TooLarge, Error::VaultUnusable),
         ] {
-            assert_eq!(Vault::read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
+            assert_eq!(vault().read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
         }
     }
 
@@ -358,4 +363,8 @@ mod tests {
     }
 
     const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
+
+    fn vault() -> Vault {
+        Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, None).unwrap()
+    }
 }

@@ -85,14 +85,18 @@ impl Host for Wasi {
         wait(&ready, &timer).ok_or(NoAnswer::TimedOut)?;
         drop(ready);
         let response = response.get().and_then(Result::ok).ok_or(NoAnswer::Lost)?.map_err(no_answer)?;
-        let retry_after = response.headers().get("retry-after").into_iter().next();
+        let headers = response.headers();
+        let field =
+            |name: &str| headers.get(name).into_iter().next().and_then(|it| String::from_utf8(it).ok());
+        let (retry_after, challenge) = (field("retry-after"), field("www-authenticate"));
+        drop(headers);
         let body = response.consume().map_err(|()| NoAnswer::Lost)?;
         let body = read(&body, call.answer_limit(), &timer).map_err(|it| match it {
             NoBody::Lost => NoAnswer::Lost,
             NoBody::TimedOut => NoAnswer::TimedOut,
             NoBody::TooLarge => NoAnswer::TooLarge,
         })?;
-        Ok(Answer::new(response.status(), retry_after.and_then(|it| String::from_utf8(it).ok()), body))
+        Ok(Answer::new(response.status(), retry_after, body).with_challenge(challenge))
     }
 
     async fn sleep(&self, time: Duration) {

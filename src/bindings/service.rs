@@ -72,7 +72,11 @@ impl Host for Wasi {
         let answer = async {
             let response = client::send(request(&call, limit)?).await.map_err(no_answer)?;
             let status = response.get_status_code();
-            let retry_after = response.get_headers().get("retry-after").into_iter().next();
+            let headers = response.get_headers();
+            let field =
+                |name: &str| headers.get(name).into_iter().next().and_then(|it| String::from_utf8(it).ok());
+            let (retry_after, challenge) = (field("retry-after"), field("www-authenticate"));
+            drop(headers);
             let (done, result) = wit_future::new(|| Ok(()));
             let (stream, end) = Response::consume_body(response, result);
             let body = read(stream, end, done, call.answer_limit()).await.map_err(|it| match it {
@@ -80,7 +84,7 @@ impl Host for Wasi {
                 NoBody::TimedOut => NoAnswer::TimedOut,
                 NoBody::TooLarge => NoAnswer::TooLarge,
             })?;
-            Ok(Answer::new(status, retry_after.and_then(|it| String::from_utf8(it).ok()), body))
+            Ok(Answer::new(status, retry_after, body).with_challenge(challenge))
         };
         within(limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
     }

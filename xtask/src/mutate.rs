@@ -120,14 +120,14 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a 403 does not evict",
         file: "src/secrets.rs",
-        from: "Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
-        to: "Error::TokenRefused | Error::SecretNotFound(..)",
+        from: "Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
+        to: "Error::TokenRefused(_) | Error::SecretNotFound(..)",
     },
     Mutation {
         name: "a 404 does not evict",
         file: "src/secrets.rs",
-        from: "Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
-        to: "Error::TokenRefused | Error::VaultDenied(_) | Error::SecretDisabled",
+        from: "Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
+        to: "Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled",
     },
     Mutation {
         name: "a 401 does not evict",

@@ -271,7 +271,7 @@ fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
 }
 
 /// What can go wrong anywhere.
-fn connection_faults() -> Vec<Effect> {
+pub(crate) fn connection_faults() -> Vec<Effect> {
     let redirect = |address| Effect::Redirect(HeaderValue::from_static(address));
     vec![
         Effect::Truth,
@@ -292,12 +292,13 @@ fn connection_faults() -> Vec<Effect> {
     ]
 }
 
-fn statuses() -> impl Iterator<Item = Effect> {
+/// Errors of both upstreams, in their own words.
+pub(crate) fn statuses() -> impl Iterator<Item = Effect> {
     let numbers = [202, 400, 401, 403, 404, 405, 408, 409, 410, 412, 418, 429, 500, 501, 502, 503, 504, 599];
     numbers.into_iter().map(|it| Effect::Status(StatusCode::from_u16(it).unwrap()))
 }
 
-fn answer((status, body): (u16, String)) -> Effect {
+pub(crate) fn answer((status, body): (u16, String)) -> Effect {
     Effect::Answer(Answer { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body })
 }
 
@@ -312,7 +313,8 @@ const DEADLINE: Duration = Duration::from_secs(7);
 
 const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
 
-const REFUSALS: [Refusal; 19] = [
+/// Each way in which Key Vault refuses.
+pub(crate) const REFUSALS: [Refusal; 19] = [
     Refusal::InvalidName,
     Refusal::MissingToken,
     Refusal::InvalidAudience,

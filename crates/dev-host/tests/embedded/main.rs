@@ -23,4 +23,4 @@ mod bodies;
 
 mod together;
 
-mod nothing_private;
+mod leaks;
