@@ -33,13 +33,17 @@ pub(crate) fn serve(release: bool, served: &Served, options: &[OsString]) -> Res
         }
         Served::File(path) => path.clone(),
     };
-    if release {
-        eprintln!("building the host with optimisations (some 10 minutes the first time)");
-    }
     let host = build(release)?;
     let mut command = Command::new(host);
     command.args(serve_arguments(&component, options));
     become_process(without_leftovers(&mut command).env_remove("CARGO"))
+}
+
+/// Attacks a component, and measures how it and others fare.
+pub(crate) fn attack(release: bool, component: Component, options: &[OsString]) -> Result<ExitCode, String> {
+    components::build(&[component])?;
+    let host = build(release)?;
+    become_process(Command::new(host).arg("attack").arg("--component").arg(component.path()).args(options))
 }
 
 /// The component of `demo` and `dev`.
@@ -54,6 +58,9 @@ fn prepare(component: Component) -> Result<PathBuf, String> {
 }
 
 fn build(release: bool) -> Result<PathBuf, String> {
+    if release {
+        eprintln!("building the host with optimisations (some 10 minutes the first time)");
+    }
     let (profile, folder) = if release { ("host", "host") } else { ("dev", "debug") };
     run(&mut cargo(["build", "-p", "dev-host", "--profile", profile]))?;
     Ok(target().join(folder).join("dev-host").with_extension(std::env::consts::EXE_EXTENSION))

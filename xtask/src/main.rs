@@ -1,4 +1,5 @@
-//! The commands of this repository: `cargo xtask build|demo|dev|serve|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
+//! The commands of this repository: `cargo xtask
+//! build|demo|dev|serve|attack|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Task::Demo => host::demo(),
         Task::Dev(options) => host::dev(&options),
         Task::Serve { release, served, options } => host::serve(release, &served, &options),
+        Task::Attack { release, component, options } => host::attack(release, component, &options),
         Task::Simulate(options) => simulate(&options),
         Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
         Task::Deny => deny::everything().map(|()| ExitCode::SUCCESS),
@@ -55,6 +57,7 @@ enum Task {
     Demo,
     Dev(Vec<OsString>),
     Serve { release: bool, served: Served, options: Vec<OsString> },
+    Attack { release: bool, component: Component, options: Vec<OsString> },
     Simulate(Vec<OsString>),
     Mutate,
     Deny,
@@ -79,6 +82,7 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("demo", []) => Some(Task::Demo),
         ("dev", options) => Some(Task::Dev(options.to_vec())),
         ("serve", rest) => parse_serve(rest),
+        ("attack", rest) => parse_attack(rest),
         ("simulate", options) => Some(Task::Simulate(options.to_vec())),
         ("mutate", []) => Some(Task::Mutate),
         ("deny", []) => Some(Task::Deny),
@@ -128,6 +132,23 @@ fn parse_served(text: &OsStr) -> Option<Served> {
     }
 }
 
+/// What is not for us is for the host.
+fn parse_attack(arguments: &[OsString]) -> Option<Task> {
+    let (mut release, mut component, mut options) = (false, Component::Service, Vec::new());
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.to_str() {
+            Some("--release") => release = true,
+            Some("--component") => match parse_served(rest.next()?)? {
+                Served::Built(built) => component = built,
+                Served::File(_) => return None,
+            },
+            _ => options.push(argument.clone()),
+        }
+    }
+    Some(Task::Attack { release, component, options })
+}
+
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
@@ -139,6 +160,9 @@ usage: cargo xtask <command>
   serve [--component proxy|service|FILE.wasm] [--release] [-- OPTION …]
                          run a component under `wasmtime serve` with the environment passed through and
                          any of its options; --release compiles the host with optimisations first
+  attack [--component proxy|service] [--release] [--small] [--json FILE]
+                         attack a component under `wasmtime serve` as hostile clients would, and measure how it
+                         and others fare: some minutes, or one with --small
   simulate [--seeds NUMBER] [--from SEED] [--seed SEED]
                          run the core in virtual time against scripted faults: 10,000 seeds, more, or one again
   simulate fleet [--chart FILE]
@@ -181,6 +205,11 @@ mod tests {
                     options: words("--addr 127.0.0.1:1 --"),
                 }),
             ),
+            (
+                "attack --small --component proxy --release",
+                Some(Task::Attack { release: true, component: Component::Proxy, options: words("--small") }),
+            ),
+            ("attack --component x.wasm", None),
             ("simulate --seed 7", Some(Task::Simulate(words("--seed 7")))),
             ("mutate", Some(Task::Mutate)),
             ("mutate me", None),

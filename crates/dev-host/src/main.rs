@@ -1,8 +1,10 @@
-//! `dev-host serve` and `compile` are Wasmtime's own; `demo` and `dev` run them against an emulated Key Vault.
+//! `dev-host serve` and `compile` are Wasmtime's own; `demo`, `dev` and `attack` run them against an emulated Key Vault.
 
 mod demo;
 
 mod dev;
+
+mod attack;
 
 mod rig;
 
@@ -15,6 +17,7 @@ fn main() -> ExitCode {
         Command::Compile(compile) => compile.execute().map_err(|problem| format!("{problem:?}")),
         Command::Demo(demo) => demo.run(),
         Command::Dev(dev) => dev.run(),
+        Command::Attack(attack) => attack.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,4 +40,6 @@ enum Command {
     Demo(demo::Demo),
     /// Keeps a component and an emulated Key Vault running
     Dev(dev::Dev),
+    /// Attacks a component as hostile clients would, and measures what others notice
+    Attack(attack::Attack),
 }

@@ -128,6 +128,11 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The lines it has printed so far, on either stream.
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().lines.clone()

@@ -1,0 +1,488 @@
+//! The attacks.
+
+use super::DEADLINE;
+use super::http::{Answer, PATIENCE, Target, within};
+use super::others::{self, Reads};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+/// A kind of hostile client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hostile {
+    /// Clients whose body never ends.
+    SlowBodies(Key),
+    /// Connections on which nothing is said, or half a head.
+    Idle(Said),
+    /// As many idle connections as the host takes if nobody tells it to take more.
+    IdleUnderDefaults,
+    /// Requests with wrong keys, as fast as they are answered.
+    WrongKeys,
+    /// Bodies beyond all measure.
+    LargeBody(Key, Length),
+    /// Heads beyond all measure.
+    LargeHeads,
+}
+
+/// Whether a hostile client has a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Right,
+    Wrong,
+}
+
+/// What is said on an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    HalfAHead,
+}
+
+/// How the length of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    Announced,
+    Chunked,
+}
+
+/// How much of everything.
+pub(super) struct Size {
+    slow_bodies: usize,
+    idle: usize,
+    wrong_keys: usize,
+    body: u64,
+    heads: usize,
+    /// How often a slow client begins again.
+    rounds: usize,
+    /// For how long idle connections are held.
+    held: Duration,
+}
+
+impl Size {
+    pub(super) const FULL: Self = Self {
+        slow_bodies: 200,
+        idle: 10_000,
+        wrong_keys: 100_000,
+        body: 1 << 30,
+        heads: 1_000,
+        rounds: 5,
+        held: Duration::from_secs(10),
+    };
+
+    pub(super) const SMALL: Self = Self {
+        slow_bodies: 50,
+        idle: 1_000,
+        wrong_keys: 5_000,
+        body: 64 << 20,
+        heads: 50,
+        rounds: 2,
+        held: Duration::from_secs(2),
+    };
+
+    /// No more connections than can be had with so many files, of which the emulator, the others and the component's own
+    /// calls want some as well.
+    pub(super) fn within(self, files: usize) -> Self {
+        let most = files.saturating_sub(OTHER_FILES);
+        if most < self.idle {
+            eprintln!("only {most} of {} idle connections: a process may have {files} files", self.idle);
+        }
+        Self { idle: self.idle.min(most), ..self }
+    }
+}
+
+/// How an attack was answered.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// Statuses, or what came instead of one, and how often.
+    pub(super) counts: BTreeMap<String, usize>,
+    /// The longest time that one took.
+    pub(super) longest: Duration,
+    /// The most bytes of a large body that one client could send.
+    pub(super) sent: u64,
+}
+
+impl Answers {
+    fn add(&mut self, start: Instant, answer: io::Result<Answer>) {
+        self.longest = self.longest.max(start.elapsed());
+        let answer = match answer {
+            Ok(answer) => answer.status.to_string(),
+            Err(problem) if problem.kind() == io::ErrorKind::TimedOut => NOTHING.to_owned(),
+            Err(_) => CLOSED.to_owned(),
+        };
+        *self.counts.entry(answer).or_default() += 1;
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        self.longest = self.longest.max(other.longest);
+        self.sent = self.sent.max(other.sent);
+        for (answer, count) in other.counts {
+            *self.counts.entry(answer).or_default() += count;
+        }
+        self
+    }
+}
+
+impl Hostile {
+    pub(super) const ALL: [Self; 11] = [
+        Self::SlowBodies(Key::Right),
+        Self::SlowBodies(Key::Wrong),
+        Self::Idle(Said::Nothing),
+        Self::Idle(Said::HalfAHead),
+        Self::IdleUnderDefaults,
+        Self::WrongKeys,
+        Self::LargeBody(Key::Right, Length::Announced),
+        Self::LargeBody(Key::Right, Length::Chunked),
+        Self::LargeBody(Key::Wrong, Length::Announced),
+        Self::LargeBody(Key::Wrong, Length::Chunked),
+        Self::LargeHeads,
+    ];
+
+    pub(super) fn name(self, size: &Size) -> String {
+        let key = |key| match key {
+            Key::Right => "a right key",
+            Key::Wrong => "a wrong key",
+        };
+        match self {
+            Self::SlowBodies(it) => format!("{} slow bodies, {}", size.slow_bodies, key(it)),
+            Self::Idle(Said::Nothing) => format!("{} idle connections", size.idle),
+            Self::Idle(Said::HalfAHead) => format!("{} connections with half a head", size.idle),
+            Self::IdleUnderDefaults => format!("{HOSTS_CONNECTIONS} idle connections, host's defaults"),
+            Self::WrongKeys => format!("{} wrong keys", size.wrong_keys),
+            Self::LargeBody(it, Length::Announced) => {
+                format!("body of {} MiB, {}", size.body >> 20, key(it))
+            }
+            Self::LargeBody(it, Length::Chunked) => {
+                format!("chunked body of {} MiB, {}", size.body >> 20, key(it))
+            }
+            Self::LargeHeads => format!("{} large heads", 3 * size.heads),
+        }
+    }
+
+    /// The files that a process has to be able to open for it.
+    pub(super) fn files(self) -> usize {
+        match self {
+            Self::IdleUnderDefaults => HOSTS_CONNECTIONS + OTHER_FILES,
+            _ => OTHER_FILES,
+        }
+    }
+
+    /// Options of `wasmtime serve`.
+    pub(super) fn host_options(self) -> &'static [&'static str] {
+        match self {
+            Self::IdleUnderDefaults => &[],
+            _ => &CONNECTIONS,
+        }
+    }
+
+    /// Whether this is an answer, or none, that the attack has to expect.
+    pub(super) fn may_be_answered(self, answer: &str) -> bool {
+        let right: &[&str] = match self {
+            Self::SlowBodies(Key::Right) => &["504"],
+            Self::SlowBodies(Key::Wrong) | Self::WrongKeys => &["401", "429"],
+            // They have said something after all.
+            Self::Idle(_) | Self::IdleUnderDefaults => &["200"],
+            // Whoever writes on and on may lose the answer when the connection is closed.
+            Self::LargeBody(Key::Right, _) => &["413", CLOSED],
+            Self::LargeBody(Key::Wrong, _) => &["401", "429", CLOSED],
+            Self::LargeHeads => &["431", CLOSED],
+        };
+        right.contains(&answer)
+    }
+
+    /// The time in which each has to have its answer, on a machine that has much to do.
+    pub(super) fn longest_answer(self) -> Duration {
+        match self {
+            Self::SlowBodies(Key::Right) => DEADLINE + SLACK,
+            _ => SLACK,
+        }
+    }
+
+    /// Whether others cannot be answered while it lasts. This is a limit of the host: it has a number of connections, and
+    /// no time for any of them.
+    pub(super) fn shuts_others_out(self) -> bool {
+        self == Self::IdleUnderDefaults
+    }
+
+    /// Attacks, while others read.
+    pub(super) async fn attack(self, target: &Target, size: &Size) -> (Answers, Reads) {
+        match self {
+            Self::SlowBodies(key) => others::read_during(target, slow_bodies(target, key, size)).await,
+            Self::Idle(said) => {
+                let attack = async {
+                    let held = hold(target, said, size.idle).await;
+                    tokio::time::sleep(size.held).await;
+                    speak(target, said, held).await
+                };
+                others::read_during(target, attack).await
+            }
+            Self::IdleUnderDefaults => {
+                let held = hold(target, Said::Nothing, HOSTS_CONNECTIONS).await;
+                let reads = others::read_impatiently(target, IMPATIENT, IMPATIENCE).await;
+                (speak(target, Said::Nothing, held).await, reads)
+            }
+            Self::WrongKeys => others::read_during(target, wrong_keys(target, size)).await,
+            Self::LargeBody(key, length) => {
+                others::read_during(target, large_bodies(target, key, length, size)).await
+            }
+            Self::LargeHeads => others::read_during(target, large_heads(target, size)).await,
+        }
+    }
+}
+
+/// The key that `key` means.
+fn presented(target: &Target, key: Key) -> &str {
+    match key {
+        Key::Right => &target.key,
+        Key::Wrong => "this-is-not-the-key",
+    }
+}
+
+/// Runs `count` clients at a time and puts their answers together.
+async fn crowd<F>(count: usize, client: impl Fn(usize) -> F) -> Answers
+where
+    F: Future<Output = Answers> + Send + 'static,
+{
+    let clients: Vec<_> = (0..count).map(|index| tokio::spawn(client(index))).collect();
+    let mut answers = Answers::default();
+    for client in clients {
+        answers = answers.join(client.await.unwrap_or_default());
+    }
+    answers
+}
+
+/// Clients that send a byte of their body now and then, and begin again when they are answered.
+async fn slow_bodies(target: &Target, key: Key, size: &Size) -> Answers {
+    let rounds = size.rounds;
+    crowd(size.slow_bodies, |_| {
+        let target = target.clone();
+        async move {
+            let mut answers = Answers::default();
+            for _ in 0..rounds {
+                let start = Instant::now();
+                answers.add(start, within(PATIENCE, slow_body(&target, key)).await);
+            }
+            answers
+        }
+    })
+    .await
+}
+
+async fn slow_body(target: &Target, key: Key) -> io::Result<Answer> {
+    let (reader, mut writer) = target.connect().await?.into_split();
+    let head = target.head(presented(target, key), "Connection: close\r\nContent-Length: 8000\r\n\r\n{");
+    writer.write_all(head.as_bytes()).await?;
+    let dripping = async {
+        // What is closed may still have an answer to read.
+        while writer.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(BETWEEN_BYTES).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut reader = BufReader::new(reader);
+    tokio::select! {
+        answer = Answer::read(&mut reader) => answer,
+        () = dripping => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Opens connections and says no more than half a head on each.
+async fn hold(target: &Target, said: Said, count: usize) -> Vec<io::Result<TcpStream>> {
+    let openers = (0..OPENERS).map(|index| {
+        let target = target.clone();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            for _ in (index..count).step_by(OPENERS) {
+                let open = async {
+                    let mut stream = target.connect().await?;
+                    if said == Said::HalfAHead {
+                        stream.write_all(HALF_A_HEAD.as_bytes()).await?;
+                    }
+                    Ok(stream)
+                };
+                held.push(open.await);
+            }
+            held
+        })
+    });
+    let mut held = Vec::new();
+    for opener in openers.collect::<Vec<_>>() {
+        held.extend(opener.await.unwrap_or_default());
+    }
+    held
+}
+
+/// Says the rest on some of the connections, which proves that they were all there; and closes them all.
+async fn speak(target: &Target, said: Said, held: Vec<io::Result<TcpStream>>) -> Answers {
+    let mut answers = Answers::default();
+    let step = (held.len() / SPEAKERS).max(1);
+    let request = target.request(&target.key, "Connection: close\r\n");
+    let rest = match said {
+        Said::Nothing => request.as_str(),
+        Said::HalfAHead => request.split_once("\r\n").map_or("", |it| it.1),
+    };
+    for (index, stream) in held.into_iter().enumerate() {
+        let start = Instant::now();
+        match stream {
+            Err(problem) => answers.add(start, Err(problem)),
+            Ok(mut stream) if index % step == 0 => {
+                let answer = async {
+                    stream.write_all(rest.as_bytes()).await?;
+                    Answer::read(&mut BufReader::new(stream)).await
+                };
+                answers.add(start, within(PATIENCE, answer).await);
+            }
+            // It has been there, which is all.
+            Ok(_) => {}
+        }
+    }
+    answers
+}
+
+/// Clients that try keys over connections that stay open.
+async fn wrong_keys(target: &Target, size: &Size) -> Answers {
+    let all = size.wrong_keys;
+    crowd(GUESSERS, |client| {
+        let target = target.clone();
+        async move {
+            let mut answers = Answers::default();
+            let mut connection = None;
+            for index in (client..all).step_by(GUESSERS) {
+                let start = Instant::now();
+                let request = target.request(&format!("guess-{index}"), "");
+                let guess = async {
+                    let mut reader = match connection.take() {
+                        Some(reader) => reader,
+                        None => BufReader::new(target.connect().await?),
+                    };
+                    reader.get_mut().write_all(request.as_bytes()).await?;
+                    let answer = Answer::read(&mut reader).await?;
+                    connection = Some(reader);
+                    Ok(answer)
+                };
+                answers.add(start, within(PATIENCE, guess).await);
+            }
+            answers
+        }
+    })
+    .await
+}
+
+/// Clients that write as much of a body as is taken from them, whatever they are told meanwhile.
+async fn large_bodies(target: &Target, key: Key, length: Length, size: &Size) -> Answers {
+    let body = size.body;
+    crowd(LARGE_BODIES, |_| {
+        let target = target.clone();
+        async move {
+            let mut answers = Answers::default();
+            let start = Instant::now();
+            let answer = large_body(&target, key, length, body, &mut answers.sent).await;
+            answers.add(start, answer);
+            answers
+        }
+    })
+    .await
+}
+
+async fn large_body(
+    target: &Target,
+    key: Key,
+    length: Length,
+    size: u64,
+    sent: &mut u64,
+) -> io::Result<Answer> {
+    let (reader, mut writer) = target.connect().await?.into_split();
+    let (field, open, close) = match length {
+        Length::Announced => (format!("Content-Length: {size}"), String::new(), ""),
+        Length::Chunked => ("Transfer-Encoding: chunked".to_owned(), format!("{PIECE:x}\r\n"), "\r\n"),
+    };
+    let head = target.head(presented(target, key), &format!("{field}\r\n\r\n"));
+    let piece = [open.as_bytes(), &[b' '; PIECE], close.as_bytes()].concat();
+    let writing = async {
+        let mut written = writer.write_all(head.as_bytes()).await;
+        for _ in 0..size / PIECE as u64 {
+            if written.is_err() {
+                break;
+            }
+            written = writer.write_all(&piece).await;
+            *sent += if written.is_ok() { PIECE as u64 } else { 0 };
+        }
+    };
+    let mut reader = BufReader::new(reader);
+    let exchange = async { tokio::join!(Answer::read(&mut reader), writing).0 };
+    within(PATIENCE, exchange).await
+}
+
+/// Heads of 64 KiB, heads of very many fields, and heads of a megabyte.
+async fn large_heads(target: &Target, size: &Size) -> Answers {
+    let count = size.heads;
+    let heads = [(90, 700), (200, 10), (1, 1 << 20)];
+    crowd(heads.len(), |index| {
+        let target = target.clone();
+        async move {
+            let (fields, length) = heads[index];
+            let value = "x".repeat(length);
+            let fields: String = (0..fields).map(|it| format!("x-{it}: {value}\r\n")).collect();
+            let request = target.request(&target.key, &fields);
+            let mut answers = Answers::default();
+            for _ in 0..count {
+                let start = Instant::now();
+                answers.add(start, ask_stubbornly(&target, &request).await);
+            }
+            answers
+        }
+    })
+    .await
+}
+
+/// Asks, and reads the answer even where the request was not taken as a whole.
+async fn ask_stubbornly(target: &Target, request: &str) -> io::Result<Answer> {
+    let (reader, mut writer) = target.connect().await?.into_split();
+    let exchange = async {
+        let mut reader = BufReader::new(reader);
+        let (answer, _) = tokio::join!(Answer::read(&mut reader), writer.write_all(request.as_bytes()));
+        answer
+    };
+    within(PATIENCE, exchange).await
+}
+
+const CLOSED: &str = "closed";
+
+const NOTHING: &str = "no answer";
+
+const HALF_A_HEAD: &str = "POST /api/GetKeyVaultSecret HTTP/1.1\r\n";
+
+/// Takes more connections than an attack has.
+const CONNECTIONS: [&str; 2] = ["--max-concurrent-connections", "15000"];
+
+/// The connections that Wasmtime 48 takes by itself, which the attack fills.
+const HOSTS_CONNECTIONS: usize = 1000;
+
+/// Files that are not idle connections, with much room to spare.
+const OTHER_FILES: usize = 500;
+
+const BETWEEN_BYTES: Duration = Duration::from_millis(100);
+
+/// How many open connections at the same time.
+const OPENERS: usize = 64;
+
+/// How many of those who said nothing say something in the end.
+const SPEAKERS: usize = 100;
+
+/// How many guess keys at the same time.
+const GUESSERS: usize = 32;
+
+/// How many send large bodies at the same time.
+const LARGE_BODIES: usize = 8;
+
+/// Bodies are written in pieces of this size.
+const PIECE: usize = 64 << 10;
+
+/// Those who find out whether nobody is answered, and how long they wait.
+const IMPATIENT: usize = 5;
+
+const IMPATIENCE: Duration = Duration::from_secs(3);
+
+/// What two cores with other things to do may take longer.
+const SLACK: Duration = Duration::from_secs(15);

@@ -1,0 +1,199 @@
+//! `attack`: what hostile clients can do to a component under the real serve, and what others notice of it, measured.
+//!
+//! Each attack meets a host of its own. While it lasts, others read a secret over and over; all of their reads have to
+//! succeed, in a bounded time, and the host's memory has a bound, too.
+
+mod attacks;
+
+mod others;
+
+mod process;
+
+mod http;
+
+mod table;
+
+use self::attacks::{Answers, Hostile, Size};
+use self::http::Target;
+use self::others::Reads;
+use self::process::Memory;
+use crate::rig::{self, Rig, SECRET};
+use keyvault_emulator::Emulator;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The options of `attack`.
+#[derive(clap::Args)]
+pub(crate) struct Attack {
+    /// The component, a .wasm file
+    #[arg(long, value_name = "FILE")]
+    component: PathBuf,
+
+    /// Attacks with a fraction of everything
+    #[arg(long)]
+    small: bool,
+
+    /// Writes what was measured to a file, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Attack {
+    pub(crate) fn run(self) -> Result<(), String> {
+        let files = process::raise_file_limit();
+        let size = if self.small { Size::SMALL } else { Size::FULL }.within(files);
+        let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
+        let compiled = compile(&self.component, directory.path())?;
+        let mut rows = Vec::new();
+        for (index, hostile) in Hostile::ALL.into_iter().enumerate() {
+            eprintln!("[{}/{}] {}", index + 1, Hostile::ALL.len(), hostile.name(&size));
+            if hostile.files() > files {
+                eprintln!("left out: it takes {} files, and a process may have {files}", hostile.files());
+                continue;
+            }
+            rows.push(measure(&compiled, hostile, &size)?);
+        }
+        println!("\n{}", table::markdown(&rows));
+        if let Some(file) = &self.json {
+            std::fs::write(file, table::json(&rows))
+                .map_err(|problem| format!("cannot write {}: {problem}", file.display()))?;
+        }
+        let problems: Vec<_> = rows.iter().flat_map(Row::problems).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+    }
+}
+
+/// What was measured of one attack.
+struct Row {
+    hostile: Hostile,
+    name: String,
+    answers: Answers,
+    before: Reads,
+    during: Reads,
+    after: Reads,
+    memory: Option<[u64; 3]>,
+    took: Duration,
+}
+
+impl Row {
+    /// What is not as it has to be.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut expect = |right: bool, problem: String| {
+            if !right {
+                problems.push(format!("{}: {problem}", self.name));
+            }
+        };
+        for (answer, count) in &self.answers.counts {
+            expect(self.hostile.may_be_answered(answer), format!("{count} were answered {answer}"));
+        }
+        expect(!self.answers.counts.is_empty(), "nothing was answered".to_owned());
+        expect(self.answers.longest <= self.hostile.longest_answer(), {
+            format!("an answer took {:.1?}", self.answers.longest)
+        });
+        for reads in [&self.before, &self.after] {
+            expect(reads.failed.is_empty(), format!("reads in peace failed: {:?}", reads.failed.first()));
+        }
+        if self.hostile.shuts_others_out() {
+            let shut_out = self.during.times.is_empty();
+            expect(shut_out, "others were answered, which docs/hostile-input.md denies".to_owned());
+        } else {
+            let failed = &self.during.failed;
+            expect(failed.is_empty(), format!("{} reads failed: {:?}", failed.len(), failed.first()));
+            let p99 = self.during.quantile(0.99).unwrap_or_default();
+            expect(p99 <= LONGEST_P99, format!("one read of a hundred took {p99:.1?} or longer"));
+        }
+        if let Some([before, peak, _]) = self.memory {
+            let growth = peak.saturating_sub(before);
+            expect(growth <= MOST_GROWTH, format!("memory grew by {} MiB", growth >> 20));
+        }
+        problems
+    }
+}
+
+/// Starts everything anew and lets `hostile` loose on it.
+fn measure(component: &Path, hostile: Hostile, size: &Size) -> Result<Row, String> {
+    let key = rig::random_text()?;
+    let emulator = Emulator::new();
+    emulator.set_secret(SECRET, VALUE).map_err(|problem| problem.to_string())?;
+    let deadline = DEADLINE.as_secs().to_string();
+    let launch = rig::launch(component.to_owned())?
+        .options(["--allow-precompiled"])
+        .options(INSTANCES)
+        .options(hostile.host_options())
+        .environment([("GATEWAY_KEY", key.as_str()), ("GATEWAY_DEADLINE_SECONDS", deadline.as_str())]);
+    let mut rig = Rig::start(emulator, launch)?;
+    let memory = Memory::of(rig.server.pid());
+    let target = Target { address: rig.server.address(), key };
+    let Rig { runtime, stop, .. } = &mut rig;
+    runtime.block_on(async {
+        let measured = async {
+            let before = others::read(&target, READS_IN_PEACE).await;
+            let memory_before = memory.now();
+            memory.forget_peak();
+
+            let start = Instant::now();
+            let (answers, during) = hostile.attack(&target, size).await;
+            let took = start.elapsed();
+
+            let peak = memory.peak();
+            tokio::time::sleep(CALM).await;
+            let memory_after = memory.now();
+            let after = others::read(&target, READS_IN_PEACE).await;
+            let memory = memory_before.zip(peak).zip(memory_after).map(|((a, b), c)| [a, b, c]);
+            Row { hostile, name: hostile.name(size), answers, before, during, after, memory, took }
+        };
+        tokio::select! {
+            row = tokio::time::timeout(LONGEST_ATTACK, measured) => {
+                row.map_err(|_| format!("{}: not over after {LONGEST_ATTACK:?}", hostile.name(size)))
+            }
+            _ = stop => Err("the attack was stopped".to_owned()),
+        }
+    })
+}
+
+/// The component as machine code: each attack starts a host of its own.
+fn compile(component: &Path, directory: &Path) -> Result<PathBuf, String> {
+    let compiled = directory.join("attacked.cwasm");
+    let program =
+        std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
+    let mut command = Command::new(program);
+    let status = command.arg("compile").arg(component).arg("-o").arg(&compiled).status();
+    match status {
+        Ok(status) if status.success() => Ok(compiled),
+        Ok(_) | Err(_) => Err(format!("{} cannot be compiled", component.display())),
+    }
+}
+
+/// What the vault has for the others: as long as a connection string.
+const VALUE: &str = "Server=tcp:example.database.windows.net,1433;Database=billing;Encrypt=True;Timeout=30;";
+
+/// Instances that live on, as README.md recommends.
+const INSTANCES: [&str; 6] = [
+    "--max-instance-reuse-count",
+    "100000",
+    "--max-instance-concurrent-reuse-count",
+    "128",
+    "--idle-instance-timeout",
+    "3600s",
+];
+
+/// `GATEWAY_DEADLINE_SECONDS` of the attacked: short, so that slow clients are many times as slow as they may be.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// So many reads come before an attack and after it: their slowest is one of a hundred.
+const READS_IN_PEACE: usize = 100;
+
+/// What is freed is free again after this.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Others may wait this long, one in a hundred times: a client whose connection finds the host's queue full knocks again
+/// after one second, after three, and only then after seven.
+const LONGEST_P99: Duration = Duration::from_secs(5);
+
+/// The memory that an attack may cost. See docs/hostile-input.md for what it is made of.
+const MOST_GROWTH: u64 = 200 << 20;
+
+/// Longer than the longest attack takes on two busy cores with a host that is not optimised.
+const LONGEST_ATTACK: Duration = Duration::from_secs(900);
