@@ -54,7 +54,7 @@ fn whatever_is_sent_is_answered_as_the_contract_says_and_only_what_is_valid_reac
 
 /// Holds an answer to the contract.
 fn check(sent: &Sent, answer: &Answer, case: &str) {
-    let statuses = [200, 400, 401, 403, 404, 405, 413, 415, 431];
+    let statuses = [200, 400, 401, 403, 404, 405, 413, 415, 429, 431];
     assert!(statuses.contains(&answer.status), "{} for {case}", answer.status);
     if answer.status != 200 {
         answer.outcome();
@@ -74,6 +74,7 @@ fn check(sent: &Sent, answer: &Answer, case: &str) {
     }
     assert_eq!(answer.headers.contains_key("allow"), answer.status == 405, "{case}");
     assert_eq!(answer.headers.contains_key("www-authenticate"), answer.status == 401, "{case}");
+    assert_eq!(answer.headers.contains_key("retry-after"), answer.status == 429, "{case}");
 }
 
 /// A request that began as a good one and was then changed.

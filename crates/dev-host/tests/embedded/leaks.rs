@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use keyvault_emulator::{Answer, Effect, Emulator, Fault, Source, Upstream};
+use keyvault_emulator::{Answer, Effect, Emulator, Fault, Source, Upstream, facts};
 use leaks::Private;
 use serde_json::{Value, json};
 
@@ -65,6 +65,12 @@ fn in_world(world: World) -> Reached {
             let some: Vec<&Way> = fifth.chain(few).copied().collect();
             in_virtual_time(ask(world, source, std::slice::from_ref(&outcome), &some, &mut reached));
         }
+    }
+    let bearers: Vec<&Way> = ways.iter().filter(|it| it.name.contains("token of the tenant")).collect();
+    assert!(bearers.len() > 5, "{world:?}");
+    for effect in connection_faults().into_iter().chain(statuses()).chain(said_by_directory()) {
+        let fault = Fault::new(Upstream::SigningKeys, effect);
+        in_virtual_time(ask(world, Source::Imds, &[fault], &bearers, &mut reached));
     }
     for (name, settings) in wrong_settings() {
         in_virtual_time(misconfigured(world, name, settings, &mut reached));
@@ -137,6 +143,8 @@ fn gateway(world: World, emulator: &Emulator, mut settings: Vec<(&'static str, S
     set("GATEWAY_LOG", "debug");
     set("GATEWAY_DEADLINE_SECONDS", "7");
     set("GATEWAY_CALLERS", &callers(SCOPED_KEY_HASH));
+    set("GATEWAY_JWT_TENANT", facts::TENANT);
+    set("GATEWAY_JWT_AUDIENCE", AUDIENCE);
     // A later one of the same name wins.
     settings.reverse();
     let mut names = BTreeSet::new();
@@ -145,6 +153,14 @@ fn gateway(world: World, emulator: &Emulator, mut settings: Vec<(&'static str, S
     gateway.hide(Private::CallerKey, SCOPED_KEY);
     gateway.hide(Private::Setting, SCOPED_KEY_HASH);
     gateway.hide(Private::Setting, SETTING);
+    gateway.hide(Private::Setting, AUDIENCE);
+    for way in credentials() {
+        let token =
+            way.fields.iter().find_map(|it| it.1.strip_prefix("Bearer ").filter(|_| it.0 == "authorization"));
+        if let Some(token) = token.filter(|_| way.name.contains("token of the tenant")) {
+            gateway.hide(Private::CallerToken, token);
+        }
+    }
     gateway.hide(Private::Request, SENT);
     gateway.hide(Private::Request, NUMBER);
     gateway.hide(Private::Azure, SAID);
@@ -152,7 +168,9 @@ fn gateway(world: World, emulator: &Emulator, mut settings: Vec<(&'static str, S
 }
 
 fn callers(hash: &str) -> String {
-    json!([{"name": "billing", "key_sha256": [hash], "secrets": ["db-*"]}]).to_string()
+    let keyed = json!({"name": "billing", "key_sha256": [hash], "secrets": ["db-*"]});
+    let bearer = json!({"name": "bearer", "oid": [facts::OBJECT_ID], "secrets": ["*"]});
+    json!([keyed, bearer]).to_string()
 }
 
 /// A request, by what is about it.
@@ -244,6 +262,52 @@ fn credentials() -> Vec<Way> {
         without("no token, but that word").with("authorization", &format!("Bearer {SENT}")),
         without("a password").with("authorization", &format!("Basic {SENT}")),
         Way::post("the right key and a token", REQUEST).with("authorization", &bearer(json!({"alg": "RS256"}))),
+    ]
+    .into_iter()
+    .chain(tokens())
+    .collect()
+}
+
+/// The ways to show a token of the tenant, good and not.
+fn tokens() -> Vec<Way> {
+    // Its keys are those of every emulator that has not changed them.
+    let entra = Emulator::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims =
+        Emulator::caller_claims(i64::try_from(now).unwrap(), AUDIENCE, facts::OBJECT_ID, facts::APP_ID, &[]);
+    let header = entra.signing_header();
+    let with = |name: &str, value: Value| {
+        let mut changed = claims.clone();
+        changed[name] = value;
+        entra.sign(&header, &changed)
+    };
+    let headed = |name: &str, value: Value| {
+        let mut changed = header.clone();
+        changed[name] = value;
+        changed
+    };
+    let way = |name, token: String| {
+        Way::without_key(name, REQUEST)
+            .with("authorization", &format!("Bearer {token}"))
+            .with("cache-control", "no-cache")
+    };
+    vec![
+        way("a token of the tenant", entra.sign(&header, &claims)),
+        way("a token of the tenant for another audience", with("aud", "https://vault.azure.net".into())),
+        way("a token of the tenant that has expired", with("exp", 1.into())),
+        way("a token of the tenant that is not yet good", with("nbf", (now + 90_000).into())),
+        way("a token of the tenant for somebody else", with("oid", SENT.into())),
+        way("a token of the tenant with marks", with("xms_mirid", SENT.into())),
+        way("a token of the tenant by another key", entra.sign_as_stranger(&header, &claims)),
+        way("a token of the tenant by an unknown key", entra.sign(&headed("kid", SENT.into()), &claims)),
+        way(
+            "a token of the tenant by the public key",
+            entra.sign_with_secret(
+                &headed("alg", "HS256".into()),
+                &claims,
+                entra.signing_key_pem().as_bytes(),
+            ),
+        ),
     ]
 }
 
@@ -402,6 +466,23 @@ fn said_by_vault() -> Vec<Effect> {
     answers
 }
 
+/// Answers of a directory with a mark in each place that there is.
+fn said_by_directory() -> Vec<Effect> {
+    let key = json!({"kty": "RSA", "use": "sig", "kid": SAID, "n": SAID, "e": "AQAB", "x5c": [SAID]});
+    let error = json!({"error": SAID, "error_description": SAID, "trace_id": SAID});
+    let mut answers: Vec<Effect> = [
+        json!({"keys": [key]}),
+        json!({"keys": [SAID]}),
+        json!({"keys": SAID}),
+        json!({SAID: SAID}),
+        json!(SAID),
+    ]
+    .map(|it| said(200, &it.to_string()))
+    .into();
+    answers.extend([302, 400, 404, 429, 500].map(|it| said(it, &error.to_string())));
+    answers
+}
+
 /// Answers of a token source with a mark in each place that there is.
 fn said_by_token_source() -> Vec<Effect> {
     let flat = json!({"error": SAID, "error_description": SAID, "error_codes": [SAID], "trace_id": SAID});
@@ -475,6 +556,8 @@ fn wrong_settings() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
         ("GATEWAY_ALLOW_ANONYMOUS", SETTING.to_owned()),
         ("GATEWAY_TRUST_FORWARDED", SETTING.to_owned()),
         ("GATEWAY_JWT_TENANT", format!("{SETTING} {SETTING}")),
+        ("GATEWAY_JWT_AUDIENCE", format!("{SETTING} {SETTING}")),
+        ("GATEWAY_CALLERS", callers(SCOPED_KEY_HASH).replace(facts::OBJECT_ID, SETTING)),
         ("GATEWAY_CACHE_TTL_SECONDS", SETTING.to_owned()),
         ("GATEWAY_STALE_SECONDS", SETTING.to_owned()),
         ("GATEWAY_NEGATIVE_TTL_SECONDS", SETTING.to_owned()),
@@ -544,6 +627,9 @@ const WRONG_KEY: &str = "marked-5c1f08-a-wrong-key";
 /// A key of somebody who may read `db-*`, and its SHA-256.
 const SCOPED_KEY: &str = "e2b7c04d-the-scoped-callers-key";
 const SCOPED_KEY_HASH: &str = "539744405c3f7ba5b38eb0f4b2b582450ef97d0b5150af63189aa529005f0dce";
+
+/// Whom tokens of callers are for.
+const AUDIENCE: &str = "api://marked-5e0c9a7d-audience";
 
 /// What a request has in it, beside what it is about.
 const SENT: &str = "marked-4b1e7f90-sent-by-a-caller";

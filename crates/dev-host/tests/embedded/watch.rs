@@ -261,7 +261,8 @@ const OURS: [&str; 4] = [
 ];
 
 /// What Azure says, and we say to it.
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 11] = [
+    "FunctionsKey realm=\"keyvault-gateway\", Bearer realm=\"keyvault-gateway\"",
     "accept: application/json",
     "application/json; charset=utf-8",
     "application/x-www-form-urlencoded",
