@@ -26,6 +26,20 @@ fn components_import_and_export_what_is_on_their_lists() {
     }
 }
 
+/// SECURITY.md shows what the artifacts have. Where it does not, this prints what should stand there.
+#[test]
+fn the_security_page_shows_what_the_built_components_import_and_export() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SECURITY.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let right = COMPONENTS.map(|component| {
+        let names: Vec<_> = interface(component).into_iter().collect();
+        format!("```text\n{component}\n{}\n```", names.join("\n"))
+    });
+    for block in &right {
+        assert!(page.contains(block), "SECURITY.md should have:\n\n{}", right.join("\n\n"));
+    }
+}
+
 #[test]
 fn no_component_can_reach_files_or_sockets_and_only_those_for_spin_have_its_variables() {
     for component in COMPONENTS {
