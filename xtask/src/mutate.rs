@@ -107,6 +107,18 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
             }
         }
     }
+    // What is gone there is gone here, but for what a build has left.
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if entry.file_name() == "target" || from.join(entry.file_name()).exists() {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?
+        } else {
+            fs::remove_file(entry.path())?
+        }
+    }
     Ok(())
 }
 
