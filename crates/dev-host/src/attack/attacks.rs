@@ -1,6 +1,5 @@
 //! The attacks.
 
-use super::DEADLINE;
 use super::http::{Answer, PATIENCE, Target, within};
 use super::others::{self, Reads};
 use std::collections::BTreeMap;
@@ -53,11 +52,8 @@ pub(super) struct Size {
     idle: usize,
     wrong_keys: usize,
     body: u64,
-    heads: usize,
-    /// How often a slow client begins again.
-    rounds: usize,
-    /// For how long idle connections are held.
-    held: Duration,
+    /// For how long an attack that has no other end goes on.
+    lasting: Duration,
 }
 
 impl Size {
@@ -66,9 +62,7 @@ impl Size {
         idle: 10_000,
         wrong_keys: 100_000,
         body: 1 << 30,
-        heads: 1_000,
-        rounds: 5,
-        held: Duration::from_secs(10),
+        lasting: Duration::from_secs(15),
     };
 
     pub(super) const SMALL: Self = Self {
@@ -76,9 +70,7 @@ impl Size {
         idle: 1_000,
         wrong_keys: 5_000,
         body: 64 << 20,
-        heads: 50,
-        rounds: 2,
-        held: Duration::from_secs(2),
+        lasting: Duration::from_millis(1500),
     };
 
     /// No more connections than can be had with so many files, of which the emulator, the others and the component's own
@@ -145,18 +137,18 @@ impl Hostile {
             Key::Wrong => "a wrong key",
         };
         match self {
-            Self::SlowBodies(it) => format!("{} slow bodies, {}", size.slow_bodies, key(it)),
+            Self::SlowBodies(it) => format!("{} slow bodies at a time, {}", size.slow_bodies, key(it)),
             Self::Idle(Said::Nothing) => format!("{} idle connections", size.idle),
             Self::Idle(Said::HalfAHead) => format!("{} connections with half a head", size.idle),
             Self::IdleUnderDefaults => format!("{HOSTS_CONNECTIONS} idle connections, host's defaults"),
             Self::WrongKeys => format!("{} wrong keys", size.wrong_keys),
             Self::LargeBody(it, Length::Announced) => {
-                format!("body of {} MiB, {}", size.body >> 20, key(it))
+                format!("{LARGE_BODIES} bodies of {} MiB at a time, {}", size.body >> 20, key(it))
             }
             Self::LargeBody(it, Length::Chunked) => {
-                format!("chunked body of {} MiB, {}", size.body >> 20, key(it))
+                format!("{LARGE_BODIES} chunked bodies of {} MiB at a time, {}", size.body >> 20, key(it))
             }
-            Self::LargeHeads => format!("{} large heads", 3 * size.heads),
+            Self::LargeHeads => "heads of 64 KiB, of 200 fields, of 1 MiB".to_owned(),
         }
     }
 
@@ -174,6 +166,12 @@ impl Hostile {
             Self::IdleUnderDefaults => &[],
             _ => &CONNECTIONS,
         }
+    }
+
+    /// Settings of the component.
+    pub(super) fn settings(self) -> Option<(&'static str, String)> {
+        (self == Self::SlowBodies(Key::Right))
+            .then(|| ("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string()))
     }
 
     /// Whether this is an answer, or none, that the attack has to expect.
@@ -212,7 +210,7 @@ impl Hostile {
             Self::Idle(said) => {
                 let attack = async {
                     let held = hold(target, said, size.idle).await;
-                    tokio::time::sleep(size.held).await;
+                    tokio::time::sleep(size.lasting).await;
                     speak(target, said, held).await
                 };
                 others::read_during(target, attack).await
@@ -252,15 +250,20 @@ where
     answers
 }
 
+/// When each round of an attack begins that goes on for so long; there is always one.
+fn rounds(lasting: Duration) -> impl Iterator<Item = Instant> {
+    let begin = Instant::now();
+    (0..MOST_ROUNDS).map(|_| Instant::now()).take_while(move |it| it.duration_since(begin) <= lasting)
+}
+
 /// Clients that send a byte of their body now and then, and begin again when they are answered.
 async fn slow_bodies(target: &Target, key: Key, size: &Size) -> Answers {
-    let rounds = size.rounds;
+    let lasting = size.lasting;
     crowd(size.slow_bodies, |_| {
         let target = target.clone();
         async move {
             let mut answers = Answers::default();
-            for _ in 0..rounds {
-                let start = Instant::now();
+            for start in rounds(lasting) {
                 answers.add(start, within(PATIENCE, slow_body(&target, key)).await);
             }
             answers
@@ -371,14 +374,17 @@ async fn wrong_keys(target: &Target, size: &Size) -> Answers {
 
 /// Clients that write as much of a body as is taken from them, whatever they are told meanwhile.
 async fn large_bodies(target: &Target, key: Key, length: Length, size: &Size) -> Answers {
-    let body = size.body;
+    let (body, lasting) = (size.body, size.lasting);
     crowd(LARGE_BODIES, |_| {
         let target = target.clone();
         async move {
             let mut answers = Answers::default();
-            let start = Instant::now();
-            let answer = large_body(&target, key, length, body, &mut answers.sent).await;
-            answers.add(start, answer);
+            for start in rounds(lasting) {
+                let mut sent = 0;
+                let answer = large_body(&target, key, length, body, &mut sent).await;
+                answers.add(start, answer);
+                answers.sent = answers.sent.max(sent);
+            }
             answers
         }
     })
@@ -416,7 +422,7 @@ async fn large_body(
 
 /// Heads of 64 KiB, heads of very many fields, and heads of a megabyte.
 async fn large_heads(target: &Target, size: &Size) -> Answers {
-    let count = size.heads;
+    let lasting = size.lasting;
     let heads = [(90, 700), (200, 10), (1, 1 << 20)];
     crowd(heads.len(), |index| {
         let target = target.clone();
@@ -426,8 +432,7 @@ async fn large_heads(target: &Target, size: &Size) -> Answers {
             let fields: String = (0..fields).map(|it| format!("x-{it}: {value}\r\n")).collect();
             let request = target.request(&target.key, &fields);
             let mut answers = Answers::default();
-            for _ in 0..count {
-                let start = Instant::now();
+            for start in rounds(lasting) {
                 answers.add(start, ask_stubbornly(&target, &request).await);
             }
             answers
@@ -461,6 +466,12 @@ const HOSTS_CONNECTIONS: usize = 1000;
 
 /// Files that are not idle connections, with much room to spare.
 const OTHER_FILES: usize = 500;
+
+/// `GATEWAY_DEADLINE_SECONDS` of those whom slow bodies attack: shorter than by itself, so that they attack often.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// However fast the answers are, a client of an attack that goes on for some time makes no more requests.
+const MOST_ROUNDS: usize = 100_000;
 
 const BETWEEN_BYTES: Duration = Duration::from_millis(100);
 

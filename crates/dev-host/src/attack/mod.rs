@@ -117,12 +117,12 @@ fn measure(component: &Path, hostile: Hostile, size: &Size) -> Result<Row, Strin
     let key = rig::random_text()?;
     let emulator = Emulator::new();
     emulator.set_secret(SECRET, VALUE).map_err(|problem| problem.to_string())?;
-    let deadline = DEADLINE.as_secs().to_string();
     let launch = rig::launch(component.to_owned())?
         .options(["--allow-precompiled"])
         .options(INSTANCES)
         .options(hostile.host_options())
-        .environment([("GATEWAY_KEY", key.as_str()), ("GATEWAY_DEADLINE_SECONDS", deadline.as_str())]);
+        .environment([("GATEWAY_KEY", key.as_str())])
+        .environment(hostile.settings());
     let mut rig = Rig::start(emulator, launch)?;
     let memory = Memory::of(rig.server.pid());
     let target = Target { address: rig.server.address(), key };
@@ -179,14 +179,11 @@ const INSTANCES: [&str; 6] = [
     "3600s",
 ];
 
-/// `GATEWAY_DEADLINE_SECONDS` of the attacked: short, so that slow clients are many times as slow as they may be.
-const DEADLINE: Duration = Duration::from_secs(3);
-
 /// So many reads come before an attack and after it: their slowest is one of a hundred.
 const READS_IN_PEACE: usize = 100;
 
 /// What is freed is free again after this.
-const CALM: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_millis(500);
 
 /// Others may wait this long, one in a hundred times: a client whose connection finds the host's queue full knocks again
 /// after one second, after three, and only then after seven.

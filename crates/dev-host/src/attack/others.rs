@@ -63,7 +63,8 @@ pub(super) async fn read_impatiently(target: &Target, count: usize, limit: Durat
     reads.sorted()
 }
 
-/// Reads for as long as `attack` lasts, and what both came to. There are a few reads more if it is over at once.
+/// Reads for as long as `attack` lasts, and what both came to: reads that begin while it lasts, and one of each client in
+/// any case.
 pub(super) async fn read_during<T>(target: &Target, attack: impl Future<Output = T>) -> (T, Reads) {
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
@@ -71,8 +72,7 @@ pub(super) async fn read_during<T>(target: &Target, attack: impl Future<Output =
             let (target, over) = (target.clone(), Arc::clone(&over));
             tokio::spawn(async move {
                 let mut reads = Vec::new();
-                while reads.len() < LEAST_READS || (!over.load(Ordering::Relaxed) && reads.len() < MOST_READS)
-                {
+                while reads.is_empty() || (!over.load(Ordering::Relaxed) && reads.len() < MOST_READS) {
                     reads.push(one(&target).await);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -108,12 +108,9 @@ async fn one(target: &Target) -> Result<Duration, String> {
 }
 
 /// So many read at a time, with a pause after each read: they are there to notice, not to load.
-const CLIENTS: usize = 2;
+const CLIENTS: usize = 4;
 
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// Each client reads at least this often.
-const LEAST_READS: usize = 50;
 
 /// More reads than the longest attack leaves time for.
 const MOST_READS: usize = 100_000;
