@@ -13,6 +13,7 @@
 //! | `nobody waits for nothing` | who says `Timeout` was waiting for a call, or for a pause that Azure made |
 //! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
 //! | `call bound` | in one second an instance makes at most [`CALLS_A_SECOND`] calls for one secret that are answered |
+//! | `no token past its end` | the vault is not shown a token that ended half a minute before, where its length was told |
 //! | `pause` | after a 429, or a 5xx with `Retry-After`, an instance makes no call to that place before the pause is over |
 //! | `limits` | a call has at most the time that is left, and one to the vault at most half of the deadline |
 //! | `documented` | status and code are documented, and a 503 has `Retry-After` |
@@ -348,6 +349,11 @@ impl Checks {
             ended: Duration::ZERO,
         });
         number
+    }
+
+    /// The vault has been shown a token, which had not ended long before.
+    pub fn shown_a_token(&mut self, good: bool) {
+        self.expect(good, "no token past its end", || "it ended long before".to_owned());
     }
 
     /// A call has come back, with what it told if it was answered.

@@ -218,7 +218,9 @@ impl Host for Simulated {
             let (wish, fate, delay) = {
                 let mut world = self.world.borrow_mut();
                 world.now = self.executor.now();
-                world.answer(&call)
+                let answer = world.answer(&call);
+                self.checks.borrow_mut().shown_a_token(!world.overdue);
+                answer
             };
             let back = self.world.borrow_mut().half_a_way();
             self.executor.sleep(back + delay).await;
