@@ -305,10 +305,8 @@ impl Host for InWorld {
             Upstream::Directory => &self.0.directory,
         };
         let answer = match (says, call.upstream()) {
-            (Says::This(made), _) => {
-                Answer::new(made.status, made.retry_after.clone(), made.body.clone())
-                    .with_challenge(made.challenge.clone())
-            }
+            (Says::This(made), _) => Answer::new(made.status, made.retry_after.clone(), made.body.clone())
+                .with_challenge(made.challenge.clone()),
             (Says::Well, Upstream::Identity) => Answer::new(200, None, TOKEN.into()),
             (Says::Well, Upstream::Vault) => Answer::new(200, None, secret_at(&path_and_query)),
             (Says::Well, Upstream::Directory) => Answer::new(200, None, KEYS.into()),
