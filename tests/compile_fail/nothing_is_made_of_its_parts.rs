@@ -24,7 +24,7 @@ fn token(value: Redacted, now: Moment) -> Token {
 }
 
 fn answer() -> Answer {
-    Answer { status: 200, retry_after: None, body: Redacted::new(Vec::new()) }
+    Answer { status: 200, retry_after: None, challenge: None, body: Redacted::new(Vec::new()) }
 }
 
 fn main() {
