@@ -8,6 +8,10 @@ mod attack;
 
 mod rig;
 
+mod client;
+
+mod process;
+
 use clap::Parser;
 use std::process::ExitCode;
 

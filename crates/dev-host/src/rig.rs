@@ -3,7 +3,8 @@
 use dev_host::{Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -59,6 +60,19 @@ pub(crate) fn launch(component: PathBuf) -> Result<Launch, String> {
     Ok(Launch::new(program, component))
 }
 
+/// The component as machine code: whoever starts many hosts does not wait for each.
+pub(crate) fn compile(component: &Path, directory: &Path) -> Result<PathBuf, String> {
+    let compiled = directory.join(component.with_extension("cwasm").file_name().unwrap_or_default());
+    let program =
+        std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
+    let mut command = Command::new(program);
+    let status = command.arg("compile").arg(component).arg("-o").arg(&compiled).status();
+    match status {
+        Ok(status) if status.success() => Ok(compiled),
+        Ok(_) | Err(_) => Err(format!("{} cannot be compiled", component.display())),
+    }
+}
+
 /// Letters and digits that nobody can guess.
 pub(crate) fn random_text() -> Result<String, String> {
     let mut bytes = [0; 16];
@@ -71,3 +85,13 @@ pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
 
 /// The secret that its own test request names.
 pub(crate) const SECRET: &str = "Integration-Team-Blog";
+
+/// Instances that live on, as README.md recommends.
+pub(crate) const LIVING_ON: [&str; 6] = [
+    "--max-instance-reuse-count",
+    "100000",
+    "--max-instance-concurrent-reuse-count",
+    "128",
+    "--idle-instance-timeout",
+    "3600s",
+];

@@ -1,7 +1,7 @@
 //! The attacks.
 
-use super::http::{Answer, PATIENCE, Target, within};
 use super::others::{self, Reads};
+use crate::client::{Answer, PATIENCE, Target, within};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};

@@ -7,20 +7,15 @@ mod attacks;
 
 mod others;
 
-mod process;
-
-mod http;
-
 mod table;
 
 use self::attacks::{Answers, Hostile, Size};
-use self::http::Target;
 use self::others::Reads;
-use self::process::Memory;
-use crate::rig::{self, Rig, SECRET};
+use crate::client::Target;
+use crate::process::{self, Memory};
+use crate::rig::{self, LIVING_ON, Rig, SECRET};
 use keyvault_emulator::Emulator;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The options of `attack`.
@@ -44,7 +39,7 @@ impl Attack {
         let files = process::raise_file_limit();
         let size = if self.small { Size::SMALL } else { Size::FULL }.within(files);
         let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
-        let compiled = compile(&self.component, directory.path())?;
+        let compiled = rig::compile(&self.component, directory.path())?;
         let mut rows = Vec::new();
         for (index, hostile) in Hostile::ALL.into_iter().enumerate() {
             eprintln!("[{}/{}] {}", index + 1, Hostile::ALL.len(), hostile.name(&size));
@@ -119,7 +114,7 @@ fn measure(component: &Path, hostile: Hostile, size: &Size) -> Result<Row, Strin
     emulator.set_secret(SECRET, VALUE).map_err(|problem| problem.to_string())?;
     let launch = rig::launch(component.to_owned())?
         .options(["--allow-precompiled"])
-        .options(INSTANCES)
+        .options(LIVING_ON)
         .options(hostile.host_options())
         .environment([("GATEWAY_KEY", key.as_str())])
         .environment(hostile.settings());
@@ -153,31 +148,8 @@ fn measure(component: &Path, hostile: Hostile, size: &Size) -> Result<Row, Strin
     })
 }
 
-/// The component as machine code: each attack starts a host of its own.
-fn compile(component: &Path, directory: &Path) -> Result<PathBuf, String> {
-    let compiled = directory.join("attacked.cwasm");
-    let program =
-        std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
-    let mut command = Command::new(program);
-    let status = command.arg("compile").arg(component).arg("-o").arg(&compiled).status();
-    match status {
-        Ok(status) if status.success() => Ok(compiled),
-        Ok(_) | Err(_) => Err(format!("{} cannot be compiled", component.display())),
-    }
-}
-
 /// What the vault has for the others: as long as a connection string.
 const VALUE: &str = "Server=tcp:example.database.windows.net,1433;Database=billing;Encrypt=True;Timeout=30;";
-
-/// Instances that live on, as README.md recommends.
-const INSTANCES: [&str; 6] = [
-    "--max-instance-reuse-count",
-    "100000",
-    "--max-instance-concurrent-reuse-count",
-    "128",
-    "--idle-instance-timeout",
-    "3600s",
-];
 
 /// So many reads come before an attack and after it: their slowest is one of a hundred.
 const READS_IN_PEACE: usize = 100;

@@ -1,7 +1,7 @@
 //! The others: clients with a right key, who want their secret while somebody attacks.
 
 use super::VALUE;
-use super::http::{Answer, Target, within};
+use crate::client::{Answer, Target, within};
 use crate::rig::SECRET;
 use std::io;
 use std::sync::Arc;

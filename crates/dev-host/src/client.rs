@@ -1,4 +1,4 @@
-//! HTTP as far as hostile clients, and those who are not, need it.
+//! HTTP as far as clients that measure need it, hostile ones and others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,36 +8,41 @@ use tokio::net::TcpStream;
 
 use crate::rig::{PATH, SECRET};
 
-/// Whom to attack, and the key that opens.
+/// Whom to ask, and the key that opens.
 #[derive(Clone)]
-pub(super) struct Target {
-    pub(super) address: SocketAddr,
-    pub(super) key: String,
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
 }
 
 impl Target {
-    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
         let stream = within(PATIENCE, TcpStream::connect(self.address)).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 
     /// The head of a request for a secret, with these fields as well, without the empty line at its end.
-    pub(super) fn head(&self, key: &str, fields: &str) -> String {
+    pub(crate) fn head(&self, key: &str, fields: &str) -> String {
         format!(
             "POST {PATH} HTTP/1.1\r\nHost: {}\r\nx-functions-key: {key}\r\nContent-Type: application/json\r\n{fields}",
             self.address
         )
     }
 
-    /// A whole request for the secret.
-    pub(super) fn request(&self, key: &str, fields: &str) -> String {
-        let body = format!(r#"{{"Secret":"{SECRET}"}}"#);
+    /// A whole request for the secret of the function's own test.
+    pub(crate) fn request(&self, key: &str, fields: &str) -> String {
+        self.request_for(SECRET, key, fields)
+    }
+
+    /// A whole request for a secret.
+    pub(crate) fn request_for(&self, secret: &str, key: &str, fields: &str) -> String {
+        let body = format!(r#"{{"Secret":"{secret}"}}"#);
         format!("{}Content-Length: {}\r\n\r\n{body}", self.head(key, fields), body.len())
     }
 
     /// A request on a connection of its own.
-    pub(super) async fn ask(&self, request: &str) -> io::Result<Answer> {
+    pub(crate) async fn ask(&self, request: &str) -> io::Result<Answer> {
         let mut stream = self.connect().await?;
         let answer = async {
             stream.write_all(request.as_bytes()).await?;
@@ -48,14 +53,14 @@ impl Target {
 }
 
 /// An answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// Reads one, and leaves what follows it.
-    pub(super) async fn read(reader: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Self> {
+    pub(crate) async fn read(reader: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Self> {
         let mut line = String::new();
         reader.read_line(&mut line).await?;
         let status = line.split(' ').nth(1).and_then(|it| it.parse().ok());
@@ -79,12 +84,12 @@ impl Answer {
 }
 
 /// What `future` comes to, or that it comes too late.
-pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Who is not answered for so long is not answered.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Nothing that the gateway says is as long.
 const LARGEST_ANSWER: usize = 1 << 20;

@@ -3,28 +3,28 @@
 use std::path::PathBuf;
 
 /// The memory of one process.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     directory: PathBuf,
 }
 
 impl Memory {
-    pub(super) fn of(process: u32) -> Self {
+    pub(crate) fn of(process: u32) -> Self {
         Self { directory: PathBuf::from("/proc").join(process.to_string()) }
     }
 
     /// The bytes that it has at the moment, if that can be known here.
-    pub(super) fn now(&self) -> Option<u64> {
+    pub(crate) fn now(&self) -> Option<u64> {
         self.field("VmRSS:")
     }
 
     /// The most that it has had since [`Memory::forget_peak`].
-    pub(super) fn peak(&self) -> Option<u64> {
+    pub(crate) fn peak(&self) -> Option<u64> {
         self.field("VmHWM:")
     }
 
     /// Lets the peak begin at what there is now (proc(5), `clear_refs`). Where that is not allowed it is the peak of the
     /// whole time, which is never less.
-    pub(super) fn forget_peak(&self) {
+    pub(crate) fn forget_peak(&self) {
         let _ = std::fs::write(self.directory.join("clear_refs"), "5");
     }
 
@@ -37,7 +37,7 @@ impl Memory {
 
 /// Lets this process, and those that it starts, have as many files open as they may, and says how many that is.
 #[cfg(unix)]
-pub(super) fn raise_file_limit() -> usize {
+pub(crate) fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
@@ -47,6 +47,6 @@ pub(super) fn raise_file_limit() -> usize {
 
 /// As many as it takes: elsewhere there is no such limit.
 #[cfg(not(unix))]
-pub(super) fn raise_file_limit() -> usize {
+pub(crate) fn raise_file_limit() -> usize {
     usize::MAX
 }
