@@ -200,7 +200,7 @@ impl<H: Host> Gateway<H> {
         if let Some(status) = visit.cache.get() {
             self.metrics.looked_up(status.name());
         }
-        let level = if reply.status.is_server_error() { Level::Error } else { Level::Info };
+        let level = if reply.status().is_server_error() { Level::Error } else { Level::Info };
         if level > self.settings.get().map_or(Level::Info, |it| it.log) {
             return;
         }
@@ -210,8 +210,8 @@ impl<H: Host> Gateway<H> {
             request: visit.trace.id(),
             caller: visit.caller.as_deref(),
             secret: visit.secret.as_ref().map(SecretName::as_str),
-            status: reply.status.as_u16(),
-            code: reply.code,
+            status: reply.status().as_u16(),
+            code: reply.code(),
             cause: error,
             cache: visit.cache.get().map(CacheStatus::name),
             upstream: visit.calls.get(),

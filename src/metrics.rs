@@ -32,7 +32,7 @@ impl Metrics {
     /// Counts an answer.
     pub fn replied(&self, reply: &Reply) {
         if let Ok(mut replies) = self.replies.try_borrow_mut() {
-            let count = replies.entry((reply.status.as_u16(), reply.code)).or_default();
+            let count = replies.entry((reply.status().as_u16(), reply.code())).or_default();
             *count = count.saturating_add(1);
         }
     }

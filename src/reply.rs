@@ -19,14 +19,10 @@ use crate::secret::{Redacted, SecretName};
 /// The answer to a caller. It is made from a value or from an [`Error`], never from what Azure or a host said.
 #[derive(Debug)]
 pub struct Reply {
-    /// The status.
-    pub status: StatusCode,
-    /// The header fields, without those about the transfer.
-    pub headers: HeaderMap,
-    /// The body, which may hold a secret.
-    pub body: Redacted<Vec<u8>>,
-    /// The code of the error, or what else this is, for the log and the metrics.
-    pub code: &'static str,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Redacted<Vec<u8>>,
+    code: &'static str,
 }
 
 /// How an answer came about (RFC 9211, "The Cache-Status HTTP Response Header Field").
@@ -54,6 +50,26 @@ pub enum Forwarded {
 }
 
 impl Reply {
+    /// The status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The header fields, without those about the transfer.
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The body, which may hold a secret.
+    pub const fn body(&self) -> &Redacted<Vec<u8>> {
+        &self.body
+    }
+
+    /// The code of the error, or what else this is, for the log and the metrics.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The secret that was asked for.
     pub fn secret(asked: &SecretName, secret: &Secret, age: Duration) -> Self {
         #[derive(Serialize)]
@@ -122,7 +138,7 @@ impl Reply {
     }
 
     /// A public document.
-    pub fn document(media_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn document(media_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
         Self::new(StatusCode::OK, "OK", media_type, text.into())
     }
 

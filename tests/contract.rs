@@ -13,16 +13,16 @@ use serde_json::Value;
 fn every_error_has_its_status_and_code() {
     for (error, status, code) in table() {
         let reply = Reply::error(&error);
-        assert_eq!((reply.status.as_u16(), reply.code), (status, code), "{error:?}");
-        let body: Value = serde_json::from_slice(reply.body.expose()).unwrap();
+        assert_eq!((reply.status().as_u16(), reply.code()), (status, code), "{error:?}");
+        let body: Value = serde_json::from_slice(reply.body().expose()).unwrap();
         assert_eq!(body["error"]["code"], code);
         assert_eq!(body["error"].as_object().unwrap().len(), 2);
         assert_eq!(body.as_object().unwrap().len(), 1);
         let message = body["error"]["message"].as_str().unwrap();
         assert!(message.ends_with('.') && message.starts_with(char::is_uppercase), "{message}");
-        assert_eq!(reply.headers.contains_key("retry-after"), matches!(status, 429 | 503), "{error:?}");
-        assert_eq!(reply.headers.contains_key("allow"), status == 405, "{error:?}");
-        assert_eq!(reply.headers.contains_key("www-authenticate"), status == 401, "{error:?}");
+        assert_eq!(reply.headers().contains_key("retry-after"), matches!(status, 429 | 503), "{error:?}");
+        assert_eq!(reply.headers().contains_key("allow"), status == 405, "{error:?}");
+        assert_eq!(reply.headers().contains_key("www-authenticate"), status == 401, "{error:?}");
     }
 }
 
@@ -70,8 +70,8 @@ fn every_error_is_described() {
 fn not_being_ready_has_one_status() {
     for (error, _, code) in table() {
         let reply = Reply::not_ready(&error);
-        assert_eq!((reply.status, reply.code), (StatusCode::SERVICE_UNAVAILABLE, code));
-        assert!(reply.headers.contains_key("retry-after"));
+        assert_eq!((reply.status(), reply.code()), (StatusCode::SERVICE_UNAVAILABLE, code));
+        assert!(reply.headers().contains_key("retry-after"));
     }
 }
 

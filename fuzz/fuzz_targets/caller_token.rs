@@ -34,7 +34,7 @@ fuzz_target!(|token: &[u8]| -> Corpus {
     let reply = scene.ask_with_token(field, br#"{"Secret":"db-password"}"#);
     // Blanks between the scheme and the token are not a part of it.
     let good = GOOD_TOKENS.contains(&token.trim_start_matches(' '));
-    assert_eq!(reply.status.as_u16(), if good { 200 } else { 401 });
+    assert_eq!(reply.status().as_u16(), if good { 200 } else { 401 });
     assert_eq!(scene.sent().len(), if good { 3 } else { usize::from(read.is_some()) });
     for call in scene.sent().iter() {
         assert!(call.headers.iter().all(|it| it.1.len() < 100), "the token goes on");

@@ -93,5 +93,5 @@ const KEYS: [(&str, &str); 2] = [
 const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 fn text_of(reply: &Reply) -> String {
-    String::from_utf8(reply.body.expose().clone()).unwrap()
+    String::from_utf8(reply.body().expose().clone()).unwrap()
 }

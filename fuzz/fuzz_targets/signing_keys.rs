@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let token = HeaderValue::try_from(format!("Bearer {}", GOOD_TOKENS[0])).unwrap();
     let reply = scene.ask_with_token(token, br#"{"Secret":"db-password"}"#);
 
-    let answer = (reply.status.as_u16(), reply.code);
+    let answer = (reply.status().as_u16(), reply.code());
     let right: &[_] = match made.status {
         200 => &[(200, "OK"), (401, "Unauthorized"), (502, "IdentityError")],
         429 => &[(503, "IdentityThrottled")],

@@ -41,13 +41,13 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         408 | 410 | 500..=599 => (503, "Unavailable"),
         _ => (502, "IdentityError"),
     };
-    assert_eq!((reply.status.as_u16(), reply.code), right, "after a {}", made.status);
+    assert_eq!((reply.status().as_u16(), reply.code()), right, "after a {}", made.status);
     assert_eq!(secrets, usize::from(right.0 == 200));
     if right.0 != 200 {
         return Corpus::Keep;
     }
 
-    let body: Value = serde_json::from_slice(reply.body.expose()).unwrap();
+    let body: Value = serde_json::from_slice(reply.body().expose()).unwrap();
     assert_eq!(body, json!({ "Secret": "db-password", "Value": VALUE }));
     let sent = scene.sent();
     let call = sent.iter().find(|it| it.upstream == Upstream::Vault).unwrap();

@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         scene.keeps_to_itself();
     }
 
-    let answer = (reply.status.as_u16(), reply.code);
+    let answer = (reply.status().as_u16(), reply.code());
     let right: &[_] = match made.status {
         200 => &[(200, "OK"), (502, "VaultError")],
         403 => &[(403, "SecretDisabled"), (403, "VaultAccessDenied")],
@@ -47,9 +47,9 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         return Corpus::Keep;
     }
 
-    let body: Value = serde_json::from_slice(reply.body.expose()).unwrap();
+    let body: Value = serde_json::from_slice(reply.body().expose()).unwrap();
     assert_eq!(body["Secret"], NAME);
-    let tag = reply.headers["etag"].to_str().unwrap().trim_matches('"');
+    let tag = reply.headers()["etag"].to_str().unwrap().trim_matches('"');
     assert_eq!(tag.len(), 32);
     assert!(tag.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{tag:?}");
     assert!(version.is_none_or(|it| it == tag), "{tag} is not the version that was asked for");
@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
 
     // The next caller gets the same, from memory.
     let again = scene.ask(Some("right"), asked.as_bytes());
-    assert_eq!(again.body.expose(), reply.body.expose());
+    assert_eq!(again.body().expose(), reply.body().expose());
     assert_eq!(scene.count(Upstream::Vault), secrets);
     Corpus::Keep
 });

@@ -18,7 +18,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
     let scene = Scene::new(settings, Says::Well, Says::This(made));
 
     let reply = scene.ask(Some("right"), br#"{"Secret":"db-password"}"#);
-    assert_eq!((reply.status.as_u16(), reply.code), (502, "VaultError"));
+    assert_eq!((reply.status().as_u16(), reply.code()), (502, "VaultError"));
     assert_eq!((scene.count(Upstream::Identity), scene.count(Upstream::Vault)), (2, 2));
     for call in scene.sent().iter() {
         assert!(["169.254.169.254", "my-vault.vault.azure.net"].contains(&call.authority.as_str()));

@@ -187,13 +187,14 @@ impl Scene {
 
 /// What holds for every reply, whatever happened.
 fn check_form(reply: &Reply) {
-    let text = str::from_utf8(reply.body.expose()).expect("a body is text");
+    let text = str::from_utf8(reply.body().expose()).expect("a body is text");
     let body: serde_json::Value = serde_json::from_str(text).expect("a body is JSON");
-    let retry_after = reply.headers.get("retry-after").map(|it| it.to_str().unwrap().parse::<u64>().unwrap());
-    let waits = matches!(reply.status.as_u16(), 429 | 503);
-    assert_eq!(retry_after.is_some_and(|it| (1..=3600).contains(&it)), waits, "{}", reply.status);
-    if reply.status != 200 {
-        assert_eq!(body["error"]["code"], reply.code);
+    let retry_after =
+        reply.headers().get("retry-after").map(|it| it.to_str().unwrap().parse::<u64>().unwrap());
+    let waits = matches!(reply.status().as_u16(), 429 | 503);
+    assert_eq!(retry_after.is_some_and(|it| (1..=3600).contains(&it)), waits, "{}", reply.status());
+    if reply.status() != 200 {
+        assert_eq!(body["error"]["code"], reply.code());
         assert!(body["error"]["message"].as_str().is_some_and(|it| it.len() < 300));
         shows_nothing(reply);
     }
@@ -201,8 +202,8 @@ fn check_form(reply: &Reply) {
 
 /// Fails if `reply` has something of what was marked.
 pub fn shows_nothing(reply: &Reply) {
-    assert!(!has_mark(reply.body.expose()), "the body has it");
-    for (name, value) in &reply.headers {
+    assert!(!has_mark(reply.body().expose()), "the body has it");
+    for (name, value) in reply.headers() {
         assert!(!has_mark(value.as_bytes()), "{name} has it");
     }
 }

@@ -146,13 +146,13 @@ fn method(method: WasiMethod) -> Method {
 
 fn respond(out: ResponseOutparam, reply: &Reply) {
     let fields = Fields::new();
-    for (name, value) in &reply.headers {
+    for (name, value) in reply.headers() {
         let _ = fields.append(name.as_str(), value.as_bytes());
     }
-    let content = reply.body.expose();
+    let content = reply.body().expose();
     let _ = fields.append("content-length", content.len().to_string().as_bytes());
     let response = OutgoingResponse::new(fields);
-    let _ = response.set_status_code(reply.status.as_u16());
+    let _ = response.set_status_code(reply.status().as_u16());
     let body = response.body();
     ResponseOutparam::set(out, Ok(response));
     if let Ok(body) = body {

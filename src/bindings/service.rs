@@ -138,14 +138,14 @@ fn method(method: WasiMethod) -> Method {
 
 fn response(reply: &Reply) -> Response {
     let fields = Fields::new();
-    for (name, value) in &reply.headers {
+    for (name, value) in reply.headers() {
         let _ = fields.append(name.as_str(), value.as_bytes());
     }
-    let content = reply.body.expose();
+    let content = reply.body().expose();
     let _ = fields.append("content-length", content.len().to_string().as_bytes());
     let (stream, end) = write(content.clone());
     let (response, _) = Response::new(fields, Some(stream), end);
-    let _ = response.set_status_code(reply.status.as_u16());
+    let _ = response.set_status_code(reply.status().as_u16());
     response
 }
 

@@ -1,6 +1,7 @@
 //! The steps of the gateway, in order, with a host that a test scripts.
 
 mod bearers;
+mod forgeries;
 mod memory;
 mod scripted;
 mod troubles;
@@ -20,7 +21,7 @@ fn reads_a_secret_with_one_token_call_and_one_vault_call() {
     gateway.will_answer([token(3600), secret("Integration-Team-Blog", "the value")]);
     let reply = gateway.post("/api/GetKeyVaultSecret", REQUEST);
     assert_eq!(
-        (reply.status.as_u16(), body_of(&reply).as_str()),
+        (reply.status().as_u16(), body_of(&reply).as_str()),
         (200, r#"{"Secret":"Integration-Team-Blog","Value":"the value"}"#)
     );
     for (name, value) in [
@@ -33,7 +34,7 @@ fn reads_a_secret_with_one_token_call_and_one_vault_call() {
     ] {
         assert_eq!(field(&reply, name), value);
     }
-    assert_eq!(reply.headers.len(), 6);
+    assert_eq!(reply.headers().len(), 6);
     assert_eq!(
         gateway.calls(),
         [
@@ -56,7 +57,7 @@ fn asks_for_the_version_that_is_pinned() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), secret("a", "v")]);
     let reply = gateway.post("/", r#"{"Secret":"a","Version":"3D76EB676E0A40429C7AA2B4B7912A5D"}"#);
-    assert_eq!(reply.status.as_u16(), 200);
+    assert_eq!(reply.status().as_u16(), 200);
     let path = "/secrets/a/3d76eb676e0a40429c7aa2b4b7912a5d?api-version=2025-07-01";
     assert!(gateway.calls()[1].ends_with(path));
 }
@@ -78,7 +79,7 @@ fn keeps_the_token_until_shortly_before_its_end() {
     gateway.will_answer([token(3600), secret("a", "1"), secret("b", "2"), token(3600), secret("c", "3")]);
     for (seconds, name, calls) in [(0, "a", 2), (3299, "b", 3), (1, "c", 5)] {
         gateway.pass(Duration::from_secs(seconds));
-        assert_eq!(gateway.post("/", &asking(name)).status.as_u16(), 200);
+        assert_eq!(gateway.post("/", &asking(name)).status().as_u16(), 200);
         assert_eq!(gateway.calls().len(), calls);
     }
 }
@@ -95,17 +96,17 @@ fn uses_the_old_token_while_there_is_no_new_one() {
     ] {
         let gateway = Scripted::new(&[]);
         gateway.will_answer([token(3600), secret("a", "1"), failing, secret("b", "2"), secret("c", "3")]);
-        assert_eq!(gateway.post("/", &asking("a")).status.as_u16(), 200);
+        assert_eq!(gateway.post("/", &asking("a")).status().as_u16(), 200);
         gateway.pass(Duration::from_secs(3598));
-        assert_eq!(gateway.post("/", &asking("b")).status.as_u16(), 200);
+        assert_eq!(gateway.post("/", &asking("b")).status().as_u16(), 200);
         // It is not tried again at once: there is no hurry.
         gateway.pass(Duration::from_secs(1));
-        assert_eq!(gateway.post("/", &asking("c")).status.as_u16(), 200);
+        assert_eq!(gateway.post("/", &asking("c")).status().as_u16(), 200);
         assert_eq!(gateway.calls().len(), 5);
         // At its end there has to be a new one.
         gateway.pass(Duration::from_secs(61));
         gateway.will_answer([token(3600), secret("d", "4")]);
-        assert_eq!(gateway.post("/", &asking("d")).status.as_u16(), 200);
+        assert_eq!(gateway.post("/", &asking("d")).status().as_u16(), 200);
     }
 }
 
@@ -115,7 +116,7 @@ fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
     gateway.will_answer([token(3600), secret("a", "1"), token(3600), secret("b", "2")]);
     gateway.post("/", &asking("a"));
     gateway.pass(Duration::from_secs(3500));
-    assert_eq!(gateway.post("/", &asking("b")).status.as_u16(), 200);
+    assert_eq!(gateway.post("/", &asking("b")).status().as_u16(), 200);
     assert_eq!(gateway.limits(), [8, 4, 2, 4].map(Duration::from_secs));
 }
 
@@ -133,7 +134,7 @@ fn names_the_version_that_is_not_there() {
 fn says_so_where_the_host_does_not_let_it_call() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed)]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code, "Unavailable");
+    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code(), "Unavailable");
     assert!(gateway.log()[0].contains("the host does not let calls go to this address"));
 }
 
@@ -141,7 +142,7 @@ fn says_so_where_the_host_does_not_let_it_call() {
 fn replaces_a_token_that_the_vault_refuses() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), refused(401), token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
+    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status().as_u16(), 200);
     assert_eq!(gateway.calls().len(), 4);
 }
 
@@ -150,7 +151,7 @@ fn does_not_loop_where_the_vault_refuses_every_token() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), refused(401), token(3600), refused(401)]);
     let reply = gateway.post("/", r#"{"Secret":"a"}"#);
-    assert_eq!((reply.status.as_u16(), reply.code), (502, "VaultError"));
+    assert_eq!((reply.status().as_u16(), reply.code()), (502, "VaultError"));
     assert_eq!(gateway.calls().len(), 4);
 }
 
@@ -183,7 +184,7 @@ fn asks_azure_nothing_that_it_need_not() {
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
         let reply = gateway.request(method, target, &fields, body);
         assert_eq!(
-            (reply.status.as_u16(), reply.code),
+            (reply.status().as_u16(), reply.code()),
             (status, code),
             "{method} {target} {fields:?} {body}"
         );
@@ -238,7 +239,7 @@ fn what_azure_says_stays_here() {
         gateway.will_answer(answers);
         let reply = gateway.post("/", r#"{"Secret":"a"}"#);
         let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
-        assert_eq!((reply.status.as_u16(), body_of(&reply)), (status, body));
+        assert_eq!((reply.status().as_u16(), body_of(&reply)), (status, body));
         assert!(!format!("{reply:?} {:?}", gateway.log()).contains("marker"));
     }
 }
@@ -248,7 +249,7 @@ fn a_request_has_one_deadline() {
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
     gateway.will_take(Duration::from_secs(1));
     gateway.will_answer([token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status.as_u16(), 200);
+    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status().as_u16(), 200);
     // A call to the vault has half of the deadline, so that there is time for another.
     assert_eq!(gateway.limits(), [Duration::from_secs(4), Duration::from_secs(2)]);
 
@@ -256,7 +257,7 @@ fn a_request_has_one_deadline() {
     gateway.will_take(Duration::from_secs(4));
     gateway.will_answer([token(3600)]);
     let reply = gateway.post("/", r#"{"Secret":"a"}"#);
-    assert_eq!((reply.status.as_u16(), reply.code), (504, "Timeout"));
+    assert_eq!((reply.status().as_u16(), reply.code()), (504, "Timeout"));
     assert_eq!(gateway.calls().len(), 1);
 }
 
@@ -270,9 +271,9 @@ fn a_wrong_setting_is_named_and_nothing_more() {
             "/" => gateway.post(target, REQUEST),
             _ => gateway.request("GET", target, &[], ""),
         };
-        assert_eq!((reply.status.as_u16(), body_of(&reply)), (status, body.clone()), "{target}");
+        assert_eq!((reply.status().as_u16(), body_of(&reply)), (status, body.clone()), "{target}");
     }
-    assert_eq!(gateway.request("GET", "/healthz", &[], "").status.as_u16(), 200);
+    assert_eq!(gateway.request("GET", "/healthz", &[], "").status().as_u16(), 200);
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn is_ready_when_a_token_can_be_had() {
     gateway.will_answer([token(3600)]);
     for _ in 0..3 {
         let reply = gateway.request("GET", "/readyz", &[], "");
-        assert_eq!((reply.status.as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
+        assert_eq!((reply.status().as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
     }
     assert_eq!(gateway.calls().len(), 1);
 }
@@ -293,8 +294,21 @@ fn tries_for_readiness_at_most_once_in_five_seconds() {
     for (seconds, status, calls) in [(0, 503, 1), (0, 503, 1), (4, 503, 1), (1, 200, 2)] {
         gateway.pass(Duration::from_secs(seconds));
         let reply = gateway.request("GET", "/readyz", &[], "");
-        assert_eq!((reply.status.as_u16(), gateway.calls().len()), (status, calls));
+        assert_eq!((reply.status().as_u16(), gateway.calls().len()), (status, calls));
     }
+}
+
+#[test]
+fn who_asks_for_readiness_and_hangs_up_asks_azure_once_in_five_seconds() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([const { Seen::Never }; 2]);
+    for round in 1..=2 {
+        let hung_up = (0..100).filter(|_| gateway.hang_up("GET", "/readyz", &[], "")).count();
+        assert_eq!((hung_up, gateway.calls().len()), (1, round));
+        gateway.pass(Duration::from_secs(5));
+    }
+    gateway.will_answer([token(3600)]);
+    assert_eq!(gateway.request("GET", "/readyz", &[], "").status(), 200);
 }
 
 #[test]
@@ -303,8 +317,8 @@ fn a_wrong_method_is_405_wherever_it_is() {
         [("POST", "/healthz"), ("POST", "/readyz"), ("HEAD", "/readyz"), ("PUT", "/metrics")]
     {
         let reply = Scripted::new(&[]).request(method, target, &[], "");
-        assert_eq!((reply.status.as_u16(), reply.code), (405, "MethodNotAllowed"), "{method} {target}");
-        assert!(!reply.headers.contains_key("retry-after"));
+        assert_eq!((reply.status().as_u16(), reply.code()), (405, "MethodNotAllowed"), "{method} {target}");
+        assert!(!reply.headers().contains_key("retry-after"));
     }
 }
 

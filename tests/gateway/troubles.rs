@@ -16,7 +16,7 @@ fn what_may_pass_is_tried_again() {
             gateway.will_answer([token(3600)]);
             gateway.will_answer(vec![trouble.clone(); tries]);
             gateway.will_answer([secret("a", "v")]);
-            assert_eq!(gateway.post("/", &asking("a")).code, "OK");
+            assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
             assert_eq!(gateway.calls().len(), 2 + tries);
         }
     }
@@ -27,7 +27,7 @@ fn a_token_is_tried_for_again_too() {
     for trouble in [throttled(None), failing(None), lost()] {
         let gateway = Scripted::new(&[]);
         gateway.will_answer([trouble.clone(), trouble, token(3600), secret("a", "v")]);
-        assert_eq!(gateway.post("/", &asking("a")).code, "OK");
+        assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
     }
 }
 
@@ -45,7 +45,7 @@ fn what_will_not_pass_is_not_tried_again() {
         let gateway = Scripted::new(&[]);
         let calls = answers.len();
         gateway.will_answer(answers);
-        assert_eq!(gateway.post("/", &asking("a")).code, code);
+        assert_eq!(gateway.post("/", &asking("a")).code(), code);
         assert_eq!(gateway.calls().len(), calls, "{code}");
     }
 }
@@ -64,7 +64,7 @@ fn says_when_to_come_back() {
         gateway.will_answer(answers);
         let reply = gateway.post("/", &asking("a"));
         assert_eq!(
-            (reply.status.as_u16(), reply.code, field(&reply, "retry-after")),
+            (reply.status().as_u16(), reply.code(), field(&reply, "retry-after")),
             (503, code, retry_after)
         );
     }
@@ -74,12 +74,12 @@ fn says_when_to_come_back() {
 fn waits_as_long_as_azure_says_if_there_is_time() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), throttled(Some("4")), secret("a", "v")]);
-    assert_eq!(gateway.post("/", &asking("a")).code, "OK");
+    assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
     assert!(gateway.now() >= Duration::from_secs(4));
 
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), throttled(Some("10"))]);
-    assert_eq!(gateway.post("/", &asking("a")).code, "VaultThrottled");
+    assert_eq!(gateway.post("/", &asking("a")).code(), "VaultThrottled");
     assert_eq!(gateway.now(), Duration::ZERO);
 }
 
@@ -87,13 +87,13 @@ fn waits_as_long_as_azure_says_if_there_is_time() {
 fn throttling_slows_down_who_has_not_seen_it() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), throttled(Some("30"))]);
-    assert_eq!(gateway.post("/", &asking("a")).code, "VaultThrottled");
+    assert_eq!(gateway.post("/", &asking("a")).code(), "VaultThrottled");
     // There is no time to wait for thirty seconds, and it is not tried.
     let reply = gateway.post("/", &asking("b"));
-    assert_eq!((reply.code, field(&reply, "retry-after")), ("VaultThrottled", "30"));
+    assert_eq!((reply.code(), field(&reply, "retry-after")), ("VaultThrottled", "30"));
     gateway.pass(Duration::from_secs(25));
     gateway.will_answer([secret("c", "v")]);
-    assert_eq!(gateway.post("/", &asking("c")).code, "OK");
+    assert_eq!(gateway.post("/", &asking("c")).code(), "OK");
     assert!(gateway.now() >= Duration::from_secs(30));
     assert_eq!(gateway.calls().len(), 3);
 }
@@ -102,16 +102,16 @@ fn throttling_slows_down_who_has_not_seen_it() {
 fn a_vault_that_fails_for_one_request_is_not_asked_by_the_next() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), failing(None), failing(None), failing(None)]);
-    assert_eq!(gateway.post("/", &asking("a")).code, "Unavailable");
+    assert_eq!(gateway.post("/", &asking("a")).code(), "Unavailable");
     let reply = gateway.post("/", &asking("b"));
-    assert_eq!((reply.code, field(&reply, "retry-after")), ("Unavailable", "1"));
+    assert_eq!((reply.code(), field(&reply, "retry-after")), ("Unavailable", "1"));
     // It was neither in memory nor asked for.
     assert_eq!((field(&reply, "cache-status"), gateway.calls().len()), ("", 4));
     // After the pause, one request finds out.
     gateway.pass(Duration::from_secs(2));
     gateway.will_answer([secret("c", "v"), secret("d", "v")]);
-    assert_eq!(gateway.post("/", &asking("c")).code, "OK");
-    assert_eq!(gateway.post("/", &asking("d")).code, "OK");
+    assert_eq!(gateway.post("/", &asking("c")).code(), "OK");
+    assert_eq!(gateway.post("/", &asking("d")).code(), "OK");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_value_is_not_served_past_its_bound() {
         let gateway = warm("old");
         gateway.pass(Duration::from_secs(seconds));
         gateway.will_answer([lost(), lost(), lost()]);
-        assert_eq!(gateway.post("/", &asking("a")).code, code, "{seconds}");
+        assert_eq!(gateway.post("/", &asking("a")).code(), code, "{seconds}");
     }
 }
 
@@ -170,7 +170,7 @@ fn who_wants_a_fresh_value_gets_an_old_one_only_if_azure_cannot_be_reached() {
         gateway.pass(Duration::from_secs(60));
         gateway.will_answer([trouble]);
         let reply = gateway.post_no_cache(&asking("a"));
-        assert_eq!((reply.code, field(&reply, "cache-status")), (code, status));
+        assert_eq!((reply.code(), field(&reply, "cache-status")), (code, status));
     }
 }
 
@@ -180,7 +180,7 @@ fn an_answer_that_makes_no_sense_is_no_excuse_for_an_old_value() {
         let gateway = warm("old");
         gateway.pass(Duration::from_secs(300));
         gateway.will_answer([answer]);
-        assert_eq!(gateway.post("/", &asking("a")).code, "VaultError");
+        assert_eq!(gateway.post("/", &asking("a")).code(), "VaultError");
     }
 }
 
@@ -198,12 +198,12 @@ fn a_token_that_is_refused_is_replaced_at_most_once_in_ten_seconds() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), refused(401), token(3600), refused(401), refused(401)]);
     for name in ["a", "b"] {
-        assert_eq!(gateway.post("/", &asking(name)).code, "VaultError", "{name}");
+        assert_eq!(gateway.post("/", &asking(name)).code(), "VaultError", "{name}");
     }
     assert_eq!(gateway.calls().len(), 5);
     gateway.pass(Duration::from_secs(10));
     gateway.will_answer([refused(401), token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", &asking("a")).code, "OK");
+    assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
 }
 
 #[test]
@@ -212,12 +212,12 @@ fn a_metadata_service_that_is_upgraded_is_left_alone_for_ten_seconds() {
     gateway.will_answer([Seen::Answer(410, None, String::new())]);
     for _ in 0..3 {
         let reply = gateway.post("/", &asking("a"));
-        assert_eq!((reply.code, field(&reply, "retry-after")), ("Unavailable", "10"));
+        assert_eq!((reply.code(), field(&reply, "retry-after")), ("Unavailable", "10"));
     }
     assert_eq!(gateway.calls().len(), 1);
     gateway.pass(Duration::from_secs(13));
     gateway.will_answer([token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", &asking("a")).code, "OK");
+    assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
 }
 
 fn throttled(retry_after: Option<&'static str>) -> Seen {

@@ -166,20 +166,21 @@ impl Checks {
 
     /// A request has been answered.
     pub fn answered(&mut self, number: usize, reply: &Reply, now: Duration) {
-        let status = reply.status.as_u16();
-        let field = |name: &str| reply.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let status = reply.status().as_u16();
+        let field =
+            |name: &str| reply.headers().get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let cache = field("cache-status").to_owned();
         self.event(
             now,
-            format_args!("answer {number}: {status} {} age {} {cache}", reply.code, field("age")),
+            format_args!("answer {number}: {status} {} age {} {cache}", reply.code(), field("age")),
         );
         let Request { instance, ask, start, rotations, .. } = self.requests[number];
         self.requests[number].over = true;
-        self.count(reply.code);
+        self.count(reply.code());
 
         self.expect(!visible(reply).contains(MARKER), "nothing shows", || visible(reply));
-        let documented = DOCUMENTED.contains(&(status, reply.code));
-        self.expect(documented, "documented", || format!("{status} {}", reply.code));
+        let documented = DOCUMENTED.contains(&(status, reply.code()));
+        self.expect(documented, "documented", || format!("{status} {}", reply.code()));
         self.expect(status != 503 || !field("retry-after").is_empty(), "documented", || {
             "no Retry-After".into()
         });
@@ -197,12 +198,12 @@ impl Checks {
                 let keys = self.keys.get(&instance);
                 keys.is_some_and(|it| rotations > it.0 + 1 && now <= it.2 + ASK_PAUSE || rotations + 1 < it.0)
             }
-            Caller::Bearer => reply.code != "Forbidden",
-            Caller::Even if !ask.secret.is_multiple_of(2) => (status, reply.code) == (403, "Forbidden"),
+            Caller::Bearer => reply.code() != "Forbidden",
+            Caller::Even if !ask.secret.is_multiple_of(2) => (status, reply.code()) == (403, "Forbidden"),
             Caller::Metrics => status == 200,
-            Caller::All | Caller::Even => !matches!(status, 401 | 429) && reply.code != "Forbidden",
+            Caller::All | Caller::Even => !matches!(status, 401 | 429) && reply.code() != "Forbidden",
         };
-        self.expect(allowed, "scope", || format!("{status} {}", reply.code));
+        self.expect(allowed, "scope", || format!("{status} {}", reply.code()));
 
         if status == 200 && ask.caller == Caller::Bearer {
             self.count("bearer served");
@@ -215,7 +216,7 @@ impl Checks {
         }
         let normal = status == 200 && !cache.contains("detail=failed");
         let should = matches!(ask.caller, Caller::All | Caller::Bearer) && start >= self.healed + RECOVERY;
-        self.expect(normal || !should, "recovery", || format!("{status} {} {cache}", reply.code));
+        self.expect(normal || !should, "recovery", || format!("{status} {} {cache}", reply.code()));
         if cache.contains("collapsed") {
             self.count("collapsed");
         }
@@ -249,11 +250,12 @@ impl Checks {
         cache: &str,
         now: Duration,
     ) {
-        let field = |name: &str| reply.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let field =
+            |name: &str| reply.headers().get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let age = field("age").parse::<u64>().unwrap_or(u64::MAX);
         let pinned = ask.pinned.then(|| first_version(ask.secret));
         let key = (instance, Wish::Secret(name(ask.secret), pinned));
-        let body = String::from_utf8_lossy(reply.body.expose()).into_owned();
+        let body = String::from_utf8_lossy(reply.body().expose()).into_owned();
         let given = self.given.get(&key);
         let right = |it: &&Value| {
             let expected = serde_json::json!({"Secret": asked_name(ask), "Value": it.value});

@@ -344,9 +344,9 @@ pub fn first_version(secret: usize) -> String {
 
 /// Everything that a caller can see of a reply but a value.
 pub fn visible(reply: &Reply) -> String {
-    let body = String::from_utf8_lossy(reply.body.expose());
-    let body = if reply.status == http::StatusCode::OK && !body.starts_with('#') { "" } else { &*body };
-    format!("{:?} {} {body}", reply.headers, reply.code)
+    let body = String::from_utf8_lossy(reply.body().expose());
+    let body = if reply.status() == http::StatusCode::OK && !body.starts_with('#') { "" } else { &*body };
+    format!("{:?} {} {body}", reply.headers(), reply.code())
 }
 
 /// The trace of all requests with a token, by which their lines in the log are known.
