@@ -27,6 +27,8 @@ pub struct Bearers<S> {
     renew_from: Cell<Moment>,
     /// Why there are no newer keys, and until when nobody asks again.
     refusal: RefCell<Option<(Error, Moment)>>,
+    /// How many have asked, in a row, who went away before they were answered.
+    abandoned: Cell<u32>,
     /// By their digests.
     verified: RefCell<LruCache<[u8; 32], Rc<Claims>>>,
 }
@@ -48,6 +50,7 @@ impl<S> Bearers<S> {
             ask_from: Cell::new(start),
             renew_from: Cell::new(start),
             refusal: RefCell::new(None),
+            abandoned: Cell::new(0),
             verified: RefCell::new(LruCache::unbounded()),
         }
     }
@@ -118,26 +121,25 @@ impl<S> Bearers<S> {
                     }
                 }
             }
-            let asked = match (self.requests.board(&(), now), &known) {
-                (Seat::Leads(leader), _) => {
-                    let effort = match &known {
-                        Some(_) => Effort::slight(azure.visit.deadline, now, azure.settings.patience()),
-                        None => Effort::full(azure.visit.deadline),
-                    };
+            let effort = match &known {
+                Some(_) => Effort::slight(azure.visit.deadline, now, azure.settings.patience()),
+                None => Effort::full(azure.visit.deadline),
+            };
+            let asked = match self.requests.board(&(), now) {
+                Seat::Leads(leader) => {
                     leader.land_if(self.ask(azure, tenant, effort).await, |asked| match asked {
                         Ok(_) => true,
                         Err(error) => effort.retries && *error != Error::DeadlineExceeded,
                     })
                 }
-                // Old keys are good enough while somebody gets new ones.
-                (Seat::Follows(_), Some(_)) => return Ok(known),
-                (Seat::Follows(follower), None) => {
-                    let left = azure.visit.deadline.left(now)?;
-                    let landed = within(azure.host, left, follower.landed(azure.host.signal())).await;
-                    match landed.ok_or(Error::DeadlineExceeded)? {
-                        Some(asked) => asked,
+                // Old keys are not good enough while somebody gets new ones: anybody can be that somebody.
+                Seat::Follows(follower) => {
+                    let left = effort.by.left(now)?;
+                    match within(azure.host, left, follower.landed(azure.host.signal())).await {
+                        Some(Some(asked)) => asked,
                         // Who asked has vanished. Somebody else has to, perhaps we.
-                        None => continue,
+                        Some(None) => continue,
+                        None => Err(Error::DeadlineExceeded),
                     }
                 }
             };
@@ -156,23 +158,65 @@ impl<S> Bearers<S> {
         tenant: &Tenant,
         effort: Effort,
     ) -> Result<Keys, Error> {
-        match azure.signing_keys(tenant.directory(), effort).await {
+        let start = azure.host.now();
+        // Where there are keys, somebody asks for one that is not among them.
+        let pause = match self.kept(start) {
+            Some((_, true)) => ASK_PAUSE,
+            Some((_, false)) | None => REFUSAL_PAUSE,
+        };
+        let attempt = Attempt { bearers: self, start, pause, ended: false };
+        let asked = azure.signing_keys(tenant.directory(), effort).await;
+        attempt.end();
+        let now = azure.host.now();
+        match asked {
             Ok((signing, asked)) => {
                 let keys = Keys { signing: Rc::new(signing), asked };
                 self.keys.replace(Some(keys.clone()));
-                self.ask_from.set(azure.host.now().plus(ASK_PAUSE));
+                self.ask_from.set(now.plus(ASK_PAUSE));
                 // What was signed with a key that is withdrawn is not good any more.
                 self.verified.borrow_mut().clear();
                 Ok(keys)
             }
             Err(error) => {
+                self.renew_from.set(now.plus(ASK_PAUSE));
                 if error != Error::DeadlineExceeded {
-                    let now = azure.host.now();
-                    self.refusal.replace(Some((error.clone(), now.plus(REFUSAL_PAUSE))));
-                    self.renew_from.set(now.plus(ASK_PAUSE));
+                    self.refusal.replace(Some((error.clone(), now.plus(pause))));
                 }
                 Err(error)
             }
+        }
+    }
+}
+
+/// The one request that asks for keys. Whoever has no key can be that one, and can hang up before the answer, over and
+/// over: from the [`MOST_ABANDONED`]th time in a row, nobody asks for a while.
+struct Attempt<'a, S> {
+    bearers: &'a Bearers<S>,
+    start: Moment,
+    pause: Duration,
+    ended: bool,
+}
+
+impl<S> Attempt<'_, S> {
+    /// Notes that there was an answer, or none in time.
+    fn end(mut self) {
+        self.bearers.abandoned.set(0);
+        self.ended = true;
+    }
+}
+
+impl<S> Drop for Attempt<'_, S> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let Self { bearers, start, pause, .. } = self;
+        let abandoned = bearers.abandoned.get().saturating_add(1);
+        bearers.abandoned.set(abandoned);
+        if abandoned >= MOST_ABANDONED {
+            let until = start.plus(*pause);
+            bearers.refusal.replace(Some((Error::DirectoryUnreachable(None), until)));
+            bearers.renew_from.set(until);
         }
     }
 }
@@ -198,6 +242,9 @@ pub const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
 
 /// Keys are published long before tokens are signed with them, so nobody with a good token has to wait for this.
 pub const ASK_PAUSE: Duration = Duration::from_secs(30);
+
+/// Some clients do hang up, so the first few cost nobody anything.
+const MOST_ABANDONED: u32 = 3;
 
 /// A token for each caller that anybody has; some 300 bytes each.
 const MOST_VERIFIED: usize = 1000;

@@ -29,7 +29,7 @@ impl Readiness {
             return Err(known.outcome.clone());
         }
         known.tried = Some(now);
-        Ok(Attempt { readiness: self, start: now, ended: false })
+        Ok(Attempt(self))
     }
 }
 
@@ -39,29 +39,16 @@ impl Default for Readiness {
     }
 }
 
-/// The one request that finds out about readiness. If it goes away before it has, the next one may try at once.
+/// The one request that finds out about readiness. If it goes away before it has, what was known holds on until the pause is
+/// over: whoever asks needs no key, and could ask and go away without end.
 #[derive(Debug)]
-pub struct Attempt<'a> {
-    readiness: &'a Readiness,
-    start: Moment,
-    ended: bool,
-}
+pub struct Attempt<'a>(&'a Readiness);
 
 impl Attempt<'_> {
     /// Notes what came of it.
-    pub fn end(mut self, outcome: Result<(), Error>) -> Result<(), Error> {
-        self.readiness.0.borrow_mut().outcome = outcome.clone();
-        self.ended = true;
+    pub fn end(self, outcome: Result<(), Error>) -> Result<(), Error> {
+        self.0.0.borrow_mut().outcome = outcome.clone();
         outcome
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        let mut last = self.readiness.0.borrow_mut();
-        if !self.ended && last.tried == Some(self.start) {
-            last.tried = None;
-        }
     }
 }
 

@@ -37,6 +37,23 @@ fn only_the_rooms_of_azure_make_calls() {
     }
 }
 
+#[test]
+fn only_the_settings_say_where_calls_go() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // What reads an address, and the one file outside Azure's own rooms that may have it read.
+    for (name, reader) in [
+        ("Vault::parse", "settings.rs"),
+        ("TokenSource::choose", "settings.rs"),
+        ("Directory::read", "access/tenant.rs"),
+        ("Lookup::new", "settings.rs"),
+    ] {
+        let readers = files_below(&source).into_iter().filter(|it| !it.starts_with(source.join("azure")));
+        let readers = readers.filter(|it| !it.ends_with("tests.rs"));
+        let readers = readers.filter(|it| fs::read_to_string(it).unwrap().contains(name));
+        assert_eq!(readers.collect::<Vec<_>>(), [source.join(reader)], "{name}");
+    }
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

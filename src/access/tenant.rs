@@ -66,15 +66,12 @@ impl Tenant {
     ///
     /// The signature comes first, so that nobody learns what of a forged token would have been right. Then: who issued it
     /// (`iss`, `tid`), whom it is for (`aud`), and when (`nbf`, `exp`); and that it was given to an application for itself.
-    /// A token that an application has on behalf of a user has `scp`, and names an application that did not ask.
     pub fn claims(&self, jwt: &Jwt<'_>, keys: &SigningKeys, unix_time: u64) -> Option<Claims> {
         let members = jwt.verify(keys)?;
         let issuer = members.text("iss")?;
         let ours = self.issuers.iter().any(|it| it == issuer)
             && members.text("tid")?.eq_ignore_ascii_case(&self.id)
             && members.text("aud")? == self.audience;
-        let for_itself =
-            !members.has("scp") && (!members.has("idtyp") || members.text("idtyp") == Some("app"));
         let claims = Claims {
             oid: members.text("oid")?.to_owned(),
             appid: application(&members)?.to_owned(),
@@ -82,7 +79,7 @@ impl Tenant {
             not_before: members.number("nbf")?,
             expires: members.number("exp")?,
         };
-        (ours && for_itself && claims.are_good(unix_time)).then_some(claims)
+        (ours && for_itself(&members) && claims.are_good(unix_time)).then_some(claims)
     }
 }
 
@@ -103,6 +100,20 @@ impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Claims(..)")
     }
+}
+
+/// Whether a token was given to an application for itself. One that it has on behalf of a user names an application that
+/// did not ask, and anybody may be its user.
+///
+/// Microsoft, "Secure applications and APIs by validating claims": `idtyp` is `app`. That claim is optional, and not there
+/// unless the registration of the audience asks for it; then the subject of the token has to be the application itself, `sub`
+/// being `oid`. A user's token has `scp`, mostly, and a `sub` that is another for each application.
+fn for_itself(members: &Members) -> bool {
+    let said = match members.has("idtyp") {
+        true => members.text("idtyp") == Some("app"),
+        false => members.text("sub").is_some_and(|it| members.text("oid") == Some(it)),
+    };
+    said && !members.has("scp")
 }
 
 /// The application that has the token: `appid` in the first version of tokens, `azp` in the second.

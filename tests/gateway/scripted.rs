@@ -24,6 +24,10 @@ pub enum Seen {
     Answer(u16, Option<&'static str>, String),
     /// None.
     Nothing(NoAnswer),
+    /// None until the limit of the call is over.
+    Late,
+    /// None while anybody waits.
+    Never,
 }
 
 /// A token that lasts `seconds`.
@@ -39,11 +43,11 @@ pub fn secret(name: &str, value: &str) -> Seen {
 }
 
 pub fn body_of(reply: &Reply) -> String {
-    String::from_utf8(reply.body.expose().clone()).unwrap()
+    String::from_utf8(reply.body().expose().clone()).unwrap()
 }
 
 pub fn field<'a>(reply: &'a Reply, name: &str) -> &'a str {
-    reply.headers.get(name).map_or("", |it| it.to_str().unwrap())
+    reply.headers().get(name).map_or("", |it| it.to_str().unwrap())
 }
 
 /// A gateway in the settings of the replaced function, with the caller key `right`.
@@ -97,13 +101,7 @@ impl Scripted {
     }
 
     pub fn request(&self, method: &str, target: &str, fields: &[(&'static str, &str)], body: &str) -> Reply {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let head = Head { method, target: target.to_owned(), headers };
-        let body = ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) };
+        let (head, body) = self.parts(method, target, fields, body);
         match pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answered) => {
                 self.world.search(&answered.reply);
@@ -112,6 +110,28 @@ impl Scripted {
             }
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }
+    }
+
+    /// A request whose client hangs up while a call is under way. False if it was answered before that.
+    pub fn hang_up(&self, method: &str, target: &str, fields: &[(&'static str, &str)], body: &str) -> bool {
+        let (head, body) = self.parts(method, target, fields, body);
+        pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    fn parts(
+        &self,
+        method: &str,
+        target: &str,
+        fields: &[(&'static str, &str)],
+        body: &str,
+    ) -> (Head, ScriptedBody) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let head = Head { method, target: target.to_owned(), headers };
+        (head, ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) })
     }
 
     /// The same for who wants a fresh value.
@@ -194,9 +214,9 @@ impl World {
     /// Looks for what is private in a reply, and in the lines and the calls since the last one.
     fn search(&self, reply: &Reply) {
         let private = self.private.borrow();
-        let value: &[Private] = if reply.status == 200 { &[Private::Value] } else { &[] };
-        private.expect_nothing(format!("{:?}", reply.headers), &[], "a reply's head");
-        private.expect_nothing(reply.body.expose(), value, "a reply");
+        let value: &[Private] = if reply.status() == 200 { &[Private::Value] } else { &[] };
+        private.expect_nothing(format!("{:?}", reply.headers()), &[], "a reply's head");
+        private.expect_nothing(reply.body().expose(), value, "a reply");
         let (lines, calls) = (self.log.borrow(), self.calls.borrow());
         let (old_lines, old_calls) = self.searched.replace((lines.len(), calls.len()));
         lines[old_lines..].iter().for_each(|it| private.expect_nothing(it, &[], "a line"));
@@ -246,11 +266,17 @@ impl Host for InWorld {
             call.headers().iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect();
         self.0.calls.borrow_mut().push(SeenCall { address, fields, limit });
         self.0.now.set(self.0.now.get() + self.0.latency.get());
-        match self.0.answers.borrow_mut().pop_front() {
+        let answer = self.0.answers.borrow_mut().pop_front();
+        match answer {
             Some(Seen::Answer(status, retry_after, body)) => {
                 Ok(Answer::new(status, retry_after.map(str::to_owned), body.into_bytes()))
             }
             Some(Seen::Nothing(reason)) => Err(reason),
+            Some(Seen::Late) => {
+                self.0.now.set(self.0.now.get() + limit);
+                Err(NoAnswer::TimedOut)
+            }
+            Some(Seen::Never) => pending().await,
             None => panic!("one call more than the script has answers"),
         }
     }
