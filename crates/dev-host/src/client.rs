@@ -22,23 +22,26 @@ impl Target {
         Ok(stream)
     }
 
-    /// The head of a request for a secret, with these fields as well, without the empty line at its end.
+    /// The head of a request for a secret, with a key and these fields, without the empty line at its end.
     pub(crate) fn head(&self, key: &str, fields: &str) -> String {
+        self.head_of(&format!("x-functions-key: {key}\r\n{fields}"))
+    }
+
+    fn head_of(&self, fields: &str) -> String {
         format!(
-            "POST {PATH} HTTP/1.1\r\nHost: {}\r\nx-functions-key: {key}\r\nContent-Type: application/json\r\n{fields}",
+            "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{fields}",
             self.address
         )
     }
 
     /// A whole request for the secret of the function's own test.
     pub(crate) fn request(&self, key: &str, fields: &str) -> String {
-        self.request_for(SECRET, key, fields)
+        asking_for(SECRET, &self.head(key, fields))
     }
 
-    /// A whole request for a secret.
-    pub(crate) fn request_for(&self, secret: &str, key: &str, fields: &str) -> String {
-        let body = format!(r#"{{"Secret":"{secret}"}}"#);
-        format!("{}Content-Length: {}\r\n\r\n{body}", self.head(key, fields), body.len())
+    /// The same with a token.
+    pub(crate) fn request_with_token(&self, token: &str) -> String {
+        asking_for(SECRET, &self.head_of(&format!("Authorization: Bearer {token}\r\n")))
     }
 
     /// A request on a connection of its own.
@@ -50,6 +53,12 @@ impl Target {
         };
         within(PATIENCE, answer).await
     }
+}
+
+/// A head and its body.
+fn asking_for(secret: &str, head: &str) -> String {
+    let body = format!(r#"{{"Secret":"{secret}"}}"#);
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// An answer.

@@ -27,7 +27,10 @@ impl Rig {
         // Before there is a child, because a signal that nobody hears would end this program and leave it.
         let stop = runtime.block_on(async { stop().map(tokio::spawn) });
         let stop = stop.map_err(|problem| format!("cannot listen for signals: {problem}"))?;
-        let launch = launch.environment(served.settings(Source::AppService2017));
+        // Tokens of callers are Entra's, which is the emulator as well.
+        let launch = launch
+            .environment(served.settings(Source::AppService2017))
+            .environment([("AZURE_AUTHORITY_HOST", served.http_base())]);
         let server = launch.start().map_err(|problem| problem.to_string())?;
         Ok(Self { server, emulator, _served: served, runtime, stop })
     }

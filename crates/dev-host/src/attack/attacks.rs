@@ -2,9 +2,10 @@
 
 use super::others::{self, Reads};
 use crate::client::{Answer, PATIENCE, Target, within};
+use keyvault_emulator::{Emulator, facts};
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -19,6 +20,8 @@ pub(super) enum Hostile {
     IdleUnderDefaults,
     /// Requests with wrong keys, as fast as they are answered.
     WrongKeys,
+    /// Requests with tokens that somebody else has signed in the tenant's name, as fast as they are answered.
+    ForgedTokens,
     /// Bodies beyond all measure.
     LargeBody(Key, Length),
     /// Heads beyond all measure.
@@ -51,6 +54,7 @@ pub(super) struct Size {
     slow_bodies: usize,
     idle: usize,
     wrong_keys: usize,
+    forged_tokens: usize,
     body: u64,
     /// For how long an attack that has no other end goes on.
     lasting: Duration,
@@ -61,6 +65,7 @@ impl Size {
         slow_bodies: 200,
         idle: 10_000,
         wrong_keys: 100_000,
+        forged_tokens: 20_000,
         body: 1 << 30,
         lasting: Duration::from_secs(15),
     };
@@ -69,19 +74,10 @@ impl Size {
         slow_bodies: 50,
         idle: 1_000,
         wrong_keys: 5_000,
+        forged_tokens: 1_000,
         body: 64 << 20,
         lasting: Duration::from_millis(1500),
     };
-
-    /// No more connections than can be had with so many files, of which the emulator, the others and the component's own
-    /// calls want some as well.
-    pub(super) fn within(self, files: usize) -> Self {
-        let most = files.saturating_sub(OTHER_FILES);
-        if most < self.idle {
-            eprintln!("only {most} of {} idle connections: a process may have {files} files", self.idle);
-        }
-        Self { idle: self.idle.min(most), ..self }
-    }
 }
 
 /// How an attack was answered.
@@ -117,13 +113,14 @@ impl Answers {
 }
 
 impl Hostile {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::SlowBodies(Key::Right),
         Self::SlowBodies(Key::Wrong),
         Self::Idle(Said::Nothing),
         Self::Idle(Said::HalfAHead),
         Self::IdleUnderDefaults,
         Self::WrongKeys,
+        Self::ForgedTokens,
         Self::LargeBody(Key::Right, Length::Announced),
         Self::LargeBody(Key::Right, Length::Chunked),
         Self::LargeBody(Key::Wrong, Length::Announced),
@@ -142,6 +139,7 @@ impl Hostile {
             Self::Idle(Said::HalfAHead) => format!("{} connections with half a head", size.idle),
             Self::IdleUnderDefaults => format!("{HOSTS_CONNECTIONS} idle connections, host's defaults"),
             Self::WrongKeys => format!("{} wrong keys", size.wrong_keys),
+            Self::ForgedTokens => format!("{} forged tokens", size.forged_tokens),
             Self::LargeBody(it, Length::Announced) => {
                 format!("{LARGE_BODIES} bodies of {} MiB at a time, {}", size.body >> 20, key(it))
             }
@@ -153,11 +151,17 @@ impl Hostile {
     }
 
     /// The files that a process has to be able to open for it.
-    pub(super) fn files(self) -> usize {
-        match self {
-            Self::IdleUnderDefaults => HOSTS_CONNECTIONS + OTHER_FILES,
-            _ => OTHER_FILES,
-        }
+    pub(super) fn files(self, size: &Size) -> usize {
+        let connections = match self {
+            Self::Idle(_) => size.idle,
+            Self::IdleUnderDefaults => HOSTS_CONNECTIONS,
+            Self::SlowBodies(_)
+            | Self::WrongKeys
+            | Self::ForgedTokens
+            | Self::LargeBody(..)
+            | Self::LargeHeads => 0,
+        };
+        connections + OTHER_FILES
     }
 
     /// Options of `wasmtime serve`.
@@ -169,16 +173,29 @@ impl Hostile {
     }
 
     /// Settings of the component.
-    pub(super) fn settings(self) -> Option<(&'static str, String)> {
-        (self == Self::SlowBodies(Key::Right))
-            .then(|| ("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string()))
+    pub(super) fn settings(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::SlowBodies(Key::Right) => {
+                vec![("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string())]
+            }
+            Self::ForgedTokens => vec![
+                ("GATEWAY_JWT_TENANT", facts::TENANT.to_owned()),
+                ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
+            ],
+            Self::SlowBodies(Key::Wrong)
+            | Self::Idle(_)
+            | Self::IdleUnderDefaults
+            | Self::WrongKeys
+            | Self::LargeBody(..)
+            | Self::LargeHeads => Vec::new(),
+        }
     }
 
     /// Whether this is an answer, or none, that the attack has to expect.
     pub(super) fn may_be_answered(self, answer: &str) -> bool {
         let right: &[&str] = match self {
             Self::SlowBodies(Key::Right) => &["504"],
-            Self::SlowBodies(Key::Wrong) | Self::WrongKeys => &["401", "429"],
+            Self::SlowBodies(Key::Wrong) | Self::WrongKeys | Self::ForgedTokens => &["401", "429"],
             // They have said something after all.
             Self::Idle(_) | Self::IdleUnderDefaults => &["200"],
             // Whoever writes on and on may lose the answer when the connection is closed.
@@ -220,7 +237,15 @@ impl Hostile {
                 let reads = others::read_impatiently(target, IMPATIENT, IMPATIENCE).await;
                 (speak(target, Said::Nothing, held).await, reads)
             }
-            Self::WrongKeys => others::read_during(target, wrong_keys(target, size)).await,
+            Self::WrongKeys => {
+                let request = |target: &Target, index| target.request(&format!("guess-{index}"), "");
+                others::read_during(target, guesses(target, size.wrong_keys, request)).await
+            }
+            Self::ForgedTokens => {
+                let token = forged_token();
+                let request = move |target: &Target, _| target.request_with_token(&token);
+                others::read_during(target, guesses(target, size.forged_tokens, request)).await
+            }
             Self::LargeBody(key, length) => {
                 others::read_during(target, large_bodies(target, key, length, size)).await
             }
@@ -343,17 +368,29 @@ async fn speak(target: &Target, said: Said, held: Vec<io::Result<TcpStream>>) ->
     answers
 }
 
-/// Clients that try keys over connections that stay open.
-async fn wrong_keys(target: &Target, size: &Size) -> Answers {
-    let all = size.wrong_keys;
+/// A token that is right in everything but its signature, so that all of it has to be read and verified.
+fn forged_token() -> String {
+    // Every emulator has the same keys.
+    let entra = Emulator::new();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let claims = Emulator::caller_claims(now, AUDIENCE, facts::OBJECT_ID, facts::APP_ID, &[]);
+    entra.sign_as_stranger(&entra.signing_header(), &claims)
+}
+
+/// Clients that try `all` credentials over connections that stay open.
+async fn guesses<R>(target: &Target, all: usize, request: R) -> Answers
+where
+    R: Fn(&Target, usize) -> String + Clone + Send + 'static,
+{
     crowd(GUESSERS, |client| {
-        let target = target.clone();
+        let (target, request) = (target.clone(), request.clone());
         async move {
             let mut answers = Answers::default();
             let mut connection = None;
             for index in (client..all).step_by(GUESSERS) {
                 let start = Instant::now();
-                let request = target.request(&format!("guess-{index}"), "");
+                let request = request(&target, index);
                 let guess = async {
                     let mut reader = match connection.take() {
                         Some(reader) => reader,
@@ -451,6 +488,9 @@ async fn ask_stubbornly(target: &Target, request: &str) -> io::Result<Answer> {
     };
     within(PATIENCE, exchange).await
 }
+
+/// Whom callers' tokens are for.
+const AUDIENCE: &str = "api://attacked-gateway";
 
 const CLOSED: &str = "closed";
 

@@ -37,14 +37,18 @@ pub(crate) struct Attack {
 impl Attack {
     pub(crate) fn run(self) -> Result<(), String> {
         let files = process::raise_file_limit();
-        let size = if self.small { Size::SMALL } else { Size::FULL }.within(files);
+        let size = if self.small { Size::SMALL } else { Size::FULL };
         let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
         let compiled = rig::compile(&self.component, directory.path())?;
-        let mut rows = Vec::new();
+        let (mut rows, mut problems) = (Vec::new(), Vec::new());
         for (index, hostile) in Hostile::ALL.into_iter().enumerate() {
             eprintln!("[{}/{}] {}", index + 1, Hostile::ALL.len(), hostile.name(&size));
-            if hostile.files() > files {
-                eprintln!("left out: it takes {} files, and a process may have {files}", hostile.files());
+            let wanted = hostile.files(&size);
+            if wanted > files {
+                let name = hostile.name(&size);
+                problems.push(format!(
+                    "{name}: NOT RUN: it takes {wanted} open files, and a process may have {files} (`ulimit -Hn`)"
+                ));
                 continue;
             }
             rows.push(measure(&compiled, hostile, &size)?);
@@ -54,7 +58,7 @@ impl Attack {
             std::fs::write(file, table::json(&rows))
                 .map_err(|problem| format!("cannot write {}: {problem}", file.display()))?;
         }
-        let problems: Vec<_> = rows.iter().flat_map(Row::problems).collect();
+        problems.extend(rows.iter().flat_map(Row::problems));
         if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
     }
 }
