@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use keyvault_emulator::{Answer as Told, Effect, Emulator, Fault, Kind, Source, Upstream, facts};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::gateway::{
     Answer, BOTH, Gateway, REQUEST, World, azure, full, in_virtual_time, request, settings,
@@ -40,6 +40,33 @@ fn keys_are_asked_for_when_they_change_and_not_for_every_name() {
             assert_eq!(asked(&emulator), 3);
         });
     }
+}
+
+#[test]
+fn a_withdrawn_key_does_not_get_in_beside_a_request_that_asks_for_the_keys() {
+    in_virtual_time(async {
+        let (emulator, gateway, begun) = start(World::Service);
+        let withdrawn = token(&emulator, begun);
+        let header = emulator.signing_header();
+        assert_eq!(ask(&gateway, &withdrawn).await.outcome().0, 200);
+        for _ in 0..4 {
+            emulator.rotate_signing_keys();
+        }
+        sleep(Duration::from_secs(3600)).await;
+        emulator.fault(Fault::new(Upstream::SigningKeys, Effect::Truth).delay(Duration::from_millis(300)));
+        // Somebody without a key in the tenant is the first to have the keys asked for, and some then hang up.
+        let forged = emulator.sign_as_stranger(&header, &json!({}));
+        for patience in [Duration::from_millis(100), Duration::from_secs(10)] {
+            let stranger = timeout(patience, ask(&gateway, &forged));
+            let owner = async {
+                sleep(Duration::from_millis(50)).await;
+                ask(&gateway, &withdrawn).await
+            };
+            let (_, owner) = tokio::join!(stranger, owner);
+            assert_eq!(owner.outcome().0, 401, "{patience:?}");
+        }
+        assert!((2..=4).contains(&asked(&emulator)), "{}", asked(&emulator));
+    });
 }
 
 #[test]
