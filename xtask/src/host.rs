@@ -57,7 +57,8 @@ fn prepare(component: Component) -> Result<PathBuf, String> {
     build(false)
 }
 
-fn build(release: bool) -> Result<PathBuf, String> {
+/// Builds the host, with optimisations or without.
+pub(crate) fn build(release: bool) -> Result<PathBuf, String> {
     if release {
         eprintln!("building the host with optimisations (some 10 minutes the first time)");
     }

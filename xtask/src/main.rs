@@ -1,8 +1,9 @@
 //! The commands of this repository: `cargo xtask
-//! build|demo|dev|serve|attack|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
+//! build|demo|dev|serve|attack|bench|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
+mod bench;
 mod components;
 mod deny;
 mod fuzz;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Task::Dev(options) => host::dev(&options),
         Task::Serve { release, served, options } => host::serve(release, &served, &options),
         Task::Attack { release, component, options } => host::attack(release, component, &options),
+        Task::Bench(options) => bench::bench(&options),
         Task::Simulate(options) => simulate(&options),
         Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
         Task::Deny => deny::everything().map(|()| ExitCode::SUCCESS),
@@ -58,6 +60,7 @@ enum Task {
     Dev(Vec<OsString>),
     Serve { release: bool, served: Served, options: Vec<OsString> },
     Attack { release: bool, component: Component, options: Vec<OsString> },
+    Bench(Vec<OsString>),
     Simulate(Vec<OsString>),
     Mutate,
     Deny,
@@ -83,6 +86,7 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("dev", options) => Some(Task::Dev(options.to_vec())),
         ("serve", rest) => parse_serve(rest),
         ("attack", rest) => parse_attack(rest),
+        ("bench", options) => Some(Task::Bench(options.to_vec())),
         ("simulate", options) => Some(Task::Simulate(options.to_vec())),
         ("mutate", []) => Some(Task::Mutate),
         ("deny", []) => Some(Task::Deny),
@@ -163,6 +167,9 @@ usage: cargo xtask <command>
   attack [--component proxy|service] [--release] [--small] [--json FILE]
                          attack a component under `wasmtime serve` as hostile clients would, and measure how it
                          and others fare: some minutes, or one with --small
+  bench [--rounds NUMBER] [--seconds NUMBER] [--report FOLDER]
+                         measure the gateway beside what its host costs without it and beside native services, and
+                         write the report to docs/performance: some 20 minutes, with wrk for the load
   simulate [--seeds NUMBER] [--from SEED] [--seed SEED]
                          run the core in virtual time against scripted faults: 10,000 seeds, more, or one again
   simulate fleet [--chart FILE]
@@ -210,6 +217,7 @@ mod tests {
                 Some(Task::Attack { release: true, component: Component::Proxy, options: words("--small") }),
             ),
             ("attack --component x.wasm", None),
+            ("bench --rounds 3", Some(Task::Bench(words("--rounds 3")))),
             ("simulate --seed 7", Some(Task::Simulate(words("--seed 7")))),
             ("mutate", Some(Task::Mutate)),
             ("mutate me", None),

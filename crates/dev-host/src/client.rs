@@ -39,7 +39,12 @@ impl Target {
         asking_for(SECRET, &self.head(key, fields))
     }
 
-    /// The same with a token.
+    /// The same for another secret, with the right key.
+    pub(crate) fn request_for(&self, secret: &str) -> String {
+        asking_for(secret, &self.head(&self.key, ""))
+    }
+
+    /// A request with a token.
     pub(crate) fn request_with_token(&self, token: &str) -> String {
         asking_for(SECRET, &self.head_of(&format!("Authorization: Bearer {token}\r\n")))
     }

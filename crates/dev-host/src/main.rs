@@ -1,10 +1,12 @@
-//! `dev-host serve` and `compile` are Wasmtime's own; `demo`, `dev` and `attack` run them against an emulated Key Vault.
+//! `dev-host serve` and `compile` are Wasmtime's own; `demo`, `dev`, `attack` and `bench` run them against an emulated Key Vault.
 
 mod demo;
 
 mod dev;
 
 mod attack;
+
+mod bench;
 
 mod rig;
 
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Dev(dev) => dev.run(),
         Command::Attack(attack) => attack.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,4 +49,6 @@ enum Command {
     Dev(dev::Dev),
     /// Attacks a component as hostile clients would, and measures what others notice
     Attack(attack::Attack),
+    /// Measures the gateway beside what its host costs without it, and beside native services
+    Bench(bench::Bench),
 }
