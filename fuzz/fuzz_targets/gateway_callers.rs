@@ -19,7 +19,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
     let scene = Scene::new(settings.clone(), Says::Well, Says::Well);
     let mut nobody = scene.ask(None, &asking_for("db-password"));
     let mut scene = scene;
-    if nobody.status == 500 && text_of(&nobody).contains("GATEWAY_JWT_TENANT") {
+    if nobody.status() == 500 && text_of(&nobody).contains("GATEWAY_JWT_TENANT") {
         // Some callers have tokens, so that there has to be a tenant.
         let tenant = [
             ("GATEWAY_JWT_TENANT", "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42"),
@@ -29,14 +29,14 @@ fuzz_target!(|text: &[u8]| -> Corpus {
         scene = Scene::new(settings.into_iter().chain(tenant).collect(), Says::Well, Says::Well);
         nobody = scene.ask(None, &asking_for("db-password"));
     }
-    if nobody.status == 500 {
+    if nobody.status() == 500 {
         let body = text_of(&nobody);
         let start = r#"{"error":{"code":"ConfigurationError","message":"The setting GATEWAY_CALLERS "#;
         assert!(body.starts_with(start), "{body}");
         return Corpus::Keep;
     }
-    assert_eq!(nobody.status, 401);
-    assert_eq!(scene.ask(Some(""), &asking_for("db-password")).status, 401);
+    assert_eq!(nobody.status(), 401);
+    assert_eq!(scene.ask(Some(""), &asking_for("db-password")).status(), 401);
     assert!(scene.sent().is_empty(), "a call for nobody");
 
     // Another parser finds the caller of each key, and what it may have.
@@ -54,7 +54,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
     for (key, hash) in KEYS {
         let has_key = |caller: &&Value| strings(caller, "key_sha256").any(|it| it.eq_ignore_ascii_case(hash));
         let Some(caller) = callers.iter().find(has_key) else {
-            assert_eq!(scene.ask(Some(key), &asking_for("db-password")).status, 401);
+            assert_eq!(scene.ask(Some(key), &asking_for("db-password")).status(), 401);
             continue;
         };
         let start = strings(caller, "secrets").next().unwrap_or_default().trim_end_matches('*');
@@ -65,7 +65,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
                 Some(_) => 403,
                 None => 400,
             };
-            assert_eq!(scene.ask(Some(key), &asking_for(name)).status, right, "{name}");
+            assert_eq!(scene.ask(Some(key), &asking_for(name)).status(), right, "{name}");
         }
     }
     Corpus::Keep
