@@ -93,6 +93,8 @@ const VERSION_DIGITS: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use core::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -151,5 +153,23 @@ mod tests {
         let hidden = Redacted::new("marker".to_owned());
         assert_eq!(format!("{hidden:?} {hidden:#?}"), "Redacted(..) Redacted(..)");
         assert_eq!(hidden.expose(), "marker");
+    }
+
+    #[test]
+    fn a_redacted_value_is_overwritten_when_it_is_dropped() {
+        let overwritten = Cell::new(0);
+        let hidden = Redacted::new(Content(&overwritten));
+        assert_eq!(overwritten.get(), 0);
+        drop(hidden);
+        assert_eq!(overwritten.get(), 1);
+    }
+
+    /// Counts how often it is overwritten.
+    struct Content<'a>(&'a Cell<u32>);
+
+    impl Zeroize for Content<'_> {
+        fn zeroize(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
     }
 }

@@ -31,10 +31,22 @@ fuzz_target!(|text: &[u8]| -> Corpus {
     let owned = settings.iter().map(|(name, value)| (Cow::from((*name).to_owned()), value.clone())).collect();
     let scene = Scene::new(owned, Says::Well, Says::Well);
 
-    let reply = scene.ask(key, br#"{"Secret":"db-password"}"#);
+    let anybody = value("GATEWAY_ALLOW_ANONYMOUS").eq_ignore_ascii_case("true");
+    for nobodys in [None, Some(NOBODYS_KEY)] {
+        let reply = scene.ask(nobodys, ASKED);
+        shows_nothing(&reply);
+        match reply.status().as_u16() {
+            200 => assert!(anybody, "{nobodys:?} was let in"),
+            401 => assert!(!anybody, "anybody was not let in"),
+            500 => {}
+            status => panic!("{status}"),
+        }
+        assert_eq!(scene.sent().is_empty(), reply.status() != 200, "a call for {nobodys:?}");
+    }
+
+    let reply = scene.ask(key, ASKED);
     shows_nothing(&reply);
     scene.keeps_to_itself();
-    let anybody = value("GATEWAY_ALLOW_ANONYMOUS").eq_ignore_ascii_case("true");
     match reply.status().as_u16() {
         200 => assert!(key.is_some() || anybody, "nobody was let in"),
         401 => assert!(key.is_none() && !anybody, "somebody was not let in"),
@@ -63,13 +75,14 @@ fuzz_target!(|text: &[u8]| -> Corpus {
                 let all = fields.chain([call.path_and_query.as_bytes(), &call.body]);
                 assert!(!all.into_iter().any(has_mark), "the vault is told a secret");
             }
-            _ => {
+            Upstream::Identity => {
                 let set = ENDPOINTS.iter().any(|it| goes_to(value(it)));
                 assert!(set || ELSEWHERE.contains(&call.authority.as_str()), "{}", call.authority);
                 assert!(call.headers.iter().all(|it| it.0 != "authorization"), "a token leaves");
                 let tells_secret = call.body.windows(14).any(|it| it == b"client_secret=");
                 assert!(call.tls || is_loopback(&call.authority) || !tells_secret, "{}", call.authority);
             }
+            Upstream::Directory => panic!("nobody has shown a token"),
         }
     }
     Corpus::Keep
@@ -102,6 +115,11 @@ fn is_loopback(authority: &str) -> bool {
     let is_v4 = host.parse().is_ok_and(|it: Ipv4Addr| it.is_loopback());
     is_v4 || ["localhost", "[::1]"].contains(&host)
 }
+
+const ASKED: &[u8] = br#"{"Secret":"db-password"}"#;
+
+/// It is no setting's key, and no hash of it is in the corpus.
+const NOBODYS_KEY: &str = "a-key-of-nobody";
 
 const SECRETS: [&str; 5] =
     ["GATEWAY_KEY", "GATEWAY_STORE_KEY", "IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"];

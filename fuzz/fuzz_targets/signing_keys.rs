@@ -30,12 +30,19 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         let keys: serde_json::Value = serde_json::from_str(KEYS).unwrap();
         let modulus = keys["keys"][0]["n"].as_str().unwrap();
         let json = made.json();
-        let published = json.as_ref().and_then(|it| it["keys"].as_array());
-        let has_it = |keys: &Vec<serde_json::Value>| keys.iter().any(|it| it["n"] == modulus);
-        assert!(published.is_none_or(has_it), "let in without a key");
+        let published = match json {
+            Some(json) => json["keys"].as_array().is_some_and(|it| it.iter().any(|it| it["n"] == modulus)),
+            // What that parser refuses for something else has the key as it is, but for escapes.
+            None => made.body.contains(&b'\\') || has(&made.body, modulus.as_bytes()),
+        };
+        assert!(published, "let in without a key");
     } else {
         assert_eq!(scene.count(Upstream::Vault), 0);
     }
     scene.keeps_to_itself();
     Corpus::Keep
 });
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|it| it == part)
+}

@@ -8,9 +8,10 @@ use core::time::Duration;
 use std::borrow::Cow;
 
 use keyvault_gateway::azure::Upstream;
-use keyvault_gateway_fuzz::{Made, Says, Scene, VALUE, choice, shows_nothing};
+use keyvault_gateway_fuzz::{Made, Says, Scene, UNIX_TIME, VALUE, choice, shows_nothing};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use time::Date;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((source, rest)) = choice(data, &SOURCES) else { return Corpus::Reject };
@@ -60,19 +61,47 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(json) = made.json() else { return Corpus::Keep };
     let answer = json.as_object().expect("only an object has a token");
     assert_eq!(answer["access_token"].as_str(), Some(token.as_str()));
-    // It is not used past its time.
-    let lifetime = match &answer.get("expires_in") {
-        Some(Value::String(text)) => text.parse().ok(),
-        Some(number) => number.as_u64(),
-        None => None,
+    // It is not used past its time: the length of time, and without one the date.
+    let lifetime = match (seconds(answer, "expires_in"), seconds(answer, "expires_on")) {
+        (Some(length), _) => length,
+        (None, Some(date)) if date >= FIRST_DATE => date.saturating_sub(UNIX_TIME),
+        (None, Some(length)) => length,
+        // A date in another writing is in a year of four digits, too.
+        (None, None) => {
+            let date = answer.get("expires_on").and_then(Value::as_str).and_then(date);
+            date.unwrap_or(LAST_SECOND).saturating_sub(UNIX_TIME)
+        }
     };
-    if let Some(seconds) = lifetime.filter(|it| *it < 1_000_000_000) {
-        scene.pass(Duration::from_secs(seconds));
-        scene.ask_again(Some("right"), SECRET);
-        assert_eq!(scene.count(Upstream::Identity), tokens + 1);
-    }
+    scene.pass(Duration::from_secs(lifetime));
+    scene.ask_again(Some("right"), SECRET);
+    assert_eq!(scene.count(Upstream::Identity), tokens + 1, "used for more than {lifetime} seconds");
     Corpus::Keep
 });
+
+/// The number of a member, which may be written as text.
+fn seconds(answer: &Map<String, Value>, name: &str) -> Option<u64> {
+    match answer.get(name)? {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64(),
+    }
+}
+
+/// `2024-12-31T23:59:59Z` in Unix seconds, also with a blank for the `T` and without the `Z`; 0 before 1970.
+fn date(text: &str) -> Option<u64> {
+    let (year, rest) = text.strip_suffix('Z').unwrap_or(text).split_once('-')?;
+    let numbers: Vec<u8> =
+        rest.split(['-', 'T', ' ', ':']).map(|it| it.parse().ok()).collect::<Option<_>>()?;
+    let [month, day, hour, minute, second] = numbers.try_into().ok()?;
+    let date = Date::from_calendar_date(year.parse().ok()?, month.try_into().ok()?, day).ok()?;
+    let time = date.with_hms(hour, minute, second).ok()?;
+    Some(u64::try_from(time.assume_utc().unix_timestamp()).unwrap_or(0))
+}
+
+/// What is less is no date, but a length of time: 2001-01-01.
+const FIRST_DATE: u64 = 978_307_200;
+
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 const SECRET: &[u8] = br#"{"Secret":"db-password"}"#;
 

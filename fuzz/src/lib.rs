@@ -45,6 +45,7 @@ pub struct Made {
 }
 
 /// A call that the gateway made.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Where it went.
     pub upstream: Upstream,
@@ -373,7 +374,8 @@ pub const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
 
 const TOKEN: &str = r#"{"access_token":"the-token","token_type":"Bearer","expires_in":"86399"}"#;
 
-const UNIX_TIME: u64 = 1_735_689_599;
+/// The calendar clock of every scene at its beginning: 2024-12-31T23:59:59Z.
+pub const UNIX_TIME: u64 = 1_735_689_599;
 
 const LATENCY: Duration = Duration::from_millis(10);
 

@@ -328,7 +328,7 @@ fn guesses_are_told_to_wait_and_good_callers_are_not() {
     let gateway = gateway();
     gateway.will_answer([token(86_400), secret("a", "v"), keys([0]), secret("billing-db", "v")]);
     let good = signed(&BILLING.claims(BEGINNING));
-    let bad = [vec![("x-functions-key", "wrong")], vec![], vec![("authorization", "Bearer a.b.c")]];
+    let bad = [vec![("x-functions-key", "a-wrong-key")], vec![], vec![("authorization", "Bearer a.b.c")]];
     for number in 0..60 {
         let mut fields = bad[number % 3].clone();
         fields.push(("content-type", "application/json"));

@@ -158,15 +158,15 @@ fn does_not_loop_where_the_vault_refuses_every_token() {
 #[test]
 fn asks_azure_nothing_that_it_need_not() {
     let list = r#"[{"name":"ops","secrets":["ops-*"],
-        "key_sha256":["8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f"]}]"#;
+        "key_sha256":["97a1525552707dffb403e9124bf88cf83ef37b5ba47a5d2ff6e933aeac1b4c5b"]}]"#;
     let json = ("content-type", "application/json");
-    let right = ("x-functions-key", "right");
+    let right = ("x-functions-key", "the-right-key");
     for (method, target, fields, body, status, code) in [
         ("POST", "/", vec![json], REQUEST, 401, "Unauthorized"),
-        ("POST", "/", vec![json, ("x-functions-key", "wrong")], REQUEST, 401, "Unauthorized"),
-        ("POST", "/?code=wrong", vec![json], REQUEST, 401, "Unauthorized"),
+        ("POST", "/", vec![json, ("x-functions-key", "a-wrong-key")], REQUEST, 401, "Unauthorized"),
+        ("POST", "/?code=a-wrong-key", vec![json], REQUEST, 401, "Unauthorized"),
         ("POST", "/", vec![json, right, ("via", "1.1 proxy")], REQUEST, 403, "Forbidden"),
-        ("POST", "/", vec![json, ("x-functions-key", "three")], REQUEST, 403, "Forbidden"),
+        ("POST", "/", vec![json, ("x-functions-key", "the-third-key")], REQUEST, 403, "Forbidden"),
         ("POST", "/", vec![json, right], "{}", 400, "BadRequest"),
         ("POST", "/", vec![json, right], "[", 400, "BadRequest"),
         ("POST", "/", vec![json, right], r#"{"Secret":"../keys/a"}"#, 400, "BadRequest"),
@@ -329,7 +329,7 @@ fn passes_the_trace_on() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let fields = [
         ("content-type", "application/json"),
-        ("x-functions-key", "right"),
+        ("x-functions-key", "the-right-key"),
         ("traceparent", parent),
         ("tracestate", "a=1"),
     ];
@@ -389,7 +389,7 @@ fn counts_what_it_does() {
     gateway.will_answer([token(3600), secret("a", "v")]);
     gateway.post("/", r#"{"Secret":"a"}"#);
     gateway.post("/", r#"{"Secret":"a"}"#);
-    let text = body_of(&gateway.request("GET", "/metrics?code=right", &[], ""));
+    let text = body_of(&gateway.request("GET", "/metrics?code=the-right-key", &[], ""));
     for line in [
         r#"keyvault_gateway_requests_total{status="200",code="OK"} 2"#,
         r#"keyvault_gateway_cache_lookups_total{found="hit"} 1"#,

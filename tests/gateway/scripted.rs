@@ -15,7 +15,7 @@ use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 use keyvault_gateway::secrets::Renewal;
-use leaks::{Private, Search};
+use leaks::{Private, SHORTEST, Search};
 
 /// What the gateway sees of a call.
 #[derive(Clone)]
@@ -50,7 +50,8 @@ pub fn field<'a>(reply: &'a Reply, name: &str) -> &'a str {
     reply.headers().get(name).map_or("", |it| it.to_str().unwrap())
 }
 
-/// A gateway in the settings of the replaced function, with the caller key `right`.
+/// A gateway in the settings of the replaced function, with the caller key `the-right-key`. Nothing that is
+/// private may leave it but for where it belongs: its replies, its log and its calls are searched.
 pub struct Scripted {
     gateway: Gateway<InWorld>,
     renewal: RefCell<Option<Renewal>>,
@@ -64,11 +65,19 @@ impl Scripted {
             ("KeyVaultUri", "https://my-vault.vault.azure.net/"),
             ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
             ("MSI_SECRET", "identity-secret"),
-            ("GATEWAY_KEY", "right"),
+            ("GATEWAY_KEY", "the-right-key"),
         ];
         all.extend_from_slice(settings);
         let world = World { settings: all, ..World::default() };
-        world.private.borrow_mut().add(Private::IdentitySecret, "identity-secret");
+        for (name, value) in &world.settings {
+            match *name {
+                "IDENTITY_HEADER" | "MSI_SECRET" | "AZURE_CLIENT_SECRET" => {
+                    world.hide(Private::IdentitySecret, value);
+                }
+                "GATEWAY_KEY" => world.hide(Private::CallerKey, value),
+                _ => {}
+            }
+        }
         let world = Rc::new(world);
         Self { gateway: Gateway::new(InWorld(Rc::clone(&world))), renewal: RefCell::new(None), world }
     }
@@ -95,7 +104,7 @@ impl Scripted {
         self.request(
             "POST",
             target,
-            &[("content-type", "application/json"), ("x-functions-key", "right")],
+            &[("content-type", "application/json"), ("x-functions-key", "the-right-key")],
             body,
         )
     }
@@ -104,7 +113,8 @@ impl Scripted {
         let (head, body) = self.parts(method, target, fields, body);
         match pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answered) => {
-                self.world.search(&answered.reply);
+                self.world.search_reply(&answered.reply, method == "POST");
+                self.world.search_rest();
                 self.renewal.replace(answered.renewal);
                 answered.reply
             }
@@ -115,7 +125,10 @@ impl Scripted {
     /// A request whose client hangs up while a call is under way. False if it was answered before that.
     pub fn hang_up(&self, method: &str, target: &str, fields: &[(&'static str, &str)], body: &str) -> bool {
         let (head, body) = self.parts(method, target, fields, body);
-        pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        let hung_up =
+            pin!(self.gateway.answer(head, body)).poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        self.world.search_rest();
+        hung_up
     }
 
     fn parts(
@@ -125,6 +138,7 @@ impl Scripted {
         fields: &[(&'static str, &str)],
         body: &str,
     ) -> (Head, ScriptedBody) {
+        self.world.learn_request(target, fields);
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
@@ -138,7 +152,7 @@ impl Scripted {
     pub fn post_no_cache(&self, body: &str) -> Reply {
         let fields = [
             ("content-type", "application/json"),
-            ("x-functions-key", "right"),
+            ("x-functions-key", "the-right-key"),
             ("cache-control", "no-cache"),
         ];
         self.request("POST", "/", &fields, body)
@@ -148,7 +162,10 @@ impl Scripted {
     pub fn renew(&self) -> bool {
         let Some(renewal) = self.renewal.take() else { return false };
         match pin!(self.gateway.renew(renewal)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(()) => true,
+            Poll::Ready(()) => {
+                self.world.search_rest();
+                true
+            }
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }
     }
@@ -199,31 +216,67 @@ struct World {
 }
 
 impl World {
+    fn hide(&self, what: Private, text: &str) {
+        // A shorter one is a word that could be anywhere.
+        if text.len() >= SHORTEST {
+            self.private.borrow_mut().add(what, text);
+        }
+    }
+
     /// Learns the token or the value of an answer that is to come.
     fn learn(&self, answer: &Seen) {
         let Seen::Answer(_, _, body) = answer else { return };
         let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return };
         for (name, what) in [("access_token", Private::Token), ("value", Private::Value)] {
-            // A shorter one is a word that could be anywhere.
-            if let Some(text) = body[name].as_str().filter(|it| it.len() > "value".len()) {
-                self.private.borrow_mut().add(what, text);
+            if let Some(text) = body[name].as_str() {
+                self.hide(what, text);
             }
         }
     }
 
-    /// Looks for what is private in a reply, and in the lines and the calls since the last one.
-    fn search(&self, reply: &Reply) {
+    /// Learns the key and the token that a request shows, right or wrong.
+    fn learn_request(&self, target: &str, fields: &[(&'static str, &str)]) {
+        let query = target.split_once('?').map_or("", |it| it.1);
+        for code in query.split('&').filter_map(|it| it.strip_prefix("code=")) {
+            self.hide(Private::CallerKey, code);
+        }
+        for (name, value) in fields {
+            match *name {
+                "x-functions-key" => self.hide(Private::CallerKey, value),
+                "authorization" => {
+                    self.hide(Private::CallerToken, value.strip_prefix("Bearer ").unwrap_or(value));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Looks for what is private in a reply.
+    fn search_reply(&self, reply: &Reply, asks_for_secret: bool) {
         let private = self.private.borrow();
-        let value: &[Private] = if reply.status() == 200 { &[Private::Value] } else { &[] };
+        let has_value = asks_for_secret && reply.status() == 200;
+        let allowed: &[Private] = if has_value { &[Private::Value] } else { &[] };
         private.expect_nothing(format!("{:?}", reply.headers()), &[], "a reply's head");
-        private.expect_nothing(reply.body().expose(), value, "a reply");
+        private.expect_nothing(reply.body().expose(), allowed, "a reply");
+    }
+
+    /// The same in the lines and the calls since the last time.
+    fn search_rest(&self) {
+        let private = self.private.borrow();
         let (lines, calls) = (self.log.borrow(), self.calls.borrow());
         let (old_lines, old_calls) = self.searched.replace((lines.len(), calls.len()));
         lines[old_lines..].iter().for_each(|it| private.expect_nothing(it, &[], "a line"));
-        for SeenCall { address, fields, .. } in &calls[old_calls..] {
-            let to_vault = address.contains("my-vault.");
-            let own = if to_vault { Private::Token } else { Private::IdentitySecret };
-            private.expect_nothing(format!("{address} {fields:?}"), &[own], "a call");
+        for SeenCall { address, fields, body, .. } in &calls[old_calls..] {
+            let own: &[Private] = if address.starts_with("GET https://my-vault.") {
+                &[Private::Token]
+            } else if address.ends_with("/discovery/v2.0/keys") {
+                // The directory's keys are for everybody, so that nobody has to show anything.
+                &[]
+            } else {
+                &[Private::IdentitySecret]
+            };
+            private.expect_nothing(format!("{address} {fields:?}"), own, "a call");
+            private.expect_nothing(body, own, "the body of a call");
         }
     }
 }
@@ -231,6 +284,7 @@ impl World {
 struct SeenCall {
     address: String,
     fields: Vec<String>,
+    body: Vec<u8>,
     limit: Duration,
 }
 
@@ -264,7 +318,8 @@ impl Host for InWorld {
             format!("{} {scheme}://{}{}", call.method(), endpoint.authority(), endpoint.path_and_query());
         let fields =
             call.headers().iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect();
-        self.0.calls.borrow_mut().push(SeenCall { address, fields, limit });
+        let body = call.body().expose().clone();
+        self.0.calls.borrow_mut().push(SeenCall { address, fields, body, limit });
         self.0.now.set(self.0.now.get() + self.0.latency.get());
         let answer = self.0.answers.borrow_mut().pop_front();
         match answer {

@@ -182,6 +182,12 @@ impl Emulator {
         change(&mut self.lock().settings);
     }
 
+    /// The tokens that have been given out, the last 10,000 of them, oldest first: for a test that looks for them where
+    /// they must not be.
+    pub fn tokens(&self) -> Vec<String> {
+        self.lock().tokens.all().map(str::to_owned).collect()
+    }
+
     /// Makes every token unknown: the next request with one is 401.
     pub fn forget_tokens(&self) {
         self.lock().tokens.forget();

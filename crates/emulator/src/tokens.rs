@@ -47,6 +47,11 @@ impl Tokens {
         }
     }
 
+    /// Every token that is remembered.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        self.order.iter().map(String::as_str)
+    }
+
     /// What a vault whose tokens are for `audience` makes of `token` at `now`, in Unix seconds.
     pub(crate) fn check(&self, token: &str, audience: &str, now: i64) -> Verdict {
         let Some(minted) = self.minted.get(token) else { return Verdict::Unknown };
@@ -85,6 +90,7 @@ mod tests {
         assert_eq!(check(&slash, 99), Verdict::ForAnother("https://vault.azure.net/".to_owned()));
         assert_eq!(check(&app, 99), Verdict::Good);
         assert_eq!(check("abc", 99), Verdict::Unknown);
+        assert_eq!(tokens.all().collect::<Vec<_>>(), [&token, &slash, &app]);
 
         tokens.forget();
         assert_eq!(tokens.check(&token, "https://vault.azure.net", 99), Verdict::Unknown);

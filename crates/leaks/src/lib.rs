@@ -1,4 +1,4 @@
-//! Looks for what must not get out, in whatever form, in everything that a test saw.
+//! Looks for what must not get out, and for parts of it, in what a test saw: as it is, and in the forms in which text travels.
 //!
 //! ```
 //! use leaks::{Private, Search};
@@ -64,9 +64,11 @@ impl Private {
 
 /// Everything that is private, and a way to find any part of it that is long enough to be no accident.
 ///
-/// It finds [`LEAST`] bytes in a row of what was added (all of it, where it is shorter): in either case, in base64 of
-/// any alphabet and alignment, in hexadecimal digits, percent-encoded, escaped as JSON does, and with several of these
-/// one within the other.
+/// It finds [`LEAST`] bytes in a row of what was added (all of it, where it is shorter): in either case; in base64 of
+/// either alphabet and any alignment, also in lines; in hexadecimal digits; percent-encoded; escaped as JSON, Rust and HTML
+/// do; as a list of numbers (decimal, hexadecimal or octal) or of characters; of ASCII, in UTF-16; and with up to
+/// three of these one within the other. It does not find less than that, nor what is compressed, encrypted, hashed, turned
+/// round or in another form.
 pub struct Search {
     /// Each part of this length, in lower case, of everything that was added, and whose it is.
     parts: HashMap<[u8; LEAST], u16, BuildHasherDefault<Mix>>,

@@ -85,7 +85,7 @@ fn what_is_found_ends_the_test() {
 
 type Write = fn(&[u8]) -> String;
 
-const FORMS: [(&str, Write); 15] = [
+const FORMS: [(&str, Write); 34] = [
     ("as it is", |it| String::from_utf8_lossy(it).into_owned()),
     ("upper case", |it| String::from_utf8_lossy(it).to_ascii_uppercase()),
     ("base64 of the start of three bytes", |it| base64(it, 0, false)),
@@ -110,6 +110,42 @@ const FORMS: [(&str, Write); 15] = [
         })
     }),
     ("JSON with numbers", |it| each(it, |it| format!("\\u{:04x}", u32::from(it)))),
+    ("escapes with braces", |it| each(it, |it| format!("\\u{{{it:x}}}"))),
+    ("escaped bytes", |it| each(it, |it| format!("\\x{it:02x}"))),
+    ("escaped bytes in octal", |it| each(it, |it| format!("\\{it:03o}"))),
+    ("a list of numbers", |it| format!("{it:?}")),
+    ("a list of numbers in lines", |it| format!("{it:#?}")),
+    ("a list of numbers without commas", |it| format!("[{}]", each(it, |it| format!("{it} ")))),
+    ("a list of hex numbers", |it| format!("{it:x?}")),
+    ("a list of hex numbers of two digits", |it| format!("{it:02X?}")),
+    ("a list of hex numbers with 0x, in lines", |it| format!("{it:#x?}")),
+    ("hex numbers with 0x and commas", |it| format!("[{}]", each(it, |it| format!("0x{it:02X},")))),
+    ("a list of octal numbers", |it| format!("[{}]", each(it, |it| format!("{it:o}, ")))),
+    ("a list of octal numbers with 0o", |it| format!("[{}]", each(it, |it| format!("{it:#o}, ")))),
+    ("a list of characters", |it| format!("{:?}", String::from_utf8_lossy(it).chars().collect::<Vec<_>>())),
+    ("a list of texts of a character", |it| {
+        format!("{:?}", String::from_utf8_lossy(it).chars().map(String::from).collect::<Vec<_>>())
+    }),
+    ("HTML", |it| {
+        each(it, |it| match it {
+            b'"' => "&quot;".to_owned(),
+            b'\'' => "&apos;".to_owned(),
+            b'&' => "&amp;".to_owned(),
+            b'<' => "&lt;".to_owned(),
+            b'>' => "&gt;".to_owned(),
+            _ => char::from(it).into(),
+        })
+    }),
+    ("HTML with numbers", |it| each(it, |it| format!("&#{it};"))),
+    ("HTML with hex numbers", |it| each(it, |it| format!("&#x{it:X};"))),
+    ("UTF-16", |it| each(it, |it| format!("{}\0", char::from(it)))),
+    ("base64 in lines", |it| {
+        base64(it, 1, false)
+            .as_bytes()
+            .chunks(5)
+            .map(|it| format!("{}\r\n", String::from_utf8_lossy(it)))
+            .collect()
+    }),
 ];
 
 fn each(text: &[u8], write: impl Fn(u8) -> String) -> String {

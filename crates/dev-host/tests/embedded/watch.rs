@@ -3,19 +3,23 @@
 //! What is private is learnt from the settings, from the requests, and from what Azure really said: each token, each
 //! value, and every word of an answer that is not a secret or a token.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use keyvault_emulator::{Emulator, Source, facts};
 use leaks::{LEAST, Private, SHORTEST, Search};
+use serde_json::{Value, json};
 
-use crate::gateway::{Answer, KEY, SECRETS, VALUE};
+use crate::gateway::{Answer, KEY, SECRETS, value_of};
 use crate::wasmtime_host::Sent;
 
 /// The watch on one gateway.
 pub(crate) struct Watch {
     search: Search,
+    /// What Azure has given as the values of each secret, by its name in lower case.
+    values: BTreeMap<String, BTreeSet<String>>,
     /// Where the settings lead: the vault, and the hosts of token sources.
     vault: Option<String>,
     token_sources: Vec<String>,
@@ -38,7 +42,7 @@ enum To {
 impl Watch {
     pub(crate) fn new(emulator: &Emulator, settings: &[(&str, String)]) -> Self {
         let mut search = public().clone();
-        search.add(Private::Value, VALUE);
+        SECRETS.iter().for_each(|it| search.add(Private::Value, value_of(it)));
         search.add(Private::CallerKey, KEY);
         for text in [facts::TENANT, facts::APP_ID, facts::OBJECT_ID] {
             search.add(Private::Identity, text);
@@ -73,12 +77,18 @@ impl Watch {
         let vault = host(&["KeyVaultUri", "KEY_VAULT_URI"]).into_iter().next();
         let mut token_sources: Vec<String> = host(&ENDPOINTS);
         token_sources.extend(AZURES_OWN.map(str::to_owned));
-        Self { search, vault, token_sources, open: Vec::new(), printed: [0; 2], calls: 0, bytes: 0 }
+        let values = BTreeMap::new();
+        Self { search, values, vault, token_sources, open: Vec::new(), printed: [0; 2], calls: 0, bytes: 0 }
     }
 
     /// Makes `text` private.
     pub(crate) fn hide(&mut self, what: Private, text: &str) {
         self.search.add(what, text);
+    }
+
+    /// Makes `value` one of the secret `name`.
+    pub(crate) fn hold(&mut self, name: &str, value: &str) {
+        self.values.entry(name.to_ascii_lowercase()).or_default().insert(value.to_owned());
     }
 
     /// Calls that have been searched, and bytes of answers and output.
@@ -119,13 +129,16 @@ impl Watch {
         }
     }
 
-    /// An answer to a caller.
-    pub(crate) fn answer(&mut self, asks_for_secret: bool, answer: &Answer) {
-        let allowed: &[Private] =
-            if asks_for_secret && answer.status == 200 { &[Private::Value] } else { &[] };
+    /// An answer to a caller, who may have `asked` for a secret with this body. If it is 200 it may have the value of that
+    /// secret, in its place and once.
+    pub(crate) fn answer(&mut self, asked: Option<&[u8]>, answer: &Answer) {
+        let body = match asked.and_then(name_in).filter(|_| answer.status == 200) {
+            Some(name) => self.without_value_of(&name, &answer.body),
+            None => answer.body.to_vec(),
+        };
         let head = format!("{} {}", answer.status, fields(&answer.headers));
         self.search.expect_nothing(&head, &[], "an answer's head");
-        self.search.expect_nothing(&answer.body, allowed, "an answer's body");
+        self.search.expect_nothing(body, &[], "an answer's body");
         expect_none_of_azures_words(&head);
         expect_none_of_azures_words(&String::from_utf8_lossy(&answer.body));
         self.bytes += head.len() + answer.body.len();
@@ -146,6 +159,16 @@ impl Watch {
     pub(crate) fn all_output(&mut self, stdout: &[u8], stderr: &[u8]) {
         self.printed = [0; 2];
         self.output(stdout, stderr);
+    }
+
+    /// The body of an answer but for the value of the secret `name`.
+    fn without_value_of(&self, name: &str, body: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(body);
+        let values = self.values.get(name).into_iter().flatten();
+        let mut members = values.map(|it| format!("\"Value\":{}", Value::from(it.as_str())));
+        members
+            .find(|it| text.contains(it))
+            .map_or(body.to_vec(), |it| text.replacen(&it, "", 1).into_bytes())
     }
 
     fn whom(&self, head: &Parts) -> To {
@@ -175,6 +198,11 @@ impl Watch {
             for quoted in texts_of(&text, name).filter(|it| it.len() >= SHORTEST) {
                 self.search.add(what, quoted);
             }
+        }
+        // Whatever was asked for, the vault says whose value it is.
+        for id in texts_of(&text, "id").filter(|_| to == To::Vault) {
+            let name = id.split_once("/secrets/").map_or("", |it| it.1).split('/').next().unwrap_or_default();
+            texts_of(&text, "value").for_each(|it| self.hold(name, &it));
         }
         if head.status != 200 {
             // JSON looks alike whoever writes it, and the name and the version are the caller's.
@@ -218,6 +246,14 @@ impl Watch {
         assert!(to == To::TokenSource || body.is_empty(), "a body in a call to {to:?}");
         self.search.expect_nothing(body, allowed, format_args!("the body of a call to {to:?}"));
     }
+}
+
+/// The secret that the body of a request asks for, in lower case.
+fn name_in(body: &[u8]) -> Option<String> {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    let fields: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let name = fields.iter().find(|it| it.0.eq_ignore_ascii_case("secret"))?.1;
+    Some(name.as_str()?.to_ascii_lowercase())
 }
 
 /// Each text that JSON gives the property `name`, also the start of one that does not end.
@@ -311,11 +347,11 @@ fn public() -> &'static Search {
 /// Everything that is private, planted where anything leaves.
 #[test]
 fn what_is_private_is_seen_wherever_it_leaves_and_only_where_it_may_not() {
-    use Channel::{Body, Call, CallBody, Field, Stderr, Stdout, Value};
+    use Channel::{Body, Call, CallBody, Field, Stderr, Stdout};
     let calls = [Call(To::Vault), Call(To::TokenSource), Call(To::Keys), CallBody];
-    let all = [Field, Body, Value, Stdout, Stderr].into_iter().chain(calls);
+    let all = [Field, Body, Channel::Value, Stdout, Stderr].into_iter().chain(calls);
     for (what, allowed) in [
-        (Private::Value, vec![Value]),
+        (Private::Value, vec![]),
         (Private::Token, vec![Call(To::Vault)]),
         (Private::IdentitySecret, vec![Call(To::TokenSource), CallBody]),
         (Private::Identity, vec![Call(To::TokenSource), Call(To::Keys), CallBody]),
@@ -332,6 +368,46 @@ fn what_is_private_is_seen_wherever_it_leaves_and_only_where_it_may_not() {
                 let seen = std::panic::catch_unwind(|| plant(what, channel, planted)).is_err();
                 assert_eq!(seen, !allowed.contains(&channel), "{what:?} {channel:?} {planted}");
             }
+        }
+    }
+}
+
+/// The value that was asked for is the caller's. Any other in its place, or more of it, is not.
+#[test]
+fn only_the_value_of_the_name_that_was_asked_for_may_be_in_an_answer() {
+    let [own, other] = ["6b6c-own-value\"\\\r\nü", "77d0-value-of-another"];
+    for (asked, answered, fits) in [
+        ("x", json!({"Secret": "x", "Value": own}), true),
+        ("X", json!({"Secret": "X", "Value": own}), true),
+        ("another", json!({"Secret": "another", "Value": other}), true),
+        ("x", json!({"Secret": "x", "Value": other}), false),
+        ("x", json!({"Secret": "another", "Value": other}), false),
+        ("another", json!({"Secret": "another", "Value": own}), false),
+        ("unknown", json!({"Secret": "unknown", "Value": own}), false),
+        ("x", json!({"Secret": "x", "Value": own, "Was": own}), false),
+        ("x", json!({"Secret": "x", "Value": own, "Other": other}), false),
+        ("x", json!({"Secret": "x", "Was": own}), false),
+    ] {
+        for status in [200, 403] {
+            let mut watch = watch();
+            let calls = [("x", own), ("Another", other)].map(|(name, value)| {
+                let id =
+                    format!("https://demo.vault.azure.net/secrets/{name}/3d76eb676e0a40429c7aa2b4b7912a5d");
+                let call =
+                    sent("https://demo.vault.azure.net/secrets/x", &[("authorization", "Bearer x")], "");
+                let record = crate::wasmtime_host::Record::default();
+                record.see(http_body::Frame::data(json!({"value": value, "id": id}).to_string().into()));
+                let _ = call.answer.set((http::Response::new(()).into_parts().0, record));
+                call
+            });
+            watch.calls(&mut calls.into());
+            let took = std::time::Duration::ZERO;
+            let body = answered.to_string().into();
+            let answer = Answer { status, headers: HeaderMap::new(), body, took };
+            let asked = json!({"secret": asked}).to_string();
+            let look = std::panic::AssertUnwindSafe(|| watch.answer(Some(asked.as_bytes()), &answer));
+            let passes = std::panic::catch_unwind(look).is_ok();
+            assert_eq!(passes, fits && status == 200, "{status} {asked} {answered}");
         }
     }
 }
@@ -390,9 +466,9 @@ fn plant(what: Private, channel: Channel, text: &str) {
     let line = format!("{{\"cause\":\"{text}\"}}\n");
     let bearer = [("authorization", "Bearer x-token")];
     match channel {
-        Channel::Field => watch.answer(true, &answer(200, text, "")),
-        Channel::Body => watch.answer(true, &answer(502, "", &line)),
-        Channel::Value => watch.answer(true, &answer(200, "", &line)),
+        Channel::Field => watch.answer(Some(ASKED), &answer(200, text, "")),
+        Channel::Body => watch.answer(Some(ASKED), &answer(502, "", &line)),
+        Channel::Value => watch.answer(Some(ASKED), &answer(200, "", &line)),
         Channel::Stdout => watch.output(line.as_bytes(), b""),
         Channel::Stderr => watch.output(b"", line.as_bytes()),
         Channel::Call(To::Vault) => {
@@ -423,6 +499,8 @@ fn sent(uri: &str, fields: &[(&'static str, &str)], body: &str) -> Sent {
     record.see(http_body::Frame::data(body.to_owned().into()));
     Sent { head: request.body(()).unwrap().into_parts().0, body: record, answer: std::sync::Arc::default() }
 }
+
+const ASKED: &[u8] = br#"{"Secret":"x"}"#;
 
 const PLANTED: &str = "planted-6b6c-what-must-not-leave";
 

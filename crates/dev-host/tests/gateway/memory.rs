@@ -38,7 +38,7 @@ fn sixty_four_cold_reads_at_once_cost_one_vault_call_in_an_instance() {
         let rig = Rig::start_with("service", Source::AppService2019, &[], &options);
         rig.emulator.fault(Fault::new(Upstream::Any, Effect::Truth).delay(Duration::from_millis(500)));
         at_once(64, |_| assert_eq!(rig.ask().value(), VALUE));
-        let (instances, (tokens, secrets)) = (rig.instances(), rig.calls());
+        let (instances, (tokens, secrets)) = calls_by_instance(&rig, 1);
         println!(
             "{concurrent} at a time: {instances} instances, {tokens} token calls, {secrets} vault calls"
         );

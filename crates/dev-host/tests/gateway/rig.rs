@@ -5,12 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use dev_host::{Launch, Server};
-use keyvault_emulator::{Emulator, Served, Source, facts};
-use leaks::{Private, SHORTEST, Search};
+use keyvault_emulator::{Credential, Emulator, Kind, Served, Source, facts};
+use leaks::{LEAST, Private, SHORTEST, Search};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -27,12 +27,12 @@ pub(crate) const KEY: &str = "the-caller-key";
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
-/// Nothing that is private may come out of it, whatever a test is about: each answer and all that the host prints are
-/// searched.
+/// Nothing that is private may come out of it, whatever a test is about: each answer, all that the host prints, and what
+/// the emulator's journal has of the calls are searched.
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) emulator: Emulator,
-    search: Arc<Search>,
+    watch: Arc<Watch>,
     served: Served,
     _runtime: Runtime,
 }
@@ -69,8 +69,8 @@ impl Rig {
             .environment(served.settings(source))
             .environment(settings.iter().copied());
         let server = launch.start().unwrap_or_else(|problem| panic!("{problem}"));
-        let search = Arc::new(private(&emulator, settings));
-        Self { server, emulator, search, served, _runtime: runtime }
+        let watch = Arc::new(Watch::new(&emulator, settings));
+        Self { server, emulator, watch, served, _runtime: runtime }
     }
 
     /// The address at which the emulator has everything.
@@ -104,6 +104,7 @@ impl Rig {
 
     /// These very bytes.
     pub(crate) fn send_raw(&self, bytes: &[u8]) -> Answer {
+        self.watch.request(bytes);
         let mut stream = self.connect();
         // A server that has seen enough may close before it has read all.
         let _ = stream.write_all(bytes);
@@ -112,7 +113,7 @@ impl Rig {
 
     /// The answer that comes last on this connection.
     pub(crate) fn read(&self, stream: TcpStream) -> Answer {
-        Answer::read(stream).searched(&self.search)
+        Answer::read(stream).searched(&self.watch)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -149,12 +150,96 @@ impl Drop for Rig {
     fn drop(&mut self) {
         let printed = self.server.end().join("\n");
         if !std::thread::panicking() {
-            self.search.expect_nothing(printed, &[], "what the host printed");
+            self.watch.output(&printed);
+            self.watch.calls();
         }
     }
 }
 
 /// What nobody but Azure, the host and a caller with the key may see.
+struct Watch {
+    emulator: Emulator,
+    search: RwLock<Search>,
+    /// The vault's tokens that have been learnt.
+    tokens: RwLock<BTreeSet<String>>,
+}
+
+impl Watch {
+    fn new(emulator: &Emulator, settings: &[(&str, &str)]) -> Self {
+        let search = RwLock::new(private(emulator, settings));
+        Self { emulator: emulator.clone(), search, tokens: RwLock::default() }
+    }
+
+    /// A request comes: what it shows of a credential is nobody else's business.
+    fn request(&self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let head = text.split_once("\r\n\r\n").map_or(&*text, |it| it.0);
+        let mut lines = head.split("\r\n");
+        let target = lines.next().and_then(|it| it.split(' ').nth(1)).unwrap_or_default();
+        let query = target.split_once('?').map_or("", |it| it.1);
+        let codes = query.split('&').filter_map(|it| it.strip_prefix("code="));
+        let fields = lines.filter_map(|it| it.split_once(':')).filter_map(|(name, value)| {
+            let what = match name.to_ascii_lowercase().as_str() {
+                "x-functions-key" => Private::CallerKey,
+                "authorization" => Private::CallerToken,
+                _ => return None,
+            };
+            Some((what, value.trim()))
+        });
+        let shown = codes.map(|it| (Private::CallerKey, it)).chain(fields);
+        // What is shorter is in a test that says what it is, or in an answer by chance.
+        for (what, text) in shown.filter(|it| it.1.len() >= LEAST) {
+            self.search.write().unwrap().add(what, text);
+        }
+    }
+
+    /// Learns the tokens that have been given out since the last time.
+    fn learn_tokens(&self) {
+        let all = self.emulator.tokens();
+        let is_new = |it: &String| !self.tokens.read().unwrap().contains(it);
+        for token in all.into_iter().filter(is_new) {
+            self.search.write().unwrap().add(Private::Token, &token);
+            self.tokens.write().unwrap().insert(token);
+        }
+    }
+
+    fn answer(&self, answer: &Answer) {
+        self.learn_tokens();
+        let search = self.search.read().unwrap();
+        let allowed: &[Private] = if answer.status == 200 { &[Private::Value] } else { &[] };
+        for (name, value) in &answer.fields {
+            search.expect_nothing(format!("{name}: {value}"), &[], "a field of an answer");
+        }
+        search.expect_nothing(&answer.body, allowed, "an answer");
+    }
+
+    fn output(&self, printed: &str) {
+        self.learn_tokens();
+        let search = self.search.read().unwrap();
+        search.expect_nothing(printed, &[], "what the host printed");
+    }
+
+    /// Searches what the journal has of each call, which is all but the values of its fields and its body.
+    fn calls(&self) {
+        let search = self.search.read().unwrap();
+        for call in self.emulator.journal() {
+            // The ids of the tenant and the application are for the directory and the token source.
+            let allowed: &[Private] = match call.kind {
+                Kind::Token(_) | Kind::SigningKeys | Kind::Discovery => &[Private::Azure],
+                Kind::Vault | Kind::Control | Kind::Nothing => &[],
+            };
+            search.expect_nothing(format!("{call:?}"), allowed, "a call");
+            let has = |name: &str| call.headers.iter().any(|it| it == name);
+            assert!(!has("x-functions-key") && !has("cookie"), "{call:?}");
+            assert!(call.kind == Kind::Vault || !has("authorization"), "{call:?}");
+            let is_token = matches!(call.kind, Kind::Token(_));
+            assert!(is_token || call.body_length == 0, "{call:?}");
+            assert!(call.kind != Kind::SigningKeys || call.credential == Credential::Absent, "{call:?}");
+        }
+    }
+}
+
+/// What is private before anybody has asked for anything.
 fn private(emulator: &Emulator, settings: &[(&str, &str)]) -> Search {
     let mut search = Search::new();
     search.add(Private::Value, VALUE);
@@ -175,12 +260,12 @@ fn private(emulator: &Emulator, settings: &[(&str, &str)]) -> Search {
 }
 
 /// A connection that stays open from one request to the next.
-pub(crate) struct Connection(BufReader<TcpStream>, Arc<Search>);
+pub(crate) struct Connection(BufReader<TcpStream>, Arc<Watch>);
 
 impl Connection {
     /// A connection to `rig`'s component.
     pub(crate) fn open(rig: &Rig) -> Self {
-        Self(BufReader::new(rig.connect()), Arc::clone(&rig.search))
+        Self(BufReader::new(rig.connect()), Arc::clone(&rig.watch))
     }
 
     /// The function's test request, with the key.
@@ -232,12 +317,8 @@ impl Answer {
     }
 
     /// The same, in which nothing is that may not be there.
-    fn searched(self, search: &Search) -> Self {
-        let allowed: &[Private] = if self.status == 200 { &[Private::Value] } else { &[] };
-        for (name, value) in &self.fields {
-            search.expect_nothing(format!("{name}: {value}"), &[], "a field of an answer");
-        }
-        search.expect_nothing(&self.body, allowed, "an answer");
+    fn searched(self, watch: &Watch) -> Self {
+        watch.answer(&self);
         self
     }
 

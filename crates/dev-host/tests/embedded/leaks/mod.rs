@@ -85,7 +85,7 @@ fn in_world(world: World) -> Reached {
 /// A gateway whose upstream has these faults, asked in these ways.
 async fn ask(world: World, source: Source, faults: &[Fault], ways: &[&Way], reached: &mut Reached) {
     let emulator = azure();
-    emulator.set_secret(DISABLED, "marked-9a04-value-of-the-disabled").unwrap();
+    emulator.set_secret(DISABLED, DISABLED_VALUE).unwrap();
     emulator.enable_secret(DISABLED, false).unwrap();
     faults.iter().for_each(|it| emulator.fault(it.clone()));
     let gateway = gateway(world, &emulator, settings(&emulator, source));
@@ -154,6 +154,7 @@ fn gateway(world: World, emulator: &Emulator, mut settings: Vec<(&'static str, S
     let mut names = BTreeSet::new();
     settings.retain(|it| names.insert(it.0));
     let gateway = Gateway::start(world, emulator, &settings);
+    gateway.hide(Private::Value, DISABLED_VALUE);
     gateway.hide(Private::CallerKey, SCOPED_KEY);
     gateway.hide(Private::Setting, SCOPED_KEY_HASH);
     gateway.hide(Private::Setting, SETTING);
@@ -196,6 +197,8 @@ const LEAST_OUTCOMES: usize = 21;
 
 /// A secret that is there and disabled.
 const DISABLED: &str = "disabled-one";
+
+const DISABLED_VALUE: &str = "marked-9a04-value-of-the-disabled";
 
 /// A key of somebody who may read `db-*`, and its SHA-256.
 const SCOPED_KEY: &str = "e2b7c04d-the-scoped-callers-key";
