@@ -24,8 +24,9 @@ impl Endpoint {
             _ => return None,
         };
         let authority = uri.authority().filter(|it| is_host(it.host()))?;
-        let has_port = authority.as_str().ends_with(':') || authority.as_str().len() > authority.host().len();
-        if has_port && authority.port_u16().is_none_or(|it| it == 0) {
+        // `http` takes what is between the bracket of an IPv6 address and the colon of the port for a part of neither.
+        let port = authority.as_str().strip_prefix(authority.host())?;
+        if !port.is_empty() && port.strip_prefix(':').is_none_or(|it| !is_port(it)) {
             return None;
         }
         let path_and_query = uri.path_and_query().map_or("/", |it| it.as_str());
@@ -94,6 +95,11 @@ impl Endpoint {
     }
 }
 
+/// A number from 1 to 65535, in digits.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|it| it.is_ascii_digit()) && text.parse().is_ok_and(|it: u16| it > 0)
+}
+
 /// A name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[') {
@@ -122,6 +128,13 @@ mod tests {
             ("http://a,b/", None),
             ("http://a%2Fb/", None),
             ("http://[x]/", None),
+            ("http://[::1]error:1/", None),
+            ("http://[::1]error/", None),
+            ("http://[::1]:/", None),
+            ("http://[::1", None),
+            ("http://a:+1/", None),
+            ("http://a:080/", Some((false, "a:080", "/"))),
+            ("http://a:1:2/", None),
             ("http://a:0/", None),
             ("http://a:/", None),
             ("http://a:x/", None),
