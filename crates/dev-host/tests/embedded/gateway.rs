@@ -192,6 +192,16 @@ impl Gateway {
         self.seen.instances.load(Ordering::Relaxed)
     }
 
+    /// The instructions that the instance had left when its last request began, of 2^64.
+    pub(crate) fn instructions_left(&self) -> u64 {
+        self.seen.instructions.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of the largest memory of an instance so far.
+    pub(crate) fn memory(&self) -> usize {
+        self.seen.memory.load(Ordering::Relaxed)
+    }
+
     /// How many resources the last request found that earlier ones have left.
     ///
     /// The options of a call under WASI 0.2 are not counted, as Wasmtime 48 itself forgets them: its

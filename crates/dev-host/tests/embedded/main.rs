@@ -26,3 +26,5 @@ mod bodies;
 mod together;
 
 mod leaks;
+
+mod cost;

@@ -1,7 +1,7 @@
 //! Wasmtime, with the emulator for its network and Tokio's clock for its time.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use keyvault_emulator::{Cut, Emulator};
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Config, Engine, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreContextMut};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{
@@ -43,6 +43,10 @@ pub(crate) struct Seen {
     pub(crate) open_calls: AtomicUsize,
     /// What an instance had open when its last request began.
     pub(crate) resources: AtomicUsize,
+    /// The instructions that the instance had left when its last request began.
+    pub(crate) instructions: AtomicU64,
+    /// The bytes of the largest memory of an instance.
+    pub(crate) memory: AtomicUsize,
     /// The timeouts that came with each call.
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
     /// Whether a call stays unheard: nobody takes its body, and nobody answers it.
@@ -126,11 +130,12 @@ impl HandlerState for Host {
             http: WasiHttpCtx::new(),
             network: Network { emulator: self.emulator.clone(), seen: Arc::clone(&self.seen) },
             table: ResourceTable::new(),
-            limits: StoreLimitsBuilder::new().memory_size(MOST_MEMORY).build(),
+            limits: Limits(Arc::clone(&self.seen)),
         };
         let mut store = Store::new(component.engine, guest);
         store.limiter(|it| &mut it.limits);
         store.set_max_component_handles(MOST_HANDLES);
+        store.set_fuel(u64::MAX)?;
         let proxy = component.proxy.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
@@ -176,6 +181,7 @@ impl WorkerState for Worker {
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         let resources = store.data_mut().table.iter_mut().count();
         self.seen.resources.store(resources, Ordering::Relaxed);
+        self.seen.instructions.store(store.get_fuel().unwrap_or_default(), Ordering::Relaxed);
         // The component has a deadline of its own, and nobody helps it.
         Box::pin(std::future::pending())
     }
@@ -192,7 +198,7 @@ pub(crate) struct Guest {
     http: WasiHttpCtx,
     network: Network,
     table: ResourceTable,
-    limits: StoreLimits,
+    limits: Limits,
 }
 
 impl WasiView for Guest {
@@ -204,6 +210,20 @@ impl WasiView for Guest {
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.network, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// How much an instance may have.
+struct Limits(Arc<Seen>);
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, _: usize, wanted: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.0.memory.fetch_max(wanted, Ordering::Relaxed);
+        Ok(wanted <= MOST_MEMORY)
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
     }
 }
 
@@ -324,7 +344,8 @@ fn component(world: World) -> &'static Compiled {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     static PROXY: OnceLock<Compiled> = OnceLock::new();
     static SERVICE: OnceLock<Compiled> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| Engine::new(&Config::new()).unwrap());
+    // Instructions are counted, as Wasmtime's fuel.
+    let engine = ENGINE.get_or_init(|| Engine::new(Config::new().consume_fuel(true)).unwrap());
     let (compiled, name) = match world {
         World::Proxy => (&PROXY, "proxy"),
         World::Service => (&SERVICE, "service"),
