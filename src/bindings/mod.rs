@@ -20,9 +20,11 @@ use std::env::{self, VarError};
 use std::io::Write as _;
 use std::time::SystemTime;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::host::Unreadable;
+use crate::reply::Reply;
 
 /// The text of a setting: a Spin variable, if this is a build for Spin, or else an environment variable.
 fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {
@@ -56,6 +58,14 @@ fn headers(fields: Vec<(String, Vec<u8>)>) -> HeaderMap {
         }
     }
     headers
+}
+
+/// The header fields of `reply`, with the length of its body, in the form in which a host takes all of them at once.
+fn fields(reply: &Reply) -> Vec<(String, Vec<u8>)> {
+    let length = (CONTENT_LENGTH.as_str().to_owned(), reply.body().expose().len().to_string().into_bytes());
+    let fields =
+        reply.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    fields.chain([length]).collect()
 }
 
 /// What a host is told to wait at the most for a part of a call that may take `limit`. That is a little longer, so that

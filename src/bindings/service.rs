@@ -137,12 +137,8 @@ fn method(method: WasiMethod) -> Method {
 }
 
 fn response(reply: &Reply) -> Response {
-    let fields = Fields::new();
-    for (name, value) in reply.headers() {
-        let _ = fields.append(name.as_str(), value.as_bytes());
-    }
+    let fields = Fields::from_list(&super::fields(reply)).unwrap_or_else(|_| Fields::new());
     let content = reply.body().expose();
-    let _ = fields.append("content-length", content.len().to_string().as_bytes());
     let (stream, end) = write(content.clone());
     let (response, _) = Response::new(fields, Some(stream), end);
     let _ = response.set_status_code(reply.status().as_u16());
@@ -240,9 +236,13 @@ async fn read(
     Ok(content)
 }
 
-/// What `future` comes to, unless `limit` runs out first; then it is dropped.
+/// What `future` comes to, unless `limit` runs out first; then it is dropped. The host makes a timer only if there is
+/// something to wait for.
 async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
+    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        return Some(output);
+    }
     let mut timer = pin!(monotonic_clock::wait_for(nanoseconds(limit)));
     poll_fn(|context| match timer.as_mut().poll(context) {
         Poll::Ready(()) => Poll::Ready(None),
