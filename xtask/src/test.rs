@@ -4,7 +4,7 @@ use crate::components::{self, Component, TARGET};
 use crate::deny::{self, Checked};
 use crate::fuzz;
 use crate::mutate;
-use crate::process::{cargo, line, root, run};
+use crate::process::{cargo, line, root, run, rustc, target, words_of};
 use crate::reproduce;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
@@ -19,6 +19,7 @@ pub(crate) fn everything() -> ExitCode {
         report.check("format", || run(&mut cargo(["fmt", "--all", "--check"])));
         // Everything after it would fail for the same reason.
         if report.check("components", || components::build(&Component::ALL)) {
+            report.check("components name no folder of this machine", components_name_no_folder);
             report.check("lints", lints);
             report.check("lints of the components", lints_of_components);
             for package in
@@ -53,9 +54,7 @@ fn toolchain() -> Result<(), String> {
     let wanted = std::fs::read_to_string(root().join("rust-toolchain.toml")).map_err(|it| it.to_string())?;
     let wanted =
         wanted.lines().find_map(|it| it.strip_prefix("channel = ")).unwrap_or_default().trim_matches('"');
-    let found =
-        Command::new("rustc").arg("--version").current_dir(root()).output().map_err(|it| it.to_string())?;
-    let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let found = words_of(rustc().arg("--version"))?;
     println!("{found}");
     if found.split_whitespace().nth(1) != Some(wanted) {
         return Err(format!(
@@ -65,6 +64,11 @@ fn toolchain() -> Result<(), String> {
     run(&mut cargo(["fmt", "--version"]))?;
     run(&mut cargo(["clippy", "--version"]))?;
     components::add_target()
+}
+
+fn components_name_no_folder() -> Result<(), String> {
+    let folders = components::folders_of_this_machine(root(), target())?;
+    Component::ALL.iter().try_for_each(|it| components::expect_none_of(&folders, &it.path()))
 }
 
 fn lints() -> Result<(), String> {
