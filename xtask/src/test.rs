@@ -6,6 +6,7 @@ use crate::fuzz;
 use crate::mutate;
 use crate::process::{cargo, line, root, run, rustc, target, words_of};
 use crate::reproduce;
+use crate::sbom;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitCode};
@@ -37,6 +38,7 @@ pub(crate) fn everything() -> ExitCode {
             report.check("documentation", documentation);
             report.check("licences, sources and versions of the dependencies", deny::rules);
             report.check_if_possible("advisories on the dependencies", deny::advisories);
+            report.check("a bill of materials", || sbom::write(&[Component::Proxy]));
             report.check_if_possible("the same bytes from two clean clones", || {
                 reproduce::twice_if_possible(&[Component::Proxy, Component::Service])
             });
