@@ -29,11 +29,11 @@ pub(crate) fn everything() -> ExitCode {
                 report.tests(package);
             }
             report.check("mutations that the simulation notices", mutate::everything);
-            match fuzz::not_run() {
+            match fuzz::missing() {
                 None => {
                     report.check("fuzzing, a short run of each target", fuzz::short_run);
                 }
-                Some(reason) => report.cannot(reason),
+                Some(reason) => report.cannot(format!("NOT RUN: fuzzing: {reason}")),
             }
             report.check("documentation", documentation);
             report.check("licences, sources and versions of the dependencies", deny::rules);
