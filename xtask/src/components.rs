@@ -1,6 +1,6 @@
 //! The components this repository builds, one for each kind of host.
 
-use crate::process::{cargo, cargo_home, root, run, target};
+use crate::process::{cargo, cargo_home, root, run, rustc, target, words_of};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -68,9 +68,12 @@ pub(crate) fn build(components: &[Component]) -> Result<(), String> {
 /// The user's flags for rustc, and ours, which make the component the same wherever it is built: messages name the file
 /// they come from, and without them that would be a file of this machine.
 fn flags() -> Result<OsString, String> {
-    let cargo_home = cargo_home()?;
+    let (cargo_home, library) = (cargo_home()?, sources_of_library(&sysroot()?));
+    let compiled_as = name_of_library(&words_of(rustc().arg("-vV"))?)?;
     // Of those that fit, the last counts.
-    let folders = [(root(), "/gateway"), (target(), "/target"), (cargo_home.as_path(), "/cargo")];
+    let [ours, built, home] = NAMES;
+    let folders: [(&Path, &str); 4] =
+        [(root(), ours), (target(), built), (&cargo_home, home), (&library, &compiled_as)];
     let mut flags = match (env::var_os("CARGO_ENCODED_RUSTFLAGS"), env::var("RUSTFLAGS")) {
         (Some(encoded), _) => encoded,
         (None, Ok(words)) => words.split_whitespace().collect::<Vec<_>>().join(SEPARATOR).into(),
@@ -80,25 +83,71 @@ fn flags() -> Result<OsString, String> {
         if !flags.is_empty() {
             flags.push(SEPARATOR);
         }
-        flags.push("--remap-path-prefix=");
-        flags.push(folder);
-        flags.push("=");
-        flags.push(name);
+        flags.push(renamed(folder, name));
     }
     Ok(flags)
 }
+
+/// The flag that has rustc write `name` wherever it would write `folder`.
+fn renamed(folder: &Path, name: &str) -> OsString {
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(folder);
+    flag.push("=");
+    flag.push(name);
+    flag
+}
+
+/// Where the toolchain is.
+fn sysroot() -> Result<PathBuf, String> {
+    words_of(rustc().args(["--print", "sysroot"])).map(PathBuf::from)
+}
+
+/// Where a toolchain with the component `rust-src` has the standard library's files. It writes these paths where the code
+/// of a generic function is the caller's.
+fn sources_of_library(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust")
+}
+
+/// What the same files are called by a toolchain that has them only compiled.
+fn name_of_library(version: &str) -> Result<String, String> {
+    let field = |name| version.lines().find_map(|it| it.strip_prefix(name));
+    // Who compiles Rust without a repository has no hash.
+    let build = field("commit-hash: ").filter(|it| *it != "unknown").or_else(|| field("release: "));
+    build.map(|it| format!("/rustc/{it}")).ok_or_else(|| format!("rustc does not say which it is: {version}"))
+}
+
+/// Folders of this machine that no component may name, if it is built in `root` and `target`.
+pub(crate) fn folders_of_this_machine(root: &Path, target: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut folders = vec![root.to_owned(), target.to_owned(), cargo_home()?, sysroot()?];
+    folders.extend(env::home_dir());
+    // The root of all is in every path, and a folder that is called as we call it tells nothing.
+    folders.retain(|it| it.parent().is_some() && !NAMES.iter().any(|name| it == Path::new(name)));
+    Ok(folders)
+}
+
+/// Fails if one of `folders` is named in the bytes of `file`.
+pub(crate) fn expect_none_of(folders: &[PathBuf], file: &Path) -> Result<(), String> {
+    let bytes = fs::read(file).map_err(|problem| format!("cannot read {}: {problem}", file.display()))?;
+    match folders.iter().find(|it| is_in(&bytes, it.as_os_str().as_encoded_bytes())) {
+        Some(folder) => Err(format!("{} names the folder {}", file.display(), folder.display())),
+        None => Ok(()),
+    }
+}
+
+fn is_in(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|it| it == part)
+}
+
+/// What the root of the repository, the target folder and Cargo's home are called in a component.
+const NAMES: [&str; 3] = ["/gateway", "/target", "/cargo"];
 
 /// Between the flags of `CARGO_ENCODED_RUSTFLAGS`, so that a path may have spaces.
 const SEPARATOR: &str = "\u{1f}";
 
 /// Adds the target that components are compiled for, unless the toolchain has it.
 pub(crate) fn add_target() -> Result<(), String> {
-    let installed = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(root())
-        .output()
-        .map_err(|problem| format!("cannot run rustc: {problem}"))?;
-    if Path::new(String::from_utf8_lossy(&installed.stdout).trim()).is_dir() {
+    let library = words_of(rustc().args(["--print", "target-libdir", "--target", TARGET]))?;
+    if Path::new(&library).is_dir() {
         return Ok(());
     }
     eprintln!("adding the target {TARGET} to the toolchain");
@@ -115,4 +164,64 @@ pub(crate) const TARGET: &str = "wasm32-wasip2";
 fn copy(from: &Path, to: &Path) -> std::io::Result<u64> {
     fs::create_dir_all(to.with_file_name(""))?;
     fs::copy(from, to)
+}
+
+#[test]
+fn the_standard_library_is_called_by_its_commit() {
+    let table = [
+        ("rustc 1.95.0\ncommit-hash: 0123abc\nrelease: 1.95.0\n", Ok("/rustc/0123abc".to_owned())),
+        ("rustc 1.95.0\ncommit-hash: unknown\nrelease: 1.95.0\n", Ok("/rustc/1.95.0".to_owned())),
+        ("rustc 1.95.0", Err("rustc does not say which it is: rustc 1.95.0".to_owned())),
+    ];
+    for (version, name) in table {
+        assert_eq!(name_of_library(version), name, "{version:?}");
+    }
+}
+
+#[test]
+fn finds_a_folder_in_a_file() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/components.rs");
+    let [absent, here] = [["/somewhere", "/else"].concat(), "/somewhere/here".to_owned()].map(PathBuf::from);
+    assert_eq!(expect_none_of(std::slice::from_ref(&absent), &file), Ok(()));
+    let found = expect_none_of(&[absent, here], &file);
+    assert_eq!(found, Err(format!("{} names the folder /somewhere/here", file.display())));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_toolchain_with_the_sources_of_the_standard_library_makes_the_same() {
+    use std::os::unix::fs::symlink;
+
+    let (real, folder) = (sysroot().unwrap(), target().join("tests").join("sysroot"));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    // The toolchain as it is, but for these sources.
+    let library = folder.join("lib/rustlib");
+    let sources = library.join("src/rust/library");
+    fs::create_dir_all(sources.join("std/src")).unwrap();
+    fs::write(sources.join("std/src/lib.rs"), "").unwrap();
+    for entry in
+        fs::read_dir(real.join("lib/rustlib")).unwrap().flatten().filter(|it| it.file_name() != "src")
+    {
+        symlink(entry.path(), library.join(entry.file_name())).unwrap();
+    }
+    let program = folder.join("program.rs");
+    fs::write(&program, "pub fn cut(values: &mut Vec<String>, at: usize) -> String { values.remove(at) }")
+        .unwrap();
+
+    let name = name_of_library(&words_of(rustc().arg("-vV")).unwrap()).unwrap();
+    let compiled = |sysroot: &Path, flag: Option<OsString>| {
+        let object = folder.join("program.o");
+        let mut compile = rustc();
+        compile.args(["--crate-type", "lib", "--emit", "obj", "--sysroot"]).arg(sysroot);
+        run(compile.args(flag).arg("-o").arg(&object).arg(&program)).unwrap();
+        fs::read(&object).unwrap()
+    };
+    let with_flag = |sysroot: &Path| compiled(sysroot, Some(renamed(&sources_of_library(sysroot), &name)));
+    let plain = with_flag(&real);
+    assert!(is_in(&plain, name.as_bytes()));
+    assert!(plain == with_flag(&folder), "they differ");
+    // Without the flag they would.
+    assert!(is_in(&compiled(&folder, None), sources.as_os_str().as_encoded_bytes()));
 }

@@ -3,7 +3,7 @@
 //! The targets are in `fuzz/`, in the layout of cargo-fuzz. This builds them with the compiler of this repository and the
 //! flags that cargo-fuzz 0.13 has without a sanitizer, all of which are stable, and needs neither cargo-fuzz nor nightly.
 
-use crate::process::{cargo, line, root, run, target};
+use crate::process::{cargo, line, root, run, rustc, target, words_of};
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
@@ -38,9 +38,8 @@ impl Fuzz {
 
     /// Builds the targets and runs them one after the other. Fails if one of them found something.
     pub(crate) fn run(&self) -> Result<(), String> {
-        if let Some(reason) = not_run() {
-            println!("{reason}");
-            return if env::var_os("CI").is_some_and(|it| !it.is_empty()) { Err(reason) } else { Ok(()) };
+        if let Some(reason) = missing() {
+            return Err(reason);
         }
         let all = targets()?;
         if let Some(unknown) = self.targets.iter().find(|it| !all.contains(it)) {
@@ -71,12 +70,12 @@ pub(crate) fn short_run() -> Result<(), String> {
 }
 
 /// Why nothing can be fuzzed here, if that is so: libFuzzer is compiled from C++.
-pub(crate) fn not_run() -> Option<String> {
+pub(crate) fn missing() -> Option<String> {
     let compiler = env::var_os("CXX").filter(|it| !it.is_empty()).unwrap_or_else(|| "c++".into());
     let mut command = Command::new(&compiler);
     let there = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let reason = "the C++ compiler is not there, and libFuzzer is C++; `apt-get install g++` brings it";
-    if there.is_ok_and(|it| it.success()) { None } else { Some(format!("NOT RUN: fuzzing: {reason}")) }
+    if there.is_ok_and(|it| it.success()) { None } else { Some(reason.to_owned()) }
 }
 
 /// The names of the targets, in order.
@@ -111,9 +110,7 @@ fn instrumented(task: &str) -> Result<Command, String> {
 
 /// What this machine is called as a target.
 fn host() -> Result<String, String> {
-    let output = Command::new("rustc").arg("-vV").current_dir(root()).output();
-    let text = output.map_err(|problem| format!("cannot run rustc: {problem}"))?.stdout;
-    let text = String::from_utf8_lossy(&text);
+    let text = words_of(rustc().arg("-vV"))?;
     let host = text.lines().find_map(|it| it.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| "rustc does not say what this machine is".to_owned())
 }

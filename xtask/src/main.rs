@@ -176,7 +176,8 @@ usage: cargo xtask <command>
                          count the calls of fleets of all sizes, print the table and draw it
   mutate                 break the core's policies one at a time and expect the simulation to notice each
   deny                   hold every dependency against deny.toml, and against the advisories that are known today
-  sbom [NAME …]          write what is linked into a component, as CycloneDX, to target/sbom/NAME.cdx.json
+  sbom [NAME …]          write the crates that are linked into a component, as CycloneDX, to
+                         target/sbom/NAME.cdx.json
   reproduce [NAME …]     build HEAD in two clean clones and compare the bytes of the components
   fuzz [TARGET …] [--runs NUMBER]
                          hostile input for what the core reads: 20,000 runs of each target in fuzz/, or more

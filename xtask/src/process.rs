@@ -20,6 +20,24 @@ pub(crate) fn cargo_in<const N: usize>(folder: &Path, arguments: [&str; N]) -> C
     command
 }
 
+/// The compiler, as Cargo would choose it.
+pub(crate) fn rustc() -> Command {
+    let chosen = env::var_os("RUSTC").filter(|it| !it.is_empty());
+    let mut command = Command::new(chosen.unwrap_or_else(|| "rustc".into()));
+    command.current_dir(root());
+    command
+}
+
+/// What `command` prints, if it ends well.
+pub(crate) fn words_of(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|problem| format!("cannot run {}: {problem}", line(command)))?;
+    if !output.status.success() {
+        let problem = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("`{}` failed: {}", line(command), problem.trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Runs `command` to its end.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|problem| format!("cannot run {}: {problem}", line(command)))?;

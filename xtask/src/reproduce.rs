@@ -1,64 +1,122 @@
 //! `cargo xtask reproduce`: builds components in two clean clones of the repository and expects the same bytes from both.
 
-use crate::components::Component;
+use crate::components::{self, Component};
 use crate::deny::Checked;
-use crate::process::{cargo_in, line, root, run, target};
+use crate::process::{cargo_home, cargo_in, root, run, words_of};
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Builds `components` twice, as they are at HEAD.
 pub(crate) fn twice(components: &[Component]) -> Result<(), String> {
-    let commit = git(&["rev-parse", "HEAD"])?;
+    if !is_repository() {
+        return Err(NO_REPOSITORY.to_owned());
+    }
+    let commit = words_of(git().args(["rev-parse", "HEAD"])).map_err(|problem| {
+        format!(
+            "{problem}\nthis takes git, and a commit; if the folder is another user's, git reads it after \
+             `git config --global --add safe.directory {}`",
+            root().display()
+        )
+    })?;
     println!("building {commit} in two clean clones");
-    if !git(&["status", "--porcelain"])?.is_empty() {
+    if !words_of(git().args(["status", "--porcelain"]))?.is_empty() {
         println!("changes that are not committed are not in it");
     }
-    let [first, second] = FOLDERS.map(|it| target().join("reproduce").join(it));
-    for clone in [&first, &second] {
-        make_clone(clone, &commit)?;
-        let mut build = cargo_in(clone, ["xtask", "build"]);
-        run(build.args(components.iter().map(|it| it.name())).env("CARGO_TARGET_DIR", clone.join("target")))?;
+    let folder = new_folder()?;
+    let clones = FOLDERS.map(|it| folder.join(it));
+    let same = clones
+        .iter()
+        .try_for_each(|it| build(components, it, &commit))
+        .and_then(|()| components.iter().try_for_each(|it| compare(*it, &clones)));
+    match same {
+        Err(problem) => Err(format!("{problem}; the clones are in {}", folder.display())),
+        // They have nothing more to tell.
+        Ok(()) => fs::remove_dir_all(&folder)
+            .map_err(|problem| format!("cannot remove {}: {problem}", folder.display())),
     }
-    for component in components {
-        let [one, other] = [&first, &second].map(|it| built(it, *component));
-        let (one, other) = (one?, other?);
-        if let Some(at) = first_difference(&one, &other) {
-            return Err(format!("{}: the two builds differ from byte {at} on", component.name()));
-        }
-        println!("{}: {} bytes, the same from both clones", component.name(), one.len());
-    }
-    // They have nothing more to tell.
-    empty(&target().join("reproduce"))
 }
 
-/// The same, where this is a repository of git.
+/// The same, where this is a repository of git. Where it is one and git fails, the check has failed.
 pub(crate) fn twice_if_possible(components: &[Component]) -> Result<Checked, String> {
-    match git(&["rev-parse", "HEAD"]) {
-        Ok(_) => twice(components).map(|()| Checked::Passed),
-        Err(problem) => Ok(Checked::NotHere(format!("there is no commit to clone: {problem}"))),
+    if is_repository() {
+        twice(components).map(|()| Checked::Passed)
+    } else {
+        Ok(Checked::NotHere(NO_REPOSITORY.to_owned()))
     }
 }
 
-/// Brings `commit`, and nothing else, into an empty folder.
-fn make_clone(folder: &Path, commit: &str) -> Result<(), String> {
-    empty(folder)?;
+/// In a working tree of its own, `.git` is a file.
+fn is_repository() -> bool {
+    root().join(".git").exists()
+}
+
+/// A new folder for the clones, outside of the working tree: Cargo reads the settings of every folder above the one it
+/// builds in.
+fn new_folder() -> Result<PathBuf, String> {
+    let place = env::temp_dir();
+    let place = place.canonicalize().map_err(|problem| format!("{}: {problem}", place.display()))?;
+    let cargo_home = cargo_home()?;
+    for above in place.ancestors() {
+        let settings = above.join(".cargo");
+        let are_read = ["config.toml", "config"].iter().any(|it| settings.join(it).exists());
+        // Those of its home Cargo reads anywhere.
+        if are_read && settings != cargo_home {
+            return Err(format!(
+                "Cargo would read what is in {}; set TMPDIR to a folder elsewhere",
+                settings.display()
+            ));
+        }
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let folder = place.join(format!("keyvault-gateway-{}", now.as_nanos()));
+    // Nobody may have made it before.
+    fs::create_dir(&folder).map_err(|problem| format!("cannot make {}: {problem}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Brings `commit`, and nothing else, into the folder `clone`, and builds `components` there.
+fn build(components: &[Component], clone: &Path, commit: &str) -> Result<(), String> {
     // A clone of its own, which shares no file with this one.
-    run(Command::new("git").args(["clone", "--quiet", "--no-local"]).arg(root()).arg(folder))?;
-    run(Command::new("git").arg("-C").arg(folder).args(["checkout", "--quiet", "--detach", commit]))
-}
-
-fn empty(folder: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(folder) {
-        Err(problem) if folder.exists() => Err(format!("cannot remove {}: {problem}", folder.display())),
-        _ => Ok(()),
+    run(git().args(["clone", "--quiet", "--no-local"]).arg(root()).arg(clone))?;
+    run(git().arg("-C").arg(clone).args(["checkout", "--quiet", "--detach", commit]))?;
+    let mut build = cargo_in(clone, ["xtask", "build"]);
+    build.args(components.iter().map(|it| it.name()));
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_none_or(changes_a_build)) {
+        build.env_remove(name);
     }
+    // The settings in Cargo's home may name a wrapper, too, or a folder that both builds would share.
+    build.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+    let target = clone.join("target");
+    run(build.env("CARGO_TARGET_DIR", &target).env("CARGO_BUILD_BUILD_DIR", &target))
 }
 
-fn built(clone: &Path, component: Component) -> Result<Vec<u8>, String> {
-    let file: PathBuf = [clone, "target/components".as_ref(), component.name().as_ref()].iter().collect();
-    let file = file.with_extension("wasm");
-    fs::read(&file).map_err(|problem| format!("cannot read {}: {problem}", file.display()))
+/// Whether a variable of the environment may tell Cargo or the compiler to build otherwise. Which toolchain there is, and
+/// how to reach the crates, it may tell.
+fn changes_a_build(name: &str) -> bool {
+    let cargo = name.starts_with("CARGO_") && !HARMLESS.iter().any(|it| name.starts_with(it));
+    let compiler = name.starts_with("RUSTC_") || ["RUSTFLAGS", "RUSTDOCFLAGS"].contains(&name);
+    cargo || compiler
+}
+
+/// Fails unless both clones have the same `component`, and it does not name where it was built.
+fn compare(component: Component, clones: &[PathBuf; 2]) -> Result<(), String> {
+    let mut builds = Vec::new();
+    for clone in clones {
+        let target = clone.join("target");
+        let file = target.join("components").join(component.name()).with_extension("wasm");
+        components::expect_none_of(&components::folders_of_this_machine(clone, &target)?, &file)?;
+        builds.push(fs::read(&file).map_err(|problem| format!("cannot read {}: {problem}", file.display()))?);
+    }
+    match first_difference(&builds[0], &builds[1]) {
+        Some(at) => Err(format!("{}: the two builds differ from byte {at} on", component.name())),
+        None => {
+            println!("{}: {} bytes, the same from both clones", component.name(), builds[0].len());
+            Ok(())
+        }
+    }
 }
 
 /// Where two files begin to differ. If one is the start of the other, that is where it ends.
@@ -67,19 +125,24 @@ fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
     (common < one.len().max(other.len())).then_some(common)
 }
 
-fn git(arguments: &[&str]) -> Result<String, String> {
+/// Git in this repository, and in none that a hook of git has named.
+fn git() -> Command {
     let mut command = Command::new("git");
-    command.args(arguments).current_dir(root());
-    let output = command.output().map_err(|problem| format!("cannot run git: {problem}"))?;
-    if !output.status.success() {
-        let problem = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("`{}` failed: {}", line(&command), problem.trim()));
+    command.current_dir(root());
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
+        command.env_remove(name);
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    command
 }
+
+const NO_REPOSITORY: &str = "this folder has no .git, so there is no commit to clone";
 
 /// Of different lengths and depths, so that a path in a component would show.
 const FOLDERS: [&str; 2] = ["first", "the-second/in-another-folder"];
+
+/// How the names of variables begin that tell where the crates are and how they are fetched, or how Cargo prints.
+const HARMLESS: [&str; 6] =
+    ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_TERM_"];
 
 #[test]
 fn finds_where_two_files_differ() {
@@ -93,5 +156,28 @@ fn finds_where_two_files_differ() {
     for (one, other, difference) in table {
         assert_eq!(first_difference(one, other), difference, "{one:?} {other:?}");
         assert_eq!(first_difference(other, one), difference, "{other:?} {one:?}");
+    }
+}
+
+#[test]
+fn nothing_of_the_environment_changes_a_build() {
+    let table = [
+        ("CARGO_BUILD_BUILD_DIR", true),
+        ("CARGO_BUILD_RUSTC_WRAPPER", true),
+        ("CARGO_ENCODED_RUSTFLAGS", true),
+        ("CARGO_PROFILE_RELEASE_LTO", true),
+        ("CARGO_TARGET_WASM32_WASIP2_LINKER", true),
+        ("RUSTC_BOOTSTRAP", true),
+        ("RUSTC_WRAPPER", true),
+        ("RUSTFLAGS", true),
+        ("CARGO", false),
+        ("CARGO_HOME", false),
+        ("CARGO_NET_OFFLINE", false),
+        ("PATH", false),
+        ("RUSTC", false),
+        ("RUSTUP_TOOLCHAIN", false),
+    ];
+    for (name, changes) in table {
+        assert_eq!(changes_a_build(name), changes, "{name}");
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask sbom`: a CycloneDX bill of materials for each component, of exactly what is linked into it.
+//! `cargo xtask sbom`: a CycloneDX bill of materials for each component, of the crates that are linked into it.
+//! The standard library and the C library of WASI are linked, too, but no crates of Cargo's, and not in it.
 
 use crate::components::{self, Component, TARGET};
 use crate::process::{cargo, cargo_in, line, root, run, target};
@@ -39,28 +40,24 @@ pub(crate) fn write(components: &[Component]) -> Result<(), String> {
 
         let linked = alone.join("linked");
         fs::write(&linked, linked_into(*component)?).map_err(failed)?;
-        let mut finish = cargo(["run", "--quiet", "-p", "sbom", "--"]);
+        let mut finish = cargo(["run", "--quiet", "-p", "sbom", "--", "bill"]);
         finish.args([&alone.join("bill.json"), &linked, &component.path()]);
         let bill = folder.join(component.name()).with_extension("cdx.json");
         fs::write(&bill, output(&mut finish)?).map_err(failed)?;
+        components::expect_none_of(&components::folders_of_this_machine(root(), target())?, &bill)?;
         println!("  {}", bill.strip_prefix(root()).unwrap_or(&bill).display());
     }
     Ok(())
 }
 
-/// Makes a folder with the manifest of the component alone. cargo-cyclonedx describes every member of a workspace, beside
-/// its manifest, and counts in what the other members turn on.
+/// Makes a folder with the component alone, without the other members of the workspace.
 fn put_alone(folder: &Path) -> Result<(), String> {
     let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).map_err(|it| it.to_string())?;
-    let members = "\nmembers = ";
-    if manifest.matches(members).count() != 1 {
-        return Err("Cargo.toml does not list its members once".to_owned());
-    }
+    let mut write = cargo(["run", "--quiet", "-p", "sbom", "--", "alone", "Cargo.toml"]);
+    let manifest = output(&mut write)?;
     let source = folder.join("src");
     fs::create_dir_all(&source).map_err(failed)?;
-    fs::write(folder.join("Cargo.toml"), manifest.replace(members, "\nmembers = []\n# members = "))
-        .map_err(failed)?;
+    fs::write(folder.join("Cargo.toml"), manifest).map_err(failed)?;
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).map_err(failed)?;
     fs::write(source.join("lib.rs"), "").map_err(failed)?;
     // What only the others need leaves the copy of Cargo.lock; no version in it changes, without the network.

@@ -4,8 +4,9 @@ use crate::components::{self, Component, TARGET};
 use crate::deny::{self, Checked};
 use crate::fuzz;
 use crate::mutate;
-use crate::process::{cargo, line, root, run};
+use crate::process::{cargo, line, root, run, rustc, target, words_of};
 use crate::reproduce;
+use crate::sbom;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitCode};
@@ -19,6 +20,7 @@ pub(crate) fn everything() -> ExitCode {
         report.check("format", || run(&mut cargo(["fmt", "--all", "--check"])));
         // Everything after it would fail for the same reason.
         if report.check("components", || components::build(&Component::ALL)) {
+            report.check("components name no folder of this machine", components_name_no_folder);
             report.check("lints", lints);
             report.check("lints of the components", lints_of_components);
             for package in
@@ -27,15 +29,16 @@ pub(crate) fn everything() -> ExitCode {
                 report.tests(package);
             }
             report.check("mutations that the simulation notices", mutate::everything);
-            match fuzz::not_run() {
+            match fuzz::missing() {
                 None => {
                     report.check("fuzzing, a short run of each target", fuzz::short_run);
                 }
-                Some(reason) => report.cannot(reason),
+                Some(reason) => report.cannot(format!("NOT RUN: fuzzing: {reason}")),
             }
             report.check("documentation", documentation);
             report.check("licences, sources and versions of the dependencies", deny::rules);
             report.check_if_possible("advisories on the dependencies", deny::advisories);
+            report.check("a bill of materials", || sbom::write(&[Component::Proxy]));
             report.check_if_possible("the same bytes from two clean clones", || {
                 reproduce::twice_if_possible(&[Component::Proxy, Component::Service])
             });
@@ -53,9 +56,7 @@ fn toolchain() -> Result<(), String> {
     let wanted = std::fs::read_to_string(root().join("rust-toolchain.toml")).map_err(|it| it.to_string())?;
     let wanted =
         wanted.lines().find_map(|it| it.strip_prefix("channel = ")).unwrap_or_default().trim_matches('"');
-    let found =
-        Command::new("rustc").arg("--version").current_dir(root()).output().map_err(|it| it.to_string())?;
-    let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let found = words_of(rustc().arg("--version"))?;
     println!("{found}");
     if found.split_whitespace().nth(1) != Some(wanted) {
         return Err(format!(
@@ -65,6 +66,11 @@ fn toolchain() -> Result<(), String> {
     run(&mut cargo(["fmt", "--version"]))?;
     run(&mut cargo(["clippy", "--version"]))?;
     components::add_target()
+}
+
+fn components_name_no_folder() -> Result<(), String> {
+    let folders = components::folders_of_this_machine(root(), target())?;
+    Component::ALL.iter().try_for_each(|it| components::expect_none_of(&folders, &it.path()))
 }
 
 fn lints() -> Result<(), String> {
