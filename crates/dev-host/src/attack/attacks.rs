@@ -181,6 +181,10 @@ impl Hostile {
             Self::ForgedTokens => vec![
                 ("GATEWAY_JWT_TENANT", facts::TENANT.to_owned()),
                 ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
+                (
+                    "GATEWAY_CALLERS",
+                    format!(r#"[{{"name":"named","oid":["{}"],"secrets":["*"]}}]"#, facts::OBJECT_ID),
+                ),
             ],
             Self::SlowBodies(Key::Wrong)
             | Self::Idle(_)

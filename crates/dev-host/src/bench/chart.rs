@@ -66,20 +66,23 @@ pub(super) fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
 
 /// A number with as many digits as say something.
 pub(super) fn short(value: f64) -> String {
-    let rounded = if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-    let (whole, rest) = rounded.split_once('.').map_or((rounded.as_str(), None), |it| (it.0, Some(it.1)));
+    let digits = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    let rounded = format!("{value:.digits$}");
+    let whole = rounded.split('.').next().unwrap_or_default().len();
     let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+    for (index, digit) in rounded.chars().enumerate() {
+        if index > 0 && index < whole && (whole - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
     }
-    match rest {
-        Some(rest) if value >= 10.0 => format!("{grouped}.{}", &rest[..1]),
-        Some(rest) => format!("{grouped}.{rest}"),
-        None => grouped,
-    }
+    grouped
 }
 
 fn escaped(text: &str) -> String {
@@ -102,9 +105,9 @@ mod tests {
         for (value, text) in [
             (0.0, "0.00"),
             (0.456, "0.46"),
-            (9.999, "10.00"),
+            (9.999, "10.0"),
             (12.34, "12.3"),
-            (99.96, "100.0"),
+            (99.96, "100"),
             (123.4, "123"),
             (12_345.6, "12,346"),
             (1_234_567.0, "1,234,567"),

@@ -82,7 +82,7 @@ fn a_wrong_credential_is_an_identity_error() {
     .into_iter()
     .enumerate()
     {
-        let rig = Rig::start(BOTH[index % 2], source, &[(setting, "wrong")]);
+        let rig = Rig::start(BOTH[index % 2], source, &[(setting, "not-the-credential-of-this-place")]);
         let answer = rig.ask();
         assert_eq!(answer.error(), (502, "IdentityError".to_owned()), "{source:?}");
         assert_eq!(
