@@ -129,14 +129,14 @@ fn is_function(path: &str) -> bool {
 
 /// `application/json` or a type that is based on it (RFC 6839), with any parameters.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.split_once('/') {
-        Some(("application", "json")) => true,
-        Some((kind, subtype)) => {
-            !kind.is_empty() && subtype.len() > "+json".len() && subtype.ends_with("+json")
-        }
-        None => false,
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return true;
     }
+    let based = essence.split_once('/').and_then(|(kind, subtype)| Some((kind, subtype.rsplit_once('+')?)));
+    based.is_some_and(|(kind, (name, suffix))| {
+        !kind.is_empty() && !name.is_empty() && suffix.eq_ignore_ascii_case("json")
+    })
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

@@ -19,7 +19,8 @@ impl Trace {
             _ => None,
         };
         let Some((id, parent)) = parent else {
-            return Self { id: format!("{:016x}{:016x}", random(), random()), parent: None, state: None };
+            let bits = [random().to_be_bytes(), random().to_be_bytes()].concat();
+            return Self { id: base16ct::lower::encode_string(&bits), parent: None, state: None };
         };
         Self { id, parent: Some(parent), state: state(headers) }
     }
