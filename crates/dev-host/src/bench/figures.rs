@@ -29,12 +29,13 @@ pub(super) enum Measure {
     FreshInstance,
     FirstAnswer,
     BurstCalls,
+    BurstCallsEach,
     BurstP99,
     Memory,
 }
 
 impl Measure {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::WarmReads,
         Self::WarmMedian,
         Self::WarmP99,
@@ -45,6 +46,7 @@ impl Measure {
         Self::FreshInstance,
         Self::FirstAnswer,
         Self::BurstCalls,
+        Self::BurstCallsEach,
         Self::BurstP99,
         Self::Memory,
     ];
@@ -62,6 +64,7 @@ impl Measure {
             Self::FreshInstance => "Every request in an instance of its own, upstream at once: ms",
             Self::FirstAnswer => "From the start of the process to its first answer, upstream at once: ms",
             Self::BurstCalls => "64 cold reads at the same time, upstream of 5 ms: calls of the vault",
+            Self::BurstCallsEach => "The same for each instance that took part",
             Self::BurstP99 => "64 cold reads at the same time, upstream of 5 ms: p99, ms",
             Self::Memory => "Memory of the process, MiB",
         }
@@ -80,6 +83,7 @@ impl Measure {
             Self::FreshInstance => "fresh_instance_median_ms",
             Self::FirstAnswer => "first_answer_ms",
             Self::BurstCalls => "burst_vault_calls",
+            Self::BurstCallsEach => "burst_vault_calls_per_instance",
             Self::BurstP99 => "burst_p99_ms",
             Self::Memory => "memory_mib",
         }

@@ -332,6 +332,12 @@ impl Stand {
                     let calls = self.azure.emulator.vault_calls().len();
                     let at = if count == 1 { "one secret".to_owned() } else { format!("{count} secrets") };
                     self.figures.add(Measure::BurstCalls, &at, running.contestant, calls as f64);
+                    if let (1, Contestant::Gateway(..)) = (count, running.contestant) {
+                        // Each instance that is new asks for a token of its own, and one was there before.
+                        let instances = self.azure.emulator.token_calls().len() + 1;
+                        let each = calls as f64 / instances as f64;
+                        self.figures.add(Measure::BurstCallsEach, &at, running.contestant, each);
+                    }
                     self.figures.add(Measure::BurstP99, &at, running.contestant, quantile(&times, 0.99));
                 }
             }
