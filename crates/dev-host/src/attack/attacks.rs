@@ -199,12 +199,12 @@ impl Hostile {
     pub(super) fn may_be_answered(self, answer: &str) -> bool {
         let right: &[&str] = match self {
             Self::SlowBodies(Key::Right) => &["504"],
-            Self::SlowBodies(Key::Wrong) | Self::WrongKeys | Self::ForgedTokens => &["401", "429"],
+            Self::WrongKeys | Self::ForgedTokens => &["401", "429"],
             // They have said something after all.
             Self::Idle(_) | Self::IdleUnderDefaults => &["200"],
             // Whoever writes on and on may lose the answer when the connection is closed.
             Self::LargeBody(Key::Right, _) => &["413", CLOSED],
-            Self::LargeBody(Key::Wrong, _) => &["401", "429", CLOSED],
+            Self::SlowBodies(Key::Wrong) | Self::LargeBody(Key::Wrong, _) => &["401", "429", CLOSED],
             Self::LargeHeads => &["431", CLOSED],
         };
         right.contains(&answer)
