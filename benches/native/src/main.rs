@@ -77,7 +77,7 @@ async fn answer(
         return Err(StatusCode::UNAUTHORIZED);
     }
     let read = async {
-        let answer = service.client.get_secret(&secret, None).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+        let answer = service.client.get_secret(&secret, None).await.map_err(bad_gateway)?;
         answer.into_model().ok().and_then(|it| it.value).ok_or(StatusCode::BAD_GATEWAY)
     };
     let value = match &service.cache {
@@ -86,4 +86,11 @@ async fn answer(
         Some(cache) => cache.try_get_with_by_ref(&secret, read).await.map_err(|it| *it),
     }?;
     Ok(Json(Answer { secret, value }))
+}
+
+/// Tells the first error, as whoever measures wants to know it.
+fn bad_gateway(error: azure_core::Error) -> StatusCode {
+    static FIRST: std::sync::Once = std::sync::Once::new();
+    FIRST.call_once(|| eprintln!("the native service cannot read: {error}"));
+    StatusCode::BAD_GATEWAY
 }

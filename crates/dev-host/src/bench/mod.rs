@@ -20,7 +20,7 @@ use self::figures::{Figures, Measure, quantile};
 use self::load::Wrk;
 use self::reads::milliseconds;
 use self::report::{Report, Size};
-use crate::process::Memory;
+use crate::process::{Memory, raise_file_limit};
 use crate::rig;
 use keyvault_emulator::{Effect, Emulator, Fault, Served, Upstream};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Result<(), String> {
         let begun = Instant::now();
+        // The emulator has a connection for each call of a host that makes a new one for each.
+        raise_file_limit();
         let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
         let wrk = Wrk::find(directory.path())?;
         eprintln!("[1/8] compiling the components");
@@ -72,10 +74,12 @@ impl Bench {
             gateways: compiled(&self.gateways, "gateways")?,
             native: self.native.clone(),
         };
-        let azure = Azure::start(directory.path())?;
+        let azure = Azure::start(directory.path(), "ca.pem")?;
+        let crowded = Azure::start(directory.path(), "crowded-ca.pem")?;
         let mut stand = Stand {
             programs,
             azure,
+            crowded,
             wrk,
             figures: Figures::default(),
             rounds: usize::from(self.rounds),
@@ -113,12 +117,12 @@ struct Azure {
 }
 
 impl Azure {
-    fn start(directory: &Path) -> Result<Self, String> {
+    fn start(directory: &Path, ca_file: &str) -> Result<Self, String> {
         let runtime = Runtime::new().map_err(|problem| format!("no runtime for the emulator: {problem}"))?;
         let emulator = Emulator::new();
         let served = runtime.block_on(emulator.serve());
         let served = served.map_err(|problem| format!("the emulator cannot listen: {problem}"))?;
-        let ca_file = directory.join("ca.pem");
+        let ca_file = directory.join(ca_file);
         std::fs::write(&ca_file, &served.ca_pem)
             .map_err(|problem| format!("{}: {problem}", ca_file.display()))?;
         Ok(Self { emulator, served, ca_file, runtime })
@@ -137,6 +141,8 @@ impl Azure {
 struct Stand {
     programs: Programs,
     azure: Azure,
+    /// For those who ask for a token with each request: an emulator remembers the last ten thousand.
+    crowded: Azure,
     wrk: Wrk,
     figures: Figures,
     rounds: usize,
@@ -146,7 +152,26 @@ struct Stand {
 
 impl Stand {
     fn start(&self, contestant: Contestant, cores: Option<&str>) -> Result<Running, String> {
-        self.programs.start(contestant, &self.azure.served, &self.azure.ca_file, cores)
+        let azure = match contestant {
+            Contestant::Floor(_, Instances::LivingOn)
+            | Contestant::Gateway(_, Instances::LivingOn)
+            | Contestant::Native
+            | Contestant::NativeWithCache => &self.azure,
+            Contestant::Floor(_, Instances::Default | Instances::Fresh)
+            | Contestant::Gateway(_, Instances::Default | Instances::Fresh) => &self.crowded,
+        };
+        self.programs.start(contestant, &azure.served, &azure.ca_file, cores)
+    }
+
+    /// Lets the vault take this long for each answer.
+    fn slow_down(&self, latency: Duration) {
+        self.azure.slow_down(latency);
+        self.crowded.slow_down(latency);
+    }
+
+    fn clear_journals(&self) {
+        self.azure.emulator.clear_journal();
+        self.crowded.emulator.clear_journal();
     }
 
     fn start_all(&self, contestants: &[Contestant]) -> Result<Vec<Running>, String> {
@@ -159,7 +184,9 @@ impl Stand {
         self.names += count;
         for name in &names {
             let value = "v".repeat(length);
-            self.azure.emulator.set_secret(name, &value).map_err(|problem| problem.to_string())?;
+            for azure in [&self.azure, &self.crowded] {
+                azure.emulator.set_secret(name, &value).map_err(|problem| problem.to_string())?;
+            }
         }
         Ok(names)
     }
@@ -171,12 +198,12 @@ impl Stand {
 
     fn load(&self, running: &Running, connections: usize, secrets: &[String]) -> Result<load::Load, String> {
         let load = self.wrk.run(&running.target, connections, self.time, secrets);
-        self.azure.emulator.clear_journal();
+        self.clear_journals();
         load.map_err(|problem| format!("{}: {problem}", running.contestant.name()))
     }
 
     fn warm_reads(&mut self) -> Result<(), String> {
-        self.azure.slow_down(UPSTREAM);
+        self.slow_down(UPSTREAM);
         let all = self.start_all(&Contestant::ALL)?;
         let secret = self.secrets(1, VALUE)?;
         for running in &all {
@@ -222,7 +249,7 @@ impl Stand {
     }
 
     fn cache_sizes(&mut self) -> Result<(), String> {
-        self.azure.slow_down(Duration::ZERO);
+        self.slow_down(Duration::ZERO);
         let all = self.start_all(&KEEPERS)?;
         let many = self.secrets(1000, VALUE)?;
         for running in &all {
@@ -241,7 +268,7 @@ impl Stand {
 
     fn cold_reads(&mut self) -> Result<(), String> {
         let all = self.start_all(&Contestant::READERS)?;
-        self.azure.slow_down(Duration::ZERO);
+        self.slow_down(Duration::ZERO);
         let first = self.secrets(1, VALUE)?;
         for running in &all {
             self.one_by_one(running, &first)?;
@@ -249,7 +276,7 @@ impl Stand {
         for round in 0..self.rounds {
             eprintln!("[4/8] cold reads, round {} of {}", round + 1, self.rounds);
             for (latency, count) in LATENCIES {
-                self.azure.slow_down(Duration::from_millis(latency));
+                self.slow_down(Duration::from_millis(latency));
                 let secrets = self.secrets(count, VALUE)?;
                 for running in &all {
                     let times = self.one_by_one(running, &secrets)?;
@@ -257,7 +284,7 @@ impl Stand {
                     self.figures.add(Measure::ColdMedian, &at, running.contestant, quantile(&times, 0.5));
                     self.figures.add(Measure::ColdP99, &at, running.contestant, quantile(&times, 0.99));
                 }
-                self.azure.emulator.clear_journal();
+                self.clear_journals();
             }
         }
         Ok(())
@@ -265,7 +292,7 @@ impl Stand {
 
     fn fresh_instances(&mut self) -> Result<(), String> {
         eprintln!("[5/8] an instance for each request");
-        self.azure.slow_down(Duration::ZERO);
+        self.slow_down(Duration::ZERO);
         let all = self.start_all(&[
             Contestant::Floor(World::Proxy, Instances::Fresh),
             Contestant::Gateway(World::Proxy, Instances::Fresh),
@@ -278,7 +305,7 @@ impl Stand {
                 let times = self.one_by_one(running, &secrets)?;
                 self.figures.add(Measure::FreshInstance, "median", running.contestant, quantile(&times, 0.5));
             }
-            self.azure.emulator.clear_journal();
+            self.clear_journals();
         }
         Ok(())
     }
@@ -314,7 +341,7 @@ impl Stand {
 
     fn bursts(&mut self) -> Result<(), String> {
         eprintln!("[7/8] cold bursts");
-        self.azure.slow_down(UPSTREAM);
+        self.slow_down(UPSTREAM);
         let all = self.start_all(&Contestant::READERS)?;
         let first = self.secrets(1, VALUE)?;
         for running in &all {
@@ -325,7 +352,7 @@ impl Stand {
                 for count in [1, BURST] {
                     let secrets = self.secrets(count, VALUE)?;
                     let secrets: Vec<_> = secrets.iter().cycle().take(BURST).cloned().collect();
-                    self.azure.emulator.clear_journal();
+                    self.clear_journals();
                     let times = self.azure.runtime.block_on(reads::together(&running.target, &secrets));
                     let times =
                         times.map_err(|problem| format!("{}: {problem}", running.contestant.name()))?;
@@ -347,7 +374,7 @@ impl Stand {
 
     fn memory(&mut self) -> Result<(), String> {
         eprintln!("[8/8] memory");
-        self.azure.slow_down(Duration::ZERO);
+        self.slow_down(Duration::ZERO);
         let secrets = self.secrets(1000, 1024)?;
         for contestant in KEEPERS {
             let running = self.start(contestant, None)?;
