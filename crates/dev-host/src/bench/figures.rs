@@ -64,7 +64,7 @@ impl Measure {
             Self::FreshInstance => "Every request in an instance of its own, upstream at once: ms",
             Self::FirstAnswer => "From the start of the process to its first answer, upstream at once: ms",
             Self::BurstCalls => "64 cold reads at the same time, upstream of 5 ms: calls of the vault",
-            Self::BurstCallsEach => "The same for each instance that took part",
+            Self::BurstCallsEach => "The same for each instance of the host",
             Self::BurstP99 => "64 cold reads at the same time, upstream of 5 ms: p99, ms",
             Self::Memory => "Memory of the process, MiB",
         }
