@@ -145,7 +145,7 @@ fn method(method: WasiMethod) -> Method {
 
 fn respond(out: ResponseOutparam, reply: &Reply) {
     let content = reply.body().expose();
-    let fields = Fields::from_list(&super::fields(reply)).unwrap_or_else(|_| Fields::new());
+    let fields = fields(&super::fields(reply));
     let response = OutgoingResponse::new(fields);
     let _ = response.set_status_code(reply.status().as_u16());
     let body = response.body();
@@ -153,6 +153,17 @@ fn respond(out: ResponseOutparam, reply: &Reply) {
     if let Ok(body) = body {
         write(body, content, &Timer::new(WRITE_LIMIT));
     }
+}
+
+/// Header fields, all at once; or one by one, without those that the host does not take.
+fn fields(list: &[(String, Vec<u8>)]) -> Fields {
+    Fields::from_list(list).unwrap_or_else(|_| {
+        let fields = Fields::new();
+        for (name, value) in list {
+            let _ = fields.append(name, value);
+        }
+        fields
+    })
 }
 
 fn request(call: &Call) -> Result<(OutgoingRequest, Option<OutgoingBody>), NoAnswer> {
@@ -235,8 +246,7 @@ fn read(body: &IncomingBody, most: usize, timer: &Timer) -> Result<Vec<u8>, NoBo
     }
 }
 
-/// The end of a time. What is ready is not waited for, and then the host makes no timer: that, and a wait, are half of what
-/// a read from memory costs.
+/// The end of a time. What is ready is not waited for, and then the host makes no timer.
 struct Timer {
     end: u64,
     pollable: OnceCell<Pollable>,

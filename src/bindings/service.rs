@@ -137,12 +137,23 @@ fn method(method: WasiMethod) -> Method {
 }
 
 fn response(reply: &Reply) -> Response {
-    let fields = Fields::from_list(&super::fields(reply)).unwrap_or_else(|_| Fields::new());
+    let fields = fields(&super::fields(reply));
     let content = reply.body().expose();
     let (stream, end) = write(content.clone());
     let (response, _) = Response::new(fields, Some(stream), end);
     let _ = response.set_status_code(reply.status().as_u16());
     response
+}
+
+/// Header fields, all at once; or one by one, without those that the host does not take.
+fn fields(list: &[(String, Vec<u8>)]) -> Fields {
+    Fields::from_list(list).unwrap_or_else(|_| {
+        let fields = Fields::new();
+        for (name, value) in list {
+            let _ = fields.append(name, value);
+        }
+        fields
+    })
 }
 
 fn request(call: &Call, limit: Duration) -> Result<Request, NoAnswer> {

@@ -5,6 +5,8 @@
 
 mod attacks;
 
+mod clients;
+
 mod others;
 
 mod table;
