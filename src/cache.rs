@@ -421,7 +421,7 @@ mod tests {
 
     fn secret(value: &str) -> Secret {
         let version = SecretVersion::parse("3d76eb676e0a40429c7aa2b4b7912a5d").unwrap();
-        Secret { value: Redacted::new(value.to_owned()), version }
+        Secret::new(Redacted::new(value.to_owned()), version)
     }
 
     fn at(seconds: u64) -> Moment {

@@ -3,8 +3,6 @@
 use core::cell::OnceCell;
 use core::time::Duration;
 
-use http::HeaderMap;
-
 use crate::access::guesses::Guesses;
 use crate::access::{Admitted, Shown};
 use crate::azure::identity::Token;
@@ -64,7 +62,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request, whatever it is.
     pub async fn answer(&self, head: Head, body: impl Body) -> Answered {
-        let mut visit = Visit::new(self.host.now(), Trace::of(&head.headers, || self.host.random()));
+        let mut visit = Visit::new(self.host.now(), Trace::of(&head.fields));
         let mut renewal = None;
         let route = head.route();
         let outcome = match &route {
@@ -91,32 +89,32 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The main job.
-    async fn secret(
-        &self,
+    async fn secret<'a>(
+        &'a self,
         head: &Head,
         body: impl Body,
-        visit: &mut Visit,
+        visit: &mut Visit<'a>,
     ) -> Result<(Reply, Option<Renewal>), Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
 
         let admitted = self.admit(settings, head, visit).await?;
-        visit.caller = Some(admitted.caller().name().to_owned());
+        visit.caller = Some(admitted.caller().name());
 
         head.announces_json()?;
-        let body = body.read(LARGEST_BODY, visit.deadline.left(self.host.now())?).await?;
+        let body = body.read(LARGEST_BODY, visit.deadline.end()).await?;
         let asked = SecretRequest::parse(&body)?;
         visit.secret = Some(asked.name.clone());
-        visit.caller = Some(admitted.may_read(&asked.name)?.name().to_owned());
+        visit.caller = Some(admitted.may_read(&asked.name)?.name());
 
         let wanted = match head.wants_fresh() {
             true => Wanted::Since(visit.start.minus(RENEWED_AT_MOST_EVERY)),
             false => Wanted::Kept,
         };
-        let Found { kept, status, renewal } =
+        let Found { kept, age, status, renewal } =
             self.secrets.find(&self.azure(settings, visit), &asked, wanted).await?;
         visit.cache.set(Some(status));
-        Ok((Reply::secret(&asked.name, &kept.secret, kept.age(self.host.now())), renewal))
+        Ok((Reply::secret(&asked.name, &kept.secret, age), renewal))
     }
 
     /// Who asks. This comes before everything that costs anything. Whoever has shown a good key or a good token gets in,
@@ -125,10 +123,10 @@ impl<H: Host> Gateway<H> {
         &self,
         settings: &'a Settings,
         head: &Head,
-        visit: &Visit,
+        visit: &Visit<'_>,
     ) -> Result<Admitted<'a>, Error> {
         let callers = &settings.callers;
-        let admitted = match callers.shown(&head.headers, head.query())? {
+        let admitted = match callers.shown(&head.fields, head.query())? {
             Shown::Key(key) => callers.with_key(key.as_ref()),
             Shown::Token(tenant, token) => {
                 let claims = self.bearers.verify(&self.azure(settings, visit), tenant, token).await;
@@ -145,18 +143,18 @@ impl<H: Host> Gateway<H> {
     /// Renews a value that was served from memory. It ends within the time that a request has.
     pub async fn renew(&self, renewal: Renewal) {
         let (Ok(settings), now) = (self.settings(), self.host.now()) else { return };
-        let mut visit = Visit::new(now, Trace::of(&HeaderMap::new(), || self.host.random()));
+        let mut visit = Visit::new(now, Trace::none());
         visit.deadline = Deadline::new(now, settings.deadline);
         self.secrets.renew(&self.azure(settings, &visit), renewal).await;
     }
 
-    const fn azure<'a>(&'a self, settings: &'a Settings, visit: &'a Visit) -> Azure<'a, H> {
+    const fn azure<'a>(&'a self, settings: &'a Settings, visit: &'a Visit<'a>) -> Azure<'a, H> {
         Azure { host: &self.host, settings, metrics: &self.metrics, upstreams: &self.upstreams, visit }
     }
 
     /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask this
     /// instance, one of them tries in five seconds, and the others learn what is known.
-    async fn ready(&self, visit: &mut Visit) -> Result<Reply, Error> {
+    async fn ready(&self, visit: &mut Visit<'_>) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         if self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
@@ -173,14 +171,14 @@ impl<H: Host> Gateway<H> {
     }
 
     /// What this instance has done so far. That is not for everybody, even where everybody may ask for secrets.
-    async fn metrics(&self, head: &Head, visit: &mut Visit) -> Result<Reply, Error> {
+    async fn metrics<'a>(&'a self, head: &Head, visit: &mut Visit<'a>) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         let admitted = self.admit(settings, head, visit).await?;
         if admitted.is_anybody() {
             return Err(self.guesses.failed(self.host.now()));
         }
-        visit.caller = Some(admitted.caller().name().to_owned());
+        visit.caller = Some(admitted.caller().name());
         let text = self.metrics.render(self.secrets.size());
         Ok(Reply::document("text/plain; version=0.0.4; charset=utf-8", text))
     }
@@ -195,7 +193,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Counts and logs what was answered.
-    fn record(&self, visit: &Visit, reply: &Reply, error: Option<&Error>) {
+    fn record(&self, visit: &Visit<'_>, reply: &Reply, error: Option<&Error>) {
         self.metrics.replied(reply);
         if let Some(status) = visit.cache.get() {
             self.metrics.looked_up(status.name());
@@ -207,8 +205,8 @@ impl<H: Host> Gateway<H> {
         self.host.log(&log::render(&log::Line {
             time: self.host.unix_time(),
             level,
-            request: visit.trace.id(),
-            caller: visit.caller.as_deref(),
+            request: visit.trace.id(|| self.host.random()),
+            caller: visit.caller,
             secret: visit.secret.as_ref().map(SecretName::as_str),
             status: reply.status().as_u16(),
             code: reply.code(),

@@ -56,8 +56,8 @@ pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Ou
 
 /// The body of a request that is being answered.
 pub trait Body {
-    /// Reads it whole, if it has at most `most` bytes and ends within `limit`.
-    fn read(self, most: usize, limit: Duration) -> impl Future<Output = Result<Vec<u8>, NoBody>>;
+    /// Reads it whole, if it has at most `most` bytes and is there by `end`.
+    fn read(self, most: usize, end: Moment) -> impl Future<Output = Result<Vec<u8>, NoBody>>;
 }
 
 /// A point in time on the host's steady clock.
@@ -78,6 +78,11 @@ impl Moment {
     /// This moment less `time`, or the clock's start if that was later.
     pub const fn minus(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
+    }
+
+    /// The time from the clock's start to this moment.
+    pub const fn from_start(self) -> Duration {
+        self.0
     }
 
     /// The time that has passed since `earlier`; none where it is later.

@@ -27,6 +27,8 @@ pub mod gateway;
 
 pub mod request;
 
+pub mod fields;
+
 pub mod access;
 
 pub mod bearers;

@@ -1,26 +1,22 @@
 //! What a caller may learn: the one place that turns a value or an error into an answer.
 
-use core::fmt::Write as _;
 use core::time::Duration;
 use std::borrow::Cow;
 
-use http::header::{
-    AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::azure::vault::Secret;
 use crate::error::{Error, Refusal};
+use crate::fields::HeaderFields;
 use crate::secret::{Redacted, SecretName};
 
 /// The answer to a caller. It is made from a value or from an [`Error`], never from what Azure or a host said.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    headers: HeaderMap,
+    fields: HeaderFields,
     body: Redacted<Vec<u8>>,
     code: &'static str,
 }
@@ -56,8 +52,8 @@ impl Reply {
     }
 
     /// The header fields, without those about the transfer.
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub const fn fields(&self) -> &HeaderFields {
+        &self.fields
     }
 
     /// The body, which may hold a secret.
@@ -79,16 +75,22 @@ impl Reply {
             #[serde(rename = "Value")]
             value: &'a str,
         }
-        let answer = Answer { secret: asked.as_str(), value: secret.value.expose() };
-        let mut reply = Self::json(StatusCode::OK, "OK", &answer);
-        reply.set(ETAG, &format!("\"{}\"", secret.version.as_str()));
-        reply.set(AGE, &age.as_secs().to_string());
+        let (asked, value) = (asked.as_str(), secret.value.expose().as_str());
+        let mut reply = if secret.is_plain() {
+            // What the other way comes to, at a tenth of its cost. The size is exact: the buffer never moves.
+            let body = ["{\"Secret\":\"", asked, "\",\"Value\":\"", value, "\"}"].concat();
+            Self::new(StatusCode::OK, "OK", JSON, body.into_bytes())
+        } else {
+            Self::json(StatusCode::OK, "OK", &Answer { secret: asked, value })
+        };
+        reply.fields.add("etag", ["\"", secret.version.as_str(), "\""].concat());
+        reply.fields.add("age", age.as_secs().to_string());
         reply
     }
 
     /// Tells how it came about.
     pub fn cached(&mut self, status: CacheStatus) {
-        self.set(HeaderName::from_static("cache-status"), &status.header());
+        self.fields.add("cache-status", status.field());
     }
 
     /// What a caller learns of `error`: a status, a code, and a sentence of our own.
@@ -97,10 +99,10 @@ impl Reply {
         let mut reply = Self::problem(status, code, &message);
         match error {
             Error::WrongMethod(allow) => {
-                reply.headers.insert(ALLOW, HeaderValue::from_static(allow));
+                reply.fields.add("allow", *allow);
             }
             Error::NotAuthenticated => {
-                reply.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+                reply.fields.add("www-authenticate", CHALLENGE);
             }
             Error::IdentityThrottled(pause)
             | Error::IdentityUnavailable(pause)
@@ -122,7 +124,7 @@ impl Reply {
     pub fn not_ready(error: &Error) -> Self {
         let mut reply = Self::error(error);
         reply.status = StatusCode::SERVICE_UNAVAILABLE;
-        if !reply.headers.contains_key(RETRY_AFTER) {
+        if !reply.fields.has("retry-after") {
             reply.retry_after(None);
         }
         reply
@@ -172,31 +174,29 @@ impl Reply {
     }
 
     fn new(status: StatusCode, code: &'static str, media_type: &'static str, body: Vec<u8>) -> Self {
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        Self { status, headers, body: Redacted::new(body), code }
+        let mut fields = HeaderFields::new();
+        fields.add("content-type", media_type);
+        fields.add("cache-control", "no-store");
+        fields.add("x-content-type-options", "nosniff");
+        Self { status, fields, body: Redacted::new(body), code }
     }
 
     fn retry_after(&mut self, pause: Option<Duration>) {
         let pause = pause.unwrap_or(DEFAULT_PAUSE).clamp(DEFAULT_PAUSE, LONGEST_PAUSE);
         // A second that has begun is waited for to its end.
         let seconds = pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0));
-        self.set(RETRY_AFTER, &seconds.to_string());
+        self.fields.add("retry-after", seconds.to_string());
     }
 
-    /// Sets a field to text that we made of digits and names, which always fits in one.
-    fn set(&mut self, name: HeaderName, text: &str) {
-        if let Ok(value) = HeaderValue::from_str(text) {
-            self.headers.insert(name, value);
-        }
+    /// The status, the header fields and the body, on their way out.
+    pub fn into_parts(self) -> (StatusCode, HeaderFields, Redacted<Vec<u8>>) {
+        (self.status, self.fields, self.body)
     }
 }
 
 impl CacheStatus {
     /// The value of the `Cache-Status` field.
-    fn header(self) -> String {
+    fn field(self) -> String {
         let mut text = String::from("keyvault-gateway");
         text.push_str(match self.forwarded {
             None => "; hit",
@@ -205,7 +205,8 @@ impl CacheStatus {
             Some(Forwarded::Request) => "; fwd=request",
         });
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={ttl}");
+            text.push_str("; ttl=");
+            text.push_str(&ttl.to_string());
         }
         text.push_str(if self.collapsed { "; collapsed" } else { "" });
         text.push_str(if self.failed { "; detail=failed" } else { "" });

@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::Method;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Error;
+use crate::fields::HeaderFields;
 use crate::secret::{SecretName, SecretVersion};
 
 /// A request without its body. It may hold the caller's key, in a header field and in the query.
@@ -16,7 +16,7 @@ pub struct Head {
     /// The path and the query, as they came.
     pub target: String,
     /// The header fields.
-    pub headers: HeaderMap,
+    pub fields: HeaderFields,
 }
 
 /// What we answer.
@@ -47,7 +47,7 @@ impl Head {
 
     /// The route that is meant, if this is a method that it answers.
     pub fn route(&self) -> Result<Route, Error> {
-        if header_bytes(&self.headers).saturating_add(self.target.len()) > LARGEST_HEAD {
+        if self.fields.bytes().saturating_add(self.target.len()) > LARGEST_HEAD {
             return Err(Error::HeadersTooLarge);
         }
         let (route, method) = match self.path() {
@@ -68,19 +68,19 @@ impl Head {
 
     /// Refuses a body that is not said to be JSON, or said to be too large, before any of it is read.
     pub fn announces_json(&self) -> Result<(), Error> {
-        let content_type = self.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let encoded = self.headers.get_all(CONTENT_ENCODING).iter().any(|it| it != "identity");
+        let content_type = self.fields.first("content-type").unwrap_or_default();
+        let encoded = self.fields.all("content-encoding").any(|it| it != Some("identity"));
         if !is_json(content_type) || encoded {
             return Err(Error::NotJson);
         }
-        let length = self.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+        let length = self.fields.first("content-length").and_then(|it| it.parse::<u64>().ok());
         let largest = u64::try_from(LARGEST_BODY).unwrap_or(u64::MAX);
         if length.is_some_and(|it| it > largest) { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
     /// Whether the caller wants Key Vault to be asked again (RFC 9111, section 5.2.1.4).
     pub fn wants_fresh(&self) -> bool {
-        let values = self.headers.get_all(CACHE_CONTROL).iter().filter_map(|it| it.to_str().ok());
+        let values = self.fields.all("cache-control").flatten();
         values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
     }
 }
@@ -139,11 +139,11 @@ fn is_json(content_type: &str) -> bool {
     })
 }
 
-fn header_bytes(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
-        .fold(0, usize::saturating_add)
+/// The name of a property, in any case.
+enum Name {
+    Secret,
+    Version,
+    Other,
 }
 
 #[derive(Default)]
@@ -175,11 +175,11 @@ impl<'de> Deserialize<'de> for Fields {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    let field = match name.to_ascii_lowercase().as_str() {
-                        "secret" => &mut fields.secret,
-                        "version" => &mut fields.version,
-                        _ => {
+                while let Some(name) = map.next_key()? {
+                    let field = match name {
+                        Name::Secret => &mut fields.secret,
+                        Name::Version => &mut fields.version,
+                        Name::Other => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
@@ -192,6 +192,33 @@ impl<'de> Deserialize<'de> for Fields {
         }
 
         from.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Name, E> {
+                let is = |name| text.eq_ignore_ascii_case(name);
+                Ok(if is("secret") {
+                    Name::Secret
+                } else if is("version") {
+                    Name::Version
+                } else {
+                    Name::Other
+                })
+            }
+        }
+
+        from.deserialize_str(Text)
     }
 }
 
@@ -257,9 +284,6 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-    use http::header::HeaderName;
-
     use super::*;
 
     #[test]
@@ -334,11 +358,10 @@ mod tests {
     #[test]
     fn header_fields_have_a_limit() {
         let long = "x".repeat(33 * 1024);
-        let mut head = head(&[]);
-        head.headers.insert(HeaderName::from_static("x"), HeaderValue::from_str(&long).unwrap());
-        assert_eq!(head.route(), Err(Error::HeadersTooLarge));
+        assert_eq!(head(&[("x", &long)]).route(), Err(Error::HeadersTooLarge));
+        assert_eq!(head(&[(&long, "")]).route(), Err(Error::HeadersTooLarge));
         let target = format!("/?{long}");
-        assert_eq!(Head { target, headers: HeaderMap::new(), ..head }.route(), Err(Error::HeadersTooLarge));
+        assert_eq!(Head { target, ..head(&[]) }.route(), Err(Error::HeadersTooLarge));
     }
 
     #[test]
@@ -409,11 +432,7 @@ mod tests {
         assert_eq!(SecretRequest::parse(b"{\"Secret\":\"a\xff\"}"), Err(Error::NotAnObject));
     }
 
-    fn head(fields: &[(&'static str, &str)]) -> Head {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        Head { method: Method::POST, target: "/".to_owned(), headers }
+    fn head(fields: &[(&str, &str)]) -> Head {
+        Head { method: Method::POST, target: "/".to_owned(), fields: fields.iter().copied().collect() }
     }
 }

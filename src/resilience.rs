@@ -17,6 +17,11 @@ impl Deadline {
         Self(start.plus(limit))
     }
 
+    /// When it is.
+    pub const fn end(self) -> Moment {
+        self.0
+    }
+
     /// The time that is left at `now`, or an error if there is none.
     pub const fn left(self, now: Moment) -> Result<Duration, Error> {
         let left = self.0.since(now);

@@ -72,6 +72,14 @@ impl<T: Zeroize> Redacted<T> {
     pub fn expose(&self) -> &T {
         &self.0
     }
+
+    /// The value itself, for good: whoever takes it overwrites it.
+    pub fn release(mut self) -> T
+    where
+        T: Default,
+    {
+        core::mem::take(&mut *self.0)
+    }
 }
 
 impl<T: Zeroize> fmt::Debug for Redacted<T> {

@@ -1,6 +1,7 @@
 //! Finds a secret: in memory, or by one call for everybody who wants it.
 
 use core::cell::RefCell;
+use core::time::Duration;
 use std::rc::Rc;
 
 use crate::azure::vault::Secret;
@@ -29,6 +30,8 @@ pub struct Renewal(SecretRequest);
 pub struct Found {
     /// The value.
     pub kept: Rc<Kept>,
+    /// How old it is.
+    pub age: Duration,
     /// How it was found.
     pub status: CacheStatus,
     /// Whether it is better renewed.
@@ -90,7 +93,7 @@ impl<S> Secrets<S> {
                 }
             };
             return match read {
-                Ok(kept) => Ok(Found { kept, status, renewal: None }),
+                Ok(kept) => Ok(Found { age: kept.age(azure.host.now()), kept, status, renewal: None }),
                 // What was at hand is gone, and there is time for more than the little that was done because of it.
                 Err(Error::DeadlineExceeded) if at_hand && self.has_gone(azure, &key) => continue,
                 Err(error) => self.settle(azure, error, asked, &key, wanted),
@@ -118,7 +121,8 @@ impl<S> Secrets<S> {
         if let Some(kept) = kept {
             let due = kept.is_due(now) && self.may_renew(key, now);
             let status = hit(kept.ttl(now));
-            return Some(Ok(Found { kept, status, renewal: due.then(|| Renewal(asked.clone())) }));
+            let renewal = due.then(|| Renewal(asked.clone()));
+            return Some(Ok(Found { age: kept.age(now), kept, status, renewal }));
         }
         let refusal = self.cache.borrow_mut().refusal(key, wanted, now)?;
         azure.visit.cache.set(Some(hit(refusal.ttl(now))));
@@ -159,7 +163,7 @@ impl<S> Secrets<S> {
         let status = CacheStatus { ttl: Some(kept.ttl(now)), failed: true, ..status };
         // Azure may only have been slower than our patience.
         let slow = error == Error::DeadlineExceeded && self.may_renew(key, now);
-        Ok(Found { kept, status, renewal: slow.then(|| Renewal(asked.clone())) })
+        Ok(Found { age: kept.age(now), kept, status, renewal: slow.then(|| Renewal(asked.clone())) })
     }
 
     /// Renews a value that was served from memory, unless somebody does that already.

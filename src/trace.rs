@@ -1,33 +1,42 @@
 //! The trace that a request belongs to (W3C Trace Context).
 
-use http::{HeaderMap, HeaderValue};
+use core::cell::OnceCell;
 
-/// The caller's trace, if it has one, and an id for the log in any case.
+use crate::fields::HeaderFields;
+
+/// The caller's trace, or none, and an id for the log in any case.
 #[derive(Debug)]
 pub struct Trace {
-    id: String,
     parent: Option<String>,
     state: Option<String>,
+    made_up: OnceCell<String>,
 }
 
 impl Trace {
-    /// The trace in these header fields; `random` makes the id where there is none.
-    pub fn of(headers: &HeaderMap, random: impl Fn() -> u64) -> Self {
-        let mut fields = headers.get_all("traceparent").iter();
-        let parent = match (fields.next().map(HeaderValue::to_str), fields.next()) {
-            (Some(Ok(text)), None) => trace_id(text).map(|id| (id.to_owned(), text.to_owned())),
+    /// The trace in these header fields.
+    pub fn of(fields: &HeaderFields) -> Self {
+        let mut parents = fields.all("traceparent");
+        let parent = match (parents.next(), parents.next()) {
+            (Some(Some(text)), None) => trace_id(text).map(|_| text.to_owned()),
             _ => None,
         };
-        let Some((id, parent)) = parent else {
-            let bits = [random().to_be_bytes(), random().to_be_bytes()].concat();
-            return Self { id: base16ct::lower::encode_string(&bits), parent: None, state: None };
-        };
-        Self { id, parent: Some(parent), state: state(headers) }
+        let state = parent.as_ref().and_then(|_| state(fields));
+        Self { parent, state, made_up: OnceCell::new() }
     }
 
-    /// The trace's id, or a random one: 32 hexadecimal digits.
-    pub fn id(&self) -> &str {
-        &self.id
+    /// No trace.
+    pub const fn none() -> Self {
+        Self { parent: None, state: None, made_up: OnceCell::new() }
+    }
+
+    /// The trace's id; where there is none, one that `random` makes when it is first needed. 32 hexadecimal digits.
+    pub fn id(&self, random: impl Fn() -> u64) -> &str {
+        self.parent.as_deref().and_then(trace_id).unwrap_or_else(|| {
+            self.made_up.get_or_init(|| {
+                let bits = [random().to_be_bytes(), random().to_be_bytes()].concat();
+                base16ct::lower::encode_string(&bits)
+            })
+        })
     }
 
     /// The header fields that pass the trace on.
@@ -53,9 +62,9 @@ fn trace_id(text: &str) -> Option<&str> {
 }
 
 /// All `tracestate` fields in one, if they are text and not longer than every vendor has to pass on.
-fn state(headers: &HeaderMap) -> Option<String> {
-    let fields: Option<Vec<&str>> = headers.get_all("tracestate").iter().map(|it| it.to_str().ok()).collect();
-    Some(fields?.join(",")).filter(|it| (1..=LONGEST_STATE).contains(&it.len()))
+fn state(fields: &HeaderFields) -> Option<String> {
+    let states: Option<Vec<&str>> = fields.all("tracestate").collect();
+    Some(states?.join(",")).filter(|it| (1..=LONGEST_STATE).contains(&it.len()))
 }
 
 /// W3C Trace Context, section 3.3.1.5: at least this many characters are passed on.
@@ -63,8 +72,6 @@ const LONGEST_STATE: usize = 512;
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -82,17 +89,18 @@ mod tests {
             (format!("00-{}-b7ad6b7169203331-01", "g".repeat(32)), false),
             (String::new(), false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", HeaderValue::from_str(&text).unwrap());
-            headers.append("tracestate", HeaderValue::from_static("a=1"));
-            headers.append("tracestate", HeaderValue::from_static("b=2"));
-            let trace = Trace::of(&headers, || 7);
+            let trace = Trace::of(&HeaderFields::from_iter([
+                ("traceparent", text.as_str()),
+                ("tracestate", "a=1"),
+                ("tracestate", "b=2"),
+            ]));
             let fields: Vec<_> = trace.fields().collect();
             if valid {
-                assert_eq!(trace.id(), id);
+                assert_eq!(trace.id(|| 7), id);
                 assert_eq!(fields, [("traceparent", text.as_str()), ("tracestate", "a=1,b=2")]);
             } else {
-                assert_eq!(trace.id(), "00000000000000070000000000000007", "{text}");
+                assert_eq!(trace.id(|| 7), "00000000000000070000000000000007", "{text}");
+                assert_eq!(trace.id(|| 8), "00000000000000070000000000000007", "it stays what it is");
                 assert_eq!(fields, [], "{text}");
             }
         }
@@ -100,10 +108,9 @@ mod tests {
 
     #[test]
     fn a_state_that_is_too_long_stays_here() {
-        let mut headers = HeaderMap::new();
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        headers.insert("traceparent", HeaderValue::from_static(parent));
-        headers.insert("tracestate", HeaderValue::from_str(&"a".repeat(513)).unwrap());
-        assert_eq!(Trace::of(&headers, || 7).fields().collect::<Vec<_>>(), [("traceparent", parent)]);
+        let state = "a".repeat(513);
+        let fields = HeaderFields::from_iter([("traceparent", parent), ("tracestate", &state)]);
+        assert_eq!(Trace::of(&fields).fields().collect::<Vec<_>>(), [("traceparent", parent)]);
     }
 }

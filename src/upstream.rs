@@ -46,7 +46,7 @@ pub struct Azure<'a, H: Host> {
     /// What the instance knows already.
     pub upstreams: &'a Upstreams<H::Signal>,
     /// The request.
-    pub visit: &'a Visit,
+    pub visit: &'a Visit<'a>,
 }
 
 impl<S> Upstreams<S> {
@@ -286,7 +286,7 @@ impl<H: Host> Azure<'_, H> {
             self.host.log(&log::render(&log::CallLine {
                 time: self.host.unix_time(),
                 level: Level::Debug,
-                request: self.visit.trace.id(),
+                request: self.visit.trace.id(|| self.host.random()),
                 call: name,
                 status: answer.as_ref().ok().map(Answer::status),
                 duration: now.since(start),

@@ -11,7 +11,7 @@ use crate::trace::Trace;
 
 /// One request, from its arrival to its line in the log.
 #[derive(Debug)]
-pub struct Visit {
+pub struct Visit<'a> {
     /// When it came.
     pub start: Moment,
     /// By when it has to be answered.
@@ -19,7 +19,7 @@ pub struct Visit {
     /// The trace that it belongs to.
     pub trace: Trace,
     /// Who asks.
-    pub caller: Option<String>,
+    pub caller: Option<&'a str>,
     /// For what.
     pub secret: Option<SecretName>,
     /// How the answer came about.
@@ -28,7 +28,7 @@ pub struct Visit {
     pub calls: Cell<u32>,
 }
 
-impl Visit {
+impl Visit<'_> {
     /// A request that came at `start` and has no time for calls until the settings say how much.
     pub const fn new(start: Moment, trace: Trace) -> Self {
         let deadline = Deadline::new(start, Duration::ZERO);

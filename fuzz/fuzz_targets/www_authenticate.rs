@@ -18,8 +18,8 @@ fuzz_target!(|text: &[u8]| -> Corpus {
 
     assert_eq!((reply.status().as_u16(), reply.code()), (502, "VaultError"));
     assert_eq!(
-        (reply.status(), reply.code(), reply.headers(), reply.body().expose()),
-        (without.status(), without.code(), without.headers(), without.body().expose())
+        (reply.status(), reply.code(), reply.fields(), reply.body().expose()),
+        (without.status(), without.code(), without.fields(), without.body().expose())
     );
     assert_eq!((scene.count(Upstream::Identity), scene.count(Upstream::Vault)), (2, 2));
     assert_eq!(*scene.sent(), *unexplained.sent());

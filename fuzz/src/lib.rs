@@ -9,8 +9,9 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use keyvault_gateway::azure::{Answer, Call, Upstream};
+use keyvault_gateway::fields::HeaderFields;
 use keyvault_gateway::gateway::Gateway;
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use keyvault_gateway::reply::Reply;
@@ -121,26 +122,25 @@ impl Scene {
     }
 
     /// Asks for a secret with a token.
-    pub fn ask_with_token(&self, token: HeaderValue, body: &[u8]) -> Reply {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", token);
-        self.send(headers, body)
+    pub fn ask_with_token(&self, token: &[u8], body: &[u8]) -> Reply {
+        let token = [b"Bearer ", token].concat();
+        self.send(HeaderFields::from_iter([("authorization", token)]), body)
     }
 
     fn ask_with(&self, key: Option<&str>, fresh: bool, body: &[u8]) -> Reply {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = key.and_then(|it| HeaderValue::from_str(it).ok()) {
-            headers.insert("x-functions-key", key);
+        let mut fields = HeaderFields::new();
+        if let Some(key) = key {
+            fields.add("x-functions-key", key);
         }
         if fresh {
-            headers.insert("cache-control", HeaderValue::from_static("no-cache"));
+            fields.add("cache-control", "no-cache");
         }
-        self.send(headers, body)
+        self.send(fields, body)
     }
 
-    fn send(&self, mut headers: HeaderMap, body: &[u8]) -> Reply {
-        headers.insert("content-type", HeaderValue::from_static("application/json"));
-        let head = Head { method: Method::POST, target: "/".to_owned(), headers };
+    fn send(&self, mut fields: HeaderFields, body: &[u8]) -> Reply {
+        fields.add("content-type", "application/json");
+        let head = Head { method: Method::POST, target: "/".to_owned(), fields };
         let start = self.world.now.get();
         let answered = match pin!(self.gateway.answer(head, Given(body.to_vec())))
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -190,8 +190,7 @@ impl Scene {
 fn check_form(reply: &Reply) {
     let text = str::from_utf8(reply.body().expose()).expect("a body is text");
     let body: serde_json::Value = serde_json::from_str(text).expect("a body is JSON");
-    let retry_after =
-        reply.headers().get("retry-after").map(|it| it.to_str().unwrap().parse::<u64>().unwrap());
+    let retry_after = reply.fields().first("retry-after").map(|it| it.parse::<u64>().unwrap());
     let waits = matches!(reply.status().as_u16(), 429 | 503);
     assert_eq!(retry_after.is_some_and(|it| (1..=3600).contains(&it)), waits, "{}", reply.status());
     if reply.status() != 200 {
@@ -204,8 +203,8 @@ fn check_form(reply: &Reply) {
 /// Fails if `reply` has something of what was marked.
 pub fn shows_nothing(reply: &Reply) {
     assert!(!has_mark(reply.body().expose()), "the body has it");
-    for (name, value) in reply.headers() {
-        assert!(!has_mark(value.as_bytes()), "{name} has it");
+    for (name, value) in reply.fields().as_list() {
+        assert!(!has_mark(value), "{name} has it");
     }
 }
 
@@ -382,7 +381,7 @@ const LATENCY: Duration = Duration::from_millis(10);
 struct Given(Vec<u8>);
 
 impl Body for Given {
-    async fn read(self, most: usize, _: Duration) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, most: usize, _: Moment) -> Result<Vec<u8>, NoBody> {
         if self.0.len() > most { Err(NoBody::TooLarge) } else { Ok(self.0) }
     }
 }

@@ -1,9 +1,9 @@
 //! The key of a caller.
 
-use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::fields::HeaderFields;
 use crate::secret::Redacted;
 
 /// The SHA-256 of a key. Keys of any length compare in the same time, and the key itself is not kept.
@@ -33,10 +33,10 @@ impl KeyHash {
 /// good as none, since nobody could say which one counts.
 ///
 /// Source: Microsoft, "Work with access keys in Azure Functions".
-pub(super) fn shown(headers: &HeaderMap, query: Option<&str>) -> Option<Redacted> {
-    let mut fields = headers.get_all(FIELD).iter();
-    let key = match (fields.next(), fields.next()) {
-        (Some(key), None) => key.to_str().ok()?.to_owned(),
+pub(super) fn shown(fields: &HeaderFields, query: Option<&str>) -> Option<Redacted> {
+    let mut keys = fields.all(FIELD);
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) => key?.to_owned(),
         (Some(_), Some(_)) => return None,
         (None, _) => {
             let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());

@@ -17,12 +17,11 @@ pub mod guesses;
 
 use core::fmt;
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
 use subtle::{Choice, ConditionallySelectable};
 
 use crate::azure::vault::Vault;
 use crate::error::{Error, SettingError};
+use crate::fields::HeaderFields;
 use crate::secret::{Redacted, SecretName};
 use crate::settings::Lookup;
 
@@ -105,14 +104,14 @@ impl Callers {
 
     /// What a request with these header fields and this query shows: a key in `x-functions-key`, or else a bearer token
     /// where those are taken, or else a key in the query. What came through a proxy is not even looked at.
-    pub fn shown<'a>(&'a self, headers: &'a HeaderMap, query: Option<&str>) -> Result<Shown<'a>, Error> {
-        if !self.trust_forwarded && came_through_proxy(headers) {
+    pub fn shown<'a>(&'a self, fields: &'a HeaderFields, query: Option<&str>) -> Result<Shown<'a>, Error> {
+        if !self.trust_forwarded && came_through_proxy(fields) {
             return Err(Error::CameThroughProxy);
         }
-        let token = self.tenant.as_ref().filter(|_| !headers.contains_key(key::FIELD)).zip(bearer(headers));
+        let token = self.tenant.as_ref().filter(|_| !fields.has(key::FIELD)).zip(bearer(fields));
         Ok(match token {
             Some((tenant, token)) => Shown::Token(tenant, token),
-            None => Shown::Key(key::shown(headers, query)),
+            None => Shown::Key(key::shown(fields, query)),
         })
     }
 
@@ -204,20 +203,24 @@ fn has_a_key_twice(callers: &[Caller]) -> bool {
 
 /// Whether the request carries a field that a proxy adds. A request that somebody was made to send for somebody else is
 /// how server-side request forgery looks from here.
-fn came_through_proxy(headers: &HeaderMap) -> bool {
-    headers.keys().any(|it| {
-        let name = it.as_str();
-        matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
+fn came_through_proxy(fields: &HeaderFields) -> bool {
+    fields.names().any(|name| {
+        let start = name.get(..FORWARDED.len());
+        start.is_some_and(|it| it.eq_ignore_ascii_case(FORWARDED))
+            || ["forwarded", "via", "x-real-ip"].iter().any(|it| name.eq_ignore_ascii_case(it))
     })
 }
 
 /// The bearer token of a request (RFC 6750, section 2.1), if it has one and no second authorization.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
+fn bearer(fields: &HeaderFields) -> Option<&str> {
+    let mut fields = fields.all("authorization");
     let (Some(field), None) = (fields.next(), fields.next()) else { return None };
-    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+    let (scheme, token) = field?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
+
+/// How the names of the usual ones begin.
+const FORWARDED: &str = "x-forwarded-";
 
 /// The name of whoever has `GATEWAY_KEY`.
 const KEY_HOLDER: &str = "key";

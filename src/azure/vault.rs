@@ -33,6 +33,19 @@ pub struct Secret {
     pub value: Redacted,
     /// Its version.
     pub version: SecretVersion,
+    plain: bool,
+}
+
+impl Secret {
+    pub(crate) fn new(value: Redacted, version: SecretVersion) -> Self {
+        let plain = value.expose().bytes().all(|it| it >= b' ' && it != b'"' && it != b'\\');
+        Self { value, version, plain }
+    }
+
+    /// Whether the value stands in JSON as it is (RFC 8259, section 7).
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
+    }
 }
 
 impl Vault {
@@ -166,7 +179,7 @@ fn read_secret(answer: &Answer, name: &SecretName, version: Option<&SecretVersio
     let read = SecretVersion::parse(segments.next()?)?;
     let about_it = name.is_same_as(segments.next()?) && segments.next()? == "secrets";
     let right_version = version.is_none_or(|it| *it == read);
-    (about_it && right_version).then_some(Secret { value, version: read })
+    (about_it && right_version).then(|| Secret::new(value, read))
 }
 
 fn denial(body: &ErrorBody) -> Error {

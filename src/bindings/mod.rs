@@ -20,11 +20,8 @@ use std::env::{self, VarError};
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderName, HeaderValue};
-
+use crate::fields::HeaderFields;
 use crate::host::Unreadable;
-use crate::reply::Reply;
 
 /// The text of a setting: a Spin variable, if this is a build for Spin, or else an environment variable.
 fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {
@@ -49,23 +46,15 @@ fn log(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Header fields as a host has them, without those that HTTP could not have, and as many as a map can hold.
-fn headers(fields: Vec<(String, Vec<u8>)>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            let _ = headers.try_append(name, value);
-        }
-    }
-    headers
+/// The header fields of an answer and the length of its `body`, in the form in which a host takes all of them at once.
+fn with_length(mut fields: HeaderFields, body: &[u8]) -> HeaderFields {
+    fields.add("content-length", body.len().to_string());
+    fields
 }
 
-/// The header fields of `reply`, with the length of its body, in the form in which a host takes all of them at once.
-fn fields(reply: &Reply) -> Vec<(String, Vec<u8>)> {
-    let length = (CONTENT_LENGTH.as_str().to_owned(), reply.body().expose().len().to_string().into_bytes());
-    let fields =
-        reply.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
-    fields.chain([length]).collect()
+/// How many bytes the body of a request has, if its client says so. A host holds it to that.
+fn length(fields: &HeaderFields) -> Option<usize> {
+    fields.first("content-length")?.parse().ok()
 }
 
 /// What a host is told to wait at the most for a part of a call that may take `limit`. That is a little longer, so that

@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
@@ -18,8 +18,9 @@ use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{OutputStream, StreamError};
 use wasip2::random::random::get_random_u64;
 
-use super::{WRITE_LIMIT, host_timeout, nanoseconds};
+use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
 use crate::azure::{Answer, Call};
+use crate::fields::HeaderFields;
 use crate::gateway::Gateway;
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
@@ -37,9 +38,11 @@ impl Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         // Nothing is renewed after the answer: the instance would be closed to everybody in the meantime.
         let reply = GATEWAY.with(|gateway| {
-            finish(async { gateway.answer(head(&request), RequestBody(request)).await.reply })
+            let head = head(&request);
+            let body = RequestBody { length: length(&head.fields), request };
+            finish(async { gateway.answer(head, body).await.reply })
         });
-        respond(out, &reply);
+        respond(out, reply);
     }
 }
 
@@ -75,7 +78,7 @@ impl Host for Wasi {
     }
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
-        let timer = Timer::new(limit);
+        let timer = Timer::lasting(limit);
         let (request, content) = request(&call)?;
         let response = outgoing_handler::handle(request, Some(options(limit))).map_err(no_answer)?;
         // Only now is there somebody who takes the content.
@@ -90,7 +93,7 @@ impl Host for Wasi {
         let (retry_after, challenge) = (field("retry-after"), field("www-authenticate"));
         drop(headers);
         let body = response.consume().map_err(|()| NoAnswer::Lost)?;
-        let body = read(&body, call.answer_limit(), &timer).map_err(|it| match it {
+        let body = read(&body, call.answer_limit(), None, &timer).map_err(|it| match it {
             NoBody::Lost => NoAnswer::Lost,
             NoBody::TimedOut => NoAnswer::TimedOut,
             NoBody::TooLarge => NoAnswer::TooLarge,
@@ -110,12 +113,15 @@ impl Host for Wasi {
     }
 }
 
-struct RequestBody(IncomingRequest);
+struct RequestBody {
+    request: IncomingRequest,
+    length: Option<usize>,
+}
 
 impl Body for RequestBody {
-    async fn read(self, most: usize, limit: Duration) -> Result<Vec<u8>, NoBody> {
-        let body = self.0.consume().map_err(|()| NoBody::Lost)?;
-        read(&body, most, &Timer::new(limit))
+    async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
+        let body = self.request.consume().map_err(|()| NoBody::Lost)?;
+        read(&body, most, self.length, &Timer::until(end))
     }
 }
 
@@ -123,7 +129,7 @@ fn head(request: &IncomingRequest) -> Head {
     Head {
         method: method(request.method()),
         target: request.path_with_query().unwrap_or_default(),
-        headers: super::headers(request.headers().entries()),
+        fields: request.headers().entries().into(),
     }
 }
 
@@ -143,26 +149,29 @@ fn method(method: WasiMethod) -> Method {
     }
 }
 
-fn respond(out: ResponseOutparam, reply: &Reply) {
-    let content = reply.body().expose();
-    let fields = fields(&super::fields(reply));
-    let response = OutgoingResponse::new(fields);
-    let _ = response.set_status_code(reply.status().as_u16());
+fn respond(out: ResponseOutparam, reply: Reply) {
+    let (status, fields, content) = reply.into_parts();
+    let content = content.expose();
+    let response = OutgoingResponse::new(take(&with_length(fields, content)));
+    // What a response begins with is 200.
+    if status != StatusCode::OK {
+        let _ = response.set_status_code(status.as_u16());
+    }
     let body = response.body();
     ResponseOutparam::set(out, Ok(response));
     if let Ok(body) = body {
-        write(body, content, &Timer::new(WRITE_LIMIT));
+        write(body, content, &Timer::lasting(WRITE_LIMIT));
     }
 }
 
 /// Header fields, all at once; or one by one, without those that the host does not take.
-fn fields(list: &[(String, Vec<u8>)]) -> Fields {
-    Fields::from_list(list).unwrap_or_else(|_| {
-        let fields = Fields::new();
-        for (name, value) in list {
-            let _ = fields.append(name, value);
+fn take(fields: &HeaderFields) -> Fields {
+    Fields::from_list(fields.as_list()).unwrap_or_else(|_| {
+        let taken = Fields::new();
+        for (name, value) in fields.as_list() {
+            let _ = taken.append(name, value);
         }
-        fields
+        taken
     })
 }
 
@@ -231,37 +240,52 @@ fn write_all(stream: &OutputStream, mut content: &[u8], timer: &Timer) -> Option
     Some(())
 }
 
-fn read(body: &IncomingBody, most: usize, timer: &Timer) -> Result<Vec<u8>, NoBody> {
+/// Reads a whole body, which has `length` bytes if that is known: then its end need not be waited for.
+fn read(body: &IncomingBody, most: usize, length: Option<usize>, timer: &Timer) -> Result<Vec<u8>, NoBody> {
     let stream = body.stream().map_err(|()| NoBody::Lost)?;
     let mut content = Vec::new();
-    loop {
+    while content.is_empty() || length != Some(content.len()) {
         match stream.read(MOST_TO_READ) {
             Ok(chunk) if chunk.is_empty() => timer.wait_for(&stream.subscribe()).ok_or(NoBody::TimedOut)?,
             Ok(chunk) if chunk.len() > most.saturating_sub(content.len()) => return Err(NoBody::TooLarge),
             Ok(chunk) if content.is_empty() => content = chunk,
             Ok(chunk) => content.extend_from_slice(&chunk),
-            Err(StreamError::Closed) => return Ok(content),
+            Err(StreamError::Closed) => break,
             Err(StreamError::LastOperationFailed(_)) => return Err(NoBody::Lost),
         }
     }
+    Ok(content)
 }
 
-/// The end of a time. What is ready is not waited for, and then the host makes no timer.
+/// The end of a time. What is ready is not waited for, and then nobody asks the host for the time or for a timer.
 struct Timer {
-    end: u64,
+    end: End,
     pollable: OnceCell<Pollable>,
 }
 
+enum End {
+    /// Then.
+    At(Moment),
+    /// So long after the first wait.
+    After(Duration),
+}
+
 impl Timer {
-    /// Ends when `limit` has passed from now on.
-    fn new(limit: Duration) -> Self {
-        Self { end: monotonic_clock::now().saturating_add(nanoseconds(limit)), pollable: OnceCell::new() }
+    const fn until(end: Moment) -> Self {
+        Self { end: End::At(end), pollable: OnceCell::new() }
+    }
+
+    const fn lasting(time: Duration) -> Self {
+        Self { end: End::After(time), pollable: OnceCell::new() }
     }
 
     /// Waits until `event` has come, unless the time is over: a peer that has a little ready, again and again, cannot outrun
     /// the clock.
     fn wait_for(&self, event: &Pollable) -> Option<()> {
-        let timer = self.pollable.get_or_init(|| monotonic_clock::subscribe_instant(self.end));
+        let timer = self.pollable.get_or_init(|| match self.end {
+            End::At(moment) => monotonic_clock::subscribe_instant(nanoseconds(moment.from_start())),
+            End::After(time) => monotonic_clock::subscribe_duration(nanoseconds(time)),
+        });
         (!poll(&[event, timer]).contains(&1)).then_some(())
     }
 }

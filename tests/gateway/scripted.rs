@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::gateway::Gateway;
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
@@ -47,7 +47,7 @@ pub fn body_of(reply: &Reply) -> String {
 }
 
 pub fn field<'a>(reply: &'a Reply, name: &str) -> &'a str {
-    reply.headers().get(name).map_or("", |it| it.to_str().unwrap())
+    reply.fields().first(name).unwrap_or_default()
 }
 
 /// A gateway in the settings of the replaced function, with the caller key `the-right-key`. Nothing that is
@@ -139,12 +139,8 @@ impl Scripted {
         body: &str,
     ) -> (Head, ScriptedBody) {
         self.world.learn_request(target, fields);
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let head = Head { method, target: target.to_owned(), headers };
+        let head = Head { method, target: target.to_owned(), fields: fields.iter().copied().collect() };
         (head, ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) })
     }
 
@@ -256,7 +252,10 @@ impl World {
         let private = self.private.borrow();
         let has_value = asks_for_secret && reply.status() == 200;
         let allowed: &[Private] = if has_value { &[Private::Value] } else { &[] };
-        private.expect_nothing(format!("{:?}", reply.headers()), &[], "a reply's head");
+        for (name, value) in reply.fields().as_list() {
+            private.expect_nothing(name, &[], "the name of a reply's field");
+            private.expect_nothing(value, &[], "a field of a reply");
+        }
         private.expect_nothing(reply.body().expose(), allowed, "a reply");
     }
 
@@ -353,7 +352,7 @@ struct ScriptedBody {
 }
 
 impl Body for ScriptedBody {
-    async fn read(self, most: usize, _: Duration) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, most: usize, _: Moment) -> Result<Vec<u8>, NoBody> {
         self.world.body_was_read.set(true);
         if self.content.len() > most { Err(NoBody::TooLarge) } else { Ok(self.content) }
     }

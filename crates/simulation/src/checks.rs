@@ -167,8 +167,7 @@ impl Checks {
     /// A request has been answered.
     pub fn answered(&mut self, number: usize, reply: &Reply, now: Duration) {
         let status = reply.status().as_u16();
-        let field =
-            |name: &str| reply.headers().get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let field = |name: &str| reply.fields().first(name).unwrap_or_default();
         let cache = field("cache-status").to_owned();
         self.event(
             now,
@@ -250,8 +249,7 @@ impl Checks {
         cache: &str,
         now: Duration,
     ) {
-        let field =
-            |name: &str| reply.headers().get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let field = |name: &str| reply.fields().first(name).unwrap_or_default();
         let age = field("age").parse::<u64>().unwrap_or(u64::MAX);
         let pinned = ask.pinned.then(|| first_version(ask.secret));
         let key = (instance, Wish::Secret(name(ask.secret), pinned));

@@ -5,8 +5,9 @@ use core::future::Future;
 use core::time::Duration;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
+use keyvault_gateway::fields::HeaderFields;
 use keyvault_gateway::gateway::{Answered, Gateway};
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable, within};
 use keyvault_gateway::reply::Reply;
@@ -266,7 +267,7 @@ impl Drop for UnderWay {
 struct Content(Vec<u8>);
 
 impl Body for Content {
-    async fn read(self, _: usize, _: Duration) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, _: usize, _: Moment) -> Result<Vec<u8>, NoBody> {
         Ok(self.0)
     }
 }
@@ -301,7 +302,7 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
 }
 
 fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
-    let mut headers = HeaderMap::new();
+    let mut fields = HeaderFields::new();
     let key = |key| ("x-functions-key", String::from(key));
     let token = |token: &str| ("authorization", format!("Bearer {token}"));
     let (name, value) = match ask.caller {
@@ -311,14 +312,13 @@ fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
         Caller::Bearer => token(bearer(rotations)),
         Caller::Forger { known_name } => token(forged(known_name)),
     };
-    let value = HeaderValue::try_from(value).expect("visible ASCII");
-    headers.insert(HeaderName::from_static(name), value);
+    fields.add(name, value);
     if name == "authorization" {
-        headers.insert(HeaderName::from_static("traceparent"), HeaderValue::from_static(TRACE_OF_BEARERS));
+        fields.add("traceparent", TRACE_OF_BEARERS);
     }
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.add("content-type", "application/json");
     if ask.no_cache {
-        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        fields.add("cache-control", "no-cache");
     }
     let (method, target) = match ask.caller {
         Caller::Metrics => (Method::GET, "/metrics"),
@@ -328,7 +328,7 @@ fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
     };
     let version = ask.pinned.then(|| format!(r#","Version":"{}""#, first_version(ask.secret)));
     let body = format!(r#"{{"Secret":"{}"{}}}"#, asked_name(ask), version.unwrap_or_default());
-    (Head { method, target: target.to_owned(), headers }, Content(body.into_bytes()))
+    (Head { method, target: target.to_owned(), fields }, Content(body.into_bytes()))
 }
 
 /// The name as the request writes it.
@@ -346,7 +346,10 @@ pub fn first_version(secret: usize) -> String {
 pub fn visible(reply: &Reply) -> String {
     let body = String::from_utf8_lossy(reply.body().expose());
     let body = if reply.status() == http::StatusCode::OK && !body.starts_with('#') { "" } else { &*body };
-    format!("{:?} {} {body}", reply.headers(), reply.code())
+    let fields = reply.fields().as_list().iter();
+    let fields: Vec<_> =
+        fields.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect();
+    format!("{fields:?} {} {body}", reply.code())
 }
 
 /// The trace of all requests with a token, by which their lines in the log are known.

@@ -1,12 +1,12 @@
 //! WASI 0.3: many requests at a time in an instance, each a future of its own.
 
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+mod deadlines;
+
+use core::future::Future;
 use core::time::Duration;
 use std::rc::Rc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::client;
@@ -18,13 +18,17 @@ use wasip3::wit_bindgen::{
     FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
 };
 use wasip3::{spawn, wit_future, wit_stream};
+use zeroize::Zeroizing;
 
-use super::{WRITE_LIMIT, host_timeout, nanoseconds};
+use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
 use crate::azure::{Answer, Call};
+use crate::fields::HeaderFields;
 use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
 use crate::request::Head;
+
+use deadlines::{until, within};
 
 struct Component;
 
@@ -37,11 +41,13 @@ thread_local! {
 impl Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let gateway = GATEWAY.with(Rc::clone);
-        let Answered { reply, renewal } = gateway.answer(head(&request), RequestBody(request)).await;
+        let head = head(&request);
+        let body = RequestBody { length: length(&head.fields), request };
+        let Answered { reply, renewal } = gateway.answer(head, body).await;
         if let Some(renewal) = renewal {
             spawn(async move { gateway.renew(renewal).await });
         }
-        Ok(response(&reply))
+        Ok(response(reply))
     }
 }
 
@@ -53,7 +59,7 @@ impl Host for Wasi {
     }
 
     fn now(&self) -> Moment {
-        Moment::after_start(Duration::from_nanos(monotonic_clock::now()))
+        now()
     }
 
     fn unix_time(&self) -> u64 {
@@ -79,7 +85,7 @@ impl Host for Wasi {
             drop(headers);
             let (done, result) = wit_future::new(|| Ok(()));
             let (stream, end) = Response::consume_body(response, result);
-            let body = read(stream, end, done, call.answer_limit()).await.map_err(|it| match it {
+            let body = read(stream, end, done, call.answer_limit(), None).await.map_err(|it| match it {
                 NoBody::Lost => NoAnswer::Lost,
                 NoBody::TimedOut => NoAnswer::TimedOut,
                 NoBody::TooLarge => NoAnswer::TooLarge,
@@ -95,20 +101,31 @@ impl Host for Wasi {
 
     type Signal = StreamWriter<u8>;
 
-    /// A stream that ends unwritten: its end is an event of the host, which reaches a task where a waker would not.
     fn signal(&self) -> (StreamWriter<u8>, impl Future<Output = ()>) {
-        let (signal, mut reader) = wit_stream::new();
-        (signal, async move { drop(reader.read(Vec::with_capacity(1)).await) })
+        signal()
     }
 }
 
-struct RequestBody(Request);
+fn now() -> Moment {
+    Moment::after_start(Duration::from_nanos(monotonic_clock::now()))
+}
+
+/// A stream that ends unwritten: its end is an event of the host, which reaches a task where a waker would not.
+fn signal() -> (StreamWriter<u8>, impl Future<Output = ()>) {
+    let (signal, mut reader) = wit_stream::new();
+    (signal, async move { drop(reader.read(Vec::with_capacity(1)).await) })
+}
+
+struct RequestBody {
+    request: Request,
+    length: Option<usize>,
+}
 
 impl Body for RequestBody {
-    async fn read(self, most: usize, limit: Duration) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         let (done, result) = wit_future::new(|| Ok(()));
-        let (stream, end) = Request::consume_body(self.0, result);
-        within(limit, read(stream, end, done, most)).await.unwrap_or(Err(NoBody::TimedOut))
+        let (stream, trailers) = Request::consume_body(self.request, result);
+        until(end, read(stream, trailers, done, most, self.length)).await.unwrap_or(Err(NoBody::TimedOut))
     }
 }
 
@@ -116,7 +133,7 @@ fn head(request: &Request) -> Head {
     Head {
         method: method(request.get_method()),
         target: request.get_path_with_query().unwrap_or_default(),
-        headers: super::headers(request.get_headers().copy_all()),
+        fields: request.get_headers().copy_all().into(),
     }
 }
 
@@ -136,23 +153,26 @@ fn method(method: WasiMethod) -> Method {
     }
 }
 
-fn response(reply: &Reply) -> Response {
-    let fields = fields(&super::fields(reply));
-    let content = reply.body().expose();
-    let (stream, end) = write(content.clone());
+fn response(reply: Reply) -> Response {
+    let (status, fields, content) = reply.into_parts();
+    let fields = take(&with_length(fields, content.expose()));
+    let (stream, end) = write(content.release());
     let (response, _) = Response::new(fields, Some(stream), end);
-    let _ = response.set_status_code(reply.status().as_u16());
+    // What a response begins with is 200.
+    if status != StatusCode::OK {
+        let _ = response.set_status_code(status.as_u16());
+    }
     response
 }
 
 /// Header fields, all at once; or one by one, without those that the host does not take.
-fn fields(list: &[(String, Vec<u8>)]) -> Fields {
-    Fields::from_list(list).unwrap_or_else(|_| {
-        let fields = Fields::new();
-        for (name, value) in list {
-            let _ = fields.append(name, value);
+fn take(fields: &HeaderFields) -> Fields {
+    Fields::from_list(fields.as_list()).unwrap_or_else(|_| {
+        let taken = Fields::new();
+        for (name, value) in fields.as_list() {
+            let _ = taken.append(name, value);
         }
-        fields
+        taken
     })
 }
 
@@ -213,7 +233,7 @@ fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
     let (mut stream, reader) = wit_stream::new();
     let (end, end_reader) = wit_future::new(|| Err(ErrorCode::InternalError(None)));
     spawn(async move {
-        let unwritten = within(WRITE_LIMIT, stream.write_all(content)).await;
+        let unwritten = within(WRITE_LIMIT, stream.write_all(content)).await.map(Zeroizing::new);
         drop(stream);
         if unwritten.is_some_and(|it| it.is_empty()) {
             let _ = end.write(Ok(None)).await;
@@ -222,44 +242,35 @@ fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
     (reader, end_reader)
 }
 
-/// Reads a whole body. `done` tells the other side that we want no more of it, once it is dropped.
+/// Reads a whole body, which has `length` bytes if that is known: then its end need not be waited for. `done` tells the other
+/// side that we want no more of it, once it is dropped.
 async fn read(
     mut stream: StreamReader<u8>,
     end: FutureReader<End>,
     done: FutureWriter<Result<(), ErrorCode>>,
     most: usize,
+    length: Option<usize>,
 ) -> Result<Vec<u8>, NoBody> {
+    let room = length.map_or(MOST_TO_READ, |it| it.clamp(1, MOST_TO_READ));
     let mut content = Vec::new();
-    loop {
-        match stream.read(Vec::with_capacity(MOST_TO_READ)).await {
+    while content.is_empty() || length != Some(content.len()) {
+        match stream.read(Vec::with_capacity(room)).await {
             // No progress: the clock and the other requests get their turn.
             (StreamResult::Complete(_), chunk) if chunk.is_empty() => yield_async().await,
             (StreamResult::Complete(_), chunk) if chunk.len() > most.saturating_sub(content.len()) => {
                 return Err(NoBody::TooLarge);
             }
+            (StreamResult::Complete(_), chunk) if content.is_empty() => content = chunk,
             (StreamResult::Complete(_), chunk) => content.extend_from_slice(&chunk),
-            (StreamResult::Dropped, _) => break,
+            (StreamResult::Dropped, _) => {
+                end.await.map_err(|_| NoBody::Lost)?;
+                break;
+            }
             (StreamResult::Cancelled, _) => return Err(NoBody::Lost),
         }
     }
-    end.await.map_err(|_| NoBody::Lost)?;
     drop(done);
     Ok(content)
-}
-
-/// What `future` comes to, unless `limit` runs out first; then it is dropped. The host makes a timer only if there is
-/// something to wait for.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        return Some(output);
-    }
-    let mut timer = pin!(monotonic_clock::wait_for(nanoseconds(limit)));
-    poll_fn(|context| match timer.as_mut().poll(context) {
-        Poll::Ready(()) => Poll::Ready(None),
-        Poll::Pending => future.as_mut().poll(context).map(Some),
-    })
-    .await
 }
 
 const MOST_TO_READ: usize = 16 * 1024;
