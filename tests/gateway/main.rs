@@ -64,12 +64,13 @@ fn asks_for_the_version_that_is_pinned() {
 
 #[test]
 fn values_are_written_as_json() {
-    for value in ["", "a\"b\\c", "line\r\nline\u{7}", "grüße 🦀 \u{2028}", "</script>"] {
+    let all_of_ascii = (0..=127_u8).map(|it| format!("a{}b", char::from(it)));
+    let values = ["", "a\"b\\c", "line\r\nline\u{7}", "grüße 🦀 \u{2028}", "</script>"].map(str::to_owned);
+    for value in all_of_ascii.chain(values) {
         let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), secret("a", value)]);
+        gateway.will_answer([token(3600), secret("a", &value)]);
         let body = body_of(&gateway.post("/", r#"{"Secret":"a"}"#));
-        let read: serde_json::Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(read["Value"], value);
+        assert_eq!(body, format!(r#"{{"Secret":"a","Value":{}}}"#, serde_json::json!(value)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -65,6 +66,73 @@ fn a_body_is_read_to_its_end_or_until_the_deadline() {
                 assert!(gateway.left_behind() <= AT_REST, "{case} {}", gateway.left_behind());
             });
         }
+    }
+}
+
+#[test]
+fn a_body_whose_length_is_announced_is_whole_when_that_much_is_there() {
+    let at_once = Duration::ZERO;
+    let (start, end) = REQUEST.split_at(9);
+    for (length, steps, outcome, took) in [
+        (REQUEST.len(), vec![text(REQUEST), Step::Silence], (200, ""), at_once),
+        (REQUEST.len(), vec![text(start), text(end), Step::Silence], (200, ""), at_once),
+        (REQUEST.len(), vec![text(start), Step::Silence], (504, "Timeout"), DEADLINE),
+        (REQUEST.len() + 1, vec![text(REQUEST), Step::Silence], (504, "Timeout"), DEADLINE),
+        (REQUEST.len() + 1, vec![text(REQUEST), Step::Break], (400, "BadRequest"), at_once),
+        (0, vec![], (400, "BadRequest"), at_once),
+    ] {
+        for world in BOTH {
+            in_virtual_time(async {
+                let emulator = azure();
+                let gateway = gateway(world, &emulator);
+                let case = format!("{world:?} {length} {} steps, {outcome:?}", steps.len());
+                let mut request = request(script(&steps));
+                request.headers_mut().insert("content-length", length.into());
+                let answer = gateway.send(request).await;
+                let (status, code) = answer.outcome();
+                assert_eq!((status, code.as_str()), outcome, "{case}");
+                assert!(answer.took_about(took), "{case} {:?}", answer.took);
+                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{case}");
+                assert_eq!(gateway.instances(), 1, "{case}");
+                assert!(gateway.left_behind() <= AT_REST, "{case} {}", gateway.left_behind());
+            });
+        }
+    }
+}
+
+#[test]
+fn each_of_many_slow_bodies_has_its_own_time() {
+    for world in BOTH {
+        in_virtual_time(async {
+            let emulator = azure();
+            let gateway = Arc::new(gateway(world, &emulator));
+            let mut tasks = Vec::new();
+            // Those who look after the others under WASI 0.3 end at different times, at once and in the middle.
+            for number in 0..40_u64 {
+                let steps = match number % 4 {
+                    0 => vec![Step::Pause(Duration::from_millis(100 * number)), text(REQUEST)],
+                    1 => vec![text(REQUEST)],
+                    _ => vec![Step::Silence],
+                };
+                let gateway = Arc::clone(&gateway);
+                tasks.push((
+                    number,
+                    tokio::spawn(async move { gateway.begin(request(script(&steps))).await }),
+                ));
+                sleep(Duration::from_millis(77)).await;
+            }
+            for (number, task) in tasks {
+                let answer = task.await.unwrap();
+                let (status, took) = match number % 4 {
+                    0 => (200, Duration::from_millis(100 * number)),
+                    1 => (200, Duration::ZERO),
+                    _ => (504, DEADLINE),
+                };
+                assert_eq!(answer.status, status, "{world:?} {number}");
+                assert!(answer.took_about(took), "{world:?} {number} {:?}", answer.took);
+            }
+            gateway.settle().await;
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use keyvault_emulator::Source;
 
-use crate::gateway::{BOTH, Gateway, World, azure, in_virtual_time, settings};
+use crate::gateway::{BOTH, Gateway, SECRETS, World, azure, in_virtual_time, settings};
 
 #[test]
 fn a_warm_read_takes_the_instructions_that_are_written_down() {
@@ -32,10 +32,13 @@ fn a_warm_read_takes_the_instructions_that_are_written_down() {
 /// The instructions of some reads of the same secret from memory, one after the other.
 async fn warm_reads(world: World) -> Vec<u64> {
     let emulator = azure();
+    let value = "v".repeat(32);
+    emulator.set_secret(SECRETS[0], &value).unwrap();
     let gateway = Gateway::start(world, &emulator, &settings(&emulator, Source::AppService2019));
+    gateway.hold(SECRETS[0], &value);
     let mut left = Vec::new();
     for _ in 0..READS {
-        assert_eq!(gateway.ask().await.outcome().0, 200);
+        assert_eq!(gateway.ask().await.status, 200);
         left.push(gateway.instructions_left());
     }
     // What is left at the beginning of one request and of the next; the first reads fill the memory.
