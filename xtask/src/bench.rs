@@ -11,7 +11,11 @@ use std::process::{Command, ExitCode};
 /// Measures, and writes the report to `docs/performance` unless an option says otherwise.
 pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode, String> {
     components::build(&GATEWAYS)?;
-    let floors = GATEWAYS.iter().map(|it| floor(*it)).collect::<Result<Vec<_>, _>>()?;
+    let floors = GATEWAYS.iter().map(|it| build(*it, "floor", "release"));
+    let floors = floors.collect::<Result<Vec<_>, _>>()?;
+    let named = ["keyvault-gateway", "floor"].into_iter().flat_map(|it| GATEWAYS.map(|world| (world, it)));
+    let named = named.map(|(world, package)| build(world, package, "named"));
+    let named = named.collect::<Result<Vec<_>, _>>()?;
     let host = host::build(true)?;
     eprintln!("building the native service (some 3 minutes the first time)");
     run(&mut cargo(["build", "-p", "native", "--profile", "host"]))?;
@@ -20,18 +24,21 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode, String> {
     let mut command = Command::new(host);
     command.arg("bench").arg("--gateways").args(GATEWAYS.map(Component::path));
     command.arg("--floors").args(floors).arg("--native").arg(native);
+    command.arg("--named").args(named);
     if !options.iter().any(|it| it == "--report") {
         command.arg("--report").arg(root().join("docs/performance"));
     }
     become_process(command.args(options))
 }
 
-/// Builds the smallest component of the world of `component`.
-fn floor(component: Component) -> Result<PathBuf, String> {
-    let mut build = cargo(["build", "--release", "--target", TARGET, "-p", "floor", "--no-default-features"]);
-    run(build.args(["--features", component.features()]))?;
-    let built = target().join(TARGET).join("release/floor.wasm");
-    let kept = component.path().with_file_name(format!("floor-{}.wasm", component.name()));
+/// Builds a package for the world of `component`.
+fn build(component: Component, package: &str, profile: &str) -> Result<PathBuf, String> {
+    let mut build = cargo(["build", "--profile", profile, "--target", TARGET, "-p", package]);
+    run(build.args(["--no-default-features", "--features", component.features()]))?;
+    let file = package.replace('-', "_");
+    let built = target().join(TARGET).join(profile).join(file).with_extension("wasm");
+    let kept = format!("{package}-{}-{profile}.wasm", component.name());
+    let kept = component.path().with_file_name(kept);
     fs::copy(&built, &kept).map_err(|problem| format!("cannot copy {built:?} to {kept:?}: {problem}"))?;
     Ok(kept)
 }

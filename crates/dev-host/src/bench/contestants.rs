@@ -99,6 +99,8 @@ pub(super) struct Programs {
     pub(super) floors: [PathBuf; 2],
     pub(super) gateways: [PathBuf; 2],
     pub(super) native: PathBuf,
+    /// Whether hosts tell Linux' profiler the names of a component's functions.
+    pub(super) profiled: bool,
 }
 
 impl Programs {
@@ -138,6 +140,7 @@ impl Programs {
         let launch = rig::launch(component.to_owned())?
             .options(["--allow-precompiled"])
             .options(instances.options())
+            .options(if self.profiled { &PROFILED[..] } else { &[] })
             .environment(served.settings(Source::AppService2019))
             .environment([("GATEWAY_KEY", key), ("GATEWAY_LOG", "error")]);
         let server = launch.start().map_err(|problem| problem.to_string())?;
@@ -213,6 +216,9 @@ fn pin(pid: u32, cores: &str) -> Result<(), String> {
         Ok(_) | Err(_) => Err("taskset (`apt-get install util-linux`) cannot pin a process".to_owned()),
     }
 }
+
+/// The names go into a file that `perf` knows to look for.
+const PROFILED: [&str; 2] = ["--profile", "perfmap"];
 
 /// How long whoever starts may take until its first answer.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(60);

@@ -22,6 +22,7 @@ pub(super) enum Measure {
     WarmReads,
     WarmMedian,
     WarmP99,
+    Processor,
     Cores,
     CacheSize,
     ColdMedian,
@@ -35,10 +36,11 @@ pub(super) enum Measure {
 }
 
 impl Measure {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::WarmReads,
         Self::WarmMedian,
         Self::WarmP99,
+        Self::Processor,
         Self::Cores,
         Self::CacheSize,
         Self::ColdMedian,
@@ -57,6 +59,9 @@ impl Measure {
             Self::WarmReads => "Warm reads in a second",
             Self::WarmMedian => "Warm reads: median, ms",
             Self::WarmP99 => "Warm reads: p99, ms",
+            Self::Processor => {
+                "Time of the processor that the server takes for a warm read, 32 connections: µs"
+            }
             Self::Cores => "Warm reads in a second by the cores of the server, 32 connections",
             Self::CacheSize => "Warm reads in a second by how many secrets are read in turn, one connection",
             Self::ColdMedian => "Cold read with a token at hand: median, ms",
@@ -76,6 +81,7 @@ impl Measure {
             Self::WarmReads => "warm_reads_per_second",
             Self::WarmMedian => "warm_median_ms",
             Self::WarmP99 => "warm_p99_ms",
+            Self::Processor => "warm_processor_us",
             Self::Cores => "warm_reads_per_second_by_cores",
             Self::CacheSize => "warm_reads_per_second_by_secrets",
             Self::ColdMedian => "cold_median_ms",

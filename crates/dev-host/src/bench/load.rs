@@ -16,6 +16,8 @@ pub(super) struct Wrk {
 /// What came of a load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Load {
+    /// Answers.
+    pub(super) count: u64,
     /// Answers in a second.
     pub(super) rate: f64,
     /// Milliseconds.
@@ -67,8 +69,9 @@ impl Load {
             return Err(format!("some reads failed: {line}"));
         }
         let number = |name: &str| summary[name].as_f64().ok_or_else(|| format!("wrk does not say {name}"));
-        let rate = number("requests")? / (number("duration_us")? / 1e6);
-        Ok(Self { rate, median: number("median_us")? / 1e3, p99: number("p99_us")? / 1e3 })
+        let count = summary["requests"].as_u64().ok_or("wrk does not say requests")?;
+        let rate = count as f64 / (number("duration_us")? / 1e6);
+        Ok(Self { count, rate, median: number("median_us")? / 1e3, p99: number("p99_us")? / 1e3 })
     }
 }
 
@@ -86,7 +89,7 @@ mod tests {
                  \"median_us\":1500,\"p99_us\":4000,\"bad\":{bad}}}\n"
             )
         };
-        assert_eq!(Load::read(&summary(0)), Ok(Load { rate: 1500.0, median: 1.5, p99: 4.0 }));
+        assert_eq!(Load::read(&summary(0)), Ok(Load { count: 3000, rate: 1500.0, median: 1.5, p99: 4.0 }));
         assert!(Load::read(&summary(1)).is_err_and(|it| it.starts_with("some reads failed")));
         for text in ["", "{", "{\"bad\":0}"] {
             assert!(Load::read(text).is_err(), "{text}");

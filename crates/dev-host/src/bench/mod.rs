@@ -9,6 +9,8 @@ mod load;
 
 mod reads;
 
+mod profile;
+
 mod figures;
 
 mod report;
@@ -18,6 +20,7 @@ mod chart;
 use self::contestants::{Contestant, Instances, Programs, Running, START_LIMIT, World};
 use self::figures::{Figures, Measure, quantile};
 use self::load::Wrk;
+use self::profile::Profiler;
 use self::reads::milliseconds;
 use self::report::{Report, Size};
 use crate::process::{Memory, raise_file_limit};
@@ -37,6 +40,10 @@ pub(crate) struct Bench {
     /// The smallest component of WASI 0.2 and the one of 0.3
     #[arg(long, num_args = 2, value_names = ["PROXY", "SERVICE"])]
     floors: Vec<PathBuf>,
+
+    /// The same four with the names of their functions, gateways first, to tell where the time goes
+    #[arg(long, num_args = 4, value_name = "COMPONENT")]
+    named: Vec<PathBuf>,
 
     /// The native service
     #[arg(long, value_name = "PROGRAM")]
@@ -62,7 +69,7 @@ impl Bench {
         raise_file_limit();
         let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
         let wrk = Wrk::find(directory.path())?;
-        eprintln!("[1/8] compiling the components");
+        eprintln!("[1/9] compiling the components");
         let compiled = |components: &[PathBuf], name: &str| -> Result<[PathBuf; 2], String> {
             let folder = directory.path().join(name);
             std::fs::create_dir(&folder).map_err(|problem| format!("no directory: {problem}"))?;
@@ -73,6 +80,7 @@ impl Bench {
             floors: compiled(&self.floors, "floors")?,
             gateways: compiled(&self.gateways, "gateways")?,
             native: self.native.clone(),
+            profiled: false,
         };
         let azure = Azure::start(directory.path(), "ca.pem")?;
         let crowded = Azure::start(directory.path(), "crowded-ca.pem")?;
@@ -94,6 +102,7 @@ impl Bench {
         stand.first_answers(&self.gateways, &self.floors)?;
         stand.bursts()?;
         stand.memory()?;
+        stand.profile(&self.named, directory.path())?;
         let report = Report {
             figures: &stand.figures,
             sizes: Size::of(&self.gateways, &self.floors)?,
@@ -210,7 +219,7 @@ impl Stand {
             self.load(running, CONNECTIONS[1], &secret)?;
         }
         for round in 0..self.rounds {
-            eprintln!("[2/8] warm reads, round {} of {}", round + 1, self.rounds);
+            eprintln!("[2/9] warm reads, round {} of {}", round + 1, self.rounds);
             for connections in CONNECTIONS {
                 for running in &all {
                     let load = self.load(running, connections, &secret)?;
@@ -229,7 +238,7 @@ impl Stand {
     }
 
     fn cores(&mut self) -> Result<(), String> {
-        eprintln!("[3/8] warm reads on one core and on two, and of many secrets");
+        eprintln!("[3/9] warm reads on one core and on two, and of many secrets");
         let secret = self.secrets(1, VALUE)?;
         let mut all = Vec::new();
         for contestant in CORES {
@@ -274,7 +283,7 @@ impl Stand {
             self.one_by_one(running, &first)?;
         }
         for round in 0..self.rounds {
-            eprintln!("[4/8] cold reads, round {} of {}", round + 1, self.rounds);
+            eprintln!("[4/9] cold reads, round {} of {}", round + 1, self.rounds);
             for (latency, count) in LATENCIES {
                 self.slow_down(Duration::from_millis(latency));
                 let secrets = self.secrets(count, VALUE)?;
@@ -291,7 +300,7 @@ impl Stand {
     }
 
     fn fresh_instances(&mut self) -> Result<(), String> {
-        eprintln!("[5/8] an instance for each request");
+        eprintln!("[5/9] an instance for each request");
         self.slow_down(Duration::ZERO);
         let all = self.start_all(&[
             Contestant::Floor(World::Proxy, Instances::Fresh),
@@ -315,10 +324,10 @@ impl Stand {
         let (Ok(gateways), Ok(floors)) = (gateways.to_vec().try_into(), floors.to_vec().try_into()) else {
             return Err("two components are needed".to_owned());
         };
-        let whole = Programs { floors, gateways, native: self.programs.native.clone() };
+        let whole = Programs { floors, gateways, native: self.programs.native.clone(), profiled: false };
         let secret = self.secrets(1, VALUE)?;
         for round in 0..self.rounds {
-            eprintln!("[6/8] first answers, round {} of {}", round + 1, self.rounds);
+            eprintln!("[6/9] first answers, round {} of {}", round + 1, self.rounds);
             for (at, programs, contestants) in [
                 ("compiled ahead", &self.programs, &CORES[..]),
                 ("compiled at the start", &whole, &CORES[..4]),
@@ -340,7 +349,7 @@ impl Stand {
     }
 
     fn bursts(&mut self) -> Result<(), String> {
-        eprintln!("[7/8] cold bursts");
+        eprintln!("[7/9] cold bursts");
         self.slow_down(UPSTREAM);
         let all = self.start_all(&Contestant::READERS)?;
         let first = self.secrets(1, VALUE)?;
@@ -375,7 +384,7 @@ impl Stand {
     }
 
     fn memory(&mut self) -> Result<(), String> {
-        eprintln!("[8/8] memory");
+        eprintln!("[8/9] memory");
         self.slow_down(Duration::ZERO);
         let secrets = self.secrets(1000, 1024)?;
         for contestant in KEEPERS {
@@ -391,6 +400,42 @@ impl Stand {
             let times = self.azure.runtime.block_on(reads::one_by_one(&running.target, &secrets));
             times.map_err(|problem| format!("{}: {problem}", contestant.name()))?;
             note("1,000 secrets of 1 KiB");
+        }
+        Ok(())
+    }
+
+    /// Where the time of a warm read goes. `named` are the components with names, gateways first.
+    fn profile(&mut self, named: &[PathBuf], directory: &Path) -> Result<(), String> {
+        if !Profiler::is_there() {
+            eprintln!(
+                "[9/9] no picture of where the time goes: `perf` is not there (`apt-get install linux-perf`)"
+            );
+            return Ok(());
+        }
+        eprintln!("[9/9] where the time goes");
+        let [proxy, service, floor_proxy, floor_service] = named else {
+            return Err("four components with names are needed".to_owned());
+        };
+        let programs = Programs {
+            floors: [floor_proxy.clone(), floor_service.clone()],
+            gateways: [proxy.clone(), service.clone()],
+            native: self.programs.native.clone(),
+            profiled: true,
+        };
+        let secret = self.secrets(1, VALUE)?;
+        for contestant in CORES.into_iter().take(4) {
+            let running = programs.start(contestant, &self.azure.served, &self.azure.ca_file, None)?;
+            self.load(&running, CONNECTIONS[1], &secret)?;
+            for _ in 0..self.rounds {
+                let each = profile::for_each(running.pid(), || {
+                    self.load(&running, CONNECTIONS[2], &secret).map(|it| it.count)
+                })?;
+                let profiler = Profiler::watch(running.pid(), self.time, directory)?;
+                self.load(&running, CONNECTIONS[2], &secret)?;
+                for (part, share) in profiler.shares()? {
+                    self.figures.add(Measure::Processor, part.name(), contestant, share * each);
+                }
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The report of a measurement: tables in Markdown, the same as JSON, charts, and how the gateway stands to its targets.
 
-use super::chart::{Colour, Group, short, svg};
+use super::chart::{Colour, Group, short, stacked, svg};
 use super::contestants::{Contestant, Instances, World};
 use super::figures::{Figures, Measure};
 use serde_json::{Value, json};
@@ -70,7 +70,11 @@ impl Report<'_> {
         write("results.json", format!("{:#}\n", self.json()))?;
         write("warm-reads.svg", self.warm_reads())?;
         write("cold-reads.svg", self.cold_reads())?;
-        write("first-answers.svg", self.first_answers())
+        write("first-answers.svg", self.first_answers())?;
+        match self.time() {
+            Some(chart) => write("time.svg", chart),
+            None => Ok(()),
+        }
     }
 
     /// The targets, one a line.
@@ -249,6 +253,18 @@ impl Report<'_> {
         let group = |at: &&str| Group { title: (*at).to_owned(), bars: self.bars(Measure::FirstAnswer, at) };
         let groups: Vec<_> = self.figures.columns(Measure::FirstAnswer).iter().map(group).collect();
         svg("From the start of the process to its first answer: median", "ms", &groups)
+    }
+
+    /// Where the time of a warm read goes, if that was measured.
+    fn time(&self) -> Option<String> {
+        let parts = self.figures.columns(Measure::Processor);
+        let of = |contestant: Contestant| {
+            let part = |at: &&str| self.figures.median(Measure::Processor, at, contestant);
+            (contestant.name().to_owned(), parts.iter().map(|it| part(it).unwrap_or_default()).collect())
+        };
+        let bars: Vec<_> = self.figures.rows(Measure::Processor).into_iter().map(of).collect();
+        let title = "Where the time of the processor goes in a warm read, 32 connections";
+        (!bars.is_empty()).then(|| stacked(title, "µs", &parts, &bars))
     }
 
     fn bars(&self, measure: Measure, at: &str) -> Vec<(String, f64, Colour)> {
