@@ -17,6 +17,7 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 
 pub(crate) use crate::wasmtime_host::{BOTH, World};
 
+use crate::manifest::Application;
 use crate::wasmtime_host::{Host, Record, Seen};
 use crate::watch::Watch;
 
@@ -83,6 +84,7 @@ pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str
 /// A gateway on an embedded host. Nothing that is private may leave it, whatever a test is about: each answer, all that it
 /// prints and every call are searched.
 pub(crate) struct Gateway {
+    world: World,
     handler: ProxyHandler<Host>,
     stdout: MemoryOutputPipe,
     stderr: MemoryOutputPipe,
@@ -95,17 +97,25 @@ impl Gateway {
     pub(crate) fn start(world: World, emulator: &Emulator, settings: &[(&str, String)]) -> Self {
         let (stdout, stderr) = (MemoryOutputPipe::new(MOST_OUTPUT), MemoryOutputPipe::new(MOST_OUTPUT));
         let seen = Arc::new(Seen::default());
-        let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        // Spin passes its own environment on to nobody; settings are variables there.
+        let (environment, application) = if world.is_spin() {
+            let values = settings.iter().map(|(name, value)| (lower_snake(name), value.clone())).collect();
+            (Vec::new(), Some(Arc::new(Application::load(MANIFEST, &values).unwrap())))
+        } else {
+            let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            (environment.collect(), None)
+        };
         let handler = ProxyHandler::new(Host {
             world,
             environment,
+            application,
             emulator: emulator.clone(),
             stdout: stdout.clone(),
             stderr: stderr.clone(),
             seen: Arc::clone(&seen),
         });
         let watch = Mutex::new(Watch::new(emulator, settings));
-        Self { handler, stdout, stderr, seen, watch }
+        Self { world, handler, stdout, stderr, seen, watch }
     }
 
     /// Makes `text` private, too.
@@ -158,7 +168,10 @@ impl Gateway {
     }
 
     /// The same without reading the answer's body.
-    pub(crate) async fn begin_unread(&self, request: Request<WasiBody>) -> Response<WasiBody> {
+    pub(crate) async fn begin_unread(&self, mut request: Request<WasiBody>) -> Response<WasiBody> {
+        if self.world.is_spin() {
+            add_fields_of_spin(&mut request);
+        }
         self.watch().request(request.headers(), request.uri());
         let answered = timeout(PATIENCE, self.handler.handle((), request)).await;
         let answered = answered.unwrap_or_else(|_| panic!("no answer: {}", self.circumstances()));
@@ -209,8 +222,8 @@ impl Gateway {
     pub(crate) fn left_behind(&self) -> usize {
         let found = self.seen.resources.load(Ordering::Relaxed);
         let forgotten = match self.handler.state().world {
-            World::Proxy => self.seen.timeouts.lock().unwrap().len(),
-            World::Service => 0,
+            World::Proxy | World::ProxyOnSpin => self.seen.timeouts.lock().unwrap().len(),
+            World::Service | World::ServiceOnSpin => 0,
         };
         found.saturating_sub(forgotten)
     }
@@ -307,10 +320,37 @@ pub(crate) fn request(body: WasiBody) -> Request<WasiBody> {
     request.header("x-functions-key", KEY).body(body).unwrap()
 }
 
+/// What Spin tells a component of a request.
+fn add_fields_of_spin(request: &mut Request<WasiBody>) {
+    let path = request.uri().path().to_owned();
+    for (name, value) in [
+        ("spin-full-url", format!("http://127.0.0.1:3000{path}")),
+        ("spin-path-info", path),
+        ("spin-matched-route", "/...".to_owned()),
+        ("spin-raw-component-route", "/...".to_owned()),
+        ("spin-component-route", String::new()),
+        ("spin-base-path", "/".to_owned()),
+        ("spin-client-addr", "127.0.0.1:54321".to_owned()),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+}
+
+/// The name of the variable that stands for a setting.
+fn lower_snake(name: &str) -> String {
+    match name {
+        "KeyVaultUri" => "key_vault_uri".to_owned(),
+        name => name.to_ascii_lowercase(),
+    }
+}
+
 /// A body that comes whole.
 pub(crate) fn full(content: impl Into<Bytes>) -> WasiBody {
     Full::new(content.into()).map_err(|never| match never {}).boxed_unsync()
 }
+
+/// The application for Spin.
+pub(crate) const MANIFEST: &str = include_str!("../../../../spin.toml");
 
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(3600);

@@ -7,6 +7,8 @@ mod gateway;
 
 mod wasmtime_host;
 
+mod manifest;
+
 mod watch;
 
 mod function;
@@ -28,3 +30,5 @@ mod together;
 mod leaks;
 
 mod cost;
+
+mod spin;

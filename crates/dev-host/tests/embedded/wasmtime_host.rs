@@ -11,7 +11,7 @@ use http::request::Parts;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use keyvault_emulator::{Cut, Emulator};
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, ComponentType, Linker, Lower, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreContextMut};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -22,16 +22,41 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2, p3,
 };
 
+use crate::manifest::Application;
+
 /// What the gateway is built as. Every test runs with both.
 pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
 
-/// One of the two worlds of WASI HTTP, and the component that is built for it.
+/// The builds for Spin, on a host that offers what Spin does.
+pub(crate) const SPIN: [World; 2] = [World::ProxyOnSpin, World::ServiceOnSpin];
+
+/// A component, and the world that it is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum World {
     /// WASI 0.2: an instance answers one request at a time.
     Proxy,
     /// WASI 0.3: an instance answers many.
     Service,
+    /// WASI 0.2 on Spin 2 to 4: an instance answers one request.
+    ProxyOnSpin,
+    /// WASI 0.3 on Spin 4.1: an instance answers 128 requests, 16 at a time, and is gone after a second without any.
+    ServiceOnSpin,
+}
+
+impl World {
+    /// Whether the host is Spin.
+    pub(crate) const fn is_spin(self) -> bool {
+        matches!(self, Self::ProxyOnSpin | Self::ServiceOnSpin)
+    }
+
+    const fn component(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Service => "service",
+            Self::ProxyOnSpin => "proxy-spin",
+            Self::ServiceOnSpin => "service-spin",
+        }
+    }
 }
 
 /// What the host has seen, other than requests and answers.
@@ -104,6 +129,8 @@ impl Record {
 pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) environment: Vec<(String, String)>,
+    /// What Spin's manifest allows, if this is Spin.
+    pub(crate) application: Option<Arc<Application>>,
     pub(crate) emulator: Emulator,
     pub(crate) stdout: MemoryOutputPipe,
     pub(crate) stderr: MemoryOutputPipe,
@@ -112,10 +139,10 @@ pub(crate) struct Host {
 
 impl HandlerState for Host {
     type StoreData = Guest;
-    type WorkerExpiration = Never;
+    type WorkerExpiration = Idle;
     type WorkerState = Worker;
 
-    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Never, Worker>> {
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Idle, Worker>> {
         // The first to ask waits for the compiler, which must not count as the instance's time.
         let component = component(self.world);
         self.seen.instances.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +155,11 @@ impl HandlerState for Host {
                 .wall_clock(Clock::start())
                 .build(),
             http: WasiHttpCtx::new(),
-            network: Network { emulator: self.emulator.clone(), seen: Arc::clone(&self.seen) },
+            network: Network {
+                application: self.application.clone(),
+                emulator: self.emulator.clone(),
+                seen: Arc::clone(&self.seen),
+            },
             table: ResourceTable::new(),
             limits: Limits(Arc::clone(&self.seen)),
         };
@@ -141,18 +172,29 @@ impl HandlerState for Host {
             store,
             proxy,
             view: WasiHttpView::http,
-            expiration: Never,
+            expiration: Idle(self.world.is_spin().then(|| Box::pin(tokio::time::sleep(SPIN_IDLE)))),
             state: Worker { world: self.world, seen: Arc::clone(&self.seen) },
         })
     }
 }
 
-/// When an instance may end: only with the test.
-pub(crate) struct Never;
+/// When an instance may end: only with the test, or on Spin when it has had nothing to do for a while.
+pub(crate) struct Idle(Option<Pin<Box<tokio::time::Sleep>>>);
 
-impl WorkerExpiration for Never {
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>, _: WorkerStatus, _: std::time::Instant) -> Poll<()> {
-        Poll::Pending
+impl WorkerExpiration for Idle {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        status: WorkerStatus,
+        _: std::time::Instant,
+    ) -> Poll<()> {
+        let Some(sleep) = &mut self.0 else { return Poll::Pending };
+        if status != WorkerStatus::Idle {
+            // It begins anew with the next rest.
+            sleep.as_mut().reset(tokio::time::Instant::now() + SPIN_IDLE);
+            return Poll::Pending;
+        }
+        sleep.as_mut().poll(context)
     }
 }
 
@@ -166,10 +208,13 @@ impl WorkerState for Worker {
     type StoreData = Guest;
     type RequestData = ();
 
-    fn should_accept_request(&self, at_work: usize, _: usize) -> ShouldAccept {
-        match (self.world, at_work) {
-            (World::Proxy, 0) | (World::Service, _) => ShouldAccept::Yes,
-            (World::Proxy, _) => ShouldAccept::No,
+    fn should_accept_request(&self, at_work: usize, so_far: usize) -> ShouldAccept {
+        match (self.world, at_work, so_far) {
+            (World::ProxyOnSpin, _, 1..) | (World::ServiceOnSpin, _, 128..) => ShouldAccept::Never,
+            (World::Proxy, 1.., _) | (World::ServiceOnSpin, 16.., _) => ShouldAccept::No,
+            (World::Proxy | World::Service | World::ProxyOnSpin | World::ServiceOnSpin, ..) => {
+                ShouldAccept::Yes
+            }
         }
     }
 
@@ -187,6 +232,10 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
+        // On Spin they end when they have done their share.
+        if self.world.is_spin() && result.is_ok() {
+            return;
+        }
         let death = result.map_or_else(|it| format!("{it:?}"), |()| "it ended by itself".to_owned());
         self.seen.deaths.lock().unwrap().push(death);
     }
@@ -229,6 +278,7 @@ impl ResourceLimiter for Limits {
 
 /// The network: whoever is called, the emulator answers. It keeps no timeout.
 struct Network {
+    application: Option<Arc<Application>>,
     emulator: Emulator,
     seen: Arc<Seen>,
 }
@@ -252,7 +302,8 @@ impl WasiHttpHooks for Network {
         let open = Open::new(&self.seen);
         let emulator = self.emulator.clone();
         let deaf = self.seen.deaf.load(Ordering::Relaxed);
-        let closed = self.seen.closed.load(Ordering::Relaxed);
+        let allowed = self.application.as_ref().is_none_or(|it| it.allows(request.uri()));
+        let closed = self.seen.closed.load(Ordering::Relaxed) || !allowed;
         let (head, body) = request.into_parts();
         let sent = Sent { head: head.clone(), body: Record::default(), answer: Arc::default() };
         let (record, answered) = (sent.body.clone(), Arc::clone(&sent.answer));
@@ -342,31 +393,62 @@ struct Compiled {
 
 fn component(world: World) -> &'static Compiled {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    static PROXY: OnceLock<Compiled> = OnceLock::new();
-    static SERVICE: OnceLock<Compiled> = OnceLock::new();
+    static COMPILED: [OnceLock<Compiled>; 4] = [const { OnceLock::new() }; 4];
     // Instructions are counted, as Wasmtime's fuel.
     let engine = ENGINE.get_or_init(|| Engine::new(Config::new().consume_fuel(true)).unwrap());
-    let (compiled, name) = match world {
-        World::Proxy => (&PROXY, "proxy"),
-        World::Service => (&SERVICE, "service"),
-    };
-    compiled.get_or_init(|| compile(engine, world, name).unwrap())
+    COMPILED[world as usize].get_or_init(|| compile(engine, world).unwrap())
 }
 
-fn compile(engine: &'static Engine, world: World, name: &str) -> wasmtime::Result<Compiled> {
+fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     p2::add_only_http_to_linker_async(&mut linker)?;
-    p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    let instance =
-        linker.instantiate_pre(&Component::from_file(engine, dev_host::component(name).unwrap())?)?;
+    // Spin 2 to 4.0 know nothing of WASI 0.3.
+    if world != World::ProxyOnSpin {
+        p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    }
+    if world.is_spin() {
+        let mut variables = linker.instance("fermyon:spin/variables@2.0.0")?;
+        variables.func_wrap("get", |store, (name,): (String,)| {
+            let guest: &Guest = store.data();
+            let application = guest.network.application.as_ref();
+            let value = application.and_then(|it| it.variable(&name)).map(str::to_owned);
+            Ok((value.ok_or(VariableError::Undefined(name)),))
+        })?;
+    }
+    let file = dev_host::component(world.component()).unwrap();
+    let instance = linker.instantiate_pre(&Component::from_file(engine, file)?)?;
+    // Spin takes a component that exports one handler.
+    let exports = instance.component().component_type();
+    let handlers = exports.exports(engine).filter(|it| it.0.contains("handler@"));
+    assert_eq!(handlers.count(), 1, "{world:?}");
     let proxy = match world {
-        World::Proxy => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
-        World::Service => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
+        World::Proxy | World::ProxyOnSpin => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
+        World::Service | World::ServiceOnSpin => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
     };
     Ok(Compiled { engine, proxy })
 }
+
+/// Why Spin has no value for a variable.
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+enum VariableError {
+    #[component(name = "invalid-name")]
+    #[expect(dead_code, reason = "this host takes any name")]
+    InvalidName(String),
+    #[component(name = "undefined")]
+    Undefined(String),
+    #[component(name = "provider")]
+    #[expect(dead_code, reason = "what it gives is at hand")]
+    Provider(String),
+    #[component(name = "other")]
+    #[expect(dead_code, reason = "nothing else happens")]
+    Other(String),
+}
+
+/// How long Spin keeps an instance that has nothing to do, unless it is told otherwise.
+const SPIN_IDLE: Duration = Duration::from_secs(1);
 
 /// Bytes that the host takes of a body at once: so few that the longest answers are not taken whole.
 const MOST_AT_ONCE: usize = 4096;

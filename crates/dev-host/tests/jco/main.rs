@@ -1,0 +1,177 @@
+//! The component for WASI 0.2 under `jco serve`, on Node.js: one instance for the life of the process, one request at a time.
+
+use std::error::Error;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
+use serde_json::{Value, json};
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+#[test]
+fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(), Box<dyn Error>> {
+    let Some(jco) = jco()? else { return Ok(()) };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let emulator = Emulator::new();
+    emulator.set_secret(SECRET, VALUE)?;
+    let served = runtime.block_on(emulator.serve())?;
+    let mut settings = served.settings(Source::AppService2019);
+    settings.push(("GATEWAY_KEY", KEY.to_owned()));
+    let mut host = Jco::start(&jco, &settings)?;
+
+    assert_eq!(host.get("/healthz")?, (200, json!({"status": "ok"})));
+    assert_eq!(host.get("/readyz")?, (200, json!({"status": "ready"})));
+    let right = (200, json!({"Secret": SECRET, "Value": VALUE}));
+    for _ in 0..3 {
+        assert_eq!(host.ask(KEY, SECRET)?, right);
+    }
+    assert_eq!(
+        (emulator.token_calls().len(), emulator.vault_calls().len()),
+        (1, 1),
+        "the rest is from memory"
+    );
+
+    let outcome =
+        |(status, body): (u16, Value)| (status, body["error"]["code"].as_str().unwrap_or("").to_owned());
+    for (key, secret, expected) in [
+        ("wrong", SECRET, (401, "Unauthorized")),
+        (KEY, "../keys", (400, "BadRequest")),
+        (KEY, "not-there", (404, "SecretNotFound")),
+    ] {
+        assert_eq!(outcome(host.ask(key, secret)?), (expected.0, expected.1.to_owned()), "{secret}");
+    }
+    for (secret, effect, expected) in [
+        ("other", Effect::BrokenJson, (502, "VaultError")),
+        ("another", Effect::HugeChunkedBody(1024 * 1024), (502, "VaultError")),
+        ("one-more", Effect::CutWithinBody, (503, "Unavailable")),
+    ] {
+        emulator.set_secret(secret, VALUE)?;
+        emulator.fault(Fault::new(Upstream::Vault, effect.clone()).secret(secret));
+        let answered = outcome(host.ask(KEY, secret)?);
+        assert_eq!(answered, (expected.0, expected.1.to_owned()), "{effect:?}");
+    }
+    assert_eq!(host.ask(KEY, SECRET)?, right, "what is in memory is not touched by that");
+    assert!(host.process.try_wait()?.is_none(), "the process has ended");
+    let said = host.said();
+    assert!(said.contains(r#""cache":"hit""#), "{said}");
+    assert!(!said.contains(KEY) && !said.contains("8f2a-value"), "{said}");
+    Ok(())
+}
+
+/// `jco serve` with the component. Dropping it ends the process.
+struct Jco {
+    process: Child,
+    address: String,
+    said: Arc<Mutex<String>>,
+}
+
+impl Jco {
+    fn start(jco: &Path, settings: &[(&str, String)]) -> Result<Self, Box<dyn Error>> {
+        // It takes no port 0, so somebody else might be faster; then it says so, and the test fails.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new("node");
+        command.arg(jco).arg("serve").arg(dev_host::component("proxy")?);
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        // The component has the whole environment of the process.
+        command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
+        command.envs(settings.iter().map(|(name, value)| (*name, value)));
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let stderr = process.stderr.take().ok_or("no standard error")?;
+        let host = Self { process, address: format!("http://127.0.0.1:{port}"), said: Arc::default() };
+        let (said, (ready, is_ready)) = (Arc::clone(&host.said), mpsc::channel());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.contains("Server listening") {
+                    let _ = ready.send(());
+                }
+                *said.lock().unwrap() += &format!("{line}\n");
+            }
+        });
+        // It makes JavaScript of the component first. If it ends, so does the sender.
+        is_ready.recv_timeout(START_LIMIT).map_err(|_| format!("jco serve: {}", host.said()))?;
+        Ok(host)
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    fn ask(&self, key: &str, secret: &str) -> Result<(u16, Value), Box<dyn Error>> {
+        let request = agent().post(format!("{}/api/GetKeyVaultSecret", self.address));
+        let request = request.header("x-functions-key", key).header("content-type", "application/json");
+        read(request.send(json!({"Secret": secret}).to_string())?)
+    }
+
+    fn get(&self, path: &str) -> Result<(u16, Value), Box<dyn Error>> {
+        read(agent().get(format!("{}{path}", self.address)).call()?)
+    }
+}
+
+impl Drop for Jco {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn agent() -> Agent {
+    Agent::new_with_config(Agent::config_builder().http_status_as_error(false).proxy(None).build())
+}
+
+fn read(mut answer: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
+    Ok((answer.status().as_u16(), serde_json::from_str(&answer.body_mut().read_to_string()?)?))
+}
+
+/// The program, from the npm registry by the list beside this file, which has a hash of each package. `None`: it cannot be had,
+/// and this has been said; where `CI` is set it is an error.
+fn jco() -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jco");
+    for program in ["node", "npm"] {
+        let version = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+        if !version.is_ok_and(|it| it.success()) {
+            let reason =
+                format!("{program} is not there; https://nodejs.org has both, `apt-get install npm` too");
+            // Not `println`, which the test harness keeps to itself when a test passes.
+            writeln!(io::stdout(), "\nNOT RUN: the component under jco: {reason}")?;
+            return if std::env::var_os("CI").is_some() { Err(reason.into()) } else { Ok(None) };
+        }
+    }
+    let mut wanted = DefaultHasher::new();
+    std::fs::read(list.join("package-lock.json"))?.hash(&mut wanted);
+    let tools = dev_host::component("proxy")?.ancestors().nth(2).ok_or("no target directory")?.join("tools");
+    let directory = tools.join(format!("jco-{:016x}", wanted.finish()));
+    if !directory.is_dir() {
+        // In a directory of its own first, so that half an installation is not taken for a whole one.
+        std::fs::create_dir_all(&tools)?;
+        let beside = tempfile::tempdir_in(&tools)?;
+        for file in ["package.json", "package-lock.json"] {
+            std::fs::copy(list.join(file), beside.path().join(file))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(beside.path());
+        let output = npm.output()?;
+        if !output.status.success() {
+            return Err(format!("npm: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        match std::fs::rename(beside.path(), &directory) {
+            // Another test run may have been first.
+            Err(_) if directory.is_dir() => {}
+            other => other?,
+        }
+    }
+    Ok(Some(directory.join("node_modules/@bytecodealliance/jco/dist/jco.js")))
+}
+
+const SECRET: &str = "Integration-Team-Blog";
+const VALUE: &str = "8f2a-value-of-the-secret \"ü\"";
+const KEY: &str = "d41d8cd98f-the-caller-key";
+
+const START_LIMIT: Duration = Duration::from_secs(120);
