@@ -308,14 +308,14 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "scopes are not checked",
         file: "src/gateway.rs",
-        from: "        visit.caller = Some(admitted.may_read(&asked.name)?.name().to_owned());\n",
+        from: "        visit.caller = Some(admitted.may_read(&asked.name)?.name());\n",
         to: "",
         never_ends: false,
     },
     Mutation {
         name: "a scope is checked only when Azure is asked",
         file: "src/gateway.rs",
-        from: "        visit.caller = Some(admitted.may_read(&asked.name)?.name().to_owned());\n",
+        from: "        visit.caller = Some(admitted.may_read(&asked.name)?.name());\n",
         to: "        if self.secrets.size().0 == 0 { admitted.may_read(&asked.name)?; }\n",
         never_ends: false,
     },
