@@ -165,6 +165,16 @@ impl Key {
     pub fn of(asked: &SecretRequest) -> Self {
         Self { name: asked.name.as_str().to_ascii_lowercase(), version: asked.version.clone() }
     }
+
+    /// The name, in lower case.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version, if one is pinned.
+    pub const fn version(&self) -> Option<&SecretVersion> {
+        self.version.as_ref()
+    }
 }
 
 impl Kept {
@@ -198,6 +208,11 @@ impl Kept {
     /// Whether it will do at `now`.
     pub fn answers(&self, wanted: Wanted, now: Moment) -> bool {
         self.is_from(wanted) && now < self.fresh_until
+    }
+
+    /// Whether the vault was asked for it before `moment`.
+    pub fn is_older_than(&self, moment: Moment) -> bool {
+        self.asked < moment
     }
 
     /// Whether it was asked for as late as `wanted`.

@@ -26,6 +26,26 @@ pub trait Host {
     /// Writes `line` to the log.
     fn log(&self, line: &str);
 
+    /// Whether the host has a store of entries that outlives an instance. Where it has none, the methods about it are not
+    /// called.
+    const HAS_STORE: bool = false;
+
+    /// The entry called `name` in the store with the host's `label`, if it is there and can be had.
+    fn stored(&self, _label: &str, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The names of all entries, or none where they cannot be had.
+    fn stored_names(&self, _label: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Keeps an entry, in place of one of the same name, if that can be done.
+    fn store(&self, _label: &str, _name: &str, _entry: &[u8]) {}
+
+    /// Drops an entry, if that can be done.
+    fn forget(&self, _label: &str, _name: &str) {}
+
     /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.
     ///
     /// The host follows no redirect and holds to `limit` by its own clock as well as by the timeouts that it
@@ -67,7 +87,7 @@ pub struct Moment(Duration);
 impl Moment {
     /// The moment `elapsed` after the clock's start, whenever that was.
     pub const fn after_start(elapsed: Duration) -> Self {
-        Self(elapsed)
+        Self(BEFORE_START.saturating_add(elapsed))
     }
 
     /// This moment and `time` more.
@@ -75,14 +95,14 @@ impl Moment {
         Self(self.0.saturating_add(time))
     }
 
-    /// This moment less `time`, or the clock's start if that was later.
+    /// This moment less `time`. Another instance may have asked for something before this clock's start, by a year at the most.
     pub const fn minus(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }
 
     /// The time from the clock's start to this moment.
     pub const fn from_start(self) -> Duration {
-        self.0
+        self.0.saturating_sub(BEFORE_START)
     }
 
     /// The time that has passed since `earlier`; none where it is later.
@@ -90,6 +110,9 @@ impl Moment {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+/// There are moments before a clock's start: longer than anything is kept.
+const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A setting that the host has but cannot tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

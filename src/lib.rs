@@ -37,6 +37,10 @@ pub mod secrets;
 
 pub mod cache;
 
+pub mod store;
+
+pub mod seal;
+
 pub mod flight;
 
 pub mod upstream;

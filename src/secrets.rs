@@ -12,6 +12,7 @@ use crate::host::{Host, Moment, within};
 use crate::reply::{CacheStatus, Forwarded};
 use crate::request::SecretRequest;
 use crate::resilience::{Effort, Trouble};
+use crate::store::Stored;
 use crate::upstream::{Azure, REFUSAL_PAUSE};
 
 /// The secrets that an instance has in memory, and those that it is reading.
@@ -57,11 +58,19 @@ impl<S> Secrets<S> {
         wanted: Wanted,
     ) -> Result<Found, Error> {
         let key = Key::of(asked);
+        let mut store = azure.store();
         loop {
             if let Some(remembered) = self.remembered(azure, asked, &key, wanted) {
                 return remembered;
             }
             let now = azure.host.now();
+            if store
+                .take()
+                .and_then(|it| it.value(&key, now))
+                .is_some_and(|it| self.learn(azure, &key, it, now))
+            {
+                continue;
+            }
             let at_hand = self.cache.borrow_mut().value(&key, now).is_some();
             let forwarded = match (wanted, at_hand) {
                 (Wanted::Since(_), _) => Forwarded::Request,
@@ -99,6 +108,22 @@ impl<S> Secrets<S> {
                 Err(error) => self.settle(azure, error, asked, &key, wanted),
             };
         }
+    }
+
+    /// Takes a value from the store into memory, if that has none or an older one.
+    fn learn<H: Host<Signal = S>>(
+        &self,
+        azure: &Azure<'_, H>,
+        key: &Key,
+        stored: Stored,
+        now: Moment,
+    ) -> bool {
+        let mut cache = self.cache.borrow_mut();
+        let better = cache.value(key, now).is_none_or(|it| it.is_older_than(stored.asked));
+        if better {
+            cache.keep(key, stored.secret, stored.asked, &azure.settings.cache, stored.spread);
+        }
+        better
     }
 
     /// Whether there is no value for `key` any more, and time to get one.
@@ -197,10 +222,16 @@ impl<S> Secrets<S> {
         let now = azure.host.now();
         let mut cache = self.cache.borrow_mut();
         match read {
-            Ok((secret, asked_at)) => Ok(cache.keep(key, secret, asked_at, settings, azure.host.random())),
+            Ok((secret, asked_at)) => {
+                let spread = azure.host.random();
+                if let Some(store) = azure.store() {
+                    store.keep_value(key, &secret, asked_at, spread, now);
+                }
+                Ok(cache.keep(key, secret, asked_at, settings, spread))
+            }
             Err(error) => {
                 if is_no(&error) {
-                    cache.evict(key);
+                    evict(azure, &mut cache, key);
                 }
                 let pause = match error {
                     Error::SecretNotFound(..) => settings.negative_ttl,
@@ -225,7 +256,7 @@ impl<S> Secrets<S> {
         let token = azure.token(effort).await?;
         match azure.secret(asked, &token, effort).await {
             Err(error @ Error::TokenRefused(_)) => {
-                self.cache.borrow_mut().evict(key);
+                evict(azure, &mut self.cache.borrow_mut(), key);
                 azure.replace(&token, error)?;
                 let token = azure.token(effort).await?;
                 azure.secret(asked, &token, effort).await
@@ -238,6 +269,14 @@ impl<S> Secrets<S> {
 impl<S> Default for Secrets<S> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Drops a value, wherever it is kept.
+fn evict<H: Host>(azure: &Azure<'_, H>, cache: &mut Cache, key: &Key) {
+    cache.evict(key);
+    if let Some(store) = azure.store() {
+        store.forget_value(key);
     }
 }
 

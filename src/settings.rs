@@ -12,6 +12,7 @@ use crate::azure::vault::Vault;
 use crate::error::SettingError;
 use crate::host::{Host, Unreadable};
 use crate::log::Level;
+use crate::seal::Seal;
 use crate::secret::Redacted;
 
 /// Everything that can be set, checked.
@@ -51,8 +52,8 @@ pub struct CacheSettings {
 pub struct StoreSettings {
     /// The host's label of the key-value store.
     pub label: String,
-    /// The key that seals the entries, 32 bytes.
-    pub key: Redacted<Vec<u8>>,
+    /// What seals the entries.
+    pub seal: Seal,
 }
 
 impl Settings {
@@ -64,11 +65,13 @@ impl Settings {
     }
 
     /// Reads all settings of `host`. The first one that is missing or wrong is the error.
-    pub fn read(host: &impl Host) -> Result<Self, SettingError> {
-        Self::parse(Lookup::new(&|name| host.setting(name)))
+    pub fn read<H: Host>(host: &H) -> Result<Self, SettingError> {
+        // A build without a store has nothing that seals either.
+        let seal = |key: &[u8]| H::HAS_STORE.then(|| Seal::new(key));
+        Self::parse(Lookup::new(&|name| host.setting(name)), seal)
     }
 
-    fn parse(settings: Lookup<'_>) -> Result<Self, SettingError> {
+    fn parse(settings: Lookup<'_>, seal: impl Fn(&[u8]) -> Option<Seal>) -> Result<Self, SettingError> {
         let vault = vault(settings)?;
         Ok(Self {
             identity: TokenSource::choose(settings, &vault)?,
@@ -81,7 +84,7 @@ impl Settings {
                 negative_ttl: settings.seconds("GATEWAY_NEGATIVE_TTL_SECONDS", 10, 0..=3600)?,
                 entries: settings.number("GATEWAY_CACHE_ENTRIES", 1000, 1..=100_000)?,
             },
-            store: store(settings)?,
+            store: store(settings, seal)?,
             deadline: settings.seconds("GATEWAY_DEADLINE_SECONDS", 10, 1..=230)?,
             log: log_level(settings)?,
         })
@@ -102,7 +105,10 @@ fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
     Vault::parse(name, &uri, resource.as_deref(), api_version.as_deref())
 }
 
-fn store(settings: Lookup<'_>) -> Result<Option<StoreSettings>, SettingError> {
+fn store(
+    settings: Lookup<'_>,
+    seal: impl Fn(&[u8]) -> Option<Seal>,
+) -> Result<Option<StoreSettings>, SettingError> {
     let label = settings.text("GATEWAY_STORE")?;
     let key = settings.text("GATEWAY_STORE_KEY")?.map(Redacted::new);
     let both = |name| SettingError { name, should: "must be set, as the other setting of the store is" };
@@ -113,7 +119,11 @@ fn store(settings: Lookup<'_>) -> Result<Option<StoreSettings>, SettingError> {
         (Some(label), Some(key)) => {
             let bytes = BASE64_STANDARD.decode(key.expose()).ok().filter(|it| it.len() == STORE_KEY_BYTES);
             let wrong = SettingError { name: "GATEWAY_STORE_KEY", should: "must be 32 bytes in base64" };
-            Ok(Some(StoreSettings { label, key: Redacted::new(bytes.ok_or(wrong)?) }))
+            let seal = seal(Redacted::new(bytes.ok_or(wrong)?).expose()).ok_or(SettingError {
+                name: "GATEWAY_STORE",
+                should: "must not be set, as this build is not for a host that has a store",
+            })?;
+            Ok(Some(StoreSettings { label, seal }))
         }
     }
 }
@@ -197,6 +207,7 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::About;
 
     #[test]
     fn defaults() {
@@ -233,10 +244,8 @@ mod tests {
             CacheSettings { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
         assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
         let store = settings.store.unwrap();
-        assert_eq!(
-            (store.label.as_str(), store.key.expose().as_slice()),
-            ("default", &*(0..32).collect::<Vec<u8>>())
-        );
+        let (about, key) = (About { kind: "secret", parts: &[] }, (0..32).collect::<Vec<u8>>());
+        assert_eq!((store.label.as_str(), store.seal.name(about)), ("default", Seal::new(&key).name(about)));
         assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
     }
 
@@ -316,7 +325,7 @@ mod tests {
             Some(UNREADABLE) => Err(Unreadable),
             text => Ok(text.map(str::to_owned)),
         };
-        Settings::parse(Lookup::new(&read))
+        Settings::parse(Lookup::new(&read), |key| Some(Seal::new(key)))
     }
 
     const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::request::SecretRequest;
 use crate::resilience::{Circuit, Deadline, Effort, TRIES, Trouble, Way, backoff};
 use crate::settings::Settings;
+use crate::store::Store;
 use crate::visit::Visit;
 
 /// What an instance keeps of Azure between requests: a token, and how Azure has been doing.
@@ -90,15 +91,25 @@ impl<S> Default for Upstreams<S> {
 }
 
 impl<H: Host> Azure<'_, H> {
+    /// What outlives an instance, if there is a place for it.
+    pub fn store(&self) -> Option<Store<'_, H>> {
+        Store::of(self.host, self.settings)
+    }
+
     /// A token for the vault: the one in memory, or a new one. However many need one, one of them asks.
     ///
     /// A token that is still good when it is time for a new one is used on while another request asks, and for as long as
     /// it is good if there is no new one to be had.
     pub async fn token(&self, effort: Effort) -> Result<Rc<Token>, Error> {
+        let mut store = self.store();
         loop {
             let now = self.host.now();
             if let Some(token) = self.upstreams.token_if(Token::is_fresh, now) {
                 return Ok(token);
+            }
+            if let Some(token) = store.take().and_then(|it| it.token(now)).filter(|it| it.is_fresh(now)) {
+                self.upstreams.token.replace(Some(Rc::new(token)));
+                continue;
             }
             if let Some(token) = self.upstreams.token_if(Token::is_valid, now) {
                 return Ok(self.renewed(token, effort, now).await);
@@ -143,6 +154,9 @@ impl<H: Host> Azure<'_, H> {
         let read = |answer| source.read(answer, self.host.now(), self.host.unix_time());
         match self.ask(call, source.name(), IDENTITY_FIRST_PAUSE, read, effort).await {
             Ok((token, _)) => {
+                if let Some(store) = self.store() {
+                    store.keep_token(&token, self.host.now());
+                }
                 let token = Rc::new(token);
                 self.upstreams.token.replace(Some(Rc::clone(&token)));
                 Ok(token)
@@ -174,6 +188,9 @@ impl<H: Host> Azure<'_, H> {
             }
             self.upstreams.replace_from.set(now.plus(REPLACEMENT_PAUSE));
             *kept = None;
+            if let Some(store) = self.store() {
+                store.forget_token();
+            }
         }
         Ok(())
     }

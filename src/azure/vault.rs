@@ -95,6 +95,11 @@ impl Vault {
         })
     }
 
+    /// The vault's host and port, which tell it from others.
+    pub(crate) fn authority(&self) -> &str {
+        self.origin.authority()
+    }
+
     /// Whom a token for this vault is for.
     pub const fn audience(&self) -> &Audience {
         &self.audience

@@ -1,9 +1,10 @@
-//! Settings as Spin variables.
+//! Settings as Spin variables, and Spin's key-value stores.
 
 use crate::host::Unreadable;
 
-wit_bindgen::generate!({ path: "wit/spin", world: "spin-settings" });
+wit_bindgen::generate!({ path: "wit/spin", world: "spin-imports" });
 
+use fermyon::spin::key_value::Store;
 use fermyon::spin::variables::{self, Error};
 
 /// The Spin variable that stands for the setting `name`. An empty one is as good as none, as Spin wants a default for
@@ -14,6 +15,26 @@ pub(super) fn variable(name: &'static str) -> Result<Option<String>, Unreadable>
         Err(Error::Undefined(_) | Error::InvalidName(_)) => Ok(None),
         Err(Error::Provider(_) | Error::Other(_)) => Err(Unreadable),
     }
+}
+
+/// An entry of a store. Where it cannot be had there is none; whoever asked does without.
+pub(super) fn stored(label: &str, name: &str) -> Option<Vec<u8>> {
+    Store::open(label).ok()?.get(name).ok()?
+}
+
+/// The names of all entries of a store.
+pub(super) fn stored_names(label: &str) -> Vec<String> {
+    Store::open(label).and_then(|it| it.get_keys()).unwrap_or_default()
+}
+
+/// Keeps an entry. What cannot be kept is asked for again.
+pub(super) fn store(label: &str, name: &str, entry: &[u8]) {
+    let _ = Store::open(label).and_then(|it| it.set(name, entry));
+}
+
+/// Drops an entry. One that cannot be dropped ends by itself.
+pub(super) fn forget(label: &str, name: &str) {
+    let _ = Store::open(label).and_then(|it| it.delete(name));
 }
 
 /// Spin's variables have lower-case names: `KeyVaultUri` and `KEY_VAULT_URI` are both `key_vault_uri`.

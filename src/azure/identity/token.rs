@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use zeroize::Zeroizing;
 
 use crate::azure::{Answer, unix_date};
 use crate::host::Moment;
@@ -31,6 +32,33 @@ impl Token {
     /// The token itself, for the header field of a request to the vault.
     pub(in crate::azure) fn expose(&self) -> &str {
         self.value.expose()
+    }
+
+    /// What another instance needs of it, sealed by `close`, which is told when that is over: the only other way out for its
+    /// text. The calendar clock says `unix_time` at `now`.
+    pub(crate) fn pack(
+        &self,
+        now: Moment,
+        unix_time: u64,
+        close: impl FnOnce(&[u8], u64) -> Option<Vec<u8>>,
+    ) -> Option<Vec<u8>> {
+        let date = |moment: Moment| unix_time.saturating_add(moment.since(now).as_secs());
+        let (fresh_until, valid_until) = (date(self.fresh_until), date(self.valid_until));
+        let (fresh, valid) = (fresh_until.to_be_bytes(), valid_until.to_be_bytes());
+        let content = Zeroizing::new([&fresh[..], &valid, self.value.expose().as_bytes()].concat());
+        close(&content, valid_until)
+    }
+
+    /// Reads what [`pack`](Self::pack) made.
+    pub(crate) fn unpack(content: &[u8], now: Moment, unix_time: u64) -> Option<Self> {
+        let (fresh, rest) = content.split_first_chunk()?;
+        let (valid, text) = rest.split_first_chunk()?;
+        let moment = |date: &[u8; 8]| {
+            now.plus(Duration::from_secs(u64::from_be_bytes(*date).saturating_sub(unix_time)))
+        };
+        let value = Redacted::new(str::from_utf8(text).ok()?.to_owned());
+        let token = Self { value, fresh_until: moment(fresh), valid_until: moment(valid) };
+        token.is_valid(now).then_some(token)
     }
 
     /// Reads an answer that came at `now`, when the calendar clock said `unix_time`.

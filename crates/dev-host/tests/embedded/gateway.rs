@@ -18,7 +18,8 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 pub(crate) use crate::wasmtime_host::{BOTH, World};
 
 use crate::manifest::Application;
-use crate::wasmtime_host::{Host, Record, Seen};
+use crate::stores::Stores;
+use crate::wasmtime_host::{Clock, Host, Record, Seen};
 use crate::watch::Watch;
 
 /// What the replaced function's own test sends.
@@ -100,7 +101,11 @@ impl Gateway {
         // Spin passes its own environment on to nobody; settings are variables there.
         let (environment, application) = if world.is_spin() {
             let values = settings.iter().map(|(name, value)| (lower_snake(name), value.clone())).collect();
-            (Vec::new(), Some(Arc::new(Application::load(MANIFEST, &values).unwrap())))
+            let uncommented = MANIFEST.replace("# key_value_stores", "key_value_stores");
+            assert_ne!(uncommented, MANIFEST);
+            let has_store = settings.iter().any(|it| it.0 == "GATEWAY_STORE");
+            let manifest = if has_store { &uncommented } else { MANIFEST };
+            (Vec::new(), Some(Arc::new(Application::load(manifest, &values).unwrap())))
         } else {
             let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
             (environment.collect(), None)
@@ -113,6 +118,7 @@ impl Gateway {
             stdout: stdout.clone(),
             stderr: stderr.clone(),
             seen: Arc::clone(&seen),
+            calendar: Clock::start(),
         });
         let watch = Mutex::new(Watch::new(emulator, settings));
         Self { world, handler, stdout, stderr, seen, watch }
@@ -208,6 +214,11 @@ impl Gateway {
     /// The instructions that the instance had left when its last request began, of 2^64.
     pub(crate) fn instructions_left(&self) -> u64 {
         self.seen.instructions.load(Ordering::Relaxed)
+    }
+
+    /// What the host keeps beside the instances.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.seen.stores
     }
 
     /// The bytes of the largest memory of an instance so far.

@@ -9,6 +9,8 @@ mod wasmtime_host;
 
 mod manifest;
 
+mod stores;
+
 mod watch;
 
 mod function;
@@ -32,3 +34,5 @@ mod leaks;
 mod cost;
 
 mod spin;
+
+mod sealed;

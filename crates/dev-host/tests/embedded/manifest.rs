@@ -14,6 +14,7 @@ use serde::Deserialize;
 #[derive(Debug)]
 pub(crate) struct Application {
     variables: BTreeMap<String, String>,
+    stores: Vec<String>,
     allowed: Vec<Allowed>,
 }
 
@@ -91,6 +92,8 @@ struct Component {
     #[serde(default)]
     allowed_outbound_hosts: Vec<String>,
     #[serde(default)]
+    key_value_stores: Vec<String>,
+    #[serde(default)]
     variables: BTreeMap<String, String>,
     #[expect(dead_code, reason = "only its form counts")]
     build: Option<Build>,
@@ -154,6 +157,7 @@ impl Application {
         let variables = variables.map(|(name, text)| Ok((name.clone(), resolved(text)?)));
         let allowed = component.allowed_outbound_hosts.iter().map(|it| Allowed::parse(&resolved(it)?));
         Ok(Self {
+            stores: component.key_value_stores.clone(),
             variables: variables.collect::<Result<_, String>>()?,
             allowed: allowed.collect::<Result<_, _>>()?,
         })
@@ -162,6 +166,11 @@ impl Application {
     /// A variable of the component.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// Whether the component may open this store.
+    pub(crate) fn may_open(&self, label: &str) -> bool {
+        self.stores.iter().any(|it| it == label)
     }
 
     /// Whether a request may go there. Names are compared, and not the addresses behind them.

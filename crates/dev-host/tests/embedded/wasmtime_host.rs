@@ -23,6 +23,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::manifest::Application;
+use crate::stores::{self, Stores};
 
 /// What the gateway is built as. Every test runs with both.
 pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
@@ -80,6 +81,8 @@ pub(crate) struct Seen {
     pub(crate) closed: AtomicBool,
     /// The calls that nobody has looked at yet.
     pub(crate) sent: Mutex<Vec<Sent>>,
+    /// What the stores of the application have.
+    pub(crate) stores: Stores,
     /// How instances died, which none may.
     pub(crate) deaths: Mutex<Vec<String>>,
 }
@@ -135,6 +138,8 @@ pub(crate) struct Host {
     pub(crate) stdout: MemoryOutputPipe,
     pub(crate) stderr: MemoryOutputPipe,
     pub(crate) seen: Arc<Seen>,
+    /// The one that all instances have, and whoever comes after them.
+    pub(crate) calendar: Clock,
 }
 
 impl HandlerState for Host {
@@ -152,7 +157,7 @@ impl HandlerState for Host {
                 .stdout(self.stdout.clone())
                 .stderr(self.stderr.clone())
                 .monotonic_clock(Clock::start())
-                .wall_clock(Clock::start())
+                .wall_clock(self.calendar)
                 .build(),
             http: WasiHttpCtx::new(),
             network: Network {
@@ -248,6 +253,16 @@ pub(crate) struct Guest {
     network: Network,
     table: ResourceTable,
     limits: Limits,
+}
+
+impl Guest {
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.network.seen.stores
+    }
+
+    pub(crate) fn application(&self) -> Option<&Application> {
+        self.network.application.as_deref()
+    }
 }
 
 impl WasiView for Guest {
@@ -353,13 +368,14 @@ impl Drop for Open {
 }
 
 /// Tokio's clock, which a test may have stopped: it then goes on only when everybody waits.
-struct Clock {
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
     start: tokio::time::Instant,
     unix_time: Duration,
 }
 
 impl Clock {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let unix_time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         Self { start: tokio::time::Instant::now(), unix_time }
     }
@@ -416,6 +432,7 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
             let value = application.and_then(|it| it.variable(&name)).map(str::to_owned);
             Ok((value.ok_or(VariableError::Undefined(name)),))
         })?;
+        stores::add_to_linker(&mut linker)?;
     }
     let file = dev_host::component(world.component()).unwrap();
     let instance = linker.instantiate_pre(&Component::from_file(engine, file)?)?;

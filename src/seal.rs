@@ -1,0 +1,157 @@
+//! Seals what is kept outside of an instance: whoever reads it without the key learns nothing, and whoever writes it can plant
+//! nothing.
+//!
+//! An entry is `1`, the second of its end, a nonce, and what XChaCha20-Poly1305 makes of the content. What the entry is about
+//! and its end are authenticated with it, so that no entry passes for another one, or for a longer time. Nonces are random: with
+//! 24 bytes, some 2^80 entries can be sealed with one key before two of them are likely to be the same (draft-irtf-cfrg-xchacha,
+//! section 3.1).
+
+use core::fmt;
+
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// The keys that the one of the settings stands for, each for its own purpose (HKDF, RFC 5869).
+pub struct Seal {
+    names: Zeroizing<[u8; 32]>,
+    contents: XChaCha20Poly1305,
+}
+
+/// What an entry is about: its kind, and all that tells it from the others of that kind.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// What kind of entry it is.
+    pub kind: &'static str,
+    /// What tells it apart.
+    pub parts: &'a [&'a str],
+}
+
+impl Seal {
+    /// The keys that come of `key`.
+    pub fn new(key: &[u8]) -> Self {
+        let derived = Hkdf::<Sha256>::new(None, key);
+        let [names, contents] = ["keyvault-gateway 1 names", "keyvault-gateway 1 contents"].map(|purpose| {
+            let mut key = Zeroizing::new([0; 32]);
+            // It fails for more than 255 times 32 bytes.
+            let _ = derived.expand(purpose.as_bytes(), &mut *key);
+            key
+        });
+        Self { names, contents: XChaCha20Poly1305::new((&*contents).into()) }
+    }
+
+    /// The name of an entry, which tells nobody what it is about.
+    pub fn name(&self, about: About<'_>) -> String {
+        let mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.names);
+        let Ok(mut mac) = mac else { return String::new() };
+        mac.update(&about.bytes());
+        base16ct::lower::encode_string(&mac.finalize().into_bytes())
+    }
+
+    /// Seals `content` until `end`, in seconds since 1970; `nonce` is random.
+    pub fn close(&self, about: About<'_>, end: u64, nonce: [u8; 24], content: &[u8]) -> Option<Vec<u8>> {
+        let head = [&[VERSION], &end.to_be_bytes()[..]].concat();
+        let aad = [&head[..], &about.bytes()].concat();
+        let sealed = self.contents.encrypt(&XNonce::from(nonce), Payload { msg: content, aad: &aad }).ok()?;
+        Some([&head, &nonce[..], &sealed].concat())
+    }
+
+    /// The content of `entry`, if it is about this, was sealed with this key, and is not over at `unix_time`.
+    pub fn open(&self, about: About<'_>, unix_time: u64, entry: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (head, rest) = entry.split_at_checked(HEAD)?;
+        if end(entry)? <= unix_time {
+            return None;
+        }
+        let (nonce, sealed) = rest.split_first_chunk::<24>()?;
+        let aad = [head, &about.bytes()].concat();
+        let content = self.contents.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad });
+        content.ok().map(Zeroizing::new)
+    }
+}
+
+/// When an entry is over, in seconds since 1970, as far as it says itself.
+pub fn end(entry: &[u8]) -> Option<u64> {
+    let (version, rest) = entry.split_first()?;
+    (*version == VERSION).then_some(())?;
+    rest.first_chunk().copied().map(u64::from_be_bytes)
+}
+
+impl About<'_> {
+    /// All of it, each part with its length, so that no two are the same.
+    fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        for part in core::iter::once(&self.kind).chain(self.parts) {
+            bytes.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal(..)")
+    }
+}
+
+const VERSION: u8 = 1;
+
+/// The version and the end.
+const HEAD: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABOUT: About<'static> = About { kind: "secret", parts: &["vault", "a"] };
+
+    #[test]
+    fn what_is_closed_opens_until_its_end() {
+        let seal = Seal::new(&[7; 32]);
+        let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
+        assert_eq!(seal.open(ABOUT, 999, &entry).unwrap().as_slice(), b"content");
+        assert!(seal.open(ABOUT, 1000, &entry).is_none());
+        assert_eq!(end(&entry), Some(1000));
+        assert!(!entry.windows(7).any(|it| it == b"content"));
+    }
+
+    #[test]
+    fn nothing_else_opens() {
+        let seal = Seal::new(&[7; 32]);
+        let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
+        for about in [
+            About { kind: "token", ..ABOUT },
+            About { parts: &["vault", "b"], ..ABOUT },
+            About { parts: &["vaul", "ta"], ..ABOUT },
+            About { parts: &["vault"], ..ABOUT },
+            About { parts: &["vault", "a", ""], ..ABOUT },
+        ] {
+            assert!(seal.open(about, 0, &entry).is_none(), "{about:?}");
+            assert_ne!(seal.name(about), seal.name(ABOUT), "{about:?}");
+        }
+        assert!(Seal::new(&[8; 32]).open(ABOUT, 0, &entry).is_none());
+        for index in 0..entry.len() {
+            let mut changed = entry.clone();
+            changed[index] ^= 1;
+            assert!(seal.open(ABOUT, 0, &changed).is_none(), "{index}");
+            assert!(seal.open(ABOUT, 0, &entry[..index]).is_none(), "{index}");
+        }
+        assert!(seal.open(ABOUT, 0, &[&entry[..], &[0]].concat()).is_none());
+    }
+
+    #[test]
+    fn names_tell_nothing_and_depend_on_the_key() {
+        let name = Seal::new(&[7; 32]).name(ABOUT);
+        assert_eq!(name.len(), 64);
+        assert!(name.bytes().all(|it| it.is_ascii_hexdigit()));
+        assert_ne!(name, Seal::new(&[8; 32]).name(ABOUT));
+    }
+
+    #[test]
+    fn no_key_shows() {
+        assert_eq!(format!("{:?}", Seal::new(&[7; 32])), "Seal(..)");
+    }
+}
