@@ -58,18 +58,18 @@ impl<S> Secrets<S> {
         wanted: Wanted,
     ) -> Result<Found, Error> {
         let key = Key::of(asked);
-        let mut store = azure.store();
+        let mut looked = false;
         loop {
             if let Some(remembered) = self.remembered(azure, asked, &key, wanted) {
                 return remembered;
             }
             let now = azure.host.now();
-            if store
-                .take()
-                .and_then(|it| it.value(&key, now))
-                .is_some_and(|it| self.learn(azure, &key, it, now))
-            {
-                continue;
+            if H::HAS_STORE && !looked {
+                looked = true;
+                let stored = azure.store().and_then(|it| it.value(&key, now));
+                if stored.is_some_and(|it| self.learn(azure, &key, it, now)) {
+                    continue;
+                }
             }
             let at_hand = self.cache.borrow_mut().value(&key, now).is_some();
             let forwarded = match (wanted, at_hand) {

@@ -101,15 +101,19 @@ impl<H: Host> Azure<'_, H> {
     /// A token that is still good when it is time for a new one is used on while another request asks, and for as long as
     /// it is good if there is no new one to be had.
     pub async fn token(&self, effort: Effort) -> Result<Rc<Token>, Error> {
-        let mut store = self.store();
+        let mut looked = false;
         loop {
             let now = self.host.now();
             if let Some(token) = self.upstreams.token_if(Token::is_fresh, now) {
                 return Ok(token);
             }
-            if let Some(token) = store.take().and_then(|it| it.token(now)).filter(|it| it.is_fresh(now)) {
-                self.upstreams.token.replace(Some(Rc::new(token)));
-                continue;
+            if H::HAS_STORE && !looked {
+                looked = true;
+                let stored = self.store().and_then(|it| it.token(now));
+                if let Some(token) = stored.filter(|it| it.is_fresh(now)) {
+                    self.upstreams.token.replace(Some(Rc::new(token)));
+                    continue;
+                }
             }
             if let Some(token) = self.upstreams.token_if(Token::is_valid, now) {
                 return Ok(self.renewed(token, effort, now).await);
