@@ -1,0 +1,161 @@
+// The gateway as an app of Azure Container Apps, with a user-assigned identity. deploy/azure/vault.bicep makes the vault and
+// the identity.
+
+@description('Name of the container app.')
+param name string = 'keyvault-gateway'
+
+@description('Azure region of the container app.')
+param location string = resourceGroup().location
+
+@description('Resource id of the Container Apps environment that the app belongs to.')
+param environmentId string
+
+@description('Image of the gateway, with its tag or, better, its digest.')
+param image string
+
+@description('Login server of the registry of the image, to be pulled from with the identity; empty for a public registry.')
+param registryServer string = ''
+
+@description('Resource id of the user-assigned identity that may read the vault.')
+param identityId string
+
+@description('Client id of the same identity. Container Apps asks for the system-assigned identity if none is selected.')
+param identityClientId string
+
+@description('Address of the vault, https://my-vault.vault.azure.net.')
+param vaultUri string
+
+@description('Address in Key Vault of the secret with the callers\' key, https://my-vault.vault.azure.net/secrets/name; empty if callers have tokens or anonymous access.')
+param gatewayKeySecretUri string = ''
+
+@description('Callers, as the JSON list that docs/settings.md describes. It has hashes of keys and no keys.')
+param gatewayCallers string = ''
+
+@description('Whether the app can be reached from outside its environment.')
+param external bool = false
+
+@description('Fewest replicas. Each remembers secrets by itself, and one that is started reads them again.')
+@minValue(1)
+param minReplicas int = 2
+
+@description('Most replicas.')
+@minValue(1)
+param maxReplicas int = 10
+
+@description('Requests at a time for which one replica is enough.')
+@minValue(1)
+param concurrentRequests int = 100
+
+var hasKey = !empty(gatewayKeySecretUri)
+
+resource app 'Microsoft.App/containerApps@2024-03-01' = {
+  name: name
+  location: location
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identityId}': {}
+    }
+  }
+  properties: {
+    environmentId: environmentId
+    configuration: {
+      activeRevisionsMode: 'Single'
+      ingress: {
+        external: external
+        targetPort: 8080
+        transport: 'http'
+        allowInsecure: false
+      }
+      registries: empty(registryServer) ? [] : [
+        {
+          server: registryServer
+          identity: identityId
+        }
+      ]
+      secrets: hasKey ? [
+        {
+          name: 'gateway-key'
+          keyVaultUrl: gatewayKeySecretUri
+          identity: identityId
+        }
+      ] : []
+    }
+    template: {
+      terminationGracePeriodSeconds: 20
+      containers: [
+        {
+          name: 'gateway'
+          image: image
+          resources: {
+            cpu: json('0.5')
+            memory: '1Gi'
+          }
+          env: concat([
+            {
+              name: 'KeyVaultUri'
+              value: vaultUri
+            }
+            {
+              name: 'AZURE_CLIENT_ID'
+              value: identityClientId
+            }
+            {
+              // The ingress adds X-Forwarded-For and its like to every request.
+              name: 'GATEWAY_TRUST_FORWARDED'
+              value: 'true'
+            }
+            {
+              name: 'GATEWAY_CALLERS'
+              value: gatewayCallers
+            }
+          ], hasKey ? [
+            {
+              name: 'GATEWAY_KEY'
+              secretRef: 'gateway-key'
+            }
+          ] : [])
+          probes: [
+            {
+              type: 'Liveness'
+              httpGet: {
+                path: '/healthz'
+                port: 8080
+              }
+              periodSeconds: 10
+              timeoutSeconds: 2
+              failureThreshold: 3
+            }
+            {
+              type: 'Readiness'
+              httpGet: {
+                path: '/readyz'
+                port: 8080
+              }
+              periodSeconds: 10
+              timeoutSeconds: 5
+              failureThreshold: 3
+            }
+          ]
+        }
+      ]
+      scale: {
+        minReplicas: minReplicas
+        maxReplicas: maxReplicas
+        rules: [
+          {
+            name: 'http'
+            http: {
+              metadata: {
+                concurrentRequests: string(concurrentRequests)
+              }
+            }
+          }
+        ]
+      }
+    }
+  }
+}
+
+@description('Host name of the app.')
+output fqdn string = app.properties.configuration.ingress.fqdn

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Starts the gateway as a custom handler of Azure Functions: on loopback, at the port that the Functions host asks for. A
+# variable that is only named is passed on if it is there, and its value is in no command line.
+set -eu
+
+cd "$(dirname "$0")"
+exec ./wasmtime serve \
+    --addr "127.0.0.1:$FUNCTIONS_CUSTOMHANDLER_PORT" \
+    --max-instance-reuse-count 1000000 \
+    --max-instance-concurrent-reuse-count 128 \
+    --idle-instance-timeout 3600s \
+    --no-logging-prefix \
+    -S cli \
+    -W max-memory-size=67108864 \
+    --env KeyVaultUri --env KEY_VAULT_URI \
+    --env KEY_VAULT_RESOURCE --env KEY_VAULT_API_VERSION \
+    --env IDENTITY_SOURCE --env IDENTITY_ENDPOINT \
+    --env IDENTITY_HEADER --env MSI_ENDPOINT \
+    --env MSI_SECRET --env AZURE_TENANT_ID \
+    --env AZURE_CLIENT_SECRET --env AZURE_AUTHORITY_HOST \
+    --env AZURE_POD_IDENTITY_AUTHORITY_HOST --env AZURE_CLIENT_ID \
+    --env IDENTITY_OBJECT_ID --env IDENTITY_RESOURCE_ID \
+    --env GATEWAY_KEY --env GATEWAY_CALLERS \
+    --env GATEWAY_ALLOW_ANONYMOUS --env GATEWAY_TRUST_FORWARDED \
+    --env GATEWAY_JWT_TENANT --env GATEWAY_JWT_AUDIENCE \
+    --env GATEWAY_DEADLINE_SECONDS --env GATEWAY_LOG \
+    --env GATEWAY_CACHE_TTL_SECONDS --env GATEWAY_STALE_SECONDS \
+    --env GATEWAY_NEGATIVE_TTL_SECONDS --env GATEWAY_CACHE_ENTRIES \
+    --env GATEWAY_STORE --env GATEWAY_STORE_KEY \
+    service.wasm
