@@ -13,6 +13,7 @@ use crate::secret::Redacted;
 #[derive(Debug)]
 pub struct Token {
     value: Redacted,
+    since: Moment,
     fresh_until: Moment,
     valid_until: Moment,
 }
@@ -26,6 +27,16 @@ impl Token {
     /// Whether it can still be used at `now`, if there is no newer one to be had.
     pub fn is_valid(&self, now: Moment) -> bool {
         now < self.valid_until
+    }
+
+    /// How long ago it came from its source, which may have had it for a while.
+    pub fn age(&self, now: Moment) -> Duration {
+        now.since(self.since)
+    }
+
+    /// How long it can still be used.
+    pub fn left(&self, now: Moment) -> Duration {
+        self.valid_until.since(now)
     }
 
     /// The token itself, for the header field of a request to the vault.
@@ -63,7 +74,12 @@ impl Token {
         let ahead = if lifetime >= LONG_LIFE { half } else { REFRESH_AHEAD.min(half) };
         let latest = lifetime.saturating_sub(REFRESH_AHEAD.min(half));
         let fresh = refresh_in.map_or(lifetime.saturating_sub(ahead), |it| it.min(latest));
-        Some(Self { value: body.access_token, fresh_until: now.plus(fresh), valid_until: now.plus(lifetime) })
+        Some(Self {
+            value: body.access_token,
+            since: now,
+            fresh_until: now.plus(fresh),
+            valid_until: now.plus(lifetime),
+        })
     }
 }
 
@@ -252,6 +268,15 @@ mod tests {
             assert!(!token.is_fresh(token.fresh_until));
             assert_eq!(token.is_valid(token.fresh_until), token.valid_until > token.fresh_until);
             assert!(!token.is_valid(token.valid_until));
+        }
+    }
+
+    #[test]
+    fn a_token_knows_its_age_and_what_is_left_of_it() {
+        let token = read(r#"{"access_token":"t","expires_in":3600}"#).unwrap();
+        for (passed, age, left) in [(0, 0, 3600), (60, 60, 3540), (3600, 3600, 0), (4000, 4000, 0)] {
+            let now = start().plus(Duration::from_secs(passed));
+            assert_eq!((token.age(now).as_secs(), token.left(now).as_secs()), (age, left));
         }
     }
 
