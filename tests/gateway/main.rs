@@ -450,6 +450,16 @@ fn counts_what_it_does() {
 }
 
 #[test]
+fn who_may_read_no_secret_may_read_the_metrics() {
+    let list = r#"[{"name":"prometheus","secrets":[],
+        "key_sha256":["97a1525552707dffb403e9124bf88cf83ef37b5ba47a5d2ff6e933aeac1b4c5b"]}]"#;
+    let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
+    let fields = [("content-type", "application/json"), ("x-functions-key", "the-third-key")];
+    assert_eq!(gateway.request("GET", "/metrics", &fields, "").status(), 200);
+    assert_eq!(gateway.request("POST", "/", &fields, REQUEST).code(), "Forbidden");
+}
+
+#[test]
 fn a_call_whose_client_hangs_up_has_begun_and_not_ended() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([Seen::Never]);
