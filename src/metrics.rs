@@ -93,7 +93,7 @@ impl Metrics {
         }
 
         let name = "keyvault_gateway_request_duration_seconds";
-        let help = "How long they took, by what came of looking for a secret in memory.";
+        let help = "How long requests took, by what came of looking for a secret in memory.";
         family(text, name, "histogram", help)?;
         for (found, histogram) in self.requests.all() {
             histogram.write(text, name, "found", found)?;
@@ -120,7 +120,7 @@ impl Metrics {
         }
 
         let name = "keyvault_gateway_upstream_duration_seconds";
-        family(text, name, "histogram", "How long those took that have ended.")?;
+        family(text, name, "histogram", "How long the calls took that have ended.")?;
         for (upstream, (_, ended)) in self.calls.all() {
             ended.write(text, name, "upstream", upstream)?;
         }
@@ -131,7 +131,7 @@ impl Metrics {
             writeln!(text, "{name} {}", age.as_secs())?;
 
             let name = "keyvault_gateway_token_left_seconds";
-            family(text, name, "gauge", "How long that token can still be used.")?;
+            family(text, name, "gauge", "How long the token of this instance can still be used.")?;
             writeln!(text, "{name} {}", left.as_secs())?;
         }
         Ok(())
@@ -266,7 +266,7 @@ mod tests {
 # TYPE keyvault_gateway_requests_total counter
 keyvault_gateway_requests_total{status="200",code="OK"} 3
 keyvault_gateway_requests_total{status="404",code="NotFound"} 2
-# HELP keyvault_gateway_request_duration_seconds How long they took, by what came of looking for a secret in memory.
+# HELP keyvault_gateway_request_duration_seconds How long requests took, by what came of looking for a secret in memory.
 # TYPE keyvault_gateway_request_duration_seconds histogram
 # HELP keyvault_gateway_cache_lookups_total Requests for a secret, by how they were answered.
 # TYPE keyvault_gateway_cache_lookups_total counter
@@ -286,12 +286,12 @@ keyvault_gateway_cache_bytes 900
 keyvault_gateway_upstream_calls_total{upstream="identity"} 0
 keyvault_gateway_upstream_calls_total{upstream="vault"} 2
 keyvault_gateway_upstream_calls_total{upstream="directory"} 0
-# HELP keyvault_gateway_upstream_duration_seconds How long those took that have ended.
+# HELP keyvault_gateway_upstream_duration_seconds How long the calls took that have ended.
 # TYPE keyvault_gateway_upstream_duration_seconds histogram
 # HELP keyvault_gateway_token_age_seconds How long this instance has had its token for the vault.
 # TYPE keyvault_gateway_token_age_seconds gauge
 keyvault_gateway_token_age_seconds 61
-# HELP keyvault_gateway_token_left_seconds How long that token can still be used.
+# HELP keyvault_gateway_token_left_seconds How long the token of this instance can still be used.
 # TYPE keyvault_gateway_token_left_seconds gauge
 keyvault_gateway_token_left_seconds 3538
 "#
