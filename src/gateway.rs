@@ -13,7 +13,7 @@ use crate::host::{Body, Host, NoBody};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::reply::{CacheStatus, Reply};
+use crate::reply::{CacheOutcome, CacheStatus, Reply};
 use crate::request::{Head, LARGEST_BODY, Route, SecretRequest};
 use crate::resilience::{Deadline, Effort};
 use crate::secret::SecretName;
@@ -179,7 +179,9 @@ impl<H: Host> Gateway<H> {
             return Err(self.guesses.failed(self.host.now()));
         }
         visit.caller = Some(admitted.caller().name());
-        let text = self.metrics.render(self.secrets.size());
+        let now = self.host.now();
+        let token = self.upstreams.token_if(Token::is_valid, now).map(|it| (it.age(now), it.left(now)));
+        let text = self.metrics.render(self.secrets.size(), token);
         Ok(Reply::document("text/plain; version=0.0.4; charset=utf-8", text))
     }
 
@@ -194,10 +196,9 @@ impl<H: Host> Gateway<H> {
 
     /// Counts and logs what was answered.
     fn record(&self, visit: &Visit<'_>, reply: &Reply, error: Option<&Error>) {
-        self.metrics.replied(reply);
-        if let Some(status) = visit.cache.get() {
-            self.metrics.looked_up(status.name());
-        }
+        let duration = self.host.now().since(visit.start);
+        let cache = visit.cache.get().map(CacheStatus::outcome);
+        self.metrics.replied(reply, cache, duration);
         let level = if reply.status().is_server_error() { Level::Error } else { Level::Info };
         if level > self.settings.get().map_or(Level::Info, |it| it.log) {
             return;
@@ -211,9 +212,9 @@ impl<H: Host> Gateway<H> {
             status: reply.status().as_u16(),
             code: reply.code(),
             cause: error,
-            cache: visit.cache.get().map(CacheStatus::name),
+            cache: cache.map(CacheOutcome::name),
             upstream: visit.calls.get(),
-            duration: self.host.now().since(visit.start),
+            duration,
         }));
     }
 }

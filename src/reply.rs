@@ -45,6 +45,21 @@ pub enum Forwarded {
     Request,
 }
 
+/// What came of looking for a secret in memory, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// It was there.
+    Hit,
+    /// It was not, so Azure was asked.
+    Miss,
+    /// It was past its time, so Azure was asked.
+    Expired,
+    /// The caller wanted Azure to be asked.
+    Request,
+    /// It was past its time, and Azure had nothing better to offer.
+    Stale,
+}
+
 impl Reply {
     /// The status.
     pub const fn status(&self) -> StatusCode {
@@ -213,14 +228,27 @@ impl CacheStatus {
         text
     }
 
+    /// What it comes to.
+    pub const fn outcome(self) -> CacheOutcome {
+        match self {
+            Self { failed: true, .. } => CacheOutcome::Stale,
+            Self { forwarded: None, .. } => CacheOutcome::Hit,
+            Self { forwarded: Some(Forwarded::Miss), .. } => CacheOutcome::Miss,
+            Self { forwarded: Some(Forwarded::Stale), .. } => CacheOutcome::Expired,
+            Self { forwarded: Some(Forwarded::Request), .. } => CacheOutcome::Request,
+        }
+    }
+}
+
+impl CacheOutcome {
     /// The word for it in a log line and in the metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Self { failed: true, .. } => "stale",
-            Self { forwarded: None, .. } => "hit",
-            Self { forwarded: Some(Forwarded::Miss), .. } => "miss",
-            Self { forwarded: Some(Forwarded::Stale), .. } => "expired",
-            Self { forwarded: Some(Forwarded::Request), .. } => "request",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Expired => "expired",
+            Self::Request => "request",
+            Self::Stale => "stale",
         }
     }
 }

@@ -300,9 +300,12 @@ impl<H: Host> Azure<'_, H> {
     ) -> Result<Answer, NoAnswer> {
         let start = self.host.now();
         self.visit.calls.set(self.visit.calls.get().saturating_add(1));
-        self.metrics.called(call.upstream());
+        let upstream = call.upstream();
+        self.metrics.called(upstream);
         let answer = self.host.send(call.traced(&self.visit.trace), limit).await;
         let now = self.host.now();
+        let duration = now.since(start);
+        self.metrics.ended(upstream, duration);
         if self.settings.log >= Level::Debug {
             self.host.log(&log::render(&log::CallLine {
                 time: self.host.unix_time(),
@@ -310,7 +313,7 @@ impl<H: Host> Azure<'_, H> {
                 request: self.visit.trace.id(|| self.host.random()),
                 call: name,
                 status: answer.as_ref().ok().map(Answer::status),
-                duration: now.since(start),
+                duration,
             }));
         }
         match answer {

@@ -1,12 +1,12 @@
 //! The table of statuses and codes, and the document that tells callers of it.
 
-use core::time::Duration;
+mod errors;
 
+use errors::table;
 use http::StatusCode;
-use keyvault_gateway::error::{Complaint, Denial, Error, Refusal, SettingError};
+use keyvault_gateway::error::Error;
 use keyvault_gateway::gateway::OPENAPI;
 use keyvault_gateway::reply::Reply;
-use keyvault_gateway::secret::SecretName;
 use serde_json::Value;
 
 #[test]
@@ -72,98 +72,6 @@ fn not_being_ready_has_one_status() {
         let reply = Reply::not_ready(&error);
         assert_eq!((reply.status(), reply.code()), (StatusCode::SERVICE_UNAVAILABLE, code));
         assert!(reply.fields().has("retry-after"));
-    }
-}
-
-/// One of each error, with what a caller learns of it.
-fn table() -> Vec<(Error, u16, &'static str)> {
-    let table = vec![
-        (Error::NoRoute, 404, "NotFound"),
-        (Error::WrongMethod("POST"), 405, "MethodNotAllowed"),
-        (Error::HeadersTooLarge, 431, "RequestHeaderFieldsTooLarge"),
-        (Error::NotJson, 415, "UnsupportedMediaType"),
-        (Error::BodyTooLarge, 413, "ContentTooLarge"),
-        (Error::BodyLost, 400, "BadRequest"),
-        (Error::NotAnObject, 400, "BadRequest"),
-        (Error::NoValidSecret, 400, "BadRequest"),
-        (Error::NoValidVersion, 400, "BadRequest"),
-        (Error::CameThroughProxy, 403, "Forbidden"),
-        (Error::NotAuthenticated, 401, "Unauthorized"),
-        (Error::TooManyFailures(Duration::from_secs(7)), 429, "TooManyRequests"),
-        (Error::OutOfScope, 403, "Forbidden"),
-        (
-            Error::Setting(SettingError { name: "KeyVaultUri", should: "is not set" }),
-            500,
-            "ConfigurationError",
-        ),
-        (Error::IdentityRefused(Refusal::NoSuchIdentity), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::SeveralIdentities), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::Audience), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::Credential), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::Other(418)), 502, "IdentityError"),
-        (Error::IdentityUnusable, 502, "IdentityError"),
-        (Error::IdentityThrottled(Some(Duration::from_secs(5))), 503, "IdentityThrottled"),
-        (Error::IdentityUnavailable(None), 503, "Unavailable"),
-        (Error::IdentityUnreachable(None), 503, "Unavailable"),
-        (Error::DirectoryUnusable, 502, "IdentityError"),
-        (Error::DirectoryThrottled(None), 503, "IdentityThrottled"),
-        (Error::DirectoryUnavailable(None), 503, "Unavailable"),
-        (Error::DirectoryUnreachable(None), 503, "Unavailable"),
-        (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
-        (Error::CallNotAllowed, 503, "Unavailable"),
-        (Error::SecretDisabled, 403, "SecretDisabled"),
-        (Error::VaultDenied(Denial::RoleAssignment), 403, "VaultAccessDenied"),
-        (Error::TokenRefused(Complaint::Unexplained), 502, "VaultError"),
-        (Error::VaultRefused(418), 502, "VaultError"),
-        (Error::VaultUnusable, 502, "VaultError"),
-        (Error::VaultThrottled(None), 503, "VaultThrottled"),
-        (Error::VaultUnavailable(None), 503, "Unavailable"),
-        (Error::VaultUnreachable(None), 503, "Unavailable"),
-        (Error::DeadlineExceeded, 504, "Timeout"),
-    ];
-    for (error, ..) in &table {
-        is_in_the_table(error);
-    }
-    table
-}
-
-/// Does not compile when there is a new error, so that nobody forgets to add it above.
-fn is_in_the_table(error: &Error) {
-    match error {
-        Error::NoRoute
-        | Error::WrongMethod(_)
-        | Error::HeadersTooLarge
-        | Error::NotJson
-        | Error::BodyTooLarge
-        | Error::BodyLost
-        | Error::NotAnObject
-        | Error::NoValidSecret
-        | Error::NoValidVersion
-        | Error::CameThroughProxy
-        | Error::NotAuthenticated
-        | Error::TooManyFailures(_)
-        | Error::OutOfScope
-        | Error::Setting(_)
-        | Error::IdentityRefused(_)
-        | Error::IdentityUnusable
-        | Error::IdentityThrottled(_)
-        | Error::IdentityUnavailable(_)
-        | Error::IdentityUnreachable(_)
-        | Error::DirectoryUnusable
-        | Error::DirectoryThrottled(_)
-        | Error::DirectoryUnavailable(_)
-        | Error::DirectoryUnreachable(_)
-        | Error::SecretNotFound(..)
-        | Error::CallNotAllowed
-        | Error::SecretDisabled
-        | Error::VaultDenied(_)
-        | Error::TokenRefused(_)
-        | Error::VaultRefused(_)
-        | Error::VaultUnusable
-        | Error::VaultThrottled(_)
-        | Error::VaultUnavailable(_)
-        | Error::VaultUnreachable(_)
-        | Error::DeadlineExceeded => {}
     }
 }
 

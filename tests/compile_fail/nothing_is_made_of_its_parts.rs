@@ -20,7 +20,7 @@ fn led_vault(vault: Vault, elsewhere: Endpoint) -> Vault {
 }
 
 fn token(value: Redacted, now: Moment) -> Token {
-    Token { value, fresh_until: now, valid_until: now }
+    Token { value, since: now, fresh_until: now, valid_until: now }
 }
 
 fn answer() -> Answer {

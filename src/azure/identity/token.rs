@@ -14,6 +14,7 @@ use crate::secret::Redacted;
 #[derive(Debug)]
 pub struct Token {
     value: Redacted,
+    since: Moment,
     fresh_until: Moment,
     valid_until: Moment,
 }
@@ -27,6 +28,16 @@ impl Token {
     /// Whether it can still be used at `now`, if there is no newer one to be had.
     pub fn is_valid(&self, now: Moment) -> bool {
         now < self.valid_until
+    }
+
+    /// How long ago it came from its source, which may have had it for a while.
+    pub fn age(&self, now: Moment) -> Duration {
+        now.since(self.since)
+    }
+
+    /// How long it can still be used.
+    pub fn left(&self, now: Moment) -> Duration {
+        self.valid_until.since(now)
     }
 
     /// The token itself, for the header field of a request to the vault.
@@ -43,21 +54,25 @@ impl Token {
         close: impl FnOnce(&[u8], u64) -> Option<Vec<u8>>,
     ) -> Option<Vec<u8>> {
         let date = |moment: Moment| unix_time.saturating_add(moment.since(now).as_secs());
+        let since = unix_time.saturating_sub(self.age(now).as_secs());
         let (fresh_until, valid_until) = (date(self.fresh_until), date(self.valid_until));
-        let (fresh, valid) = (fresh_until.to_be_bytes(), valid_until.to_be_bytes());
-        let content = Zeroizing::new([&fresh[..], &valid, self.value.expose().as_bytes()].concat());
+        let dates = [since, fresh_until, valid_until].map(u64::to_be_bytes);
+        let content = Zeroizing::new([dates.as_flattened(), self.value.expose().as_bytes()].concat());
         close(&content, valid_until)
     }
 
     /// Reads what [`pack`](Self::pack) made.
     pub(crate) fn unpack(content: &[u8], now: Moment, unix_time: u64) -> Option<Self> {
-        let (fresh, rest) = content.split_first_chunk()?;
+        let (since, rest) = content.split_first_chunk()?;
+        let (fresh, rest) = rest.split_first_chunk()?;
         let (valid, text) = rest.split_first_chunk()?;
         let moment = |date: &[u8; 8]| {
             now.plus(Duration::from_secs(u64::from_be_bytes(*date).saturating_sub(unix_time)))
         };
+        let age = Duration::from_secs(unix_time.saturating_sub(u64::from_be_bytes(*since)));
         let value = Redacted::new(str::from_utf8(text).ok()?.to_owned());
-        let token = Self { value, fresh_until: moment(fresh), valid_until: moment(valid) };
+        let (fresh_until, valid_until) = (moment(fresh), moment(valid));
+        let token = Self { value, since: now.minus(age), fresh_until, valid_until };
         token.is_valid(now).then_some(token)
     }
 
@@ -91,7 +106,12 @@ impl Token {
         let ahead = if lifetime >= LONG_LIFE { half } else { REFRESH_AHEAD.min(half) };
         let latest = lifetime.saturating_sub(REFRESH_AHEAD.min(half));
         let fresh = refresh_in.map_or(lifetime.saturating_sub(ahead), |it| it.min(latest));
-        Some(Self { value: body.access_token, fresh_until: now.plus(fresh), valid_until: now.plus(lifetime) })
+        Some(Self {
+            value: body.access_token,
+            since: now,
+            fresh_until: now.plus(fresh),
+            valid_until: now.plus(lifetime),
+        })
     }
 }
 
@@ -280,6 +300,15 @@ mod tests {
             assert!(!token.is_fresh(token.fresh_until));
             assert_eq!(token.is_valid(token.fresh_until), token.valid_until > token.fresh_until);
             assert!(!token.is_valid(token.valid_until));
+        }
+    }
+
+    #[test]
+    fn a_token_knows_its_age_and_what_is_left_of_it() {
+        let token = read(r#"{"access_token":"t","expires_in":3600}"#).unwrap();
+        for (passed, age, left) in [(0, 0, 3600), (60, 60, 3540), (3600, 3600, 0), (4000, 4000, 0)] {
+            let now = start().plus(Duration::from_secs(passed));
+            assert_eq!((token.age(now).as_secs(), token.left(now).as_secs()), (age, left));
         }
     }
 

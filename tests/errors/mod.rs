@@ -1,0 +1,118 @@
+//! One of each error, for the tests that hold a page or a document against all of them.
+
+use core::time::Duration;
+
+use keyvault_gateway::error::{Complaint, Denial, Error, Refusal, SettingError};
+use keyvault_gateway::secret::SecretName;
+
+/// One of each error, with what a caller learns of it.
+pub fn table() -> Vec<(Error, u16, &'static str)> {
+    let table = vec![
+        (Error::NoRoute, 404, "NotFound"),
+        (Error::WrongMethod("POST"), 405, "MethodNotAllowed"),
+        (Error::HeadersTooLarge, 431, "RequestHeaderFieldsTooLarge"),
+        (Error::NotJson, 415, "UnsupportedMediaType"),
+        (Error::BodyTooLarge, 413, "ContentTooLarge"),
+        (Error::BodyLost, 400, "BadRequest"),
+        (Error::NotAnObject, 400, "BadRequest"),
+        (Error::NoValidSecret, 400, "BadRequest"),
+        (Error::NoValidVersion, 400, "BadRequest"),
+        (Error::CameThroughProxy, 403, "Forbidden"),
+        (Error::NotAuthenticated, 401, "Unauthorized"),
+        (Error::TooManyFailures(Duration::from_secs(7)), 429, "TooManyRequests"),
+        (Error::OutOfScope, 403, "Forbidden"),
+        (
+            Error::Setting(SettingError { name: "KeyVaultUri", should: "is not set" }),
+            500,
+            "ConfigurationError",
+        ),
+        (Error::IdentityRefused(Refusal::NoSuchIdentity), 502, "IdentityError"),
+        (Error::IdentityRefused(Refusal::SeveralIdentities), 502, "IdentityError"),
+        (Error::IdentityRefused(Refusal::Audience), 502, "IdentityError"),
+        (Error::IdentityRefused(Refusal::Credential), 502, "IdentityError"),
+        (Error::IdentityRefused(Refusal::Other(418)), 502, "IdentityError"),
+        (Error::IdentityUnusable, 502, "IdentityError"),
+        (Error::IdentityThrottled(Some(Duration::from_secs(5))), 503, "IdentityThrottled"),
+        (Error::IdentityUnavailable(None), 503, "Unavailable"),
+        (Error::IdentityUnreachable(None), 503, "Unavailable"),
+        (Error::DirectoryUnusable, 502, "IdentityError"),
+        (Error::DirectoryThrottled(None), 503, "IdentityThrottled"),
+        (Error::DirectoryUnavailable(None), 503, "Unavailable"),
+        (Error::DirectoryUnreachable(None), 503, "Unavailable"),
+        (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
+        (Error::CallNotAllowed, 503, "Unavailable"),
+        (Error::SecretDisabled, 403, "SecretDisabled"),
+        (Error::VaultDenied(Denial::AccessPolicy), 403, "VaultAccessDenied"),
+        (Error::VaultDenied(Denial::RoleAssignment), 403, "VaultAccessDenied"),
+        (Error::VaultDenied(Denial::Firewall), 403, "VaultAccessDenied"),
+        (Error::VaultDenied(Denial::PrivateLink), 403, "VaultAccessDenied"),
+        (Error::VaultDenied(Denial::OnBehalfOf), 403, "VaultAccessDenied"),
+        (Error::VaultDenied(Denial::Unexplained), 403, "VaultAccessDenied"),
+        (Error::TokenRefused(Complaint::Audience), 502, "VaultError"),
+        (Error::TokenRefused(Complaint::Claims), 502, "VaultError"),
+        (Error::TokenRefused(Complaint::Unexplained), 502, "VaultError"),
+        (Error::VaultRefused(418), 502, "VaultError"),
+        (Error::VaultUnusable, 502, "VaultError"),
+        (Error::VaultThrottled(None), 503, "VaultThrottled"),
+        (Error::VaultUnavailable(None), 503, "Unavailable"),
+        (Error::VaultUnreachable(None), 503, "Unavailable"),
+        (Error::DeadlineExceeded, 504, "Timeout"),
+    ];
+    for (error, ..) in &table {
+        is_in_the_table(error);
+    }
+    table
+}
+
+/// Does not compile when there is a new error, so that nobody forgets to add it above.
+fn is_in_the_table(error: &Error) {
+    match error {
+        Error::NoRoute
+        | Error::WrongMethod(_)
+        | Error::HeadersTooLarge
+        | Error::NotJson
+        | Error::BodyTooLarge
+        | Error::BodyLost
+        | Error::NotAnObject
+        | Error::NoValidSecret
+        | Error::NoValidVersion
+        | Error::CameThroughProxy
+        | Error::NotAuthenticated
+        | Error::TooManyFailures(_)
+        | Error::OutOfScope
+        | Error::Setting(_)
+        | Error::IdentityRefused(
+            Refusal::NoSuchIdentity
+            | Refusal::SeveralIdentities
+            | Refusal::Audience
+            | Refusal::Credential
+            | Refusal::Other(_),
+        )
+        | Error::IdentityUnusable
+        | Error::IdentityThrottled(_)
+        | Error::IdentityUnavailable(_)
+        | Error::IdentityUnreachable(_)
+        | Error::DirectoryUnusable
+        | Error::DirectoryThrottled(_)
+        | Error::DirectoryUnavailable(_)
+        | Error::DirectoryUnreachable(_)
+        | Error::SecretNotFound(..)
+        | Error::CallNotAllowed
+        | Error::SecretDisabled
+        | Error::VaultDenied(
+            Denial::AccessPolicy
+            | Denial::RoleAssignment
+            | Denial::Firewall
+            | Denial::PrivateLink
+            | Denial::OnBehalfOf
+            | Denial::Unexplained,
+        )
+        | Error::TokenRefused(Complaint::Audience | Complaint::Claims | Complaint::Unexplained)
+        | Error::VaultRefused(_)
+        | Error::VaultUnusable
+        | Error::VaultThrottled(_)
+        | Error::VaultUnavailable(_)
+        | Error::VaultUnreachable(_)
+        | Error::DeadlineExceeded => {}
+    }
+}
