@@ -236,6 +236,11 @@ impl Wanted {
 }
 
 impl Refusal {
+    /// Whether Azure was asked at `asked` or later.
+    pub fn is_from(&self, asked: Moment) -> bool {
+        self.asked >= asked
+    }
+
     /// The whole seconds for which it is remembered from `now` on.
     pub fn ttl(&self, now: Moment) -> i64 {
         i64::try_from(self.until.since(now).as_secs()).unwrap_or(i64::MAX)

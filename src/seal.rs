@@ -3,8 +3,8 @@
 //!
 //! An entry is `1`, the second of its end, a nonce, and what XChaCha20-Poly1305 makes of the content. What the entry is about
 //! and its end are authenticated with it, so that no entry passes for another one, or for a longer time. Nonces are random: with
-//! 24 bytes, some 2^80 entries can be sealed with one key before two of them are likely to be the same (draft-irtf-cfrg-xchacha,
-//! section 3.1).
+//! 24 bytes it takes 2^80 entries under one key until two of them have the same with a probability of 2^-32
+//! (draft-irtf-cfrg-xchacha, section 1).
 
 use core::fmt;
 
@@ -43,18 +43,22 @@ impl Seal {
         Self { names, contents: XChaCha20Poly1305::new((&*contents).into()) }
     }
 
-    /// The name of an entry, which tells nobody what it is about.
+    /// The name of an entry, which tells nobody what it is about. Those of one key begin with [`prefix`](Self::prefix).
     pub fn name(&self, about: About<'_>) -> String {
-        let mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.names);
-        let Ok(mut mac) = mac else { return String::new() };
-        mac.update(&about.bytes());
-        base16ct::lower::encode_string(&mac.finalize().into_bytes())
+        let digest = base16ct::lower::encode_string(&self.digest(about));
+        [self.prefix().as_str(), &digest].concat()
+    }
+
+    /// How the names of all entries of this key begin: ours, among those of others.
+    pub fn prefix(&self) -> String {
+        let digest = base16ct::lower::encode_string(&self.digest(About { kind: "key", parts: &[] }));
+        ["keyvault-gateway-", digest.get(..16).unwrap_or_default(), "-"].concat()
     }
 
     /// Seals `content` until `end`, in seconds since 1970; `nonce` is random.
     pub fn close(&self, about: About<'_>, end: u64, nonce: [u8; 24], content: &[u8]) -> Option<Vec<u8>> {
         let head = [&[VERSION], &end.to_be_bytes()[..]].concat();
-        let aad = [&head[..], &about.bytes()].concat();
+        let aad = [&head[..], &self.digest(about)].concat();
         let sealed = self.contents.encrypt(&XNonce::from(nonce), Payload { msg: content, aad: &aad }).ok()?;
         Some([&head, &nonce[..], &sealed].concat())
     }
@@ -62,32 +66,28 @@ impl Seal {
     /// The content of `entry`, if it is about this, was sealed with this key, and is not over at `unix_time`.
     pub fn open(&self, about: About<'_>, unix_time: u64, entry: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (head, rest) = entry.split_at_checked(HEAD)?;
-        if end(entry)? <= unix_time {
+        let (version, end) = head.split_first()?;
+        let end = end.first_chunk().copied().map(u64::from_be_bytes)?;
+        if *version != VERSION || end <= unix_time {
             return None;
         }
         let (nonce, sealed) = rest.split_first_chunk::<24>()?;
-        let aad = [head, &about.bytes()].concat();
+        let aad = [head, &self.digest(about)].concat();
         let content = self.contents.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad });
         content.ok().map(Zeroizing::new)
     }
-}
 
-/// When an entry is over, in seconds since 1970, as far as it says itself.
-pub fn end(entry: &[u8]) -> Option<u64> {
-    let (version, rest) = entry.split_first()?;
-    (*version == VERSION).then_some(())?;
-    rest.first_chunk().copied().map(u64::from_be_bytes)
-}
-
-impl About<'_> {
-    /// All of it, each part with its length, so that no two are the same.
-    fn bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        for part in core::iter::once(&self.kind).chain(self.parts) {
-            bytes.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            bytes.extend_from_slice(part.as_bytes());
+    /// What stands for `about`: a keyed hash of each part with its length, so that no two are the same.
+    fn digest(&self, about: About<'_>) -> [u8; 32] {
+        let Ok(mut mac) = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.names) else {
+            // It takes a key of any length.
+            return [0; 32];
+        };
+        for part in core::iter::once(&about.kind).chain(about.parts) {
+            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            mac.update(part.as_bytes());
         }
-        bytes
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -114,7 +114,6 @@ mod tests {
         let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
         assert_eq!(seal.open(ABOUT, 999, &entry).unwrap().as_slice(), b"content");
         assert!(seal.open(ABOUT, 1000, &entry).is_none());
-        assert_eq!(end(&entry), Some(1000));
         assert!(!entry.windows(7).any(|it| it == b"content"));
     }
 
@@ -145,9 +144,10 @@ mod tests {
     #[test]
     fn names_tell_nothing_and_depend_on_the_key() {
         let name = Seal::new(&[7; 32]).name(ABOUT);
-        assert_eq!(name.len(), 64);
-        assert!(name.bytes().all(|it| it.is_ascii_hexdigit()));
+        let digest = name.strip_prefix(&Seal::new(&[7; 32]).prefix()).unwrap();
+        assert!(digest.len() == 64 && digest.bytes().all(|it| it.is_ascii_hexdigit()), "{name}");
         assert_ne!(name, Seal::new(&[8; 32]).name(ABOUT));
+        assert_ne!(Seal::new(&[7; 32]).prefix(), Seal::new(&[8; 32]).prefix());
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl<T: Zeroize> Redacted<T> {
         &self.0
     }
 
-    /// The value itself, for good: whoever takes it overwrites it.
+    /// The value itself, for good. Nobody overwrites it any more, unless whoever takes it does.
     pub fn release(mut self) -> T
     where
         T: Default,

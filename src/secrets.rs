@@ -110,7 +110,7 @@ impl<S> Secrets<S> {
         }
     }
 
-    /// Takes a value from the store into memory, if that has none or an older one.
+    /// Takes a value from the store into memory, if that has none or an older one, and no newer refusal.
     fn learn<H: Host<Signal = S>>(
         &self,
         azure: &Azure<'_, H>,
@@ -119,7 +119,8 @@ impl<S> Secrets<S> {
         now: Moment,
     ) -> bool {
         let mut cache = self.cache.borrow_mut();
-        let better = cache.value(key, now).is_none_or(|it| it.is_older_than(stored.asked));
+        let refused = cache.refusal(key, Wanted::Kept, now).is_some_and(|it| it.is_from(stored.asked));
+        let better = !refused && cache.value(key, now).is_none_or(|it| it.is_older_than(stored.asked));
         if better {
             cache.keep(key, stored.secret, stored.asked, &azure.settings.cache, stored.spread);
         }

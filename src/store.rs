@@ -1,7 +1,8 @@
 //! What outlives an instance, where the host keeps none: the token and the values, sealed, in the host's key-value store.
 //!
 //! It is asked before Azure is, and told what Azure has said. Whatever it gives counts as memory does, with the same ages and
-//! limits. A store that fails, lies or forgets only makes a read cold.
+//! limits. A store that fails, lies or forgets only makes a read cold, and so does one that forgets nothing, unless it cannot be
+//! written to either.
 
 use core::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::azure::identity::Token;
 use crate::azure::vault::Secret;
 use crate::cache::Key;
 use crate::host::{Host, Moment};
-use crate::seal::{self, About, Seal};
+use crate::seal::{About, Seal};
 use crate::secret::{Redacted, SecretVersion};
 use crate::settings::Settings;
 
@@ -62,15 +63,17 @@ impl<'a, H: Host> Store<'a, H> {
         });
     }
 
-    /// Drops the token.
-    pub fn forget_token(&self) {
-        self.about_token(|about| self.host.forget(self.label, &self.seal.name(about)));
+    /// Drops a token that the vault refuses, unless another instance has left a new one already.
+    pub fn forget_token(&self, refused: &Token, now: Moment) {
+        if self.token(now).is_some_and(|it| it.is_same_as(refused)) {
+            self.about_token(|about| self.drop(about));
+        }
     }
 
     /// The value that another instance has left.
     pub fn value(&self, key: &Key, now: Moment) -> Option<Stored> {
-        let (about, unix_time) = (self.about(key), self.host.unix_time());
-        let content = self.read(About { kind: "secret", parts: &about }, unix_time)?;
+        let unix_time = self.host.unix_time();
+        let content = self.about_value(key, |about| self.read(about, unix_time))?;
         let (asked, rest) = content.split_first_chunk()?;
         let (spread, rest) = rest.split_first_chunk()?;
         let (version, value) = rest.split_first_chunk::<32>()?;
@@ -91,7 +94,7 @@ impl<'a, H: Host> Store<'a, H> {
         if cache.ttl.is_zero() {
             return;
         }
-        // A second that has begun counts whole, so that no value is younger than it says.
+        // The calendar has whole seconds. One that has begun counts here, so that an age is short by a second at the most.
         let age = now.since(asked);
         let age = age.as_secs().saturating_add(u64::from(age.subsec_nanos() > 0));
         let asked = self.host.unix_time().saturating_sub(age);
@@ -100,43 +103,48 @@ impl<'a, H: Host> Store<'a, H> {
         let (version, value) = (secret.version.as_str().as_bytes(), secret.value.expose().as_bytes());
         let content =
             Zeroizing::new([&asked.to_be_bytes()[..], &spread.to_be_bytes(), version, value].concat());
-        let about = self.about(key);
-        let about = About { kind: "secret", parts: &about };
-        let sealed = self.seal.close(about, asked.saturating_add(lasts), self.nonce(), &content);
-        self.write(about, sealed);
-        self.make_room(cache.entries);
+        self.about_value(key, |about| {
+            self.write(about, self.seal.close(about, asked.saturating_add(lasts), self.nonce(), &content));
+            self.make_room(cache.entries, &self.seal.name(about));
+        });
     }
 
     /// Drops a value.
     pub fn forget_value(&self, key: &Key) {
-        let about = self.about(key);
-        self.host.forget(self.label, &self.seal.name(About { kind: "secret", parts: &about }));
+        self.about_value(key, |about| self.drop(about));
     }
 
-    /// Drops what is over, and then what is over soonest, where there are more than so many entries and a token.
-    fn make_room(&self, entries: usize) {
-        let names = self.host.stored_names(self.label);
-        let mut too_many = names.len().saturating_sub(entries.saturating_add(1));
-        if too_many == 0 {
+    /// Drops values, whichever come first, where there are more than so many, but not the token, nor what is `newest`. A tenth
+    /// more goes than has to, so that the names are not looked through for each value. Entries of others stay.
+    fn make_room(&self, entries: usize, newest: &str) {
+        let (prefix, token) = (self.seal.prefix(), self.about_token(|about| self.seal.name(about)));
+        let mut names = self.host.stored_names(self.label);
+        names.retain(|it| it.starts_with(&prefix) && *it != token && it != newest);
+        if names.len() < entries {
             return;
         }
-        let unix_time = self.host.unix_time();
-        let end =
-            |name: &String| self.host.stored(self.label, name).and_then(|it| seal::end(&it)).unwrap_or(0);
-        let mut ends: Vec<_> = names.iter().map(|name| (end(name), name)).collect();
-        ends.sort_unstable();
-        for (end, name) in ends {
-            if too_many == 0 && end > unix_time {
-                return;
-            }
+        let left = entries.saturating_sub(entries.div_ceil(10));
+        for name in names.iter().skip(left) {
             self.host.forget(self.label, name);
-            too_many = too_many.saturating_sub(1);
         }
     }
 
+    /// An entry's content. What is over, or is not what it should be, is dropped.
     fn read(&self, about: About<'_>, unix_time: u64) -> Option<Zeroizing<Vec<u8>>> {
-        let entry = self.host.stored(self.label, &self.seal.name(about))?;
-        self.seal.open(about, unix_time, &entry)
+        let name = self.seal.name(about);
+        let entry = self.host.stored(self.label, &name)?;
+        let content = self.seal.open(about, unix_time, &entry);
+        if content.is_none() {
+            self.host.forget(self.label, &name);
+        }
+        content
+    }
+
+    /// Drops an entry; where that fails, there is nothing in it any more.
+    fn drop(&self, about: About<'_>) {
+        let name = self.seal.name(about);
+        self.host.store(self.label, &name, &[]);
+        self.host.forget(self.label, &name);
     }
 
     fn write(&self, about: About<'_>, sealed: Option<Vec<u8>>) {
@@ -153,19 +161,24 @@ impl<'a, H: Host> Store<'a, H> {
         nonce
     }
 
-    /// What tells one identity's token from another's is all that the source is asked.
+    /// What tells one identity's token from another's is all that the source is asked. Machines whose source is asked the same,
+    /// as that of every system-assigned identity is, must not share a store and a key.
     fn about_token<T>(&self, then: impl FnOnce(About<'_>) -> T) -> T {
+        self.about("token", ["", "", ""], then)
+    }
+
+    /// A value is what this vault has said to this identity.
+    fn about_value<T>(&self, key: &Key, then: impl FnOnce(About<'_>) -> T) -> T {
+        let version = key.version().map_or("", SecretVersion::as_str);
+        self.about("secret", [self.settings.vault.authority(), key.name(), version], then)
+    }
+
+    fn about<T>(&self, kind: &'static str, of_kind: [&str; 3], then: impl FnOnce(About<'_>) -> T) -> T {
         let identity = &self.settings.identity;
         let call = identity.get(self.settings.vault.audience());
         let (endpoint, form) = (call.endpoint(), str::from_utf8(call.body().expose()).unwrap_or_default());
-        let parts = [identity.name(), endpoint.authority(), endpoint.path_and_query(), form];
-        then(About { kind: "token", parts: &parts })
-    }
-
-    fn about<'k>(&self, key: &'k Key) -> [&'k str; 3]
-    where
-        'a: 'k,
-    {
-        [self.settings.vault.authority(), key.name(), key.version().map_or("", SecretVersion::as_str)]
+        let [vault, name, version] = of_kind;
+        let (place, path) = (endpoint.authority(), endpoint.path_and_query());
+        then(About { kind, parts: &[identity.name(), place, path, form, vault, name, version] })
     }
 }

@@ -24,6 +24,8 @@ use crate::visit::Visit;
 pub struct Upstreams<S> {
     token: RefCell<Option<Rc<Token>>>,
     requests: Flights<(), Result<Rc<Token>, Error>, S>,
+    /// The token that the vault has refused last, which a store may still have.
+    refused: RefCell<Option<Rc<Token>>>,
     /// Why there is no token, and until when nobody asks again.
     refusal: RefCell<Option<(Error, Moment)>>,
     /// When a token that is still good may be renewed again, after that has failed.
@@ -56,6 +58,7 @@ impl<S> Upstreams<S> {
         let start = Moment::after_start(Duration::ZERO);
         Self {
             token: RefCell::new(None),
+            refused: RefCell::new(None),
             requests: Flights::new(),
             refusal: RefCell::new(None),
             renew_from: Cell::new(start),
@@ -109,9 +112,7 @@ impl<H: Host> Azure<'_, H> {
             }
             if H::HAS_STORE && !looked {
                 looked = true;
-                let stored = self.store().and_then(|it| it.token(now));
-                if let Some(token) = stored.filter(|it| it.is_fresh(now)) {
-                    self.upstreams.token.replace(Some(Rc::new(token)));
+                if self.learn_token(now) {
                     continue;
                 }
             }
@@ -139,6 +140,18 @@ impl<H: Host> Azure<'_, H> {
                 }
             }
         }
+    }
+
+    /// Takes a token from the store into memory, if it lasts longer than the one there, and is not one that the vault refuses.
+    fn learn_token(&self, now: Moment) -> bool {
+        let Some(stored) = self.store().and_then(|it| it.token(now)) else { return false };
+        let refused = self.upstreams.refused.borrow().as_ref().is_some_and(|it| it.is_same_as(&stored));
+        let mut kept = self.upstreams.token.borrow_mut();
+        let better = !refused && kept.as_ref().is_none_or(|it| it.left(now) < stored.left(now));
+        if better {
+            *kept = Some(Rc::new(stored));
+        }
+        better
     }
 
     /// A new token in place of `token`, if nobody is asking for one already and there is one to be had shortly.
@@ -193,7 +206,8 @@ impl<H: Host> Azure<'_, H> {
             self.upstreams.replace_from.set(now.plus(REPLACEMENT_PAUSE));
             *kept = None;
             if let Some(store) = self.store() {
-                store.forget_token();
+                store.forget_token(token, now);
+                self.upstreams.refused.replace(Some(Rc::clone(token)));
             }
         }
         Ok(())

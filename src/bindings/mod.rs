@@ -52,7 +52,8 @@ fn with_length(mut fields: HeaderFields, body: &[u8]) -> HeaderFields {
     fields
 }
 
-/// How many bytes the body of a request has, if its client says so. A host holds it to that.
+/// How many bytes the body of a request has, if its client says so. A host has to hold it to that
+/// (RFC 9112, section 6.3); those that are tested do.
 fn length(fields: &HeaderFields) -> Option<usize> {
     fields.first("content-length")?.parse().ok()
 }

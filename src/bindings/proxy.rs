@@ -267,7 +267,7 @@ fn write_all(stream: &OutputStream, mut content: &[u8], timer: &Timer) -> Option
 fn read(body: &IncomingBody, most: usize, length: Option<usize>, timer: &Timer) -> Result<Vec<u8>, NoBody> {
     let stream = body.stream().map_err(|()| NoBody::Lost)?;
     let mut content = Vec::new();
-    while content.is_empty() || length != Some(content.len()) {
+    while length != Some(content.len()) {
         match stream.read(MOST_TO_READ) {
             Ok(chunk) if chunk.is_empty() => timer.wait_for(&stream.subscribe()).ok_or(NoBody::TimedOut)?,
             Ok(chunk) if chunk.len() > most.saturating_sub(content.len()) => return Err(NoBody::TooLarge),

@@ -40,6 +40,11 @@ impl Token {
         self.valid_until.since(now)
     }
 
+    /// Whether both are the same text.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.value.expose() == other.value.expose()
+    }
+
     /// The token itself, for the header field of a request to the vault.
     pub(in crate::azure) fn expose(&self) -> &str {
         self.value.expose()

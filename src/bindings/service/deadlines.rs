@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use wasip3::clocks::monotonic_clock;
 use wasip3::spawn;
-use wasip3::wit_bindgen::StreamWriter;
+use wasip3::wit_bindgen::{StreamWriter, yield_async};
 
 use super::super::nanoseconds;
 use super::{now, signal};
@@ -49,25 +49,25 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 
 /// Waits until `end`, or until whoever looks after it has gone.
 async fn ring(end: Moment) {
-    let looked_at = WAITING.with_borrow(|it| it.next_look);
-    match looked_at {
-        Some(next) if end >= next => {}
+    let next_look = WAITING.with_borrow(|it| it.next_look);
+    if next_look.is_some_and(|it| end < it) {
         // Sooner than anybody looks.
-        Some(_) => return monotonic_clock::wait_until(nanoseconds(end.from_start())).await,
-        None => {
-            WAITING.with_borrow_mut(|it| it.next_look = Some(now()));
-            spawn(look());
-        }
+        return monotonic_clock::wait_until(nanoseconds(end.from_start())).await;
     }
     let (writer, rung) = signal();
     let _waiter = Waiter::at(end, writer);
+    if next_look.is_none() {
+        WAITING.with_borrow_mut(|it| it.next_look = Some(now()));
+        spawn(look(Watch));
+        // What is spawned has its turn only when its task goes on.
+        yield_async().await;
+    }
     rung.await;
 }
 
-/// Looks whose time is over, as long as anybody waits.
-async fn look() {
-    // When this is dropped before its time, those who wait learn of it, and one of them looks in its place.
-    let _watch = Watch;
+/// Looks whose time is over, as long as anybody waits. When this is dropped before its time, be it before it began, `watch` tells
+/// those who wait, and one of them looks in its place.
+async fn look(watch: Watch) {
     while let Some(earliest) = WAITING.with_borrow(Waiting::earliest) {
         let next = earliest.min(now().plus(LOOK_EVERY));
         WAITING.with_borrow_mut(|it| it.next_look = Some(next));
@@ -76,6 +76,7 @@ async fn look() {
         let over = WAITING.with_borrow_mut(|it| it.over_at(now));
         drop(over);
     }
+    drop(watch);
 }
 
 /// Those who wait.
@@ -139,6 +140,6 @@ impl Drop for Watch {
     }
 }
 
-/// How often somebody looks, and for how long a task may outlive its answer because of that. An end that is sooner has a
+/// How often somebody looks. Whoever does outlives its answer, until this long after nobody waits any more. An end that is sooner has a
 /// timer of its own, so that none is late.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

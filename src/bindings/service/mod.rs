@@ -276,7 +276,7 @@ async fn read(
 ) -> Result<Vec<u8>, NoBody> {
     let room = length.map_or(MOST_TO_READ, |it| it.clamp(1, MOST_TO_READ));
     let mut content = Vec::new();
-    while content.is_empty() || length != Some(content.len()) {
+    while length != Some(content.len()) {
         match stream.read(Vec::with_capacity(room)).await {
             // No progress: the clock and the other requests get their turn.
             (StreamResult::Complete(_), chunk) if chunk.is_empty() => yield_async().await,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use keyvault_emulator::{Effect, Emulator, Fault, Refusal, Source, Upstream};
+use keyvault_emulator::{Effect, Emulator, Fault, Refusal, Source, Upstream, UserAssigned, facts};
 use tokio::time::sleep;
 
 use crate::gateway::{
@@ -198,23 +198,80 @@ fn a_store_that_fails_makes_reads_cold_and_nothing_else() {
 }
 
 #[test]
-fn entries_have_a_bound() {
+fn a_store_that_drops_nothing_makes_reads_cold_and_serves_nothing_after_a_no() {
     in_virtual_time(async {
         let emulator = azure();
-        let mut settings = settings_of(&emulator, STORE_KEY);
+        let gateway = gateway(&emulator);
+        gateway.stores().keep_all.store(true, Ordering::Relaxed);
+        gateway.ask().await;
+        emulator.fault(Fault::new(Upstream::Vault, Effect::Refuse(Refusal::ExpiredToken)).times(1));
+        assert_eq!(gateway.ask_for(SECRETS[1]).await.outcome(), (200, String::new()));
+        assert_eq!(calls(&emulator), (2, 3), "the refused token is not taken from the store again");
+        emulator.fault(Fault::new(Upstream::Vault, Effect::Refuse(Refusal::SecretDisabled)));
+        sleep(Duration::from_secs(10)).await;
+        let mut asked = request(full(REQUEST));
+        asked.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+        assert_eq!(gateway.send(asked).await.outcome(), (403, "SecretDisabled".to_owned()));
+        assert_eq!(gateway.ask().await.outcome(), (403, "SecretDisabled".to_owned()));
+    });
+}
+
+/// A token of a day is renewed at half of its life; until its end it will do where there is no new one.
+#[test]
+fn an_old_token_of_the_store_will_do_while_there_is_no_new_one() {
+    in_virtual_time(async {
+        let emulator = azure();
+        emulator.configure(|it| it.lifetime = Some(24 * 60 * 60));
+        let gateway = gateway(&emulator);
+        gateway.ask().await;
+        emulator.fault(Fault::new(Upstream::Token, Effect::CutBeforeHeaders));
+        sleep(Duration::from_secs(13 * 60 * 60)).await;
+        assert_eq!(gateway.ask_for(SECRETS[1]).await.outcome(), (200, String::new()));
+        sleep(Duration::from_secs(12 * 60 * 60)).await;
+        assert_eq!(gateway.ask_for(SECRETS[2]).await.outcome(), (503, "Unavailable".to_owned()));
+    });
+}
+
+#[test]
+fn entries_have_a_bound_and_those_of_others_stay() {
+    in_virtual_time(async {
+        let emulator = azure();
+        // Its tokens end before a value does.
+        let mut settings = settings(&emulator, Source::ClientSecret);
+        settings.push(("GATEWAY_STORE", "default".to_owned()));
+        settings.push(("GATEWAY_STORE_KEY", STORE_KEY.to_owned()));
         settings.push(("GATEWAY_CACHE_ENTRIES", "5".to_owned()));
         let gateway = Gateway::start(World::ProxyOnSpin, &emulator, &settings);
+        let others: BTreeMap<_, _> = (0..50).map(|it| (format!("other-{it}"), vec![1])).collect();
+        gateway.stores().replace(others.clone());
         for number in 0..20 {
             let (name, value) = (format!("secret-{number}"), format!("value-number-{number}"));
             emulator.set_secret(&name, &value).unwrap();
             gateway.hold(&name, &value);
             assert_eq!(gateway.ask_for(&name).await.status, 200);
-            assert!(gateway.stores().entries().len() <= 6, "{number}");
-            sleep(Duration::from_secs(1)).await;
+            let entries = gateway.stores().entries();
+            assert!(others.keys().all(|it| entries.contains_key(it)), "{number}");
+            assert!(entries.len() <= others.len() + 6, "{number}: {}", entries.len());
         }
-        let before = calls(&emulator);
+        assert_eq!(calls(&emulator), (1, 20), "the token is never driven out");
         assert_eq!(gateway.ask_for("secret-19").await.status, 200);
-        assert_eq!(calls(&emulator), before, "the newest is there, and the token");
+        assert_eq!(calls(&emulator), (1, 20), "the newest is there");
+    });
+}
+
+#[test]
+fn what_is_over_is_dropped_when_somebody_asks() {
+    in_virtual_time(async {
+        let emulator = azure();
+        let gateway = gateway(&emulator);
+        gateway.ask().await;
+        let before = gateway.stores().entries();
+        sleep(Duration::from_secs(3 * 24 * 60 * 60)).await;
+        emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders));
+        assert_eq!(gateway.ask().await.status, 503);
+        let after = gateway.stores().entries();
+        // A new token is there, the value is not.
+        assert_eq!((before.len(), after.len()), (2, 1));
     });
 }
 
@@ -228,7 +285,16 @@ fn another_key_another_vault_and_another_identity_have_nothing_in_common() {
         let other_key = settings_of(&emulator, "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
         let mut other_vault = settings_of(&emulator, STORE_KEY);
         other_vault[0].1 = "https://other.vault.azure.net/".to_owned();
-        for (settings, expected) in [(other_key, (1, 1)), (other_vault, (0, 1))] {
+        let mut other_identity = settings_of(&emulator, STORE_KEY);
+        emulator.configure(|it| {
+            it.user_assigned = vec![UserAssigned {
+                client_id: facts::APP_ID.to_owned(),
+                object_id: facts::OBJECT_ID.to_owned(),
+                resource_id: "/subscriptions/s".to_owned(),
+            }];
+        });
+        other_identity.push(("AZURE_CLIENT_ID", facts::APP_ID.to_owned()));
+        for (settings, expected) in [(other_key, (1, 1)), (other_vault, (0, 1)), (other_identity, (1, 1))] {
             let other = Gateway::start(World::ProxyOnSpin, &emulator, &settings);
             other.stores().replace(entries.clone());
             let before = calls(&emulator);

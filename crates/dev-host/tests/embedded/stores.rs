@@ -14,6 +14,8 @@ pub(crate) struct Stores {
     entries: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Whether they fail, whatever is asked.
     pub(crate) fail: AtomicBool,
+    /// Whether only dropping an entry fails.
+    pub(crate) keep_all: AtomicBool,
     /// How often one was asked for an entry.
     pub(crate) asked: AtomicUsize,
 }
@@ -70,7 +72,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         },
     )?;
     instance.func_wrap("[method]store.delete", |store, (_, key): (Resource<Open>, String)| {
-        Ok((with(store.data().stores(), |it| drop(it.remove(&key))),))
+        let stores = store.data().stores();
+        if stores.keep_all.load(Ordering::Relaxed) {
+            return Ok((Err(Problem::Other("no deletes".to_owned())),));
+        }
+        Ok((with(stores, |it| drop(it.remove(&key))),))
     })?;
     instance.func_wrap("[method]store.exists", |store, (_, key): (Resource<Open>, String)| {
         Ok((with(store.data().stores(), |it| it.contains_key(&key)),))
