@@ -11,10 +11,10 @@ use lru::LruCache;
 use crate::access::jwt::Jwt;
 use crate::access::tenant::{Claims, Tenant};
 use crate::azure::directory::SigningKeys;
+use crate::deadline::Effort;
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
 use crate::host::{Host, Moment, within};
-use crate::resilience::Effort;
 use crate::upstream::{Azure, REFUSAL_PAUSE};
 
 /// The keys of the tenant, and the tokens that were signed with them.

@@ -26,25 +26,8 @@ pub trait Host {
     /// Writes `line` to the log.
     fn log(&self, line: &str);
 
-    /// Whether the host has a store of entries that outlives an instance. Where it has none, the methods about it are not
-    /// called.
-    const HAS_STORE: bool = false;
-
-    /// The entry called `name` in the store with the host's `label`, if it is there and can be had.
-    fn stored(&self, _label: &str, _name: &str) -> Option<Vec<u8>> {
-        None
-    }
-
-    /// The names of all entries, or none where they cannot be had.
-    fn stored_names(&self, _label: &str) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Keeps an entry, in place of one of the same name, if that can be done.
-    fn store(&self, _label: &str, _name: &str, _entry: &[u8]) {}
-
-    /// Drops an entry, if that can be done.
-    fn forget(&self, _label: &str, _name: &str) {}
+    /// The host's stores, which outlive an instance.
+    type Stores: Stores;
 
     /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.
     ///
@@ -72,6 +55,45 @@ pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Ou
         Poll::Pending => timer.as_mut().poll(context).map(|()| None),
     })
     .await
+}
+
+/// Stores of entries, each with a label that its host knows. What cannot be done is not done: whoever keeps something here has to
+/// do without it.
+pub trait Stores {
+    /// Whether there are any. Where there are none, nothing else is called.
+    const THERE: bool;
+
+    /// The entry called `name`, if it is there.
+    fn entry(label: &str, name: &str) -> Option<Vec<u8>>;
+
+    /// The names of all entries, of ours and of others.
+    fn names(label: &str) -> Vec<String>;
+
+    /// Keeps an entry, in place of one of the same name.
+    fn keep(label: &str, name: &str, entry: &[u8]);
+
+    /// Drops an entry.
+    fn forget(label: &str, name: &str);
+}
+
+/// The stores of a host that has none.
+#[derive(Debug)]
+pub struct NoStores;
+
+impl Stores for NoStores {
+    const THERE: bool = false;
+
+    fn entry(_: &str, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn names(_: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn keep(_: &str, _: &str, _: &[u8]) {}
+
+    fn forget(_: &str, _: &str) {}
 }
 
 /// The body of a request that is being answered.

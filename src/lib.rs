@@ -45,6 +45,8 @@ pub mod flight;
 
 pub mod upstream;
 
+pub mod deadline;
+
 pub mod resilience;
 
 pub mod azure;

@@ -1,4 +1,4 @@
-//! How long a request may take, when a call is worth another try, and when none is.
+//! When a call is worth another try, and when none is.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -6,54 +6,6 @@ use core::time::Duration;
 use crate::azure::Upstream;
 use crate::error::Error;
 use crate::host::Moment;
-
-/// The moment by which a request has to be answered, everything included.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline(Moment);
-
-impl Deadline {
-    /// The deadline of a request that came at `start` and may take `limit`.
-    pub const fn new(start: Moment, limit: Duration) -> Self {
-        Self(start.plus(limit))
-    }
-
-    /// When it is.
-    pub const fn end(self) -> Moment {
-        self.0
-    }
-
-    /// The time that is left at `now`, or an error if there is none.
-    pub const fn left(self, now: Moment) -> Result<Duration, Error> {
-        let left = self.0.since(now);
-        if left.is_zero() { Err(Error::DeadlineExceeded) } else { Ok(left) }
-    }
-
-    /// This deadline, or the moment `limit` after `start` if that is earlier.
-    pub fn within(self, start: Moment, limit: Duration) -> Self {
-        Self(self.0.min(start.plus(limit)))
-    }
-}
-
-/// How much is done for an answer from Azure.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// It has to be there by then.
-    pub by: Deadline,
-    /// Whether it is worth another try, and a wait before that.
-    pub retries: bool,
-}
-
-impl Effort {
-    /// All that there is time for until `by`.
-    pub const fn full(by: Deadline) -> Self {
-        Self { by, retries: true }
-    }
-
-    /// One try and no wait, for who has something else at hand and `patience` since `start`.
-    pub fn slight(by: Deadline, start: Moment, patience: Duration) -> Self {
-        Self { by: by.within(start, patience), retries: false }
-    }
-}
 
 /// What is wrong with the other side, so that the same call may go well later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,16 +251,6 @@ const PROBE_PAUSE: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
     use crate::error::Complaint;
-
-    #[test]
-    fn what_is_left_of_a_deadline() {
-        let deadline = Deadline::new(at(100), seconds(10));
-        for (now, left) in [(100, Some(10)), (109, Some(1)), (110, None), (200, None)] {
-            assert_eq!(deadline.left(at(now)).ok(), left.map(seconds), "{now}");
-        }
-        assert_eq!(deadline.within(at(101), seconds(2)).left(at(101)), Ok(seconds(2)));
-        assert_eq!(deadline.within(at(109), seconds(2)).left(at(109)), Ok(seconds(1)));
-    }
 
     #[test]
     fn a_backoff_is_a_random_part_of_a_pause_that_doubles() {

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 /// The keys that the one of the settings stands for, each for its own purpose (HKDF, RFC 5869).
 pub struct Seal {
-    names: Zeroizing<[u8; 32]>,
+    names: Hmac<Sha256>,
     contents: XChaCha20Poly1305,
 }
 
@@ -31,16 +31,19 @@ pub struct About<'a> {
 }
 
 impl Seal {
-    /// The keys that come of `key`.
-    pub fn new(key: &[u8]) -> Self {
+    /// The keys that come of `key`. They always do; but what seals must not go on with less, so this can say no.
+    pub fn new(key: &[u8]) -> Option<Self> {
         let derived = Hkdf::<Sha256>::new(None, key);
-        let [names, contents] = ["keyvault-gateway 1 names", "keyvault-gateway 1 contents"].map(|purpose| {
+        let derive = |purpose: &str| {
             let mut key = Zeroizing::new([0; 32]);
-            // It fails for more than 255 times 32 bytes.
-            let _ = derived.expand(purpose.as_bytes(), &mut *key);
-            key
-        });
-        Self { names, contents: XChaCha20Poly1305::new((&*contents).into()) }
+            derived.expand(purpose.as_bytes(), &mut *key).ok().map(|()| key)
+        };
+        let names = derive("keyvault-gateway 1 names")?;
+        let contents = derive("keyvault-gateway 1 contents")?;
+        Some(Self {
+            names: <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*names).ok()?,
+            contents: XChaCha20Poly1305::new((&*contents).into()),
+        })
     }
 
     /// The name of an entry, which tells nobody what it is about. Those of one key begin with [`prefix`](Self::prefix).
@@ -79,10 +82,7 @@ impl Seal {
 
     /// What stands for `about`: a keyed hash of each part with its length, so that no two are the same.
     fn digest(&self, about: About<'_>) -> [u8; 32] {
-        let Ok(mut mac) = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.names) else {
-            // It takes a key of any length.
-            return [0; 32];
-        };
+        let mut mac = self.names.clone();
         for part in core::iter::once(&about.kind).chain(about.parts) {
             mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             mac.update(part.as_bytes());
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_closed_opens_until_its_end() {
-        let seal = Seal::new(&[7; 32]);
+        let seal = Seal::new(&[7; 32]).unwrap();
         let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
         assert_eq!(seal.open(ABOUT, 999, &entry).unwrap().as_slice(), b"content");
         assert!(seal.open(ABOUT, 1000, &entry).is_none());
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn nothing_else_opens() {
-        let seal = Seal::new(&[7; 32]);
+        let seal = Seal::new(&[7; 32]).unwrap();
         let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
         for about in [
             About { kind: "token", ..ABOUT },
@@ -131,7 +131,7 @@ mod tests {
             assert!(seal.open(about, 0, &entry).is_none(), "{about:?}");
             assert_ne!(seal.name(about), seal.name(ABOUT), "{about:?}");
         }
-        assert!(Seal::new(&[8; 32]).open(ABOUT, 0, &entry).is_none());
+        assert!(Seal::new(&[8; 32]).unwrap().open(ABOUT, 0, &entry).is_none());
         for index in 0..entry.len() {
             let mut changed = entry.clone();
             changed[index] ^= 1;
@@ -143,15 +143,15 @@ mod tests {
 
     #[test]
     fn names_tell_nothing_and_depend_on_the_key() {
-        let name = Seal::new(&[7; 32]).name(ABOUT);
-        let digest = name.strip_prefix(&Seal::new(&[7; 32]).prefix()).unwrap();
+        let name = Seal::new(&[7; 32]).unwrap().name(ABOUT);
+        let digest = name.strip_prefix(&Seal::new(&[7; 32]).unwrap().prefix()).unwrap();
         assert!(digest.len() == 64 && digest.bytes().all(|it| it.is_ascii_hexdigit()), "{name}");
-        assert_ne!(name, Seal::new(&[8; 32]).name(ABOUT));
-        assert_ne!(Seal::new(&[7; 32]).prefix(), Seal::new(&[8; 32]).prefix());
+        assert_ne!(name, Seal::new(&[8; 32]).unwrap().name(ABOUT));
+        assert_ne!(Seal::new(&[7; 32]).unwrap().prefix(), Seal::new(&[8; 32]).unwrap().prefix());
     }
 
     #[test]
     fn no_key_shows() {
-        assert_eq!(format!("{:?}", Seal::new(&[7; 32])), "Seal(..)");
+        assert_eq!(format!("{:?}", Seal::new(&[7; 32]).unwrap()), "Seal(..)");
     }
 }

@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use crate::azure::vault::Secret;
 use crate::cache::{Cache, Kept, Key, Wanted};
+use crate::deadline::Effort;
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
-use crate::host::{Host, Moment, within};
+use crate::host::{Host, Moment, Stores, within};
 use crate::reply::{CacheStatus, Forwarded};
 use crate::request::SecretRequest;
-use crate::resilience::{Effort, Trouble};
+use crate::resilience::Trouble;
 use crate::store::Stored;
 use crate::upstream::{Azure, REFUSAL_PAUSE};
 
@@ -64,7 +65,7 @@ impl<S> Secrets<S> {
                 return remembered;
             }
             let now = azure.host.now();
-            if H::HAS_STORE && !looked {
+            if H::Stores::THERE && !looked {
                 looked = true;
                 let stored = azure.store().and_then(|it| it.value(&key, now));
                 if stored.is_some_and(|it| self.learn(azure, &key, it, now)) {

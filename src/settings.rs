@@ -10,7 +10,7 @@ use crate::access::Callers;
 use crate::azure::identity::TokenSource;
 use crate::azure::vault::Vault;
 use crate::error::SettingError;
-use crate::host::{Host, Unreadable};
+use crate::host::{Host, Stores, Unreadable};
 use crate::log::Level;
 use crate::seal::Seal;
 use crate::secret::Redacted;
@@ -67,7 +67,7 @@ impl Settings {
     /// Reads all settings of `host`. The first one that is missing or wrong is the error.
     pub fn read<H: Host>(host: &H) -> Result<Self, SettingError> {
         // A build without a store has nothing that seals either.
-        let seal = |key: &[u8]| H::HAS_STORE.then(|| Seal::new(key));
+        let seal = |key: &[u8]| if H::Stores::THERE { Seal::new(key) } else { None };
         Self::parse(Lookup::new(&|name| host.setting(name)), seal)
     }
 
@@ -245,7 +245,10 @@ mod tests {
         assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
         let store = settings.store.unwrap();
         let (about, key) = (About { kind: "secret", parts: &[] }, (0..32).collect::<Vec<u8>>());
-        assert_eq!((store.label.as_str(), store.seal.name(about)), ("default", Seal::new(&key).name(about)));
+        assert_eq!(
+            (store.label.as_str(), store.seal.name(about)),
+            ("default", Seal::new(&key).unwrap().name(about))
+        );
         assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
     }
 
@@ -325,7 +328,7 @@ mod tests {
             Some(UNREADABLE) => Err(Unreadable),
             text => Ok(text.map(str::to_owned)),
         };
-        Settings::parse(Lookup::new(&read), |key| Some(Seal::new(key)))
+        Settings::parse(Lookup::new(&read), Seal::new)
     }
 
     const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::azure::identity::Token;
 use crate::azure::vault::Secret;
 use crate::cache::Key;
-use crate::host::{Host, Moment};
+use crate::host::{Host, Moment, Stores};
 use crate::seal::{About, Seal};
 use crate::secret::{Redacted, SecretVersion};
 use crate::settings::Settings;
@@ -40,7 +40,7 @@ impl<'a, H: Host> Store<'a, H> {
     /// The store, if there is one and the settings want it.
     pub fn of(host: &'a H, settings: &'a Settings) -> Option<Self> {
         // Known when this is compiled: a build without a store has none of what follows.
-        if !H::HAS_STORE {
+        if !H::Stores::THERE {
             return None;
         }
         let wanted = settings.store.as_ref()?;
@@ -118,24 +118,24 @@ impl<'a, H: Host> Store<'a, H> {
     /// more goes than has to, so that the names are not looked through for each value. Entries of others stay.
     fn make_room(&self, entries: usize, newest: &str) {
         let (prefix, token) = (self.seal.prefix(), self.about_token(|about| self.seal.name(about)));
-        let mut names = self.host.stored_names(self.label);
+        let mut names = H::Stores::names(self.label);
         names.retain(|it| it.starts_with(&prefix) && *it != token && it != newest);
         if names.len() < entries {
             return;
         }
         let left = entries.saturating_sub(entries.div_ceil(10));
         for name in names.iter().skip(left) {
-            self.host.forget(self.label, name);
+            H::Stores::forget(self.label, name);
         }
     }
 
     /// An entry's content. What is over, or is not what it should be, is dropped.
     fn read(&self, about: About<'_>, unix_time: u64) -> Option<Zeroizing<Vec<u8>>> {
         let name = self.seal.name(about);
-        let entry = self.host.stored(self.label, &name)?;
+        let entry = H::Stores::entry(self.label, &name)?;
         let content = self.seal.open(about, unix_time, &entry);
         if content.is_none() {
-            self.host.forget(self.label, &name);
+            H::Stores::forget(self.label, &name);
         }
         content
     }
@@ -143,13 +143,13 @@ impl<'a, H: Host> Store<'a, H> {
     /// Drops an entry; where that fails, there is nothing in it any more.
     fn drop(&self, about: About<'_>) {
         let name = self.seal.name(about);
-        self.host.store(self.label, &name, &[]);
-        self.host.forget(self.label, &name);
+        H::Stores::keep(self.label, &name, &[]);
+        H::Stores::forget(self.label, &name);
     }
 
     fn write(&self, about: About<'_>, sealed: Option<Vec<u8>>) {
         if let Some(entry) = sealed {
-            self.host.store(self.label, &self.seal.name(about), &entry);
+            H::Stores::keep(self.label, &self.seal.name(about), &entry);
         }
     }
 

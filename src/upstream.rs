@@ -8,13 +8,14 @@ use crate::azure::directory::{Directory, SigningKeys};
 use crate::azure::identity::Token;
 use crate::azure::vault::Secret;
 use crate::azure::{Answer, Call, Upstream};
+use crate::deadline::{Deadline, Effort};
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
-use crate::host::{Host, Moment, NoAnswer, within};
+use crate::host::{Host, Moment, NoAnswer, Stores, within};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
 use crate::request::SecretRequest;
-use crate::resilience::{Circuit, Deadline, Effort, TRIES, Trouble, Way, backoff};
+use crate::resilience::{Circuit, TRIES, Trouble, Way, backoff};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::visit::Visit;
@@ -110,7 +111,7 @@ impl<H: Host> Azure<'_, H> {
             if let Some(token) = self.upstreams.token_if(Token::is_fresh, now) {
                 return Ok(token);
             }
-            if H::HAS_STORE && !looked {
+            if H::Stores::THERE && !looked {
                 looked = true;
                 if self.learn_token(now) {
                     continue;

@@ -3,9 +3,9 @@
 use core::cell::Cell;
 use core::time::Duration;
 
+use crate::deadline::Deadline;
 use crate::host::Moment;
 use crate::reply::CacheStatus;
-use crate::resilience::Deadline;
 use crate::secret::SecretName;
 use crate::trace::Trace;
 

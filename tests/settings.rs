@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use keyvault_gateway::azure::{Answer, Call};
-use keyvault_gateway::host::{Host, Moment, NoAnswer, Unreadable};
+use keyvault_gateway::host::{Host, Moment, NoAnswer, NoStores, Unreadable};
 use keyvault_gateway::settings::Settings;
 
 #[test]
@@ -69,6 +69,8 @@ struct Recording {
 }
 
 impl Host for Recording {
+    type Stores = NoStores;
+
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
         self.asked.borrow_mut().push(name.to_owned());
         Ok(self.settings.iter().find(|it| it.0 == name).map(|it| it.1.to_owned()))

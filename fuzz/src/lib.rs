@@ -13,7 +13,7 @@ use http::Method;
 use keyvault_gateway::azure::{Answer, Call, Upstream};
 use keyvault_gateway::fields::HeaderFields;
 use keyvault_gateway::gateway::Gateway;
-use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
+use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 
@@ -277,6 +277,8 @@ impl fmt::Debug for InWorld {
 }
 
 impl Host for InWorld {
+    type Stores = NoStores;
+
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
         Ok(self.0.settings.iter().find(|it| it.0 == name).map(|it| it.1.clone()))
     }

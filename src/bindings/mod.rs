@@ -23,6 +23,14 @@ use std::time::SystemTime;
 use crate::fields::HeaderFields;
 use crate::host::Unreadable;
 
+/// Spin's stores, if this is a build for Spin.
+#[cfg(feature = "spin")]
+type HostStores = spin::KeyValue;
+
+/// No other host has any.
+#[cfg(not(feature = "spin"))]
+type HostStores = crate::host::NoStores;
+
 /// The text of a setting: a Spin variable, if this is a build for Spin, or else an environment variable.
 fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {
     #[cfg(feature = "spin")]

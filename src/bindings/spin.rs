@@ -1,6 +1,6 @@
 //! Settings as Spin variables, and Spin's key-value stores.
 
-use crate::host::Unreadable;
+use crate::host::{Stores, Unreadable};
 
 wit_bindgen::generate!({ path: "wit/spin", world: "spin-imports" });
 
@@ -17,24 +17,27 @@ pub(super) fn variable(name: &'static str) -> Result<Option<String>, Unreadable>
     }
 }
 
-/// An entry of a store. Where it cannot be had there is none; whoever asked does without.
-pub(super) fn stored(label: &str, name: &str) -> Option<Vec<u8>> {
-    Store::open(label).ok()?.get(name).ok()?
-}
+/// Spin's key-value stores, of which the manifest names those that this component may open.
+pub(super) struct KeyValue;
 
-/// The names of all entries of a store.
-pub(super) fn stored_names(label: &str) -> Vec<String> {
-    Store::open(label).and_then(|it| it.get_keys()).unwrap_or_default()
-}
+impl Stores for KeyValue {
+    const THERE: bool = true;
 
-/// Keeps an entry. What cannot be kept is asked for again.
-pub(super) fn store(label: &str, name: &str, entry: &[u8]) {
-    let _ = Store::open(label).and_then(|it| it.set(name, entry));
-}
+    fn entry(label: &str, name: &str) -> Option<Vec<u8>> {
+        Store::open(label).ok()?.get(name).ok()?
+    }
 
-/// Drops an entry. One that cannot be dropped ends by itself.
-pub(super) fn forget(label: &str, name: &str) {
-    let _ = Store::open(label).and_then(|it| it.delete(name));
+    fn names(label: &str) -> Vec<String> {
+        Store::open(label).and_then(|it| it.get_keys()).unwrap_or_default()
+    }
+
+    fn keep(label: &str, name: &str, entry: &[u8]) {
+        let _ = Store::open(label).and_then(|it| it.set(name, entry));
+    }
+
+    fn forget(label: &str, name: &str) {
+        let _ = Store::open(label).and_then(|it| it.delete(name));
+    }
 }
 
 /// Spin's variables have lower-case names: `KeyVaultUri` and `KEY_VAULT_URI` are both `key_vault_uri`.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::gateway::Gateway;
-use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
+use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 use keyvault_gateway::secrets::Renewal;
@@ -290,6 +290,8 @@ struct SeenCall {
 struct InWorld(Rc<World>);
 
 impl Host for InWorld {
+    type Stores = NoStores;
+
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
         Ok(self.0.settings.iter().rfind(|it| it.0 == name).map(|it| it.1.to_owned()))
     }

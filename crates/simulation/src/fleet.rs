@@ -9,7 +9,7 @@ use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::fields::HeaderFields;
 use keyvault_gateway::gateway::{Answered, Gateway};
-use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable, within};
+use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable, within};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 
@@ -179,6 +179,8 @@ struct Simulated {
 }
 
 impl Host for Simulated {
+    type Stores = NoStores;
+
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
         Ok(self.settings.iter().find(|it| it.0 == name).map(|it| it.1.clone()))
     }

@@ -140,6 +140,6 @@ impl Drop for Watch {
     }
 }
 
-/// How often somebody looks. Whoever does outlives its answer, until this long after nobody waits any more. An end that is sooner has a
-/// timer of its own, so that none is late.
+/// How often somebody looks. Whoever does outlives its answer, until this long after nobody waits any more. An end that is
+/// sooner has a timer of its own, so that none is late.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

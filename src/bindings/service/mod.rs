@@ -74,28 +74,7 @@ impl Host for Wasi {
         super::log(line);
     }
 
-    #[cfg(feature = "spin")]
-    const HAS_STORE: bool = true;
-
-    #[cfg(feature = "spin")]
-    fn stored(&self, label: &str, name: &str) -> Option<Vec<u8>> {
-        super::spin::stored(label, name)
-    }
-
-    #[cfg(feature = "spin")]
-    fn stored_names(&self, label: &str) -> Vec<String> {
-        super::spin::stored_names(label)
-    }
-
-    #[cfg(feature = "spin")]
-    fn store(&self, label: &str, name: &str, entry: &[u8]) {
-        super::spin::store(label, name, entry);
-    }
-
-    #[cfg(feature = "spin")]
-    fn forget(&self, label: &str, name: &str) {
-        super::spin::forget(label, name);
-    }
+    type Stores = super::HostStores;
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
         let answer = async {

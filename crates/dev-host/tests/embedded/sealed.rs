@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::Request;
 use keyvault_emulator::{Effect, Emulator, Fault, Refusal, Source, Upstream, UserAssigned, facts};
 use tokio::time::sleep;
+use wasmtime_wasi_http::WasiBody;
 
 use crate::gateway::{
     BOTH, Gateway, KEY, REQUEST, SECRETS, World, azure, full, in_virtual_time, request, settings,
@@ -85,9 +87,7 @@ fn a_fresh_value_can_be_asked_for_past_the_store() {
         let gateway = gateway(&emulator);
         gateway.ask().await;
         sleep(Duration::from_secs(10)).await;
-        let mut asked = request(full(REQUEST));
-        asked.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
-        assert_eq!(gateway.send(asked).await.outcome(), (200, String::new()));
+        assert_eq!(gateway.send(past_the_store()).await.outcome(), (200, String::new()));
         assert_eq!(calls(&emulator), (1, 2));
     });
 }
@@ -209,9 +209,7 @@ fn a_store_that_drops_nothing_makes_reads_cold_and_serves_nothing_after_a_no() {
         assert_eq!(calls(&emulator), (2, 3), "the refused token is not taken from the store again");
         emulator.fault(Fault::new(Upstream::Vault, Effect::Refuse(Refusal::SecretDisabled)));
         sleep(Duration::from_secs(10)).await;
-        let mut asked = request(full(REQUEST));
-        asked.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
-        assert_eq!(gateway.send(asked).await.outcome(), (403, "SecretDisabled".to_owned()));
+        assert_eq!(gateway.send(past_the_store()).await.outcome(), (403, "SecretDisabled".to_owned()));
         assert_eq!(gateway.ask().await.outcome(), (403, "SecretDisabled".to_owned()));
     });
 }
@@ -315,6 +313,13 @@ fn a_build_without_a_store_says_so() {
             assert!(answer.json()["error"]["message"].to_string().contains("GATEWAY_STORE "), "{world:?}");
         });
     }
+}
+
+/// The function's test request, for a value that has just been read.
+fn past_the_store() -> Request<WasiBody> {
+    let mut request = request(full(REQUEST));
+    request.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+    request
 }
 
 fn gateway(emulator: &Emulator) -> Gateway {
