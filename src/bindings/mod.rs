@@ -63,7 +63,12 @@ fn with_length(mut fields: HeaderFields, body: &[u8]) -> HeaderFields {
 /// How many bytes the body of a request has, if its client says so. A host has to hold it to that
 /// (RFC 9112, section 6.3); those that are tested do.
 fn length(fields: &HeaderFields) -> Option<usize> {
-    fields.first("content-length")?.parse().ok()
+    let mut lengths = fields.all("content-length");
+    match (lengths.next(), lengths.next()) {
+        // Of a body in chunks it would say nothing.
+        (Some(length), None) if !fields.has("transfer-encoding") => length?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// What a host is told to wait at the most for a part of a call that may take `limit`. That is a little longer, so that

@@ -113,6 +113,26 @@ fn a_chunked_body_has_the_same_limit() {
     }
 }
 
+/// What an attacker sends who hopes that two parties see two bodies (RFC 9112, section 11.2).
+#[test]
+fn a_body_in_chunks_is_not_cut_at_a_length_that_is_announced_as_well() {
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[]);
+        let (body, more) = (REQUEST, ", and more");
+        let chunks = format!("{:x}\r\n{body}\r\n{:x}\r\n{more}\r\n0\r\n\r\n", body.len(), more.len());
+        for fields in [
+            format!("Content-Length: {}\r\nTransfer-Encoding: chunked", body.len()),
+            format!("Transfer-Encoding: chunked\r\nContent-Length: {}", body.len()),
+        ] {
+            let head =
+                format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
+            let answer = rig.send_raw(format!("{head}{fields}\r\n\r\n{chunks}").as_bytes());
+            assert_eq!(answer.error(), (400, "BadRequest".to_owned()), "{component}: {fields}");
+        }
+        assert_eq!(rig.calls(), (0, 0), "{component}");
+    }
+}
+
 #[test]
 fn a_body_that_never_ends_is_given_up_at_the_deadline() {
     for component in BOTH {
