@@ -3,11 +3,14 @@
 use core::cell::OnceCell;
 use core::time::Duration;
 
+use http::StatusCode;
+
 use crate::access::guesses::Guesses;
 use crate::access::{Admitted, Shown};
 use crate::azure::identity::Token;
 use crate::bearers::Bearers;
 use crate::cache::Wanted;
+use crate::composed::{NoValue, Read};
 use crate::deadline::{Deadline, Effort};
 use crate::error::Error;
 use crate::host::{Body, Host, NoBody};
@@ -16,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::reply::{CacheOutcome, CacheStatus, Reply};
 use crate::request::{Head, LARGEST_BODY, Route, SecretRequest};
-use crate::secret::SecretName;
+use crate::secret::{SecretName, SecretVersion};
 use crate::secrets::{Found, Renewal, Secrets};
 use crate::settings::Settings;
 use crate::trace::Trace;
@@ -117,6 +120,54 @@ impl<H: Host> Gateway<H> {
         Ok((Reply::secret(&asked.name, &kept.secret, age), renewal))
     }
 
+    /// Reads a secret for the component that is composed with us: the same job without a request.
+    pub async fn read(&self, name: &str, version: Option<&str>) -> Read {
+        let mut visit = Visit::new(self.host.now(), Trace::none());
+        match self.find(name, version, &mut visit).await {
+            Ok(Found { kept, status, renewal, .. }) => {
+                // A line would take longer than a read from memory does.
+                if status.outcome() != CacheOutcome::Hit {
+                    visit.cache.set(Some(status));
+                    self.log(&visit, Level::Info, StatusCode::OK, Reply::OK, None);
+                }
+                Read { value: Ok(kept), renewal }
+            }
+            Err(error) => {
+                let reply = Reply::error(&error);
+                self.log(&visit, level_of(&reply), reply.status(), reply.code(), Some(&error));
+                Read { value: Err((&error).into()), renewal: None }
+            }
+        }
+    }
+
+    async fn find<'a>(
+        &'a self,
+        name: &str,
+        version: Option<&str>,
+        visit: &mut Visit<'a>,
+    ) -> Result<Found, Error> {
+        let settings = self.settings()?;
+        visit.deadline = Deadline::new(visit.start, settings.deadline);
+        let caller = settings.callers.composed();
+        visit.caller = Some(caller.caller().name());
+        let name = SecretName::parse(name).ok_or(Error::NoValidSecret)?;
+        let version = version.map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion)).transpose()?;
+        let asked = SecretRequest { name, version };
+        let may_read = caller.may_read(&asked.name).map(drop);
+        let fresh = may_read.as_ref().ok().and_then(|()| self.secrets.fresh(&asked, visit.start));
+        if let Some(fresh) = fresh {
+            return Ok(fresh);
+        }
+        visit.secret = Some(asked.name.clone());
+        may_read?;
+        self.secrets.find(&self.azure(settings, visit), &asked, Wanted::Kept).await
+    }
+
+    /// The vault that secrets are read from.
+    pub fn vault(&self) -> Result<String, NoValue> {
+        self.settings().map(|it| it.vault.uri()).map_err(|it| (&it).into())
+    }
+
     /// Who asks. This comes before everything that costs anything. Whoever has shown a good key or a good token gets in,
     /// however many others have failed to.
     async fn admit<'a>(
@@ -197,9 +248,19 @@ impl<H: Host> Gateway<H> {
     /// Counts and logs what was answered.
     fn record(&self, visit: &Visit<'_>, reply: &Reply, error: Option<&Error>) {
         let duration = self.host.now().since(visit.start);
-        let cache = visit.cache.get().map(CacheStatus::outcome);
-        self.metrics.replied(reply, cache, duration);
-        let level = if reply.status().is_server_error() { Level::Error } else { Level::Info };
+        self.metrics.replied(reply, visit.cache.get().map(CacheStatus::outcome), duration);
+        self.log(visit, level_of(reply), reply.status(), reply.code(), error);
+    }
+
+    /// Logs what was answered, unless the settings want less than that.
+    fn log(
+        &self,
+        visit: &Visit<'_>,
+        level: Level,
+        status: StatusCode,
+        code: &'static str,
+        error: Option<&Error>,
+    ) {
         if level > self.settings.get().map_or(Level::Info, |it| it.log) {
             return;
         }
@@ -209,12 +270,12 @@ impl<H: Host> Gateway<H> {
             request: visit.trace.id(|| self.host.random()),
             caller: visit.caller,
             secret: visit.secret.as_ref().map(SecretName::as_str),
-            status: reply.status().as_u16(),
-            code: reply.code(),
+            status: status.as_u16(),
+            code,
             cause: error,
-            cache: cache.map(CacheOutcome::name),
+            cache: visit.cache.get().map(|it| it.outcome().name()),
             upstream: visit.calls.get(),
-            duration,
+            duration: self.host.now().since(visit.start),
         }));
     }
 }
@@ -227,6 +288,11 @@ impl From<NoBody> for Error {
             NoBody::TooLarge => Self::BodyTooLarge,
         }
     }
+}
+
+/// How much has to be logged for an answer to be.
+fn level_of(reply: &Reply) -> Level {
+    if reply.status().is_server_error() { Level::Error } else { Level::Info }
 }
 
 /// A caller may have a secret read again this often, however often it asks for that.

@@ -51,6 +51,19 @@ impl<S> Secrets<S> {
         self.cache.borrow().size()
     }
 
+    /// What memory has for a request that asks for no more than that, if it is within its TTL.
+    pub fn fresh(&self, asked: &SecretRequest, now: Moment) -> Option<Found> {
+        self.within_ttl(asked, &Key::of(asked), Wanted::Kept, now)
+    }
+
+    fn within_ttl(&self, asked: &SecretRequest, key: &Key, wanted: Wanted, now: Moment) -> Option<Found> {
+        let kept = self.cache.borrow_mut().value(key, now).filter(|it| it.answers(wanted, now))?;
+        let due = kept.is_due(now) && self.may_renew(key, now);
+        let status = hit(kept.ttl(now));
+        let renewal = due.then(|| Renewal(asked.clone()));
+        Some(Found { age: kept.age(now), kept, status, renewal })
+    }
+
     /// Finds a secret: in memory, or else by a call of this request or of one that is under way.
     pub async fn find<H: Host<Signal = S>>(
         &self,
@@ -143,13 +156,8 @@ impl<S> Secrets<S> {
         wanted: Wanted,
     ) -> Option<Result<Found, Error>> {
         let now = azure.host.now();
-        let hit = |ttl| CacheStatus { ttl: Some(ttl), ..CacheStatus::default() };
-        let kept = self.cache.borrow_mut().value(key, now).filter(|it| it.answers(wanted, now));
-        if let Some(kept) = kept {
-            let due = kept.is_due(now) && self.may_renew(key, now);
-            let status = hit(kept.ttl(now));
-            let renewal = due.then(|| Renewal(asked.clone()));
-            return Some(Ok(Found { age: kept.age(now), kept, status, renewal }));
+        if let Some(found) = self.within_ttl(asked, key, wanted, now) {
+            return Some(Ok(found));
         }
         let refusal = self.cache.borrow_mut().refusal(key, wanted, now)?;
         azure.visit.cache.set(Some(hit(refusal.ttl(now))));
@@ -280,6 +288,11 @@ fn evict<H: Host>(azure: &Azure<'_, H>, cache: &mut Cache, key: &Key) {
     if let Some(store) = azure.store() {
         store.forget_value(key);
     }
+}
+
+/// It was in memory, and is good for these seconds.
+fn hit(ttl: i64) -> CacheStatus {
+    CacheStatus { ttl: Some(ttl), ..CacheStatus::default() }
 }
 
 /// Whether what one request read is the same for the others. That its time was over says nothing to those who have more.

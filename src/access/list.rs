@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::key::KeyHash;
 use super::scope::Pattern;
 use super::tenant::guid;
-use super::{ANYBODY, Caller, Claimed, KEY_HOLDER};
+use super::{ANYBODY, COMPOSED, Caller, Claimed, KEY_HOLDER};
 use crate::error::SettingError;
 use crate::json::Object;
 use crate::settings::Lookup;
@@ -58,6 +58,11 @@ impl Entry {
             ids(&self.oid).zip(ids(&self.appid)).ok_or(wrong("must have GUIDs in oid and appid"))?;
         if !self.roles.iter().all(|it| is_role(it)) {
             return Err(wrong("must have values of app roles in roles"));
+        }
+        if self.name == COMPOSED
+            && !(self.key_sha256.is_empty() && [&oid, &appid, &self.roles].iter().all(|it| it.is_empty()))
+        {
+            return Err(wrong("must name the caller composed by nothing but its name"));
         }
         let scope: Option<_> = self.secrets.iter().map(|it| Pattern::parse(it)).collect();
         Ok(Caller {

@@ -33,6 +33,7 @@ use tenant::{Claims, Tenant};
 #[derive(Debug)]
 pub struct Callers {
     known: Vec<Caller>,
+    composed: Caller,
     anonymous: Option<Caller>,
     trust_forwarded: bool,
     tenant: Option<Tenant>,
@@ -75,6 +76,7 @@ impl Callers {
     /// Reads the settings that say who may ask; `vault` says which cloud this is.
     pub(crate) fn read(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         let mut known = list::read(settings)?;
+        let composed = known.iter().position(|it| it.name == COMPOSED).map(|it| known.swap_remove(it));
         if let Some(key) = settings.field_text("GATEWAY_KEY")? {
             known.push(Caller::for_everything(KEY_HOLDER, vec![KeyHash::of(key.expose())]));
         }
@@ -96,6 +98,7 @@ impl Callers {
         let anonymous = settings.switch("GATEWAY_ALLOW_ANONYMOUS")?;
         Ok(Self {
             known,
+            composed: composed.unwrap_or_else(|| Caller::for_everything(COMPOSED, Vec::new())),
             anonymous: anonymous.then(|| Caller::for_everything(ANYBODY, Vec::new())),
             trust_forwarded: settings.switch("GATEWAY_TRUST_FORWARDED")?,
             tenant,
@@ -134,6 +137,11 @@ impl Callers {
     pub fn with_claims(&self, claims: &Claims) -> Option<Admitted<'_>> {
         let mut named = self.known.iter().filter(|it| it.claims.name(claims));
         named.next().map(|first| Admitted { first, others: named.collect() })
+    }
+
+    /// The component that is composed with the gateway. Whoever composes them says who that is.
+    pub const fn composed(&self) -> Admitted<'_> {
+        Admitted::one(&self.composed)
     }
 
     /// Whoever comes, where that is allowed.
@@ -227,6 +235,9 @@ const KEY_HOLDER: &str = "key";
 
 /// The name of whoever comes without a key, where that is allowed.
 const ANYBODY: &str = "anonymous";
+
+/// The name of the component that is composed with the gateway.
+const COMPOSED: &str = "composed";
 
 #[cfg(test)]
 mod tests;

@@ -87,6 +87,22 @@ fn named_callers_have_keys_and_scopes() {
 }
 
 #[test]
+fn who_is_composed_with_the_gateway_may_read_everything_or_what_the_list_says() {
+    let may_read = |callers: &Callers, name| {
+        callers.composed().may_read(&SecretName::parse(name).unwrap()).map(Caller::name).map(str::to_owned)
+    };
+    let composed = Ok("composed".to_owned());
+    assert_eq!(may_read(&callers(KEY), "anything"), composed);
+    let listed = callers(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
+    assert_eq!(may_read(&listed, "app-db"), composed);
+    assert_eq!(may_read(&listed, "db"), Err(Error::OutOfScope));
+    // Over HTTP nobody is that caller.
+    for key in ["", "composed", "app-*"] {
+        assert_eq!(admit(&listed, &fields(&[("x-functions-key", key)]), None), Ok(None), "{key:?}");
+    }
+}
+
+#[test]
 fn proxied_requests_need_trust() {
     let (closed, open) = (callers(KEY), callers(&[KEY[0], ("GATEWAY_TRUST_FORWARDED", "true")]));
     for name in [
@@ -114,6 +130,7 @@ fn wrong_lists_are_configuration_errors() {
     let empty_key = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":[]}}]"#, hex_of(""));
     let same_key = format!(r#"[{{"name":"a","key_sha256":["{hash}","{hash}"],"secrets":[]}}]"#);
     let long = format!(r#"[{{"name":"a","key_sha256":["{hash}0"],"secrets":[]}}]"#);
+    let composed_with_key = format!(r#"[{{"name":"composed","key_sha256":["{hash}"],"secrets":[]}}]"#);
     for list in [
         "",
         "{}",
@@ -123,7 +140,11 @@ fn wrong_lists_are_configuration_errors() {
         r#"[{"name":"","secrets":[]}]"#,
         r#"[{"name":"key","secrets":[]}]"#,
         r#"[{"name":"anonymous","secrets":[]}]"#,
+        r#"[{"name":"composed","secrets":[],"roles":["reader"]}]"#,
+        r#"[{"name":"composed","secrets":[],"oid":["0f8fad5b-d9cb-469f-a165-70867728950e"]}]"#,
+        r#"[{"name":"composed","secrets":[]},{"name":"composed","secrets":[]}]"#,
         r#"[{"name":"a b","secrets":[]}]"#,
+        &composed_with_key,
         r#"[{"name":"a","secrets":["b_c"]}]"#,
         r#"[{"name":"a","secrets":["*b"]}]"#,
         r#"[{"name":"a","secrets":["b**"]}]"#,

@@ -95,6 +95,12 @@ impl Vault {
         })
     }
 
+    /// The vault's address, without a slash at the end.
+    pub(crate) fn uri(&self) -> String {
+        let scheme = if self.origin.is_tls() { "https" } else { "http" };
+        format!("{scheme}://{}", self.origin.authority())
+    }
+
     /// The vault's host and port, which tell it from others.
     pub(crate) fn authority(&self) -> &str {
         self.origin.authority()

@@ -12,6 +12,8 @@ mod proxy;
 #[cfg(feature = "service")]
 mod service;
 
+mod composed;
+
 #[cfg(feature = "spin")]
 mod spin;
 

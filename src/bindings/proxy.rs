@@ -18,6 +18,7 @@ use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{OutputStream, StreamError};
 use wasip2::random::random::get_random_u64;
 
+use super::composed::{NoSecret, Secrets, handed_over};
 use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
 use crate::azure::{Answer, Call};
 use crate::fields::HeaderFields;
@@ -26,7 +27,8 @@ use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
 use crate::request::Head;
 
-struct Component;
+/// What the host calls.
+pub(super) struct Component;
 
 wasip2::http::proxy::export!(Component);
 
@@ -40,17 +42,29 @@ impl Guest for Component {
         let reply = GATEWAY.with(|gateway| {
             let head = head(&request);
             let body = RequestBody { length: length(&head.fields), request };
-            finish(async { gateway.answer(head, body).await.reply })
+            finish(gateway.answer(head, body)).map_or_else(Reply::internal_error, |it| it.reply)
         });
         respond(out, reply);
     }
 }
 
+impl Secrets for Component {
+    fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
+        // For the same reason nothing is renewed after this either.
+        let read = GATEWAY.with(|gateway| finish(gateway.read(&name, version.as_deref())));
+        read.map_or(Err(NoSecret::Timeout), |it| handed_over(&it))
+    }
+
+    fn vault() -> Result<String, NoSecret> {
+        Ok(GATEWAY.with(|gateway| gateway.vault())?)
+    }
+}
+
 /// Runs a future whose every step is finished when it returns, as all of this host are.
-fn finish(answer: impl Future<Output = Reply>) -> Reply {
+fn finish<T>(answer: impl Future<Output = T>) -> Option<T> {
     match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(reply) => reply,
-        Poll::Pending => Reply::internal_error(),
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
     }
 }
 

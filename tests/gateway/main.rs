@@ -1,6 +1,7 @@
 //! The steps of the gateway, in order, with a host that a test scripts.
 
 mod bearers;
+mod composed;
 mod forgeries;
 mod memory;
 mod records;

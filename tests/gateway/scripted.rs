@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
+use keyvault_gateway::composed::NoValue;
 use keyvault_gateway::gateway::Gateway;
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
 use keyvault_gateway::reply::Reply;
@@ -68,7 +69,12 @@ impl Scripted {
             ("GATEWAY_KEY", "the-right-key"),
         ];
         all.extend_from_slice(settings);
-        let world = World { settings: all, ..World::default() };
+        Self::only(&all)
+    }
+
+    /// A gateway in these settings and no others.
+    pub fn only(settings: &[(&'static str, &'static str)]) -> Self {
+        let world = World { settings: settings.to_vec(), ..World::default() };
         for (name, value) in &world.settings {
             match *name {
                 "IDENTITY_HEADER" | "MSI_SECRET" | "AZURE_CLIENT_SECRET" => {
@@ -120,6 +126,23 @@ impl Scripted {
             }
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }
+    }
+
+    /// A read of the component that is composed with the gateway.
+    pub fn read(&self, name: &str, version: Option<&str>) -> Result<String, NoValue> {
+        match pin!(self.gateway.read(name, version)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(read) => {
+                self.world.search_rest();
+                self.renewal.replace(read.renewal);
+                read.value.map(|it| it.secret.value.expose().clone())
+            }
+            Poll::Pending => panic!("nothing in this world takes a second poll"),
+        }
+    }
+
+    /// What that component is told of the vault.
+    pub fn vault(&self) -> Result<String, NoValue> {
+        self.gateway.vault()
     }
 
     /// A request whose client hangs up while a call is under way. False if it was answered before that.

@@ -1,10 +1,9 @@
 //! `cargo xtask bench`: builds the gateway and everybody it is measured against, and measures them.
 
-use crate::components::{self, Component, TARGET};
+use crate::components::{self, Component};
 use crate::host;
-use crate::process::{become_process, cargo, root, run, target};
+use crate::process::{become_process, cargo, root, run};
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -33,14 +32,8 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode, String> {
 
 /// Builds a package for the world of `component`.
 fn build(component: Component, package: &str, profile: &str) -> Result<PathBuf, String> {
-    let mut build = cargo(["build", "--profile", profile, "--target", TARGET, "-p", package]);
-    run(build.args(["--no-default-features", "--features", component.features()]))?;
-    let file = package.replace('-', "_");
-    let built = target().join(TARGET).join(profile).join(file).with_extension("wasm");
-    let kept = format!("{package}-{}-{profile}.wasm", component.name());
-    let kept = component.path().with_file_name(kept);
-    fs::copy(&built, &kept).map_err(|problem| format!("cannot copy {built:?} to {kept:?}: {problem}"))?;
-    Ok(kept)
+    let name = format!("{package}-{}-{profile}", component.name());
+    components::build_as(&name, package, component.features(), profile)
 }
 
 const GATEWAYS: [Component; 2] = [Component::Proxy, Component::Service];

@@ -7,17 +7,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A component: the same gateway in another world.
+/// A component: the gateway in one of its worlds, or what stands between it and the applications that are composed with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Component {
     Proxy,
     Service,
     ProxySpin,
     ServiceSpin,
+    ConfigStore,
 }
 
 impl Component {
-    pub(crate) const ALL: [Self; 4] = [Self::Proxy, Self::Service, Self::ProxySpin, Self::ServiceSpin];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Proxy, Self::Service, Self::ProxySpin, Self::ServiceSpin, Self::ConfigStore];
 
     pub(crate) fn named(text: &OsStr) -> Option<Self> {
         Self::ALL.into_iter().find(|it| text == it.name())
@@ -29,22 +31,40 @@ impl Component {
             Self::Service => "service",
             Self::ProxySpin => "proxy-spin",
             Self::ServiceSpin => "service-spin",
+            Self::ConfigStore => "config-store",
         }
     }
 
-    /// The Cargo features that pick its host.
+    /// The Cargo package that it is made of.
+    pub(crate) fn package(self) -> &'static str {
+        match self {
+            Self::Proxy | Self::Service | Self::ProxySpin | Self::ServiceSpin => "keyvault-gateway",
+            Self::ConfigStore => "config-store",
+        }
+    }
+
+    /// The package's manifest, from the root of the repository.
+    pub(crate) fn manifest(self) -> &'static str {
+        match self {
+            Self::Proxy | Self::Service | Self::ProxySpin | Self::ServiceSpin => "Cargo.toml",
+            Self::ConfigStore => "crates/config-store/Cargo.toml",
+        }
+    }
+
+    /// The Cargo features that pick its host, if it has some.
     pub(crate) fn features(self) -> &'static str {
         match self {
             Self::Proxy => "proxy",
             Self::Service => "service",
             Self::ProxySpin => "proxy,spin",
             Self::ServiceSpin => "service,spin",
+            Self::ConfigStore => "",
         }
     }
 
     /// Where the built component is.
     pub(crate) fn path(self) -> PathBuf {
-        target().join("components").join(self.name()).with_extension("wasm")
+        path(self.name())
     }
 }
 
@@ -52,16 +72,34 @@ impl Component {
 pub(crate) fn build(components: &[Component]) -> Result<(), String> {
     add_target()?;
     for component in components {
-        let mut build = cargo(["build", "--release", "--target", TARGET, "-p", "keyvault-gateway"]);
-        build.args(["--no-default-features", "--features", component.features()]);
-        run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?))?;
-
-        let (built, kept) = (target().join(TARGET).join("release/keyvault_gateway.wasm"), component.path());
-        let size =
-            copy(&built, &kept).map_err(|problem| format!("cannot copy {built:?} to {kept:?}: {problem}"))?;
-        let shown = kept.strip_prefix(root()).unwrap_or(&kept);
-        eprintln!("  {:<32} {:>4} KiB", shown.display(), size.div_ceil(1024));
+        let built = build_as(component.name(), component.package(), component.features(), "release")?;
+        say_size(&built)?;
     }
+    Ok(())
+}
+
+/// Builds a package with these features, and keeps the component as the file that [`path`] has for `name`.
+pub(crate) fn build_as(name: &str, package: &str, features: &str, profile: &str) -> Result<PathBuf, String> {
+    let mut build = cargo(["build", "--profile", profile, "--target", TARGET, "-p", package]);
+    build.args(["--no-default-features", "--features", features]);
+    run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?))?;
+    let file = package.replace('-', "_");
+    let (built, kept) = (target().join(TARGET).join(profile).join(file).with_extension("wasm"), path(name));
+    copy(&built, &kept).map_err(|problem| format!("cannot copy {built:?} to {kept:?}: {problem}"))?;
+    Ok(kept)
+}
+
+/// Where the component called `name` is, once it is built.
+pub(crate) fn path(name: &str) -> PathBuf {
+    target().join("components").join(name).with_extension("wasm")
+}
+
+/// Prints where a component is and how large it is.
+pub(crate) fn say_size(file: &Path) -> Result<(), String> {
+    let size =
+        fs::metadata(file).map_err(|problem| format!("cannot read {}: {problem}", file.display()))?.len();
+    let shown = file.strip_prefix(root()).unwrap_or(file);
+    eprintln!("  {:<40} {:>4} KiB", shown.display(), size.div_ceil(1024));
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! The commands of this repository: `cargo xtask
-//! build|demo|dev|serve|attack|bench|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
+//! build|demo|dev|serve|compose|attack|bench|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
 mod bench;
 mod components;
+mod compose;
 mod deny;
 mod fuzz;
 mod host;
@@ -17,6 +18,7 @@ mod process;
 mod tools;
 
 use components::Component;
+use compose::Composed;
 use fuzz::Fuzz;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Task::Dev(options) => host::dev(&options),
         Task::Serve { release, served, options } => host::serve(release, &served, &options),
         Task::Attack { release, component, options } => host::attack(release, component, &options),
+        Task::Compose(composed) => composed.make().map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::bench(&options),
         Task::Simulate(options) => simulate(&options),
         Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
@@ -60,6 +63,7 @@ enum Task {
     Dev(Vec<OsString>),
     Serve { release: bool, served: Served, options: Vec<OsString> },
     Attack { release: bool, component: Component, options: Vec<OsString> },
+    Compose(Composed),
     Bench(Vec<OsString>),
     Simulate(Vec<OsString>),
     Mutate,
@@ -86,6 +90,7 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("dev", options) => Some(Task::Dev(options.to_vec())),
         ("serve", rest) => parse_serve(rest),
         ("attack", rest) => parse_attack(rest),
+        ("compose", files) => Composed::parse(files).map(Task::Compose),
         ("bench", options) => Some(Task::Bench(options.to_vec())),
         ("simulate", options) => Some(Task::Simulate(options.to_vec())),
         ("mutate", []) => Some(Task::Mutate),
@@ -130,8 +135,8 @@ fn parse_serve(arguments: &[OsString]) -> Option<Task> {
 fn parse_served(text: &OsStr) -> Option<Served> {
     match Component::named(text) {
         Some(component @ (Component::Proxy | Component::Service)) => Some(Served::Built(component)),
-        // They import Spin's variables, which Wasmtime does not have.
-        Some(Component::ProxySpin | Component::ServiceSpin) => None,
+        // They import what Wasmtime does not have, Spin's variables or the gateway.
+        Some(Component::ProxySpin | Component::ServiceSpin | Component::ConfigStore) => None,
         None => text.to_str()?.ends_with(".wasm").then(|| Served::File(text.to_owned())),
     }
 }
@@ -159,11 +164,14 @@ usage: cargo xtask <command>
   demo                   build everything, read one secret from an emulated Key Vault, show how it went
   dev [--addr ADDR] [--secrets FILE]
                          the same, kept running until ctrl-c, on 127.0.0.1:8080 and with dev/secrets.json
-  build [NAME …]         build the components (proxy, service, proxy-spin, service-spin; default: all)
+  build [NAME …]         build the components (proxy, service, proxy-spin, service-spin, config-store; default: all)
                          into target/components/NAME.wasm
   serve [--component proxy|service|FILE.wasm] [--release] [-- OPTION …]
                          run a component under `wasmtime serve` with the environment passed through and
                          any of its options; --release compiles the host with optimisations first
+  compose [APPLICATION.wasm OUTPUT.wasm]
+                         make one component of an application and of the gateway that it imports from; without files
+                         those of examples/, into target/components
   attack [--component proxy|service] [--release] [--small] [--json FILE]
                          attack a component under `wasmtime serve` as hostile clients would, and measure how it
                          and others fare: some minutes, or one with --small
@@ -218,6 +226,16 @@ mod tests {
                 Some(Task::Attack { release: true, component: Component::Proxy, options: words("--small") }),
             ),
             ("attack --component x.wasm", None),
+            ("compose", Some(Task::Compose(Composed::Examples))),
+            (
+                "compose app.wasm ../whole.wasm",
+                Some(Task::Compose(Composed::File {
+                    application: "app.wasm".into(),
+                    output: "../whole.wasm".into(),
+                })),
+            ),
+            ("compose app.wasm", None),
+            ("compose app.wasm whole", None),
             ("bench --rounds 3", Some(Task::Bench(words("--rounds 3")))),
             ("simulate --seed 7", Some(Task::Simulate(words("--seed 7")))),
             ("mutate", Some(Task::Mutate)),

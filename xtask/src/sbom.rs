@@ -17,7 +17,7 @@ pub(crate) fn write(components: &[Component]) -> Result<(), String> {
     let alone = folder.join("alone");
     let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
     for component in components {
-        put_alone(&alone)?;
+        put_alone(*component, &alone)?;
         let mut describe = Command::new(&tool);
         describe
             .args([
@@ -51,9 +51,10 @@ pub(crate) fn write(components: &[Component]) -> Result<(), String> {
 }
 
 /// Makes a folder with the component alone, without the other members of the workspace.
-fn put_alone(folder: &Path) -> Result<(), String> {
+fn put_alone(component: Component, folder: &Path) -> Result<(), String> {
     let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
     let mut write = cargo(["run", "--quiet", "-p", "sbom", "--", "alone", "Cargo.toml"]);
+    write.arg(component.manifest());
     let manifest = output(&mut write)?;
     let source = folder.join("src");
     fs::create_dir_all(&source).map_err(failed)?;
@@ -66,7 +67,7 @@ fn put_alone(folder: &Path) -> Result<(), String> {
 
 /// The crates that are linked into `component`, each on a line.
 fn linked_into(component: Component) -> Result<Vec<u8>, String> {
-    let mut tree = cargo(["tree", "--locked", "--package", "keyvault-gateway", "--target", TARGET]);
+    let mut tree = cargo(["tree", "--locked", "--package", component.package(), "--target", TARGET]);
     tree.args(["--no-default-features", "--features", component.features()]);
     tree.args(["--edges", "normal,no-proc-macro", "--prefix", "none"]);
     output(&mut tree)

@@ -1,6 +1,6 @@
 //! Makes a bill of materials about one component, in two steps of `cargo xtask sbom`, with cargo-cyclonedx in between.
 //!
-//! `sbom alone MANIFEST` writes the manifest of the component without what is there for others: cargo-cyclonedx describes
+//! `sbom alone WORKSPACE PACKAGE` writes the manifest of the component, which is in the workspace with the other, without what is there for others: cargo-cyclonedx describes
 //! every member of a workspace, and counts in what the other members turn on.
 //!
 //! `sbom bill BILL LINKED COMPONENT` finishes the bill. cargo-cyclonedx describes what Cargo resolves: procedural macros and
@@ -20,10 +20,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let written = match words.as_slice() {
-        ["alone", manifest] => alone_from(manifest),
+        ["alone", workspace, package] => alone_from(workspace, package),
         ["bill", bill, linked, component] => bill_from(bill, linked, component),
         _ => {
-            eprintln!("usage: sbom alone MANIFEST\n       sbom bill BILL LINKED COMPONENT");
+            eprintln!("usage: sbom alone WORKSPACE PACKAGE\n       sbom bill BILL LINKED COMPONENT");
             return ExitCode::from(2);
         }
     };
@@ -39,9 +39,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn alone_from(manifest: &str) -> Result<String, String> {
-    let text = String::from_utf8(read(manifest)?).map_err(|problem| format!("{manifest}: {problem}"))?;
-    manifest::alone(&text).map_err(|problem| format!("{manifest}: {problem}"))
+fn alone_from(workspace: &str, package: &str) -> Result<String, String> {
+    let text = |file| String::from_utf8(read(file)?).map_err(|problem| format!("{file}: {problem}"));
+    manifest::alone(&text(workspace)?, &text(package)?).map_err(|problem| format!("{package}: {problem}"))
 }
 
 fn bill_from(file: &str, linked: &str, component: &str) -> Result<String, String> {

@@ -2,15 +2,18 @@
 
 use toml::Table;
 
-/// `manifest` as that of a workspace with one member, whose tests are not there: what they depend on lies in the folders
-/// of the others.
-pub fn alone(manifest: &str) -> Result<String, String> {
-    let mut manifest: Table = toml::from_str(manifest).map_err(|problem| problem.to_string())?;
+/// The manifest `package` as that of a workspace with one member, whose tests are not there: what they depend on lies in the
+/// folders of the others. `workspace` is the manifest of the workspace that it is in, perhaps the same.
+pub fn alone(workspace: &str, package: &str) -> Result<String, String> {
+    let read = |text| toml::from_str::<Table>(text).map_err(|problem| problem.to_string());
+    let (mut workspace, mut manifest) = (read(workspace)?, read(package)?);
     without_tests(&mut manifest);
     for target in tables_in(&mut manifest, "target")? {
         without_tests(target);
     }
-    table_in(&mut manifest, "workspace")?.insert("members".to_owned(), toml::Value::Array(Vec::new()));
+    let workspace = table_in(&mut workspace, "workspace")?;
+    workspace.insert("members".to_owned(), toml::Value::Array(Vec::new()));
+    manifest.insert("workspace".to_owned(), workspace.clone().into());
     // They name crates of the other members.
     manifest.remove("profile");
     toml::to_string(&manifest).map_err(|problem| problem.to_string())
@@ -76,13 +79,22 @@ libc = "1"
 members = []
 resolver = "3"
 "#;
-    let alone: Table = toml::from_str(&alone(manifest).unwrap()).unwrap();
+    let alone: Table = toml::from_str(&alone(manifest, manifest).unwrap()).unwrap();
     assert_eq!(alone, toml::from_str(expected).unwrap());
 }
 
 #[test]
 fn refuses_what_is_not_a_workspace() {
     for manifest in ["[package]\nname = \"gateway\"\n", "[package", "workspace = 1"] {
-        assert!(alone(manifest).is_err(), "{manifest:?}");
+        assert!(alone(manifest, "").is_err(), "{manifest:?}");
     }
+}
+
+#[test]
+fn takes_from_the_workspace_what_a_package_has_from_there() {
+    let workspace = "[package]\nname = \"gateway\"\n[workspace]\nmembers = [\"crates/*\"]\n[workspace.package]\nversion = \"1.0.0\"\n";
+    let package = "[package]\nname = \"store\"\nversion.workspace = true\n";
+    let expected = "[package]\nname = \"store\"\nversion.workspace = true\n[workspace]\nmembers = []\n[workspace.package]\nversion = \"1.0.0\"\n";
+    let alone: Table = toml::from_str(&alone(workspace, package).unwrap()).unwrap();
+    assert_eq!(alone, toml::from_str(expected).unwrap());
 }

@@ -20,6 +20,7 @@ use wasip3::wit_bindgen::{
 use wasip3::{spawn, wit_future, wit_stream};
 use zeroize::Zeroizing;
 
+use super::composed::{NoSecret, Secrets, handed_over};
 use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
 use crate::azure::{Answer, Call};
 use crate::fields::HeaderFields;
@@ -30,7 +31,8 @@ use crate::request::Head;
 
 use deadlines::{until, within};
 
-struct Component;
+/// What the host calls.
+pub(super) struct Component;
 
 wasip3::http::service::export!(Component);
 
@@ -48,6 +50,21 @@ impl Guest for Component {
             spawn(async move { gateway.renew(renewal).await });
         }
         Ok(response(reply))
+    }
+}
+
+impl Secrets for Component {
+    async fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
+        let gateway = GATEWAY.with(Rc::clone);
+        let mut read = gateway.read(&name, version.as_deref()).await;
+        if let Some(renewal) = read.renewal.take() {
+            spawn(async move { gateway.renew(renewal).await });
+        }
+        handed_over(&read)
+    }
+
+    fn vault() -> Result<String, NoSecret> {
+        Ok(GATEWAY.with(|gateway| gateway.vault())?)
     }
 }
 

@@ -1,0 +1,86 @@
+//! The composition, as a graph of instances.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
+
+/// The bytes of a component that is `application` with what it imports from `components`.
+pub(crate) fn compose(application: &Path, components: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let mut graph = CompositionGraph::new();
+    let mut application = Part::read(&mut graph, 0, application)?;
+    let components = (1..).zip(components).map(|(place, file)| Part::read(&mut graph, place, file));
+    let mut components = components.collect::<Result<Vec<_>, _>>()?;
+
+    // What only one of them exports decides where it can come from. What several export, as types are, then comes from the same.
+    let whole = application.instance(&mut graph, &mut components)?;
+    if graph.get_instantiation_arguments(whole).next().is_none() {
+        return Err(format!("{} imports nothing that the others export", application.file.display()));
+    }
+    for name in &application.exports {
+        let export = graph.alias_instance_export(whole, name).map_err(|it| application.failed(&it))?;
+        graph.export(export, name).map_err(|it| application.failed(&it))?;
+    }
+    graph.encode(EncodeOptions::default()).map_err(|it| chain(&it))
+}
+
+/// A component that may become part of the whole.
+struct Part<'a> {
+    file: &'a Path,
+    package: PackageId,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    /// Once somebody imports from it.
+    instance: Option<NodeId>,
+}
+
+impl<'a> Part<'a> {
+    fn read(graph: &mut CompositionGraph, place: usize, file: &'a Path) -> Result<Self, String> {
+        let failed = |problem: String| format!("{}: {problem}", file.display());
+        let bytes = fs::read(file).map_err(|problem| failed(problem.to_string()))?;
+        // In the graph each has a name of its own. Two files may have the same.
+        let name = format!("component {place}");
+        let package = Package::from_bytes(&name, None, bytes, graph.types_mut());
+        let package = package.map_err(|it| failed(format!("{it:#}")))?;
+        let package = graph.register_package(package).map_err(|it| failed(chain(&it)))?;
+        let world = &graph.types()[graph[package].ty()];
+        let (imports, exports) = (&world.imports, &world.exports);
+        let (imports, exports) = (imports.keys().cloned().collect(), exports.keys().cloned().collect());
+        Ok(Self { file, package, imports, exports, instance: None })
+    }
+
+    /// The one instance of this part, with all that it imports from `others`, which stand after it.
+    fn instance(&mut self, graph: &mut CompositionGraph, others: &mut [Part<'_>]) -> Result<NodeId, String> {
+        if let Some(instance) = self.instance {
+            return Ok(instance);
+        }
+        let instance = graph.instantiate(self.package);
+        let exporters = |import: &String, others: &[Part<'_>]| {
+            others.iter().filter(|it| it.exports.contains(import)).count()
+        };
+        let mut imports: Vec<_> = self.imports.iter().collect();
+        imports.sort_by_key(|it| exporters(it, others));
+        for import in imports {
+            let has = |it: &Part<'_>| it.exports.contains(import);
+            let there = others.iter().position(|it| has(it) && it.instance.is_some());
+            let Some(place) = there.or_else(|| others.iter().position(has)) else { continue };
+            let Some([exporter, after @ ..]) = others.get_mut(place..) else { continue };
+            let from = exporter.instance(graph, after)?;
+            let export = graph.alias_instance_export(from, import).map_err(|it| exporter.failed(&it))?;
+            graph.set_instantiation_argument(instance, import, export).map_err(|it| self.failed(&it))?;
+        }
+        self.instance = Some(instance);
+        Ok(instance)
+    }
+
+    fn failed(&self, problem: &dyn Error) -> String {
+        format!("{}: {}", self.file.display(), chain(problem))
+    }
+}
+
+/// An error, and what it comes from.
+fn chain(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", chain(cause)))
+}

@@ -1,0 +1,32 @@
+//! An application that answers `GET /KEY` with the value of its configuration for that key, and knows nothing of Key Vault.
+//!
+//! It has no way to any other machine: what it imports of `wasi:http` is only what it answers with. Composed with the gateway
+//! and its config store, it prints a secret that it could not have reached by itself. (That is all it is for. An application
+//! keeps its secrets.)
+
+#[cfg(all(target_family = "wasm", feature = "proxy"))]
+mod proxy;
+
+#[cfg(all(target_family = "wasm", feature = "service"))]
+mod service;
+
+#[cfg(target_family = "wasm")]
+mod configuration {
+    wit_bindgen::generate!({
+        inline: "package example:configured; world configured { import wasi:config/store@0.2.0-rc.1; }",
+        path: "../../wit/wasi-config",
+        world: "example:configured/configured",
+        generate_all,
+    });
+
+    use self::wasi::config::store::{self, Error};
+
+    /// The status and the text of the answer to a request for this path.
+    pub(crate) fn answer(path: &str) -> (u16, String) {
+        match store::get(path.trim_start_matches('/')) {
+            Ok(Some(value)) => (200, value),
+            Ok(None) => (404, "There is no such key.".to_owned()),
+            Err(Error::Upstream(reason) | Error::Io(reason)) => (500, reason),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What the gateway is for a component that it is composed with: `wit/gateway/gateway.wit`.
+
+use crate::composed::{NoValue, Read};
+
+#[cfg(feature = "proxy")]
+wit_bindgen::generate!({ path: "wit/gateway", world: "gateway" });
+
+#[cfg(feature = "service")]
+wit_bindgen::generate!({ path: "wit/gateway", world: "async-gateway" });
+
+#[cfg(feature = "proxy")]
+pub(super) use exports::keyvault::gateway::secrets::Guest as Secrets;
+
+#[cfg(feature = "service")]
+pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
+
+pub(super) use exports::keyvault::gateway::types::Error as NoSecret;
+
+/// The value, as it goes to the other component. What the host copies it from is not overwritten: the other component has it.
+pub(super) fn handed_over(read: &Read) -> Result<String, NoSecret> {
+    match &read.value {
+        Ok(kept) => Ok(kept.secret.value.expose().clone()),
+        Err(reason) => Err((*reason).into()),
+    }
+}
+
+#[allow(unsafe_code, reason = "what the host calls is written by wit-bindgen, in this crate")]
+mod exported {
+    #[cfg(feature = "proxy")]
+    use crate::bindings::proxy::Component;
+
+    #[cfg(feature = "service")]
+    use crate::bindings::service::Component;
+
+    super::export!(Component with_types_in super);
+}
+
+impl From<NoValue> for NoSecret {
+    fn from(reason: NoValue) -> Self {
+        match reason {
+            NoValue::InvalidName => Self::InvalidName,
+            NoValue::InvalidVersion => Self::InvalidVersion,
+            NoValue::Forbidden => Self::Forbidden,
+            NoValue::NotFound => Self::NotFound,
+            NoValue::Disabled => Self::Disabled,
+            NoValue::AccessDenied => Self::AccessDenied,
+            NoValue::Configuration(setting) => Self::Configuration(setting.to_owned()),
+            NoValue::Identity => Self::Identity,
+            NoValue::Vault => Self::Vault,
+            NoValue::Throttled(seconds) => Self::Throttled(seconds),
+            NoValue::Unavailable(seconds) => Self::Unavailable(seconds),
+            NoValue::Timeout => Self::Timeout,
+        }
+    }
+}

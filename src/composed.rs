@@ -1,0 +1,90 @@
+//! What a component gets that is composed with the gateway, and so asks without HTTP: a value, or a typed error.
+
+use core::time::Duration;
+use std::rc::Rc;
+
+use crate::cache::Kept;
+use crate::error::Error;
+use crate::reply::pause_seconds;
+use crate::secrets::Renewal;
+
+/// What came of a read, and what is left to do when it has been handed over.
+#[derive(Debug)]
+pub struct Read {
+    /// The value.
+    pub value: Result<Rc<Kept>, NoValue>,
+    /// A value to renew, on hosts that let an instance work after an answer.
+    pub renewal: Option<Renewal>,
+}
+
+/// Why there is no value: the `error` of `keyvault:gateway/types`, where each is explained (`wit/gateway/gateway.wit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoValue {
+    /// The name is none that a secret can have.
+    InvalidName,
+    /// The version is none that a secret can have.
+    InvalidVersion,
+    /// The secret is not for whoever is composed with the gateway.
+    Forbidden,
+    /// There is no such secret, or no such version of it.
+    NotFound,
+    /// The secret is disabled.
+    Disabled,
+    /// Key Vault does not let us read it.
+    AccessDenied,
+    /// This setting is missing or wrong.
+    Configuration(&'static str),
+    /// The token source refused, or gave an answer that cannot be used.
+    Identity,
+    /// Key Vault refused, or gave an answer that cannot be used.
+    Vault,
+    /// Azure has had too many requests; it is worth to come back after so many seconds.
+    Throttled(u32),
+    /// Azure is failing or cannot be reached; it is worth to come back after so many seconds.
+    Unavailable(u32),
+    /// The time for this read is over.
+    Timeout,
+}
+
+impl From<&Error> for NoValue {
+    fn from(error: &Error) -> Self {
+        match error {
+            // What only a request over HTTP can be. It is here because a new error has to be thought about here as well.
+            Error::NoRoute
+            | Error::WrongMethod(_)
+            | Error::HeadersTooLarge
+            | Error::NotJson
+            | Error::BodyTooLarge
+            | Error::BodyLost
+            | Error::NotAnObject
+            | Error::NoValidSecret => Self::InvalidName,
+            Error::CameThroughProxy
+            | Error::NotAuthenticated
+            | Error::TooManyFailures(_)
+            | Error::OutOfScope => Self::Forbidden,
+            Error::NoValidVersion => Self::InvalidVersion,
+            Error::Setting(error) => Self::Configuration(error.name),
+            Error::IdentityRefused(_) | Error::IdentityUnusable | Error::DirectoryUnusable => Self::Identity,
+            Error::SecretNotFound(..) => Self::NotFound,
+            Error::SecretDisabled => Self::Disabled,
+            Error::VaultDenied(_) => Self::AccessDenied,
+            Error::TokenRefused(_) | Error::VaultRefused(_) | Error::VaultUnusable => Self::Vault,
+            Error::IdentityThrottled(pause)
+            | Error::VaultThrottled(pause)
+            | Error::DirectoryThrottled(pause) => Self::Throttled(seconds(*pause)),
+            Error::IdentityUnavailable(pause)
+            | Error::IdentityUnreachable(pause)
+            | Error::VaultUnavailable(pause)
+            | Error::VaultUnreachable(pause)
+            | Error::DirectoryUnavailable(pause)
+            | Error::DirectoryUnreachable(pause) => Self::Unavailable(seconds(*pause)),
+            Error::CallNotAllowed => Self::Unavailable(seconds(None)),
+            Error::DeadlineExceeded => Self::Timeout,
+        }
+    }
+}
+
+/// The seconds that a caller over HTTP would have in its `Retry-After`.
+fn seconds(pause: Option<Duration>) -> u32 {
+    u32::try_from(pause_seconds(pause)).unwrap_or(u32::MAX)
+}

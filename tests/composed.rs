@@ -1,0 +1,50 @@
+//! What a component learns that is composed with the gateway: as much of each error as a caller over HTTP does.
+
+mod errors;
+
+use errors::table;
+use keyvault_gateway::composed::NoValue;
+use keyvault_gateway::error::{Error, SettingError};
+use keyvault_gateway::reply::Reply;
+
+#[test]
+fn every_error_is_the_same_as_over_http() {
+    let mut kinds = 0;
+    for (error, status, code) in table() {
+        let reason = NoValue::from(&error);
+        // These are about the request over HTTP, which there is none of.
+        let of_http = ["NotFound", "MethodNotAllowed", "RequestHeaderFieldsTooLarge", "UnsupportedMediaType"];
+        if of_http.contains(&code) || ["ContentTooLarge", "Unauthorized", "TooManyRequests"].contains(&code) {
+            continue;
+        }
+        kinds += 1;
+        let expected: &[&str] = match reason {
+            NoValue::InvalidName | NoValue::InvalidVersion => &["BadRequest"],
+            NoValue::Forbidden => &["Forbidden"],
+            NoValue::NotFound => &["SecretNotFound"],
+            NoValue::Disabled => &["SecretDisabled"],
+            NoValue::AccessDenied => &["VaultAccessDenied"],
+            NoValue::Configuration(_) => &["ConfigurationError"],
+            NoValue::Identity => &["IdentityError"],
+            NoValue::Vault => &["VaultError"],
+            NoValue::Throttled(_) => &["IdentityThrottled", "VaultThrottled"],
+            NoValue::Unavailable(_) => &["Unavailable"],
+            NoValue::Timeout => &["Timeout"],
+        };
+        assert!(expected.contains(&code), "{error:?} is {status} {code} and {reason:?}");
+        let wait = match reason {
+            NoValue::Throttled(seconds) | NoValue::Unavailable(seconds) => Some(seconds.to_string()),
+            _ => None,
+        };
+        assert_eq!(Reply::error(&error).fields().first("retry-after"), wait.as_deref(), "{error:?}");
+    }
+    assert!(kinds > 30, "{kinds}");
+}
+
+#[test]
+fn names_and_versions_are_told_apart_and_a_setting_by_its_name() {
+    assert_eq!(NoValue::from(&Error::NoValidSecret), NoValue::InvalidName);
+    assert_eq!(NoValue::from(&Error::NoValidVersion), NoValue::InvalidVersion);
+    let wrong = SettingError { name: "KeyVaultUri", should: "is not set" };
+    assert_eq!(NoValue::from(&Error::Setting(wrong)), NoValue::Configuration("KeyVaultUri"));
+}

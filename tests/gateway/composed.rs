@@ -1,0 +1,114 @@
+//! A component that is composed with the gateway: the same memory and the same rules, without HTTP.
+
+use core::time::Duration;
+
+use keyvault_gateway::composed::NoValue;
+
+use crate::asking;
+use crate::scripted::{Scripted, Seen, body_of, secret, token};
+
+#[test]
+fn it_shares_what_is_in_memory() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(86_400), secret("a", "v"), secret("b", "w")]);
+    assert_eq!(gateway.read("a", None), Ok("v".to_owned()));
+    assert!(body_of(&gateway.post("/", &asking("A"))).contains("\"v\""));
+    assert!(body_of(&gateway.post("/", &asking("b"))).contains("\"w\""));
+    assert_eq!(gateway.read("B", None), Ok("w".to_owned()));
+    assert_eq!(gateway.calls().len(), 3);
+}
+
+#[test]
+fn a_version_is_read_apart_from_the_latest() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(86_400), secret("a", "v"), secret("a", "w")]);
+    assert_eq!(gateway.read("a", None), Ok("v".to_owned()));
+    assert_eq!(gateway.read("a", Some(VERSION)), Ok("w".to_owned()));
+    assert_eq!(gateway.read("a", Some(&VERSION.to_uppercase())), Ok("w".to_owned()));
+    let last = gateway.calls().last().unwrap().clone();
+    assert!(last.contains(&format!("/secrets/a/{VERSION}?")), "{last}");
+    assert_eq!(gateway.calls().len(), 3);
+}
+
+#[test]
+fn only_what_is_not_in_memory_leaves_a_line() {
+    let gateway = Scripted::new(&[("GATEWAY_LOG", "info")]);
+    gateway.will_answer([token(86_400), secret("a", "v")]);
+    for _ in 0..3 {
+        gateway.read("a", None).unwrap();
+    }
+    let [line] = gateway.log().try_into().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for (name, value) in
+        [("caller", "composed"), ("secret", "a"), ("code", "OK"), ("cache", "miss"), ("level", "info")]
+    {
+        assert_eq!(line[name], value, "{line}");
+    }
+    assert_eq!((&line["status"], &line["upstream"]), (&200.into(), &2.into()));
+}
+
+#[test]
+fn an_error_leaves_a_line_as_it_does_over_http() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(86_400), Seen::Answer(200, None, "{}".to_owned())]);
+    assert_eq!(gateway.read("a", None), Err(NoValue::Vault));
+    assert_eq!(gateway.read("a b", None), Err(NoValue::InvalidName));
+    assert_eq!(gateway.read("a", Some("1")), Err(NoValue::InvalidVersion));
+    let lines = gateway.log();
+    for (line, parts) in lines.iter().zip([
+        [r#""level":"error""#, r#""status":502,"code":"VaultError""#],
+        [r#""level":"info""#, r#""status":400,"code":"BadRequest""#],
+        [r#""level":"info""#, r#""status":400,"code":"BadRequest""#],
+    ]) {
+        assert!(parts.iter().all(|it| line.contains(it)), "{line}");
+    }
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn it_needs_no_key_and_has_the_scope_that_the_list_of_callers_gives_it() {
+    let list = r#"[{"name":"composed","secrets":["app-*"]}]"#;
+    let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
+    gateway.will_answer([token(86_400), secret("app-db", "v"), secret("ops", "w")]);
+    assert_eq!(gateway.read("app-db", None), Ok("v".to_owned()));
+    // It is in memory, and is not for everybody because of that.
+    assert!(body_of(&gateway.post("/", &asking("ops"))).contains("\"w\""));
+    assert_eq!(gateway.read("ops", None), Err(NoValue::Forbidden));
+    assert_eq!(gateway.calls().len(), 3);
+}
+
+#[test]
+fn a_value_is_renewed_ahead_and_served_stale() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(86_400), secret("a", "1"), secret("a", "2")]);
+    assert_eq!(gateway.read("a", None), Ok("1".to_owned()));
+    // In the last tenth of a TTL of 270 seconds.
+    gateway.pass(Duration::from_secs(260));
+    assert_eq!(gateway.read("a", None), Ok("1".to_owned()));
+    assert!(gateway.renew());
+    assert_eq!(gateway.read("a", None), Ok("2".to_owned()));
+    assert!(!gateway.renew());
+    gateway.pass(Duration::from_secs(300));
+    gateway.will_answer([
+        Seen::Answer(503, None, String::new()),
+        Seen::Answer(503, None, String::new()),
+        Seen::Answer(503, None, String::new()),
+    ]);
+    assert_eq!(gateway.read("a", None), Ok("2".to_owned()));
+    assert!(gateway.log().last().unwrap().contains(r#""cache":"stale""#));
+}
+
+#[test]
+fn the_vault_is_told_as_a_reference_names_it() {
+    assert_eq!(Scripted::new(&[]).vault(), Ok("https://my-vault.vault.azure.net".to_owned()));
+    let local = [("KeyVaultUri", "http://LOCALHOST:8200"), ("KEY_VAULT_RESOURCE", "https://vault.azure.net")];
+    let local = Scripted::only(
+        &[&local[..], &[("MSI_ENDPOINT", "http://127.0.0.1:1/"), ("MSI_SECRET", "identity-secret")]].concat(),
+    );
+    assert_eq!(local.vault(), Ok("http://localhost:8200".to_owned()));
+    let nothing = Scripted::only(&[]);
+    assert_eq!(nothing.vault(), Err(NoValue::Configuration("KeyVaultUri")));
+    assert_eq!(nothing.read("a", None), Err(NoValue::Configuration("KeyVaultUri")));
+}
+
+const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
