@@ -9,6 +9,7 @@ for credential in "${CREDENTIALS_DIRECTORY:-/nonexistent}"/*; do
     [ -z "$value" ] || export "${credential##*/}=$value"
 done
 
+cd "$(dirname "$0")"
 exec wasmtime serve \
     --addr 127.0.0.1:8080 \
     --max-instance-reuse-count 1000000 \
@@ -32,4 +33,4 @@ exec wasmtime serve \
     --env GATEWAY_CACHE_TTL_SECONDS --env GATEWAY_STALE_SECONDS \
     --env GATEWAY_NEGATIVE_TTL_SECONDS --env GATEWAY_CACHE_ENTRIES \
     --env GATEWAY_STORE --env GATEWAY_STORE_KEY \
-    /usr/local/lib/keyvault-gateway/service.wasm
+    service.wasm

@@ -4,9 +4,11 @@
 # SIGINT when this script ends.
 set -eu
 
-kill -INT "$1"
+# Of a service that has ended by itself there is nothing left to stop, and systemd names no process then.
+process=${1-}
+[ -n "$process" ] && kill -INT "$process" || exit 0
 left=${GATEWAY_DEADLINE_SECONDS:-10}
-while [ "$left" -ge 0 ] && kill -0 "$1" 2>/dev/null; do
+while [ "$left" -ge 0 ] && kill -0 "$process" 2>/dev/null; do
     sleep 1
     left=$((left - 1))
 done
