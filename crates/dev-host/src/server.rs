@@ -69,31 +69,11 @@ impl Launch {
 
     /// Starts the component and waits until it takes requests.
     pub fn start(&self) -> Result<Server, NotStarted> {
-        let (reader, writer) = io::pipe().map_err(NotStarted::Process)?;
-        // The command holds the pipe's writers, which must be closed before the pipe can end.
-        let child = {
-            let mut command = self.command();
-            command.stdout(writer.try_clone().map_err(NotStarted::Process)?).stderr(writer);
-            command.spawn().map_err(NotStarted::Process)?
-        };
-        let lines = Arc::new(Lines::default());
-        let collected = Arc::clone(&lines);
-        thread::spawn(move || collected.collect(reader));
-
-        let mut server = Server { child, address: self.address, lines };
-        match server.lines.wait_for(START_LIMIT, ready) {
-            Found::Line(address) => {
-                server.address = address;
-                // What it prints before this is in the error, if there is one.
-                server.lines.lock().echo = self.echo;
-                Ok(server)
-            }
-            Found::End => {
-                let status = server.child.wait().map_err(NotStarted::Process)?;
-                Err(NotStarted::Ended(status, server.log()))
-            }
-            Found::Late => Err(NotStarted::Late(server.log())),
-        }
+        let mut server = Server::spawn(self.command(), self.address).map_err(NotStarted::Process)?;
+        server.wait_until_ready()?;
+        // What it prints before this is in the error, if there is one.
+        server.lines.lock().echo = self.echo;
+        Ok(server)
     }
 
     fn command(&self) -> Command {
@@ -118,6 +98,34 @@ pub struct Server {
 }
 
 impl Server {
+    /// The process of this command, which becomes `wasmtime serve` at `address` and need not listen yet: for who has a
+    /// command of their own. A port of 0 is the one that it says when it is ready.
+    pub fn spawn(mut command: Command, address: SocketAddr) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+        // It holds the pipe's writers, which must be closed before the pipe can end.
+        drop(command);
+        let lines = Arc::new(Lines::default());
+        let collected = Arc::clone(&lines);
+        thread::spawn(move || collected.collect(reader));
+        Ok(Self { child, address, lines })
+    }
+
+    /// Waits until it says where it listens.
+    pub fn wait_until_ready(&mut self) -> Result<(), NotStarted> {
+        match self.lines.wait_for(START_LIMIT, ready) {
+            Found::Line(address) => {
+                self.address = address;
+                Ok(())
+            }
+            Found::End => {
+                let status = self.child.wait().map_err(NotStarted::Process)?;
+                Err(NotStarted::Ended(status, self.log()))
+            }
+            Found::Late => Err(NotStarted::Late(self.log())),
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
