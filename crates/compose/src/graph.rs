@@ -40,8 +40,11 @@ impl<'a> Part<'a> {
     fn read(graph: &mut CompositionGraph, place: usize, file: &'a Path) -> Result<Self, String> {
         let failed = |problem: String| format!("{}: {problem}", file.display());
         let bytes = fs::read(file).map_err(|problem| failed(problem.to_string()))?;
-        // In the graph each has a name of its own. Two files may have the same.
-        let name = format!("component {place}");
+        // The name is in the whole, for whoever looks into it. Each has one of its own.
+        let mut name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if graph.get_package_by_name(&name, None).is_some() {
+            name = format!("{name}-{place}");
+        }
         let package = Package::from_bytes(&name, None, bytes, graph.types_mut());
         let package = package.map_err(|it| failed(format!("{it:#}")))?;
         let package = graph.register_package(package).map_err(|it| failed(chain(&it)))?;

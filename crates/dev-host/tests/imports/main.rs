@@ -79,4 +79,4 @@ fn interface(name: &str) -> BTreeSet<String> {
     names
 }
 
-const COMPONENTS: [&str; 4] = ["proxy", "service", "proxy-spin", "service-spin"];
+const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin", "config-store"];

@@ -1,0 +1,161 @@
+//! The examples, composed with the gateway by `cargo xtask compose`, under the real host: secrets without HTTP.
+
+mod imports;
+
+mod rig;
+
+use std::thread::scope;
+use std::time::Duration;
+
+use keyvault_emulator::{Effect, Fault, Upstream};
+
+use rig::{Rig, SECRET, VALUE};
+
+/// The application that reads its configuration, in both versions of WASI.
+const CONFIGURED: [&str; 2] = ["configured-proxy", "configured-service"];
+
+#[test]
+fn an_application_that_reads_its_configuration_prints_a_secret_that_it_could_not_have_reached() {
+    for application in CONFIGURED {
+        let by_uri = "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-password)";
+        let with_version = "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-password/{version}/)";
+        let rig = Rig::start(
+            application,
+            &[("greeting", "hello"), ("password", by_uri), ("pinned", with_version), ("empty", "")],
+            &[],
+        );
+        for (key, answer) in [
+            ("greeting", (200, "hello")),
+            ("password", (200, VALUE)),
+            ("pinned", (200, VALUE)),
+            ("empty", (200, "")),
+            ("missing", (404, "There is no such key.")),
+            ("password", (200, VALUE)),
+        ] {
+            assert_eq!(rig.get(key), (answer.0, answer.1.to_owned()), "{application}: {key}");
+        }
+        let pinned = rig.emulator.vault_calls().iter().filter(|it| it.path.ends_with(&rig.version)).count();
+        assert!(pinned >= 1, "{application}");
+    }
+}
+
+#[test]
+fn what_cannot_be_resolved_is_an_error_and_no_value() {
+    for application in CONFIGURED {
+        let rig = Rig::start(
+            application,
+            &[
+                ("no-reference", "@Microsoft.KeyVault(db-password)"),
+                (
+                    "elsewhere",
+                    "@Microsoft.KeyVault(SecretUri=https://other.vault.azure.net/secrets/db-password)",
+                ),
+                ("by-name", "@Microsoft.KeyVault(VaultName=other;SecretName=db-password)"),
+                ("not-there", "@Microsoft.KeyVault(SecretUri={vault}/secrets/not-there)"),
+                ("no-name", "@Microsoft.KeyVault(SecretUri={vault}/secrets/a_b)"),
+                ("no-version", "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-password/1)"),
+                ("ops", "@Microsoft.KeyVault(SecretUri={vault}/secrets/ops-password)"),
+                ("off", "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-off)"),
+            ],
+            &[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["db-*","not-*"]}]"#)],
+        );
+        rig.emulator.set_secret("ops-password", "for others").unwrap();
+        rig.emulator.set_secret("db-off", "for nobody").unwrap();
+        rig.emulator.enable_secret("db-off", false).unwrap();
+        for (key, reason) in [
+            ("no-reference", "this is no reference to a secret of Key Vault"),
+            ("elsewhere", "the gateway reads from another vault"),
+            ("by-name", "the gateway reads from another vault"),
+            ("not-there", "there is no such secret"),
+            ("no-name", "this is not the name of a secret"),
+            ("no-version", "this is not the version of a secret"),
+            ("ops", "GATEWAY_CALLERS does not give this secret to the caller composed"),
+            ("off", "the secret is disabled"),
+        ] {
+            assert_eq!(rig.get(key), (500, format!("{key}: {reason}")), "{application}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_are_missing_are_named() {
+    for application in CONFIGURED {
+        let reference = "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-password)";
+        let rig = Rig::start(
+            application,
+            &[("password", reference), ("greeting", "hello")],
+            &[("KeyVaultUri", "")],
+        );
+        let answer = "password: the gateway's setting KeyVaultUri is missing or wrong".to_owned();
+        assert_eq!(rig.get("password"), (500, answer), "{application}");
+        // What is no reference needs no gateway.
+        assert_eq!(rig.get("greeting"), (200, "hello".to_owned()), "{application}");
+        assert_eq!(rig.calls(), (0, 0), "{application}");
+    }
+}
+
+#[test]
+fn an_application_that_asks_for_secrets_itself_gets_values_and_typed_errors() {
+    let rig = Rig::start("awaiting", &[], &[]);
+    rig.emulator.set_secret("off", "for nobody").unwrap();
+    rig.emulator.enable_secret("off", false).unwrap();
+    for (name, answer) in [
+        (SECRET, (200, VALUE)),
+        ("DB-Password", (200, VALUE)),
+        ("not-there", (500, "Error::NotFound")),
+        ("a_b", (500, "Error::InvalidName")),
+        ("off", (500, "Error::Disabled")),
+    ] {
+        assert_eq!(rig.get(name), (answer.0, answer.1.to_owned()), "{name}");
+    }
+    rig.emulator.fault(Fault::new(Upstream::Vault, Effect::BrokenJson));
+    assert_eq!(rig.get("broken"), (500, "Error::Vault".to_owned()));
+}
+
+/// One token, and one call for each secret, in each instance that the host has started.
+#[test]
+fn what_many_ask_for_is_read_once_in_an_instance() {
+    for (application, path) in
+        [("awaiting", SECRET), ("configured-proxy", "password"), ("configured-service", "password")]
+    {
+        let reference = "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-password)";
+        let rig = Rig::start(application, &[("password", reference)], &[]);
+        at_once(16, |_| {
+            for _ in 0..25 {
+                assert_eq!(rig.get(path), (200, VALUE.to_owned()), "{application}");
+            }
+        });
+        let (tokens, secrets) = rig.calls();
+        println!("{application}: 400 reads, {tokens} token calls, {secrets} vault calls");
+        assert_eq!(tokens, secrets, "{application}");
+        // Whoever called, or waited for a call, has a line in the log, and nobody else.
+        let log = rig.log();
+        let called = log.iter().filter(|it| it.contains(r#""cache":"miss","upstream":2"#)).count();
+        assert_eq!(called, secrets, "{application}: {log:?}");
+        assert!(!log.iter().any(|it| it.contains("hit")), "{application}: {log:?}");
+        assert!(tokens <= 16, "{application}: {tokens}");
+    }
+}
+
+/// Under WASI 0.3 others go on while one waits. The host starts an instance for a request that finds none at rest, so that of
+/// several requests some meet, and the calls are fewer than the requests.
+#[test]
+fn requests_of_an_instance_wait_together() {
+    let rig = Rig::start("awaiting", &[], &[]);
+    rig.emulator.fault(Fault::new(Upstream::Any, Effect::Truth).delay(Duration::from_millis(500)));
+    at_once(64, |_| assert_eq!(rig.get(SECRET), (200, VALUE.to_owned())));
+    let (tokens, secrets) = rig.calls();
+    println!("64 requests at once, {tokens} token calls, {secrets} vault calls");
+    assert_eq!(tokens, secrets);
+    assert!(secrets < 64, "{secrets}");
+}
+
+/// Does the same so many times at once.
+fn at_once(times: usize, work: impl Fn(usize) + Sync) {
+    scope(|scope| {
+        for number in 0..times {
+            let work = &work;
+            scope.spawn(move || work(number));
+        }
+    });
+}
