@@ -14,7 +14,6 @@ pub(crate) fn compose(application: &Path, components: &[PathBuf]) -> Result<Vec<
     let components = (1..).zip(components).map(|(place, file)| Part::read(&mut graph, place, file));
     let mut components = components.collect::<Result<Vec<_>, _>>()?;
 
-    // What only one of them exports decides where it can come from. What several export, as types are, then comes from the same.
     let whole = application.instance(&mut graph, &mut components)?;
     if graph.get_instantiation_arguments(whole).next().is_none() {
         return Err(format!("{} imports nothing that the others export", application.file.display()));
@@ -59,18 +58,23 @@ impl<'a> Part<'a> {
         if let Some(instance) = self.instance {
             return Ok(instance);
         }
+        // What only one of them exports decides where it can come from. What several export, as types are, then comes from the
+        // same.
+        let exporters = |import: &String| others.iter().filter(|it| it.exports.contains(import)).count();
+        let mut imports: Vec<_> = self.imports.iter().map(|it| (exporters(it), it)).collect();
+        imports.sort_by_key(|it| it.0);
+        for (_, import) in imports {
+            let mut places = (0..others.len()).filter(|it| others[*it].exports.contains(import));
+            let place = places.clone().find(|it| others[*it].instance.is_some()).or_else(|| places.next());
+            if let Some([exporter, after @ ..]) = place.and_then(|it| others.get_mut(it..)) {
+                exporter.instance(graph, after)?;
+            }
+        }
+
         let instance = graph.instantiate(self.package);
-        let exporters = |import: &String, others: &[Part<'_>]| {
-            others.iter().filter(|it| it.exports.contains(import)).count()
-        };
-        let mut imports: Vec<_> = self.imports.iter().collect();
-        imports.sort_by_key(|it| exporters(it, others));
-        for import in imports {
-            let has = |it: &Part<'_>| it.exports.contains(import);
-            let there = others.iter().position(|it| has(it) && it.instance.is_some());
-            let Some(place) = there.or_else(|| others.iter().position(has)) else { continue };
-            let Some([exporter, after @ ..]) = others.get_mut(place..) else { continue };
-            let from = exporter.instance(graph, after)?;
+        for import in &self.imports {
+            let mut there = others.iter().filter_map(|it| Some((it, it.instance?)));
+            let Some((exporter, from)) = there.find(|it| it.0.exports.contains(import)) else { continue };
             let export = graph.alias_instance_export(from, import).map_err(|it| exporter.failed(&it))?;
             graph.set_instantiation_argument(instance, import, export).map_err(|it| self.failed(&it))?;
         }
