@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: builds the gateway and everybody it is measured against, and measures them.
 
 use crate::components::{self, Component};
+use crate::compose;
 use crate::host;
 use crate::process::{become_process, cargo, root, run};
 use std::ffi::OsString;
@@ -12,6 +13,12 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode, String> {
     components::build(&GATEWAYS)?;
     let floors = GATEWAYS.iter().map(|it| build(*it, "floor", "release"));
     let floors = floors.collect::<Result<Vec<_>, _>>()?;
+    components::build(&[Component::ConfigStore])?;
+    let composed = GATEWAYS.map(|it| {
+        let name = format!("reader-{}", it.name());
+        compose::compose_package(&name, "reader", it.features())
+    });
+    let composed = composed.into_iter().collect::<Result<Vec<_>, _>>()?;
     let named = ["keyvault-gateway", "floor"].into_iter().flat_map(|it| GATEWAYS.map(|world| (world, it)));
     let named = named.map(|(world, package)| build(world, package, "named"));
     let named = named.collect::<Result<Vec<_>, _>>()?;
@@ -22,7 +29,7 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode, String> {
 
     let mut command = Command::new(host);
     command.arg("bench").arg("--gateways").args(GATEWAYS.map(Component::path));
-    command.arg("--floors").args(floors).arg("--native").arg(native);
+    command.arg("--floors").args(floors).arg("--composed").args(composed).arg("--native").arg(native);
     command.arg("--named").args(named);
     if !options.iter().any(|it| it == "--report") {
         command.arg("--report").arg(root().join("docs/performance"));

@@ -3,7 +3,7 @@
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
-use crate::{SECRET, asked};
+use crate::asked;
 
 wit_bindgen::generate!({
     inline: "
@@ -28,21 +28,27 @@ wasip2::http::proxy::export!(Component);
 impl Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let target = request.path_with_query().unwrap_or_default();
+        let is_there = |value: &String| !value.is_empty();
         let read = match asked(&target) {
-            Some(("/secret", times)) => {
-                (0..times).filter_map(|_| secrets::get(SECRET, None).ok()).filter(|it| !it.is_empty()).count()
+            Some(("secret", name, times)) => {
+                let values = (0..times).filter_map(|_| secrets::get(name, None).ok());
+                values.filter(is_there).count()
             }
-            Some(("/config", times)) => {
-                (0..times).filter_map(|_| store::get("secret").ok()?).filter(|it| !it.is_empty()).count()
+            Some(("configuration", key, times)) => {
+                let values = (0..times).filter_map(|_| store::get(key).ok()?);
+                values.filter(is_there).count()
             }
             _ => 0,
         };
-        let response = OutgoingResponse::new(Fields::new());
+        let answer = read.to_string();
+        let fields = Fields::new();
+        let _ = fields.append("content-length", answer.len().to_string().as_bytes());
+        let response = OutgoingResponse::new(fields);
         let body = response.body();
         ResponseOutparam::set(out, Ok(response));
         let Ok(body) = body else { return };
         if let Ok(stream) = body.write() {
-            let _ = stream.blocking_write_and_flush(read.to_string().as_bytes());
+            let _ = stream.blocking_write_and_flush(answer.as_bytes());
         }
         let _ = OutgoingBody::finish(body, None);
     }

@@ -4,7 +4,7 @@ use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::{spawn, wit_future, wit_stream};
 
-use crate::{SECRET, asked};
+use crate::asked;
 
 wit_bindgen::generate!({
     inline: "package bench:reader; world reader { import keyvault:gateway/async-secrets@0.1.0; }",
@@ -22,18 +22,22 @@ wasip3::http::service::export!(Component);
 impl Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let target = request.get_path_with_query().unwrap_or_default();
-        let times = asked(&target).filter(|it| it.0 == "/secret").map_or(0, |it| it.1);
         let mut read = 0_u32;
-        for _ in 0..times {
-            let value = async_secrets::get(SECRET.to_owned(), None).await;
-            read += u32::from(value.is_ok_and(|it| !it.is_empty()));
+        if let Some(("secret", name, times)) = asked(&target) {
+            for _ in 0..times {
+                let value = async_secrets::get(name.to_owned(), None).await;
+                read += u32::from(value.is_ok_and(|it| !it.is_empty()));
+            }
         }
+        let answer = read.to_string();
+        let fields = Fields::new();
+        let _ = fields.append("content-length", answer.len().to_string().as_bytes());
         let (mut stream, reader) = wit_stream::new();
         let (end, end_reader) = wit_future::new(|| Ok(None));
         spawn(async move {
-            let _ = stream.write_all(read.to_string().into_bytes()).await;
+            let _ = stream.write_all(answer.into_bytes()).await;
             drop((stream, end));
         });
-        Ok(Response::new(Fields::new(), Some(reader), end_reader).0)
+        Ok(Response::new(fields, Some(reader), end_reader).0)
     }
 }

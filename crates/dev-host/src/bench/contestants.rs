@@ -1,7 +1,7 @@
 //! What is measured: the gateway, what its host costs without it, and what a user would write instead.
 
 use crate::client::Target;
-use crate::rig::{self, LIVING_ON};
+use crate::rig::{self, LIVING_ON, SECRET};
 use dev_host::Server;
 use keyvault_emulator::{Served, Source};
 use std::io::{BufRead, BufReader};
@@ -16,6 +16,8 @@ pub(super) enum Contestant {
     Floor(World, Instances),
     /// The gateway, under the same.
     Gateway(World, Instances),
+    /// An application that is composed with the gateway, under the flags that README.md recommends.
+    Composed(World),
     /// A native service with Microsoft's clients, as they are documented: it reads the vault each time.
     Native,
     /// The same with a cache of values, and one read for all who want the same.
@@ -77,6 +79,8 @@ impl Contestant {
             Self::Gateway(World::Service, Instances::Default) => "gateway, service, default flags",
             Self::Gateway(World::Service, Instances::LivingOn) => "gateway, service",
             Self::Gateway(World::Service, Instances::Fresh) => "gateway, service, an instance per request",
+            Self::Composed(World::Proxy) => "composed application, proxy",
+            Self::Composed(World::Service) => "composed application, service",
             Self::Native => "native service",
             Self::NativeWithCache => "native service with cache",
         }
@@ -98,6 +102,7 @@ impl Instances {
 pub(super) struct Programs {
     pub(super) floors: [PathBuf; 2],
     pub(super) gateways: [PathBuf; 2],
+    pub(super) composed: [PathBuf; 2],
     pub(super) native: PathBuf,
     /// Whether hosts tell Linux' profiler the names of a component's functions.
     pub(super) profiled: bool,
@@ -120,6 +125,9 @@ impl Programs {
             Contestant::Gateway(world, instances) => {
                 self.host(&self.gateways[world as usize], instances, served, &key)
             }
+            Contestant::Composed(world) => {
+                self.host(&self.composed[world as usize], Instances::LivingOn, served, &key)
+            }
             Contestant::Native => self.native(&[], served, ca_file, &key),
             Contestant::NativeWithCache => self.native(&["--cache"], served, ca_file, &key),
         }?;
@@ -137,9 +145,14 @@ impl Programs {
         served: &Served,
         key: &str,
     ) -> Result<(Process, std::net::SocketAddr), String> {
+        // Only a composed application looks at it.
+        let vault = served.http_base();
+        let configuration =
+            format!("config-var={SECRET}=@Microsoft.KeyVault(SecretUri={vault}/secrets/{SECRET})");
         let launch = rig::launch(component.to_owned())?
             .options(["--allow-precompiled"])
             .options(instances.options())
+            .options(["-S", "config", "-S", &configuration])
             .options(if self.profiled { &PROFILED[..] } else { &[] })
             .environment(served.settings(Source::AppService2019))
             .environment([("GATEWAY_KEY", key), ("GATEWAY_LOG", "error")]);

@@ -33,10 +33,11 @@ pub(super) enum Measure {
     BurstCallsEach,
     BurstP99,
     Memory,
+    WithoutHttp,
 }
 
 impl Measure {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::WarmReads,
         Self::WarmMedian,
         Self::WarmP99,
@@ -51,6 +52,7 @@ impl Measure {
         Self::BurstCallsEach,
         Self::BurstP99,
         Self::Memory,
+        Self::WithoutHttp,
     ];
 
     /// What it is, with its unit.
@@ -72,6 +74,7 @@ impl Measure {
             Self::BurstCallsEach => "The same for each instance of the host",
             Self::BurstP99 => "64 cold reads at the same time, upstream of 5 ms: p99, ms",
             Self::Memory => "Memory of the process, MiB",
+            Self::WithoutHttp => "Warm reads in a second, without HTTP by one reader, and over HTTP",
         }
     }
 
@@ -92,6 +95,7 @@ impl Measure {
             Self::BurstCallsEach => "burst_vault_calls_per_instance",
             Self::BurstP99 => "burst_p99_ms",
             Self::Memory => "memory_mib",
+            Self::WithoutHttp => "reads_without_http_per_second",
         }
     }
 }

@@ -7,6 +7,8 @@ mod contestants;
 
 mod load;
 
+mod composed;
+
 mod reads;
 
 mod profile;
@@ -17,6 +19,7 @@ mod report;
 
 mod chart;
 
+use self::composed::Way;
 use self::contestants::{Contestant, Instances, Programs, Running, START_LIMIT, World};
 use self::figures::{Figures, Measure, quantile};
 use self::load::Wrk;
@@ -24,7 +27,7 @@ use self::profile::Profiler;
 use self::reads::milliseconds;
 use self::report::{Report, Size};
 use crate::process::{Memory, raise_file_limit};
-use crate::rig;
+use crate::rig::{self, SECRET};
 use keyvault_emulator::{Effect, Emulator, Fault, Served, Upstream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -44,6 +47,10 @@ pub(crate) struct Bench {
     /// The same four with the names of their functions, gateways first, to tell where the time goes
     #[arg(long, num_args = 4, value_name = "COMPONENT")]
     named: Vec<PathBuf>,
+
+    /// Applications that are composed with these gateways
+    #[arg(long, num_args = 2, value_names = ["PROXY", "SERVICE"])]
+    composed: Vec<PathBuf>,
 
     /// The native service
     #[arg(long, value_name = "PROGRAM")]
@@ -69,7 +76,7 @@ impl Bench {
         raise_file_limit();
         let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
         let wrk = Wrk::find(directory.path())?;
-        eprintln!("[1/9] compiling the components");
+        eprintln!("[1/10] compiling the components");
         let compiled = |components: &[PathBuf], name: &str| -> Result<[PathBuf; 2], String> {
             let folder = directory.path().join(name);
             std::fs::create_dir(&folder).map_err(|problem| format!("no directory: {problem}"))?;
@@ -79,6 +86,7 @@ impl Bench {
         let programs = Programs {
             floors: compiled(&self.floors, "floors")?,
             gateways: compiled(&self.gateways, "gateways")?,
+            composed: compiled(&self.composed, "composed")?,
             native: self.native.clone(),
             profiled: false,
         };
@@ -102,6 +110,7 @@ impl Bench {
         stand.first_answers(&self.gateways, &self.floors)?;
         stand.bursts()?;
         stand.memory()?;
+        stand.without_http()?;
         stand.profile(&self.named, directory.path())?;
         let report = Report {
             figures: &stand.figures,
@@ -164,6 +173,7 @@ impl Stand {
         let azure = match contestant {
             Contestant::Floor(_, Instances::LivingOn)
             | Contestant::Gateway(_, Instances::LivingOn)
+            | Contestant::Composed(_)
             | Contestant::Native
             | Contestant::NativeWithCache => &self.azure,
             Contestant::Floor(_, Instances::Default | Instances::Fresh)
@@ -219,7 +229,7 @@ impl Stand {
             self.load(running, CONNECTIONS[1], &secret)?;
         }
         for round in 0..self.rounds {
-            eprintln!("[2/9] warm reads, round {} of {}", round + 1, self.rounds);
+            eprintln!("[2/10] warm reads, round {} of {}", round + 1, self.rounds);
             for connections in CONNECTIONS {
                 for running in &all {
                     let load = self.load(running, connections, &secret)?;
@@ -238,7 +248,7 @@ impl Stand {
     }
 
     fn cores(&mut self) -> Result<(), String> {
-        eprintln!("[3/9] warm reads on one core and on two, and of many secrets");
+        eprintln!("[3/10] warm reads on one core and on two, and of many secrets");
         let secret = self.secrets(1, VALUE)?;
         let mut all = Vec::new();
         for contestant in CORES {
@@ -283,7 +293,7 @@ impl Stand {
             self.one_by_one(running, &first)?;
         }
         for round in 0..self.rounds {
-            eprintln!("[4/9] cold reads, round {} of {}", round + 1, self.rounds);
+            eprintln!("[4/10] cold reads, round {} of {}", round + 1, self.rounds);
             for (latency, count) in LATENCIES {
                 self.slow_down(Duration::from_millis(latency));
                 let secrets = self.secrets(count, VALUE)?;
@@ -300,7 +310,7 @@ impl Stand {
     }
 
     fn fresh_instances(&mut self) -> Result<(), String> {
-        eprintln!("[5/9] an instance for each request");
+        eprintln!("[5/10] an instance for each request");
         self.slow_down(Duration::ZERO);
         let all = self.start_all(&[
             Contestant::Floor(World::Proxy, Instances::Fresh),
@@ -324,10 +334,11 @@ impl Stand {
         let (Ok(gateways), Ok(floors)) = (gateways.to_vec().try_into(), floors.to_vec().try_into()) else {
             return Err("two components are needed".to_owned());
         };
-        let whole = Programs { floors, gateways, native: self.programs.native.clone(), profiled: false };
+        let (composed, native) = (self.programs.composed.clone(), self.programs.native.clone());
+        let whole = Programs { floors, gateways, composed, native, profiled: false };
         let secret = self.secrets(1, VALUE)?;
         for round in 0..self.rounds {
-            eprintln!("[6/9] first answers, round {} of {}", round + 1, self.rounds);
+            eprintln!("[6/10] first answers, round {} of {}", round + 1, self.rounds);
             for (at, programs, contestants) in [
                 ("compiled ahead", &self.programs, &CORES[..]),
                 ("compiled at the start", &whole, &CORES[..4]),
@@ -349,7 +360,7 @@ impl Stand {
     }
 
     fn bursts(&mut self) -> Result<(), String> {
-        eprintln!("[7/9] cold bursts");
+        eprintln!("[7/10] cold bursts");
         self.slow_down(UPSTREAM);
         let all = self.start_all(&Contestant::READERS)?;
         let first = self.secrets(1, VALUE)?;
@@ -384,7 +395,7 @@ impl Stand {
     }
 
     fn memory(&mut self) -> Result<(), String> {
-        eprintln!("[8/9] memory");
+        eprintln!("[8/10] memory");
         self.slow_down(Duration::ZERO);
         let secrets = self.secrets(1000, 1024)?;
         for contestant in KEEPERS {
@@ -404,21 +415,57 @@ impl Stand {
         Ok(())
     }
 
+    /// The same gateway asked by the application that it is composed with, and by clients over HTTP.
+    fn without_http(&mut self) -> Result<(), String> {
+        self.slow_down(Duration::ZERO);
+        for azure in [&self.azure, &self.crowded] {
+            azure.emulator.set_secret(SECRET, &"v".repeat(VALUE)).map_err(|problem| problem.to_string())?;
+        }
+        let secret = [SECRET.to_owned()];
+        let all = self.start_all(&COMPOSED)?;
+        for round in 0..self.rounds {
+            eprintln!("[9/10] reads without HTTP, round {} of {}", round + 1, self.rounds);
+            for running in &all {
+                let ways: &[Way] = match running.contestant {
+                    Contestant::Composed(World::Proxy) => &[Way::Secret, Way::Configuration],
+                    Contestant::Composed(World::Service) => &[Way::Secret],
+                    _ => &[],
+                };
+                for way in ways {
+                    let reads = composed::reads(&running.target, *way, SECRET, self.time);
+                    let reads = self.azure.runtime.block_on(reads);
+                    let reads =
+                        reads.map_err(|problem| format!("{}: {problem}", running.contestant.name()))?;
+                    self.figures.add(Measure::WithoutHttp, way.name(), running.contestant, reads);
+                }
+                if ways.is_empty() {
+                    for connections in OVER_HTTP {
+                        let load = self.load(running, connections, &secret)?;
+                        let at = format!("HTTP, {connections}");
+                        self.figures.add(Measure::WithoutHttp, &at, running.contestant, load.rate);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Where the time of a warm read goes. `named` are the components with names, gateways first.
     fn profile(&mut self, named: &[PathBuf], directory: &Path) -> Result<(), String> {
         if !Profiler::is_there() {
             eprintln!(
-                "[9/9] no picture of where the time goes: `perf` is not there (`apt-get install linux-perf`)"
+                "[10/10] no picture of where the time goes: `perf` is not there (`apt-get install linux-perf`)"
             );
             return Ok(());
         }
-        eprintln!("[9/9] where the time goes");
+        eprintln!("[10/10] where the time goes");
         let [proxy, service, floor_proxy, floor_service] = named else {
             return Err("four components with names are needed".to_owned());
         };
         let programs = Programs {
             floors: [floor_proxy.clone(), floor_service.clone()],
             gateways: [proxy.clone(), service.clone()],
+            composed: self.programs.composed.clone(),
             native: self.programs.native.clone(),
             profiled: true,
         };
@@ -456,6 +503,17 @@ const CORES: [Contestant; 5] = [
     Contestant::Gateway(World::Service, Instances::LivingOn),
     Contestant::NativeWithCache,
 ];
+
+/// Those who read without HTTP, each before the gateway that reads over it.
+const COMPOSED: [Contestant; 4] = [
+    Contestant::Composed(World::Proxy),
+    Contestant::Gateway(World::Proxy, Instances::LivingOn),
+    Contestant::Composed(World::Service),
+    Contestant::Gateway(World::Service, Instances::LivingOn),
+];
+
+/// How many clients read over HTTP beside the one reader that needs none.
+const OVER_HTTP: [usize; 2] = [1, 32];
 
 /// How many clients read at the same time.
 const CONNECTIONS: [usize; 4] = [1, 8, 32, 128];

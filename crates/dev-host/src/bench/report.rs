@@ -113,6 +113,12 @@ impl Report<'_> {
                 targets.push(at_least(what("the native service"), ratio(Contestant::Native), 20.0));
                 targets.push(at_least(what("the one with a cache"), ratio(Contestant::NativeWithCache), 0.5));
             }
+            let reads = |contestant, at: &str| self.figures.median(Measure::WithoutHttp, at, contestant);
+            for way in ["secret", "configuration"] {
+                let ratio = reads(Contestant::Composed(world), way).zip(reads(gateway, "HTTP, 1"));
+                let what = format!("{name}: reads of a {way} without HTTP to those over it, one reader each");
+                targets.push(at_least(what, ratio.map(|it| it.0 / it.1), 50.0));
+            }
             for at in self.figures.columns(Measure::ColdMedian) {
                 let cold = |contestant| self.figures.median(Measure::ColdMedian, at, contestant);
                 let over = cold(gateway).zip(cold(Contestant::Native)).map(|(ours, theirs)| ours - theirs);
@@ -271,7 +277,7 @@ impl Report<'_> {
         let bar = |contestant: Contestant| {
             let colour = match contestant {
                 Contestant::Floor(..) => Colour::Floor,
-                Contestant::Gateway(..) => Colour::Gateway,
+                Contestant::Gateway(..) | Contestant::Composed(..) => Colour::Gateway,
                 Contestant::Native | Contestant::NativeWithCache => Colour::Native,
             };
             Some((contestant.name().to_owned(), self.figures.median(measure, at, contestant)?, colour))
