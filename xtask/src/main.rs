@@ -1,5 +1,5 @@
 //! The commands of this repository: `cargo xtask
-//! build|demo|dev|serve|compose|attack|bench|simulate|mutate|fuzz|deny|sbom|reproduce|test`.
+//! build|demo|dev|serve|compose|attack|bench|simulate|mutate|fuzz|deny|sbom|dist|notes|reproduce|test`.
 //!
 //! It has no dependency, so that it is compiled in a second and can say what the long steps are doing.
 
@@ -7,9 +7,11 @@ mod bench;
 mod components;
 mod compose;
 mod deny;
+mod dist;
 mod fuzz;
 mod host;
 mod mutate;
+mod notes;
 mod reproduce;
 mod sbom;
 mod test;
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
         Task::Deny => deny::everything().map(|()| ExitCode::SUCCESS),
         Task::Sbom(components) => sbom::write(&components).map(|()| ExitCode::SUCCESS),
+        Task::Dist { precompiled } => dist::write(precompiled).map(|()| ExitCode::SUCCESS),
+        Task::Notes(tag) => notes::print(&tag).map(|()| ExitCode::SUCCESS),
         Task::Reproduce(components) => reproduce::twice(&components).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(fuzz) => fuzz.run().map(|()| ExitCode::SUCCESS),
         Task::Test => Ok(test::everything()),
@@ -69,6 +73,8 @@ enum Task {
     Mutate,
     Deny,
     Sbom(Vec<Component>),
+    Dist { precompiled: bool },
+    Notes(String),
     Reproduce(Vec<Component>),
     Fuzz(Fuzz),
     Test,
@@ -96,6 +102,9 @@ fn parse(arguments: &[OsString]) -> Option<Task> {
         ("mutate", []) => Some(Task::Mutate),
         ("deny", []) => Some(Task::Deny),
         ("sbom", names) => parse_components(names).map(Task::Sbom),
+        ("dist", []) => Some(Task::Dist { precompiled: false }),
+        ("dist", [option]) if option == "--precompiled" => Some(Task::Dist { precompiled: true }),
+        ("notes", [tag]) => tag.to_str().map(|it| Task::Notes(it.to_owned())),
         ("reproduce", names) => parse_components(names).map(Task::Reproduce),
         ("fuzz", options) => Fuzz::parse(options).map(Task::Fuzz),
         ("test", []) => Some(Task::Test),
@@ -186,6 +195,9 @@ usage: cargo xtask <command>
   deny                   hold every dependency against deny.toml, and against the advisories that are known today
   sbom [NAME …]          write the crates that are linked into a component, as CycloneDX, to
                          target/sbom/NAME.cdx.json
+  dist [--precompiled]   make a release in target/dist: the components with their bills, the interface, sums, and an
+                         OCI layout for registries; --precompiled adds machine code for Wasmtime
+  notes TAG              what CHANGELOG.md says of the version that a tag names, if it is this one
   reproduce [NAME …]     build HEAD in two clean clones and compare the bytes of the components
   fuzz [TARGET …] [--runs NUMBER]
                          hostile input for what the core reads: 20,000 runs of each target in fuzz/, or more
@@ -245,6 +257,11 @@ mod tests {
             ("sbom", Some(Task::Sbom(Component::ALL.to_vec()))),
             ("sbom proxy", Some(Task::Sbom(vec![Component::Proxy]))),
             ("sbom proxy.wasm", None),
+            ("dist", Some(Task::Dist { precompiled: false })),
+            ("dist --precompiled", Some(Task::Dist { precompiled: true })),
+            ("dist proxy", None),
+            ("notes v1.2.3", Some(Task::Notes("v1.2.3".to_owned()))),
+            ("notes", None),
             ("reproduce", Some(Task::Reproduce(Component::ALL.to_vec()))),
             ("reproduce service", Some(Task::Reproduce(vec![Component::Service]))),
             ("reproduce twice", None),

@@ -11,8 +11,13 @@ use std::process::{Command, Stdio};
 
 /// Builds `components` and writes their bills to `target/sbom`.
 pub(crate) fn write(components: &[Component]) -> Result<(), String> {
-    let tool = tools::CYCLONEDX.installed()?;
     components::build(components)?;
+    describe(components)
+}
+
+/// Writes the bills of `components`, which are built.
+pub(crate) fn describe(components: &[Component]) -> Result<(), String> {
+    let tool = tools::CYCLONEDX.installed()?;
     let folder = target().join("sbom");
     let alone = folder.join("alone");
     let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
@@ -74,7 +79,7 @@ fn linked_into(component: Component) -> Result<Vec<u8>, String> {
 }
 
 /// What the user says, or when the commit was made.
-fn time_of_the_source() -> String {
+pub(crate) fn time_of_the_source() -> String {
     let commit = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()).output();
     let commit = commit.ok().filter(|it| it.status.success());
     let commit = commit.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());

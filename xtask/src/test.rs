@@ -3,11 +3,11 @@
 use crate::components::{self, Component, TARGET};
 use crate::compose;
 use crate::deny::{self, Checked};
+use crate::dist;
 use crate::fuzz;
 use crate::mutate;
 use crate::process::{cargo, line, root, run, rustc, target, words_of};
 use crate::reproduce;
-use crate::sbom;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitCode};
@@ -39,7 +39,7 @@ pub(crate) fn everything() -> ExitCode {
             report.check("documentation", documentation);
             report.check("licences, sources and versions of the dependencies", deny::rules);
             report.check_if_possible("advisories on the dependencies", deny::advisories);
-            report.check("a bill of materials", || sbom::write(&[Component::Proxy]));
+            report.check("a release, the same twice", dist::twice);
             report.check_if_possible("the same bytes from two clean clones", || {
                 reproduce::twice_if_possible(&[Component::Proxy, Component::Service])
             });
@@ -54,7 +54,7 @@ pub(crate) fn everything() -> ExitCode {
 }
 
 /// The packages that have tests, those first that are soon done.
-const TESTED: [&str; 9] = [
+const TESTED: [&str; 10] = [
     "xtask",
     "leaks",
     "config-store",
@@ -64,6 +64,7 @@ const TESTED: [&str; 9] = [
     "keyvault-emulator",
     "dev-host",
     "sbom",
+    "dist",
 ];
 
 fn toolchain() -> Result<(), String> {

@@ -1,0 +1,98 @@
+//! `cargo xtask dist`: all that a release consists of, in `target/dist`. `docs/release.md` says what that is.
+
+use crate::components::{self, Component};
+use crate::host;
+use crate::process::{cargo, root, run, rustc, target, words_of};
+use crate::sbom;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds everything and puts it together.
+pub(crate) fn write(precompiled: bool) -> Result<(), String> {
+    components::build(&Component::ALL)?;
+    sbom::describe(&Component::ALL)?;
+    let compiled = if precompiled { compile()? } else { Vec::new() };
+    put_together(&compiled)?;
+    println!("  {}", folder().strip_prefix(root()).unwrap_or(&folder()).display());
+    Ok(())
+}
+
+/// Puts together twice what is built, and expects the same.
+pub(crate) fn twice() -> Result<(), String> {
+    sbom::describe(&Component::ALL)?;
+    put_together(&[])?;
+    let sums = || fs::read(folder().join("SHA256SUMS")).map_err(|problem| format!("SHA256SUMS: {problem}"));
+    let first = sums()?;
+    put_together(&[])?;
+    if sums()? == first { Ok(()) } else { Err("two releases of the same components differ".to_owned()) }
+}
+
+/// Makes the folder of what is built, and reads it back.
+fn put_together(compiled: &[PathBuf]) -> Result<(), String> {
+    let mut write = cargo(["run", "--quiet", "-p", "dist", "--", "write"]);
+    write.arg(target()).arg(sbom::time_of_the_source());
+    run(write.args(Component::ALL.map(Component::name)).args(compiled))?;
+    run(cargo(["run", "--quiet", "-p", "dist", "--", "check"]).arg(folder()))
+}
+
+fn folder() -> PathBuf {
+    target().join("dist")
+}
+
+/// The components for Wasmtime as machine code for this kind of machine.
+fn compile() -> Result<Vec<PathBuf>, String> {
+    let platform = platform(&words_of(rustc().arg("-vV"))?)?;
+    let wasmtime = version_in(&words_of(&mut cargo(["pkgid", "wasmtime-cli"]))?)?;
+    let gateway = version_in(&words_of(&mut cargo(["pkgid", "keyvault-gateway"]))?)?;
+    let host = host::build(false)?;
+    let folder = target().join("precompiled");
+    fs::create_dir_all(&folder).map_err(|problem| format!("cannot make {}: {problem}", folder.display()))?;
+    let folders = components::folders_of_this_machine(root(), target())?;
+    let mut compiled = Vec::new();
+    // Spin compiles what it runs itself.
+    for component in Component::ALL.into_iter().filter(|it| !it.features().split(',').any(|it| it == "spin"))
+    {
+        let name = component.name();
+        let file =
+            folder.join(format!("keyvault-gateway-{gateway}-{name}-wasmtime-{wasmtime}-{platform}.cwasm"));
+        // With a target that is named, Wasmtime uses nothing that only some processors of it have.
+        let mut compile = Command::new(&host);
+        run(compile.args(["compile", "--target", &platform, "-o"]).arg(&file).arg(component.path()))?;
+        components::expect_none_of(&folders, &file)?;
+        compiled.push(file);
+    }
+    Ok(compiled)
+}
+
+/// For what this machine's compiler compiles, as `rustc -vV` says it.
+fn platform(version: &str) -> Result<String, String> {
+    let host = version.lines().find_map(|it| it.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| format!("rustc does not say where it runs: {version}"))
+}
+
+/// The version in what `cargo pkgid` prints, such as `registry+https://…#wasmtime-cli@48.0.8` or `path+file:///…#0.1.0`.
+pub(crate) fn version_in(id: &str) -> Result<String, String> {
+    let version = id.rsplit(['#', '@']).next().filter(|it| it.starts_with(|it: char| it.is_ascii_digit()));
+    version.map(str::to_owned).ok_or_else(|| format!("cargo does not say which version it is: {id}"))
+}
+
+#[test]
+fn reads_versions() {
+    let table = [
+        ("registry+https://github.com/rust-lang/crates.io-index#wasmtime-cli@48.0.8", Some("48.0.8")),
+        ("path+file:///home/me/gateway#keyvault-gateway@0.1.0", Some("0.1.0")),
+        ("path+file:///home/me@work/keyvault-gateway#0.1.0", Some("0.1.0")),
+        ("path+file:///home/me/gateway", None),
+    ];
+    for (id, version) in table {
+        assert_eq!(version_in(id).ok().as_deref(), version, "{id}");
+    }
+}
+
+#[test]
+fn reads_the_platform() {
+    let version = "rustc 1.95.0\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0";
+    assert_eq!(platform(version).as_deref(), Ok("x86_64-unknown-linux-gnu"));
+    assert_eq!(platform("rustc").err().as_deref(), Some("rustc does not say where it runs: rustc"));
+}
