@@ -1,0 +1,118 @@
+//! The workflow that makes a release: what it may do, and that it does what `docs/release.md` says, by commands that exist.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn only_a_tag_of_a_version_makes_a_release() {
+    assert_eq!(workflow()["on"], json!({ "push": { "tags": ["v*"] } }));
+}
+
+#[test]
+fn each_job_may_do_what_it_is_for_and_no_more() {
+    let workflow = workflow();
+    assert_eq!(workflow["permissions"], json!({}));
+    let jobs = workflow["jobs"].as_object().unwrap();
+    let permissions: Vec<_> = jobs.iter().map(|(name, job)| (name.as_str(), &job["permissions"])).collect();
+    assert_eq!(
+        permissions,
+        [
+            ("attest", &json!({ "attestations": "write", "id-token": "write" })),
+            ("build", &json!({ "contents": "read" })),
+            ("registry", &json!({ "packages": "write" })),
+            ("release", &json!({ "contents": "write" })),
+        ]
+    );
+    // Who may write has none of the repository's code.
+    for (name, job) in jobs {
+        let code = texts(job, "uses").any(|it| it.starts_with("actions/checkout@"));
+        assert_eq!(code, name == "build", "{name}");
+        assert!(job["timeout-minutes"].is_u64(), "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_published_before_everything_has_passed() {
+    let workflow = workflow();
+    let needs: Vec<_> =
+        ["attest", "registry", "release"].map(|it| workflow["jobs"][it]["needs"].clone()).into();
+    assert_eq!(needs, [json!("build"), json!("attest"), json!(["attest", "registry"])]);
+    let steps: Vec<_> = texts(&workflow["jobs"]["build"], "run").collect();
+    let at = |command: &str| steps.iter().position(|it| it.contains(command)).unwrap();
+    let order = ["cargo xtask notes", ".ci/run", "cargo xtask dist --precompiled", "tar "].map(at);
+    assert!(order.is_sorted(), "{order:?}");
+    for name in ["attest", "registry", "release"] {
+        let job = &workflow["jobs"][name];
+        assert!(texts(job, "run").any(|it| it.contains("sha256sum --check --strict")), "{name}");
+    }
+}
+
+#[test]
+fn actions_are_those_of_github_by_their_hash() {
+    for job in workflow()["jobs"].as_object().unwrap().values() {
+        for action in texts(job, "uses") {
+            let hash =
+                action.strip_prefix("actions/").and_then(|it| it.split_once('@')).map_or("", |it| it.1);
+            let fits = hash.len() == 40 && hash.bytes().all(|it| it.is_ascii_hexdigit());
+            assert!(fits, "{action}");
+        }
+    }
+}
+
+#[test]
+fn no_text_from_outside_becomes_a_command() {
+    for job in workflow()["jobs"].as_object().unwrap().values() {
+        for script in texts(job, "run") {
+            assert!(!script.contains("${{"), "{script}");
+        }
+    }
+}
+
+#[test]
+fn the_gateway_and_its_tools_have_one_version() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let version = manifest["workspace"]["package"]["version"].as_str();
+    assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_command_exists() {
+    let usage = read("xtask/src/main.rs");
+    let places = [".github/workflows/release.yml", ".github/workflows/test.yml", "docs/release.md"];
+    let mut commands = 0;
+    for place in places {
+        for command in read(place).split("cargo xtask ").skip(1) {
+            let name: String = command.chars().take_while(char::is_ascii_lowercase).collect();
+            assert!(usage.contains(&format!("\n  {name} ")), "{place}: cargo xtask {name}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 10, "{commands}");
+    assert!(usage.contains("dist [--precompiled]"));
+}
+
+#[test]
+fn the_page_has_the_commands_that_push() {
+    let workflow = workflow();
+    let push = texts(&workflow["jobs"]["registry"], "run").find(|it| it.contains("skopeo copy")).unwrap();
+    let page = read("docs/release.md");
+    let page: Vec<_> = page.lines().map(|it| it.trim().trim_start_matches("$ ")).collect();
+    let own = ["skopeo login ", "registry="];
+    for line in push.lines().map(str::trim).filter(|line| !own.iter().any(|it| line.starts_with(it))) {
+        assert!(page.contains(&line), "{line}");
+    }
+}
+
+/// The texts with this name in the steps of `job`.
+fn texts<'a>(job: &'a Value, name: &'a str) -> impl Iterator<Item = &'a str> {
+    job["steps"].as_array().into_iter().flatten().filter_map(move |it| it[name].as_str())
+}
+
+fn workflow() -> Value {
+    serde_saphyr::from_str(&read(".github/workflows/release.yml")).unwrap()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
