@@ -2,6 +2,7 @@
 
 use core::cell::OnceCell;
 use core::time::Duration;
+use std::rc::Rc;
 
 use http::StatusCode;
 
@@ -9,7 +10,7 @@ use crate::access::guesses::Guesses;
 use crate::access::{Admitted, Shown};
 use crate::azure::identity::Token;
 use crate::bearers::Bearers;
-use crate::cache::Wanted;
+use crate::cache::{Kept, Wanted};
 use crate::composed::{NoValue, Read};
 use crate::deadline::{Deadline, Effort};
 use crate::error::Error;
@@ -150,9 +151,7 @@ impl<H: Host> Gateway<H> {
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         let caller = settings.callers.composed();
         visit.caller = Some(caller.caller().name());
-        let name = SecretName::parse(name).ok_or(Error::NoValidSecret)?;
-        let version = version.map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion)).transpose()?;
-        let asked = SecretRequest { name, version };
+        let asked = asked(name, version)?;
         let may_read = caller.may_read(&asked.name).map(drop);
         let fresh = may_read.as_ref().ok().and_then(|()| self.secrets.fresh(&asked, visit.start));
         if let Some(fresh) = fresh {
@@ -161,6 +160,15 @@ impl<H: Host> Gateway<H> {
         visit.secret = Some(asked.name.clone());
         may_read?;
         self.secrets.find(&self.azure(settings, visit), &asked, Wanted::Kept).await
+    }
+
+    /// The value for that component, if memory has it within its TTL and it need not be renewed.
+    pub fn at_hand(&self, name: &str, version: Option<&str>) -> Option<Rc<Kept>> {
+        let settings = self.settings().ok()?;
+        let asked = asked(name, version).ok()?;
+        settings.callers.composed().may_read(&asked.name).ok()?;
+        let found = self.secrets.fresh(&asked, self.host.now())?;
+        found.renewal.is_none().then_some(found.kept)
     }
 
     /// The vault that secrets are read from.
@@ -288,6 +296,13 @@ impl From<NoBody> for Error {
             NoBody::TooLarge => Self::BodyTooLarge,
         }
     }
+}
+
+/// What a component asks for that is composed with us.
+fn asked(name: &str, version: Option<&str>) -> Result<SecretRequest, Error> {
+    let name = SecretName::parse(name).ok_or(Error::NoValidSecret)?;
+    let version = version.map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion)).transpose()?;
+    Ok(SecretRequest { name, version })
 }
 
 /// How much has to be logged for an answer to be.

@@ -65,7 +65,6 @@ fn expected(of_each: &[BTreeMap<String, BTreeSet<String>>; 4]) -> Crates {
             [true, true, true, true] => "all",
             [true, false, true, false] => "proxy",
             [false, true, false, true] => "service",
-            [false, false, true, true] => "Spin",
             others => panic!("the page has no word for the components {others:?} that have {name}"),
         };
         (name.clone(), (licence, components.to_owned()))

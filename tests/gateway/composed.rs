@@ -99,6 +99,36 @@ fn a_value_is_renewed_ahead_and_served_stale() {
 }
 
 #[test]
+fn at_hand_is_what_memory_has_for_this_caller_and_need_not_be_renewed() {
+    let gateway = Scripted::new(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
+    gateway.will_answer([token(86_400), secret("app-db", "v"), secret("ops", "w")]);
+    assert_eq!(gateway.at_hand("app-db", None), None);
+    gateway.read("app-db", None).unwrap();
+    gateway.post("/", &asking("ops"));
+    for (name, version, value) in [
+        ("app-db", None, Some("v")),
+        ("APP-DB", None, Some("v")),
+        ("app-db", Some(VERSION), None),
+        ("app-db", Some("1"), None),
+        ("app db", None, None),
+        ("ops", None, None),
+    ] {
+        assert_eq!(gateway.at_hand(name, version).as_deref(), value, "{name} {version:?}");
+    }
+    // Its last tenth is for the one who renews it.
+    gateway.pass(Duration::from_secs(260));
+    assert_eq!(gateway.at_hand("app-db", None), None);
+    assert_eq!(gateway.read("app-db", None), Ok("v".to_owned()));
+    gateway.will_answer([secret("app-db", "2")]);
+    assert!(gateway.renew());
+    assert_eq!(gateway.at_hand("app-db", None).as_deref(), Some("2"));
+    gateway.pass(Duration::from_secs(300));
+    assert_eq!(gateway.at_hand("app-db", None), None);
+    assert_eq!(Scripted::only(&[]).at_hand("app-db", None), None);
+    assert_eq!(gateway.calls().len(), 4);
+}
+
+#[test]
 fn the_vault_is_told_as_a_reference_names_it() {
     assert_eq!(Scripted::new(&[]).vault(), Ok("https://my-vault.vault.azure.net".to_owned()));
     let local = [("KeyVaultUri", "http://LOCALHOST:8200"), ("KEY_VAULT_RESOURCE", "https://vault.azure.net")];

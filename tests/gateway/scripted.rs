@@ -140,6 +140,11 @@ impl Scripted {
         }
     }
 
+    /// What that component can have at once.
+    pub fn at_hand(&self, name: &str, version: Option<&str>) -> Option<String> {
+        self.gateway.at_hand(name, version).map(|it| it.secret.value.expose().clone())
+    }
+
     /// What that component is told of the vault.
     pub fn vault(&self) -> Result<String, NoValue> {
         self.gateway.vault()

@@ -1,7 +1,8 @@
 //! An application that reads over and over without HTTP, in the gateway's two worlds.
 //!
-//! `GET /secret/NAME?1000` reads the secret a thousand times from the gateway, and in WASI 0.2 `GET /configuration/KEY?1000` the
-//! value so often from its configuration. The answer is how many of them were not empty.
+//! `GET /secret/NAME?1000` reads the secret a thousand times from the gateway. In WASI 0.2 `GET /configuration/KEY?1000` reads the
+//! value so often from its configuration; in WASI 0.3 `GET /awaited/NAME?1000` waits for each, as if none were at hand. The answer
+//! is how many of them were not empty.
 
 #[cfg(all(target_family = "wasm", feature = "proxy"))]
 mod proxy;

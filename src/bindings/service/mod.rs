@@ -63,6 +63,11 @@ impl Secrets for Component {
         handed_over(&read)
     }
 
+    fn at_hand(name: String, version: Option<String>) -> Option<String> {
+        let kept = GATEWAY.with(|gateway| gateway.at_hand(&name, version.as_deref()))?;
+        Some(kept.secret.value.expose().clone())
+    }
+
     fn vault() -> Result<String, NoSecret> {
         Ok(GATEWAY.with(|gateway| gateway.vault())?)
     }

@@ -9,6 +9,8 @@ use tokio::io::{AsyncWriteExt, BufReader};
 pub(super) enum Way {
     /// From the gateway.
     Secret,
+    /// The same, waiting for it though it is at hand.
+    Awaited,
     /// From its configuration, which refers to the secret.
     Configuration,
 }
@@ -17,6 +19,7 @@ impl Way {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Secret => "secret",
+            Self::Awaited => "awaited",
             Self::Configuration => "configuration",
         }
     }

@@ -428,7 +428,7 @@ impl Stand {
             for running in &all {
                 let ways: &[Way] = match running.contestant {
                     Contestant::Composed(World::Proxy) => &[Way::Secret, Way::Configuration],
-                    Contestant::Composed(World::Service) => &[Way::Secret],
+                    Contestant::Composed(World::Service) => &[Way::Secret, Way::Awaited],
                     _ => &[],
                 };
                 for way in ways {
