@@ -1,21 +1,9 @@
 //! What a component gets that is composed with the gateway, and so asks without HTTP: a value, or a typed error.
 
 use core::time::Duration;
-use std::rc::Rc;
 
-use crate::cache::Kept;
 use crate::error::Error;
 use crate::reply::pause_seconds;
-use crate::secrets::Renewal;
-
-/// What came of a read, and what is left to do when it has been handed over.
-#[derive(Debug)]
-pub struct Read {
-    /// The value.
-    pub value: Result<Rc<Kept>, NoValue>,
-    /// A value to renew, on hosts that let an instance work after an answer.
-    pub renewal: Option<Renewal>,
-}
 
 /// Why there is no value: the `error` of `keyvault:gateway/types`, where each is explained (`wit/gateway/gateway.wit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +32,8 @@ pub enum NoValue {
     Unavailable(u32),
     /// The time for this read is over.
     Timeout,
+    /// Something happened that should not.
+    Internal,
 }
 
 impl From<&Error> for NoValue {
@@ -57,27 +47,29 @@ impl From<&Error> for NoValue {
             | Error::BodyTooLarge
             | Error::BodyLost
             | Error::NotAnObject
-            | Error::NoValidSecret => Self::InvalidName,
-            Error::CameThroughProxy
+            | Error::CameThroughProxy
             | Error::NotAuthenticated
             | Error::TooManyFailures(_)
-            | Error::OutOfScope => Self::Forbidden,
+            | Error::DirectoryUnusable
+            | Error::DirectoryThrottled(_)
+            | Error::DirectoryUnavailable(_)
+            | Error::DirectoryUnreachable(_) => Self::Internal,
+            Error::NoValidSecret => Self::InvalidName,
+            Error::OutOfScope => Self::Forbidden,
             Error::NoValidVersion => Self::InvalidVersion,
             Error::Setting(error) => Self::Configuration(error.name),
-            Error::IdentityRefused(_) | Error::IdentityUnusable | Error::DirectoryUnusable => Self::Identity,
+            Error::IdentityRefused(_) | Error::IdentityUnusable => Self::Identity,
             Error::SecretNotFound(..) => Self::NotFound,
             Error::SecretDisabled => Self::Disabled,
             Error::VaultDenied(_) => Self::AccessDenied,
             Error::TokenRefused(_) | Error::VaultRefused(_) | Error::VaultUnusable => Self::Vault,
-            Error::IdentityThrottled(pause)
-            | Error::VaultThrottled(pause)
-            | Error::DirectoryThrottled(pause) => Self::Throttled(seconds(*pause)),
+            Error::IdentityThrottled(pause) | Error::VaultThrottled(pause) => {
+                Self::Throttled(seconds(*pause))
+            }
             Error::IdentityUnavailable(pause)
             | Error::IdentityUnreachable(pause)
             | Error::VaultUnavailable(pause)
-            | Error::VaultUnreachable(pause)
-            | Error::DirectoryUnavailable(pause)
-            | Error::DirectoryUnreachable(pause) => Self::Unavailable(seconds(*pause)),
+            | Error::VaultUnreachable(pause) => Self::Unavailable(seconds(*pause)),
             Error::CallNotAllowed => Self::Unavailable(seconds(None)),
             Error::DeadlineExceeded => Self::Timeout,
         }

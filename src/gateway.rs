@@ -11,10 +11,10 @@ use crate::access::{Admitted, Shown};
 use crate::azure::identity::Token;
 use crate::bearers::Bearers;
 use crate::cache::{Kept, Wanted};
-use crate::composed::{NoValue, Read};
+use crate::composed::NoValue;
 use crate::deadline::{Deadline, Effort};
 use crate::error::Error;
-use crate::host::{Body, Host, NoBody};
+use crate::host::{Body, Host, Moment, NoBody};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -111,40 +111,38 @@ impl<H: Host> Gateway<H> {
         visit.secret = Some(asked.name.clone());
         visit.caller = Some(admitted.may_read(&asked.name)?.name());
 
-        let wanted = match head.wants_fresh() {
-            true => Wanted::Since(visit.start.minus(RENEWED_AT_MOST_EVERY)),
-            false => Wanted::Kept,
-        };
+        let wanted = wanted(head.wants_fresh(), visit.start);
         let Found { kept, age, status, renewal } =
             self.secrets.find(&self.azure(settings, visit), &asked, wanted).await?;
         visit.cache.set(Some(status));
         Ok((Reply::secret(&asked.name, &kept.secret, age), renewal))
     }
 
-    /// Reads a secret for the component that is composed with us: the same job without a request.
-    pub async fn read(&self, name: &str, version: Option<&str>) -> Read {
+    /// Reads a secret for the component that is composed with us: the same job without a request. With `again` the vault is
+    /// asked, whatever is in memory.
+    pub async fn read(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, NoValue> {
         let mut visit = Visit::new(self.host.now(), Trace::none());
-        match self.find(name, version, &mut visit).await {
-            Ok(Found { kept, status, renewal, .. }) => {
-                // A line would take longer than a read from memory does.
-                if status.outcome() != CacheOutcome::Hit {
-                    visit.cache.set(Some(status));
-                    self.log(&visit, Level::Info, StatusCode::OK, Reply::OK, None);
-                }
-                Read { value: Ok(kept), renewal }
+        let found = self.find(name, version, again, &mut visit).await;
+        match &found {
+            // A line would take longer than a read from memory does.
+            Ok(found) if found.status.outcome() == CacheOutcome::Hit => {}
+            Ok(found) => {
+                visit.cache.set(Some(found.status));
+                self.log(&visit, Level::Info, StatusCode::OK, Reply::OK, None);
             }
             Err(error) => {
-                let reply = Reply::error(&error);
-                self.log(&visit, level_of(&reply), reply.status(), reply.code(), Some(&error));
-                Read { value: Err((&error).into()), renewal: None }
+                let reply = Reply::error(error);
+                self.log(&visit, level_of(&reply), reply.status(), reply.code(), Some(error));
             }
         }
+        found.map_err(|it| (&it).into())
     }
 
     async fn find<'a>(
         &'a self,
         name: &str,
         version: Option<&str>,
+        again: bool,
         visit: &mut Visit<'a>,
     ) -> Result<Found, Error> {
         let settings = self.settings()?;
@@ -152,14 +150,16 @@ impl<H: Host> Gateway<H> {
         let caller = settings.callers.composed();
         visit.caller = Some(caller.caller().name());
         let asked = asked(name, version)?;
-        let may_read = caller.may_read(&asked.name).map(drop);
-        let fresh = may_read.as_ref().ok().and_then(|()| self.secrets.fresh(&asked, visit.start));
-        if let Some(fresh) = fresh {
+        // Only a line of the log needs the name, and what is found here has none.
+        if !again
+            && caller.may_read(&asked.name).is_ok()
+            && let Some(fresh) = self.secrets.fresh(&asked, visit.start)
+        {
             return Ok(fresh);
         }
         visit.secret = Some(asked.name.clone());
-        may_read?;
-        self.secrets.find(&self.azure(settings, visit), &asked, Wanted::Kept).await
+        caller.may_read(&asked.name)?;
+        self.secrets.find(&self.azure(settings, visit), &asked, wanted(again, visit.start)).await
     }
 
     /// The value for that component, if memory has it within its TTL and it need not be renewed.
@@ -303,6 +303,11 @@ fn asked(name: &str, version: Option<&str>) -> Result<SecretRequest, Error> {
     let name = SecretName::parse(name).ok_or(Error::NoValidSecret)?;
     let version = version.map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion)).transpose()?;
     Ok(SecretRequest { name, version })
+}
+
+/// Which values will do at `now` for whoever wants a fresh one, or does not.
+const fn wanted(fresh: bool, now: Moment) -> Wanted {
+    if fresh { Wanted::Since(now.minus(RENEWED_AT_MOST_EVERY)) } else { Wanted::Kept }
 }
 
 /// How much has to be logged for an answer to be.

@@ -9,12 +9,11 @@ use keyvault_gateway::reply::Reply;
 
 #[test]
 fn every_error_is_the_same_as_over_http() {
-    let mut kinds = 0;
+    let (mut kinds, mut of_http) = (0, Vec::new());
     for (error, status, code) in table() {
         let reason = NoValue::from(&error);
-        // These are about the request over HTTP, which there is none of.
-        let of_http = ["NotFound", "MethodNotAllowed", "RequestHeaderFieldsTooLarge", "UnsupportedMediaType"];
-        if of_http.contains(&code) || ["ContentTooLarge", "Unauthorized", "TooManyRequests"].contains(&code) {
+        if reason == NoValue::Internal {
+            of_http.push(code);
             continue;
         }
         kinds += 1;
@@ -30,6 +29,7 @@ fn every_error_is_the_same_as_over_http() {
             NoValue::Throttled(_) => &["IdentityThrottled", "VaultThrottled"],
             NoValue::Unavailable(_) => &["Unavailable"],
             NoValue::Timeout => &["Timeout"],
+            NoValue::Internal => unreachable!(),
         };
         assert!(expected.contains(&code), "{error:?} is {status} {code} and {reason:?}");
         let wait = match reason {
@@ -39,6 +39,24 @@ fn every_error_is_the_same_as_over_http() {
         assert_eq!(Reply::error(&error).fields().first("retry-after"), wait.as_deref(), "{error:?}");
     }
     assert!(kinds > 30, "{kinds}");
+    // What is about a request over HTTP cannot come of a read without one, nor can what is about a caller's token.
+    let expected = [
+        "NotFound",
+        "MethodNotAllowed",
+        "RequestHeaderFieldsTooLarge",
+        "UnsupportedMediaType",
+        "ContentTooLarge",
+        "BadRequest",
+        "BadRequest",
+        "Forbidden",
+        "Unauthorized",
+        "TooManyRequests",
+        "IdentityError",
+        "IdentityThrottled",
+        "Unavailable",
+        "Unavailable",
+    ];
+    assert_eq!(of_http, expected);
 }
 
 #[test]

@@ -59,9 +59,8 @@ impl Entry {
         if !self.roles.iter().all(|it| is_role(it)) {
             return Err(wrong("must have values of app roles in roles"));
         }
-        if self.name == COMPOSED
-            && !(self.key_sha256.is_empty() && [&oid, &appid, &self.roles].iter().all(|it| it.is_empty()))
-        {
+        let is_shown = [&oid, &appid, &self.roles].iter().any(|it| !it.is_empty());
+        if self.name == COMPOSED && (is_shown || !self.key_sha256.is_empty()) {
             return Err(wrong("must name the caller composed by nothing but its name"));
         }
         let scope: Option<_> = self.secrets.iter().map(|it| Pattern::parse(it)).collect();
@@ -74,10 +73,11 @@ impl Entry {
     }
 }
 
-/// A name that reads well in a log line, and is not one that we give ourselves.
+/// A name that reads well in a log line, and is not, and does not look like, one that we give ourselves.
 fn is_caller_name(text: &str) -> bool {
-    text != KEY_HOLDER
-        && text != ANYBODY
+    let is_ours = |name: &&str| text.eq_ignore_ascii_case(name);
+    ![KEY_HOLDER, ANYBODY].iter().any(|it| is_ours(it))
+        && (text == COMPOSED || !is_ours(&COMPOSED))
         && (1..=64).contains(&text.len())
         && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
 }

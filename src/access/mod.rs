@@ -76,7 +76,7 @@ impl Callers {
     /// Reads the settings that say who may ask; `vault` says which cloud this is.
     pub(crate) fn read(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         let mut known = list::read(settings)?;
-        let composed = known.iter().position(|it| it.name == COMPOSED).map(|it| known.swap_remove(it));
+        let composed = known.iter().position(|it| it.name == COMPOSED).map(|it| known.remove(it));
         if let Some(key) = settings.field_text("GATEWAY_KEY")? {
             known.push(Caller::for_everything(KEY_HOLDER, vec![KeyHash::of(key.expose())]));
         }
@@ -96,9 +96,13 @@ impl Callers {
             }
         }
         let anonymous = settings.switch("GATEWAY_ALLOW_ANONYMOUS")?;
+        // Where callers over HTTP are named, so is this one: there are hosts that let others call whatever a component exports.
+        let everything = known.is_empty() && !anonymous && composed.is_none();
+        let scope = if everything { vec![Pattern::everything()] } else { Vec::new() };
+        let composed = composed.unwrap_or_else(|| Caller::new(COMPOSED, Vec::new(), scope));
         Ok(Self {
             known,
-            composed: composed.unwrap_or_else(|| Caller::for_everything(COMPOSED, Vec::new())),
+            composed,
             anonymous: anonymous.then(|| Caller::for_everything(ANYBODY, Vec::new())),
             trust_forwarded: settings.switch("GATEWAY_TRUST_FORWARDED")?,
             tenant,
@@ -173,8 +177,12 @@ impl<'a> Admitted<'a> {
 }
 
 impl Caller {
+    fn new(name: &str, keys: Vec<KeyHash>, scope: Vec<Pattern>) -> Self {
+        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope }
+    }
+
     fn for_everything(name: &str, keys: Vec<KeyHash>) -> Self {
-        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope: vec![Pattern::everything()] }
+        Self::new(name, keys, vec![Pattern::everything()])
     }
 
     /// The caller's name, for the log.

@@ -92,7 +92,10 @@ fn who_is_composed_with_the_gateway_may_read_everything_or_what_the_list_says() 
         callers.composed().may_read(&SecretName::parse(name).unwrap()).map(Caller::name).map(str::to_owned)
     };
     let composed = Ok("composed".to_owned());
-    assert_eq!(may_read(&callers(KEY), "anything"), composed);
+    assert_eq!(may_read(&callers(&[]), "anything"), composed);
+    for settings in [KEY, TENANT, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]] {
+        assert_eq!(may_read(&callers(settings), "anything"), Err(Error::OutOfScope), "{settings:?}");
+    }
     let listed = callers(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
     assert_eq!(may_read(&listed, "app-db"), composed);
     assert_eq!(may_read(&listed, "db"), Err(Error::OutOfScope));
@@ -140,6 +143,8 @@ fn wrong_lists_are_configuration_errors() {
         r#"[{"name":"","secrets":[]}]"#,
         r#"[{"name":"key","secrets":[]}]"#,
         r#"[{"name":"anonymous","secrets":[]}]"#,
+        r#"[{"name":"Key","secrets":[]}]"#,
+        r#"[{"name":"Composed","secrets":[]}]"#,
         r#"[{"name":"composed","secrets":[],"roles":["reader"]}]"#,
         r#"[{"name":"composed","secrets":[],"oid":["0f8fad5b-d9cb-469f-a165-70867728950e"]}]"#,
         r#"[{"name":"composed","secrets":[]},{"name":"composed","secrets":[]}]"#,

@@ -1,6 +1,9 @@
 //! What the gateway is for a component that it is composed with: `wit/gateway/gateway.wit`.
 
-use crate::composed::{NoValue, Read};
+use crate::cache::Kept;
+use crate::composed::NoValue;
+use crate::reply::CacheOutcome;
+use crate::secrets::Found;
 
 #[cfg(feature = "proxy")]
 wit_bindgen::generate!({ path: "wit/gateway", world: "gateway" });
@@ -14,13 +17,21 @@ pub(super) use exports::keyvault::gateway::secrets::Guest as Secrets;
 #[cfg(feature = "service")]
 pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
 
-pub(super) use exports::keyvault::gateway::types::Error as NoSecret;
+pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
 
 /// The value, as it goes to the other component. What the host copies it from is not overwritten: the other component has it.
-pub(super) fn handed_over(read: &Read) -> Result<String, NoSecret> {
-    match &read.value {
-        Ok(kept) => Ok(kept.secret.value.expose().clone()),
-        Err(reason) => Err((*reason).into()),
+pub(super) fn value(kept: &Kept) -> String {
+    kept.secret.value.expose().clone()
+}
+
+impl From<Found> for Secret {
+    fn from(found: Found) -> Self {
+        Self {
+            value: value(&found.kept),
+            version: found.kept.secret.version.as_str().to_owned(),
+            age: found.age.as_secs(),
+            stale: found.status.outcome() == CacheOutcome::Stale,
+        }
     }
 }
 
@@ -50,6 +61,7 @@ impl From<NoValue> for NoSecret {
             NoValue::Throttled(seconds) => Self::Throttled(seconds),
             NoValue::Unavailable(seconds) => Self::Unavailable(seconds),
             NoValue::Timeout => Self::Timeout,
+            NoValue::Internal => Self::Internal,
         }
     }
 }

@@ -18,7 +18,7 @@ use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{OutputStream, StreamError};
 use wasip2::random::random::get_random_u64;
 
-use super::composed::{NoSecret, Secrets, handed_over};
+use super::composed::{NoSecret, Secret, Secrets, value};
 use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
 use crate::azure::{Answer, Call};
 use crate::fields::HeaderFields;
@@ -26,6 +26,7 @@ use crate::gateway::Gateway;
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
 use crate::request::Head;
+use crate::secrets::Found;
 
 /// What the host calls.
 pub(super) struct Component;
@@ -50,14 +51,22 @@ impl Guest for Component {
 
 impl Secrets for Component {
     fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
-        // For the same reason nothing is renewed after this either.
-        let read = GATEWAY.with(|gateway| finish(gateway.read(&name, version.as_deref())));
-        read.map_or(Err(NoSecret::Timeout), |it| handed_over(&it))
+        read(&name, version.as_deref(), false).map(|it| value(&it.kept))
+    }
+
+    fn read(name: String, version: Option<String>, again: bool) -> Result<Secret, NoSecret> {
+        read(&name, version.as_deref(), again).map(Secret::from)
     }
 
     fn vault() -> Result<String, NoSecret> {
         Ok(GATEWAY.with(|gateway| gateway.vault())?)
     }
+}
+
+fn read(name: &str, version: Option<&str>, again: bool) -> Result<Found, NoSecret> {
+    // For the same reason nothing is renewed after this either.
+    let read = GATEWAY.with(|gateway| finish(gateway.read(name, version, again)));
+    read.map_or(Err(NoSecret::Internal), |it| it.map_err(NoSecret::from))
 }
 
 /// Runs a future whose every step is finished when it returns, as all of this host are.
@@ -109,7 +118,7 @@ impl Host for Wasi {
         let (retry_after, challenge) = (field("retry-after"), field("www-authenticate"));
         drop(headers);
         let body = response.consume().map_err(|()| NoAnswer::Lost)?;
-        let body = read(&body, call.answer_limit(), None, &timer).map_err(|it| match it {
+        let body = read_body(&body, call.answer_limit(), None, &timer).map_err(|it| match it {
             NoBody::Lost => NoAnswer::Lost,
             NoBody::TimedOut => NoAnswer::TimedOut,
             NoBody::TooLarge => NoAnswer::TooLarge,
@@ -137,7 +146,7 @@ struct RequestBody {
 impl Body for RequestBody {
     async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         let body = self.request.consume().map_err(|()| NoBody::Lost)?;
-        read(&body, most, self.length, &Timer::until(end))
+        read_body(&body, most, self.length, &Timer::until(end))
     }
 }
 
@@ -257,7 +266,12 @@ fn write_all(stream: &OutputStream, mut content: &[u8], timer: &Timer) -> Option
 }
 
 /// Reads a whole body, which has `length` bytes if that is known: then its end need not be waited for.
-fn read(body: &IncomingBody, most: usize, length: Option<usize>, timer: &Timer) -> Result<Vec<u8>, NoBody> {
+fn read_body(
+    body: &IncomingBody,
+    most: usize,
+    length: Option<usize>,
+    timer: &Timer,
+) -> Result<Vec<u8>, NoBody> {
     let stream = body.stream().map_err(|()| NoBody::Lost)?;
     let mut content = Vec::new();
     while length != Some(content.len()) {

@@ -3,13 +3,14 @@
 use core::time::Duration;
 
 use keyvault_gateway::composed::NoValue;
+use keyvault_gateway::reply::CacheOutcome;
 
 use crate::asking;
 use crate::scripted::{Scripted, Seen, body_of, secret, token};
 
 #[test]
 fn it_shares_what_is_in_memory() {
-    let gateway = Scripted::new(&[]);
+    let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "v"), secret("b", "w")]);
     assert_eq!(gateway.read("a", None), Ok("v".to_owned()));
     assert!(body_of(&gateway.post("/", &asking("A"))).contains("\"v\""));
@@ -20,7 +21,7 @@ fn it_shares_what_is_in_memory() {
 
 #[test]
 fn a_version_is_read_apart_from_the_latest() {
-    let gateway = Scripted::new(&[]);
+    let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "v"), secret("a", "w")]);
     assert_eq!(gateway.read("a", None), Ok("v".to_owned()));
     assert_eq!(gateway.read("a", Some(VERSION)), Ok("w".to_owned()));
@@ -32,7 +33,7 @@ fn a_version_is_read_apart_from_the_latest() {
 
 #[test]
 fn only_what_is_not_in_memory_leaves_a_line() {
-    let gateway = Scripted::new(&[("GATEWAY_LOG", "info")]);
+    let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "v")]);
     for _ in 0..3 {
         gateway.read("a", None).unwrap();
@@ -49,7 +50,7 @@ fn only_what_is_not_in_memory_leaves_a_line() {
 
 #[test]
 fn an_error_leaves_a_line_as_it_does_over_http() {
-    let gateway = Scripted::new(&[]);
+    let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), Seen::Answer(200, None, "{}".to_owned())]);
     assert_eq!(gateway.read("a", None), Err(NoValue::Vault));
     assert_eq!(gateway.read("a b", None), Err(NoValue::InvalidName));
@@ -78,8 +79,42 @@ fn it_needs_no_key_and_has_the_scope_that_the_list_of_callers_gives_it() {
 }
 
 #[test]
-fn a_value_is_renewed_ahead_and_served_stale() {
+fn without_an_entry_it_has_nothing_where_callers_over_http_are_named() {
     let gateway = Scripted::new(&[]);
+    assert_eq!(gateway.read("a", None), Err(NoValue::Forbidden));
+    let alone = [
+        ("KeyVaultUri", "https://my-vault.vault.azure.net/"),
+        ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
+        ("MSI_SECRET", "identity-secret"),
+    ];
+    let open = Scripted::only(&[&alone[..], &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat());
+    assert_eq!(open.read("a", None), Err(NoValue::Forbidden));
+    // A whole needs no callers: nobody can call its gateway but the application.
+    let whole = Scripted::only(&alone);
+    whole.will_answer([token(86_400), secret("a", "v")]);
+    assert_eq!(whole.read("a", None), Ok("v".to_owned()));
+}
+
+#[test]
+fn the_vault_is_asked_again_once_a_second() {
+    let gateway = Scripted::new(OPEN);
+    gateway.will_answer([token(86_400), secret("a", "1"), secret("a", "2")]);
+    gateway.read("a", None).unwrap();
+    gateway.pass(Duration::from_millis(1500));
+    let known = |again| {
+        let found = gateway.found("a", None, again).unwrap();
+        (found.kept.secret.value.expose().clone(), found.age.as_millis(), found.status.outcome())
+    };
+    assert_eq!(known(false), ("1".to_owned(), 1500, CacheOutcome::Hit));
+    assert_eq!(known(true), ("2".to_owned(), 0, CacheOutcome::Request));
+    assert_eq!(known(true), ("2".to_owned(), 0, CacheOutcome::Hit));
+    assert_eq!(known(false), ("2".to_owned(), 0, CacheOutcome::Hit));
+    assert_eq!(gateway.calls().len(), 3);
+}
+
+#[test]
+fn a_value_is_renewed_ahead_and_served_stale() {
+    let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "1"), secret("a", "2")]);
     assert_eq!(gateway.read("a", None), Ok("1".to_owned()));
     // In the last tenth of a TTL of 270 seconds.
@@ -94,7 +129,11 @@ fn a_value_is_renewed_ahead_and_served_stale() {
         Seen::Answer(503, None, String::new()),
         Seen::Answer(503, None, String::new()),
     ]);
-    assert_eq!(gateway.read("a", None), Ok("2".to_owned()));
+    let found = gateway.found("a", None, false).unwrap();
+    assert_eq!(
+        (found.kept.secret.value.expose().as_str(), found.status.outcome()),
+        ("2", CacheOutcome::Stale)
+    );
     assert!(gateway.log().last().unwrap().contains(r#""cache":"stale""#));
 }
 
@@ -140,5 +179,8 @@ fn the_vault_is_told_as_a_reference_names_it() {
     assert_eq!(nothing.vault(), Err(NoValue::Configuration("KeyVaultUri")));
     assert_eq!(nothing.read("a", None), Err(NoValue::Configuration("KeyVaultUri")));
 }
+
+/// There is a key for callers over HTTP, and so a list says what is for whoever is composed with the gateway.
+const OPEN: &[(&str, &str)] = &[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["*"]}]"#)];
 
 const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";

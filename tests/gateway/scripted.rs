@@ -15,7 +15,7 @@ use keyvault_gateway::gateway::Gateway;
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
-use keyvault_gateway::secrets::Renewal;
+use keyvault_gateway::secrets::{Found, Renewal};
 use leaks::{Private, SHORTEST, Search};
 
 /// What the gateway sees of a call.
@@ -130,11 +130,17 @@ impl Scripted {
 
     /// A read of the component that is composed with the gateway.
     pub fn read(&self, name: &str, version: Option<&str>) -> Result<String, NoValue> {
-        match pin!(self.gateway.read(name, version)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(read) => {
+        self.found(name, version, false).map(|it| it.kept.secret.value.expose().clone())
+    }
+
+    /// The same with what there is to know of it; `again` has the vault asked.
+    pub fn found(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, NoValue> {
+        let read = self.gateway.read(name, version, again);
+        match pin!(read).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(mut read) => {
                 self.world.search_rest();
-                self.renewal.replace(read.renewal);
-                read.value.map(|it| it.secret.value.expose().clone())
+                self.renewal.replace(read.as_mut().ok().and_then(|it| it.renewal.take()));
+                read
             }
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }

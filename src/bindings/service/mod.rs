@@ -20,7 +20,7 @@ use wasip3::wit_bindgen::{
 use wasip3::{spawn, wit_future, wit_stream};
 use zeroize::Zeroizing;
 
-use super::composed::{NoSecret, Secrets, handed_over};
+use super::composed::{NoSecret, Secret, Secrets, value};
 use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
 use crate::azure::{Answer, Call};
 use crate::fields::HeaderFields;
@@ -28,6 +28,7 @@ use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
 use crate::request::Head;
+use crate::secrets::Found;
 
 use deadlines::{until, within};
 
@@ -55,22 +56,29 @@ impl Guest for Component {
 
 impl Secrets for Component {
     async fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
-        let gateway = GATEWAY.with(Rc::clone);
-        let mut read = gateway.read(&name, version.as_deref()).await;
-        if let Some(renewal) = read.renewal.take() {
-            spawn(async move { gateway.renew(renewal).await });
-        }
-        handed_over(&read)
+        read(&name, version.as_deref(), false).await.map(|it| value(&it.kept))
+    }
+
+    async fn read(name: String, version: Option<String>, again: bool) -> Result<Secret, NoSecret> {
+        read(&name, version.as_deref(), again).await.map(Secret::from)
     }
 
     fn at_hand(name: String, version: Option<String>) -> Option<String> {
-        let kept = GATEWAY.with(|gateway| gateway.at_hand(&name, version.as_deref()))?;
-        Some(kept.secret.value.expose().clone())
+        GATEWAY.with(|gateway| gateway.at_hand(&name, version.as_deref())).map(|it| value(&it))
     }
 
     fn vault() -> Result<String, NoSecret> {
         Ok(GATEWAY.with(|gateway| gateway.vault())?)
     }
+}
+
+async fn read(name: &str, version: Option<&str>, again: bool) -> Result<Found, NoSecret> {
+    let gateway = GATEWAY.with(Rc::clone);
+    let mut found = gateway.read(name, version, again).await?;
+    if let Some(renewal) = found.renewal.take() {
+        spawn(async move { gateway.renew(renewal).await });
+    }
+    Ok(found)
 }
 
 struct Wasi;
@@ -109,11 +117,12 @@ impl Host for Wasi {
             drop(headers);
             let (done, result) = wit_future::new(|| Ok(()));
             let (stream, end) = Response::consume_body(response, result);
-            let body = read(stream, end, done, call.answer_limit(), None).await.map_err(|it| match it {
-                NoBody::Lost => NoAnswer::Lost,
-                NoBody::TimedOut => NoAnswer::TimedOut,
-                NoBody::TooLarge => NoAnswer::TooLarge,
-            })?;
+            let body =
+                read_body(stream, end, done, call.answer_limit(), None).await.map_err(|it| match it {
+                    NoBody::Lost => NoAnswer::Lost,
+                    NoBody::TimedOut => NoAnswer::TimedOut,
+                    NoBody::TooLarge => NoAnswer::TooLarge,
+                })?;
             Ok(Answer::new(status, retry_after, body).with_challenge(challenge))
         };
         within(limit, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
@@ -149,7 +158,9 @@ impl Body for RequestBody {
     async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         let (done, result) = wit_future::new(|| Ok(()));
         let (stream, trailers) = Request::consume_body(self.request, result);
-        until(end, read(stream, trailers, done, most, self.length)).await.unwrap_or(Err(NoBody::TimedOut))
+        until(end, read_body(stream, trailers, done, most, self.length))
+            .await
+            .unwrap_or(Err(NoBody::TimedOut))
     }
 }
 
@@ -268,7 +279,7 @@ fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
 
 /// Reads a whole body, which has `length` bytes if that is known: then its end need not be waited for. `done` tells the other
 /// side that we want no more of it, once it is dropped.
-async fn read(
+async fn read_body(
     mut stream: StreamReader<u8>,
     end: FutureReader<End>,
     done: FutureWriter<Result<(), ErrorCode>>,
