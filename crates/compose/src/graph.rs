@@ -18,6 +18,14 @@ pub(crate) fn compose(application: &Path, components: &[PathBuf]) -> Result<Vec<
     if graph.get_instantiation_arguments(whole).next().is_none() {
         return Err(format!("{} imports nothing that the others export", application.file.display()));
     }
+    let ways: Vec<_> = application.imports.iter().filter(|it| is_a_way_out(it)).map(String::as_str).collect();
+    if !ways.is_empty() {
+        eprintln!(
+            "note: {} imports {}: it has a way out of its own, for what it reads and for what is in its environment",
+            application.file.display(),
+            ways.join(", ")
+        );
+    }
     for name in &application.exports {
         let export = graph.alias_instance_export(whole, name).map_err(|it| application.failed(&it))?;
         graph.export(export, name).map_err(|it| application.failed(&it))?;
@@ -48,8 +56,8 @@ impl<'a> Part<'a> {
         let package = package.map_err(|it| failed(format!("{it:#}")))?;
         let package = graph.register_package(package).map_err(|it| failed(chain(&it)))?;
         let world = &graph.types()[graph[package].ty()];
-        let (imports, exports) = (&world.imports, &world.exports);
-        let (imports, exports) = (imports.keys().cloned().collect(), exports.keys().cloned().collect());
+        let imports = world.imports.keys().cloned().collect();
+        let exports = world.exports.keys().cloned().collect();
         Ok(Self { file, package, imports, exports, instance: None })
     }
 
@@ -61,7 +69,17 @@ impl<'a> Part<'a> {
         // What only one of them exports decides where it can come from. What several export, as types are, then comes from the
         // same.
         let exporters = |import: &String| others.iter().filter(|it| it.exports.contains(import)).count();
-        let mut imports: Vec<_> = self.imports.iter().map(|it| (exporters(it), it)).collect();
+        let missing = self.imports.iter().filter(|it| it.starts_with(GATEWAY) && exporters(it) == 0);
+        let missing: Vec<_> = missing.map(String::as_str).collect();
+        if !missing.is_empty() {
+            return Err(format!(
+                "{} imports what no other exports: {}",
+                self.file.display(),
+                missing.join(", ")
+            ));
+        }
+        let given = self.imports.iter().filter(|it| is_given(it));
+        let mut imports: Vec<_> = given.map(|it| (exporters(it), it)).collect();
         imports.sort_by_key(|it| it.0);
         for (_, import) in imports {
             let mut places = (0..others.len()).filter(|it| others[*it].exports.contains(import));
@@ -72,7 +90,7 @@ impl<'a> Part<'a> {
         }
 
         let instance = graph.instantiate(self.package);
-        for import in &self.imports {
+        for import in self.imports.iter().filter(|it| is_given(it)) {
             let mut there = others.iter().filter_map(|it| Some((it, it.instance?)));
             let Some((exporter, from)) = there.find(|it| it.0.exports.contains(import)) else { continue };
             let export = graph.alias_instance_export(from, import).map_err(|it| exporter.failed(&it))?;
@@ -86,6 +104,21 @@ impl<'a> Part<'a> {
         format!("{}: {}", self.file.display(), chain(problem))
     }
 }
+
+/// Whether this is something that parts give each other. Everything else is between each of them and the host.
+fn is_given(import: &str) -> bool {
+    import.starts_with(GATEWAY) || import.starts_with("wasi:config/")
+}
+
+/// Whether who imports this can reach others.
+fn is_a_way_out(import: &str) -> bool {
+    ["wasi:http/outgoing-handler@", "wasi:http/client@", "wasi:sockets/"]
+        .iter()
+        .any(|it| import.starts_with(it))
+}
+
+/// What the gateway exports to other components. It is no interface of any host.
+const GATEWAY: &str = "keyvault:gateway/";
 
 /// An error, and what it comes from.
 fn chain(error: &dyn Error) -> String {

@@ -1,7 +1,7 @@
 //! `compose OUTPUT APPLICATION COMPONENT...` makes one component of an application and of those that it imports from.
 //!
-//! Each gets what it imports from those that stand after it, as far as they export it; what none of them exports stays an
-//! import of the whole. What the whole exports is what the application exports. Each component is there once, so that all who
+//! Each gets what it imports of the gateway and of `wasi:config` from those that stand after it, as far as they export it. The rest
+//! stays an import of the whole. What the whole exports is what the application exports. Each component is there once, so that all who
 //! import from it share what it remembers, or not at all, if nobody imports from it.
 
 mod graph;

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use wac_graph::CompositionGraph;
+use wac_graph::types::Package;
+
 #[test]
 fn the_order_of_parts_that_nobody_imports_from_makes_no_difference() {
     let place = Place::new("order");
@@ -25,10 +28,55 @@ fn a_part_may_import_from_those_after_it() {
     let place = Place::new("after");
     let application = component("configured-proxy-alone");
     let whole = place.composed(&application, &["config-store", "proxy"]);
-    // Before it is not after it: the gateway is left to import then.
-    let without_gateway = place.composed(&application, &["proxy", "config-store"]);
-    assert!(without_gateway == place.composed(&application, &["config-store"]));
-    assert!(whole.len() > without_gateway.len() + 100_000);
+    let alone = fs::read(&application).unwrap();
+    assert!(whole.len() > alone.len() + fs::read(component("proxy")).unwrap().len());
+    // Before it is not after it.
+    let said = place.refused(&[&application, &component("proxy"), &component("config-store")]);
+    let missing = "config-store.wasm imports what no other exports: keyvault:gateway/";
+    assert!(said.contains(missing) && said.contains("/secrets@0.1.0"), "{said}");
+}
+
+/// Middleware keeps the handler that it imports, for whoever it is put before.
+#[test]
+fn nobody_is_given_more_than_the_gateway_and_a_configuration() {
+    let place = Place::new("given");
+    let application = place.importing("middleware", &["keyvault:gateway/async-secrets@0.1.0", HANDLER]);
+    let whole = place.composed(&application, &["service"]);
+    let imports = imports(whole);
+    assert!(imports.iter().any(|it| it == HANDLER), "{imports:?}");
+    assert!(!imports.iter().any(|it| it.starts_with("keyvault:")), "{imports:?}");
+
+    let only_handler = place.importing("only-handler", &[HANDLER]);
+    let said = place.refused(&[&only_handler, &component("service")]);
+    assert!(said.contains("imports nothing that the others export"), "{said}");
+}
+
+#[test]
+fn a_way_out_of_the_application_is_told() {
+    let place = Place::new("way-out");
+    let secrets = "keyvault:gateway/secrets@0.1.0";
+    for (way, told) in [
+        ("wasi:http/outgoing-handler@0.2.12", true),
+        ("wasi:http/client@0.3.0", true),
+        ("wasi:sockets/tcp@0.2.12", true),
+        ("wasi:http/types@0.2.12", false),
+    ] {
+        let application = place.importing("application", &[secrets, way]);
+        let ran = run(&place.file("whole.wasm"), &[&application, &component("proxy")]);
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(ran.status.success(), "{said}");
+        assert_eq!(said.starts_with("note: ") && said.contains(way), told, "{said}");
+    }
+}
+
+#[test]
+fn another_version_of_the_gateway_is_another_gateway() {
+    let place = Place::new("version");
+    for missing in ["keyvault:gateway/secrets@0.2.0", "keyvault:gateway/secrets@0.1.1"] {
+        let application = place.importing("application", &["keyvault:gateway/types@0.1.0", missing]);
+        let said = place.refused(&[&application, &component("proxy")]);
+        assert!(said.ends_with(&format!("imports what no other exports: {missing}\n")), "{said}");
+    }
 }
 
 #[test]
@@ -39,18 +87,15 @@ fn says_what_is_wrong_and_writes_nothing() {
     fs::write(&text, "no component").unwrap();
     let missing = place.file("missing.wasm");
     for (files, problem) in [
-        (vec![&application], "imports nothing that the others export"),
-        (vec![&application, &config_store], "imports nothing that the others export"),
+        (vec![&application], "imports what no other exports: keyvault:gateway/"),
+        (vec![&application, &config_store], "imports what no other exports: keyvault:gateway/"),
         (vec![&service, &application], "imports nothing that the others export"),
         (vec![&text, &service], "is not a binary-encoded WebAssembly component"),
         (vec![&application, &text], "is not a binary-encoded WebAssembly component"),
         (vec![&missing, &service], "missing.wasm: "),
     ] {
-        let output = place.file("whole.wasm");
-        let ran = run(&output, &files);
-        let said = String::from_utf8(ran.stderr).unwrap();
-        assert!(said.starts_with("error: ") && said.contains(problem), "{said}");
-        assert_eq!((ran.status.code(), said.lines().count(), output.exists()), (Some(1), 1, false), "{said}");
+        let said = place.refused(&files);
+        assert!(said.contains(problem), "{said}");
     }
     let nowhere = place.file("nowhere/whole.wasm");
     let said = String::from_utf8(run(&nowhere, &[&application, &service]).stderr).unwrap();
@@ -74,6 +119,34 @@ impl Place {
         self.0.join(name)
     }
 
+    /// A component that imports these, of each nothing, and does nothing.
+    fn importing(&self, name: &str, imports: &[&str]) -> PathBuf {
+        // The Component Model, "Binary format": a type section with an instance of no exports, and the imports.
+        let mut section = vec![u8::try_from(imports.len()).unwrap()];
+        for import in imports {
+            section.extend([0, u8::try_from(import.len()).unwrap()]);
+            section.extend(import.as_bytes());
+            section.extend([5, 0]);
+        }
+        let mut component = b"\0asm\x0d\0\x01\0\x07\x03\x01\x42\0\x0a".to_vec();
+        let length = section.len();
+        component.extend([u8::try_from(length % 128).unwrap() | 128, u8::try_from(length / 128).unwrap()]);
+        component.extend(section);
+        let file = self.file(name).with_extension("wasm");
+        fs::write(&file, component).unwrap();
+        file
+    }
+
+    /// What is said where nothing is made.
+    fn refused(&self, files: &[&PathBuf]) -> String {
+        let output = self.file("refused.wasm");
+        let ran = run(&output, files);
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!((ran.status.code(), said.lines().count(), output.exists()), (Some(1), 1, false), "{said}");
+        assert!(said.starts_with("error: "), "{said}");
+        said
+    }
+
     /// The bytes of the whole.
     fn composed(&self, application: &PathBuf, parts: &[&str]) -> Vec<u8> {
         let output = self.file("whole.wasm");
@@ -83,6 +156,13 @@ impl Place {
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         fs::read(output).unwrap()
     }
+}
+
+/// What a component imports.
+fn imports(component: Vec<u8>) -> Vec<String> {
+    let mut graph = CompositionGraph::new();
+    let package = Package::from_bytes("whole", None, component, graph.types_mut()).unwrap();
+    graph.types()[package.ty()].imports.keys().cloned().collect()
 }
 
 fn run(output: &Path, files: &[&PathBuf]) -> Output {
@@ -98,5 +178,7 @@ fn component(name: &str) -> PathBuf {
     assert!(file.exists(), "{} is not there: run `cargo xtask compose`", file.display());
     file
 }
+
+const HANDLER: &str = "wasi:http/handler@0.3.0";
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_compose");

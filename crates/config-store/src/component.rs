@@ -73,6 +73,7 @@ fn reason(error: &NoSecret) -> String {
         }
         NoSecret::Unavailable(seconds) => return format!("Azure is not available; again in {seconds} s"),
         NoSecret::Timeout => "there was no answer in time",
+        NoSecret::Internal => "something happened in the gateway that should not",
     };
     reason.to_owned()
 }

@@ -19,7 +19,7 @@ pub struct Reference<'a> {
 enum Vault<'a> {
     /// By its address, without a slash at the end.
     Uri(&'a str),
-    /// By the first label of its host name.
+    /// By its name.
     Name(&'a str),
 }
 
@@ -30,12 +30,14 @@ pub struct NotAReference;
 impl<'a> Reference<'a> {
     /// The reference in a value of the configuration; nothing, if the value does not begin like one.
     pub fn parse(value: &'a str) -> Result<Option<Self>, NotAReference> {
-        let value = value.trim();
-        let Some((start, rest)) = value.split_at_checked(START.len()) else { return Ok(None) };
-        if !start.eq_ignore_ascii_case(START) {
+        // A mark that somebody's quotes or editor stand before is meant to be one, and is no password.
+        let bare = value.trim_start_matches(|it: char| it.is_whitespace() || "\"'\u{feff}".contains(it));
+        if !starts_with(bare, MARK) {
             return Ok(None);
         }
-        let rest = rest.strip_suffix(')').ok_or(NotAReference)?;
+        let inside = value.trim().split_at_checked(MARK.len()).filter(|it| starts_with(it.0, MARK));
+        let inside = inside.and_then(|it| it.1.strip_prefix('(')?.strip_suffix(')'));
+        let rest = inside.ok_or(NotAReference)?;
         let reference = match rest.split_once('=') {
             Some((name, uri)) if name.trim().eq_ignore_ascii_case("SecretUri") => Self::of_uri(uri.trim()),
             _ => Self::of_parts(rest),
@@ -80,17 +82,32 @@ impl<'a> Reference<'a> {
 
     /// Whether the secret is in the vault with this address: `https://my-vault.vault.azure.net`, without a slash at the end.
     pub fn is_in(&self, uri: &str) -> bool {
+        let uri = without_usual_port(uri);
         match self.vault {
-            Vault::Uri(vault) => vault.eq_ignore_ascii_case(uri),
+            Vault::Uri(vault) => without_usual_port(vault).eq_ignore_ascii_case(uri),
             Vault::Name(name) => {
-                let host = uri.split_once("://").map_or(uri, |it| it.1);
-                host.split_once('.').is_some_and(|it| it.0.eq_ignore_ascii_case(name))
+                let host = uri.strip_prefix("https://").and_then(|it| it.split_once('.'));
+                host.is_some_and(|it| it.0.eq_ignore_ascii_case(name) && DOMAINS.contains(&it.1))
             }
         }
     }
 }
 
-const START: &str = "@Microsoft.KeyVault(";
+fn starts_with(text: &str, start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start))
+}
+
+/// An address, whose port need not be said where it is that of `https`.
+fn without_usual_port(uri: &str) -> &str {
+    uri.strip_suffix(":443").filter(|it| starts_with(it, "https://")).unwrap_or(uri)
+}
+
+const MARK: &str = "@Microsoft.KeyVault";
+
+/// Where a vault is that is known by its name alone (Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for
+/// object identifiers").
+const DOMAINS: [&str; 4] =
+    ["vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net", "vault.microsoftazure.de"];
 
 #[cfg(test)]
 mod tests {
@@ -122,9 +139,14 @@ mod tests {
 
     #[test]
     fn what_does_not() {
-        for value in
-            ["", "hunter2", "@Microsoft.KeyVault", "x@Microsoft.KeyVault(SecretUri=x)", "ä ö ü ä ö ü ä ö ü"]
-        {
+        for value in [
+            "",
+            "hunter2",
+            "@Microsoft.KeyVaul",
+            "@Microsoft",
+            "x@Microsoft.KeyVault(SecretUri=x)",
+            "ä ö ü ä ö ü ä ö ü",
+        ] {
             assert_eq!(Reference::parse(value), Ok(None), "{value}");
         }
     }
@@ -150,10 +172,20 @@ mod tests {
             "VaultName=my-vault;SecretName=db;Else=x",
             "VaultName=my-vault;SecretName=db;SecretUri=x",
         ] {
-            let value = format!("{START}{inside})");
+            let value = format!("@Microsoft.KeyVault({inside})");
             assert_eq!(Reference::parse(&value), Err(NotAReference), "{value}");
         }
-        assert_eq!(Reference::parse("@Microsoft.KeyVault(VaultName=a;SecretName=b"), Err(NotAReference));
+        for value in [
+            "@Microsoft.KeyVault",
+            "@Microsoft.KeyVault(VaultName=a;SecretName=b",
+            "@Microsoft.KeyVault (VaultName=a;SecretName=b)",
+            "@Microsoft.KeyVault(VaultName=a;SecretName=b) and more",
+            "\"@Microsoft.KeyVault(VaultName=a;SecretName=b)\"",
+            " '@microsoft.keyvault(VaultName=a;SecretName=b)'",
+            "\u{feff}@Microsoft.KeyVault(VaultName=a;SecretName=b)",
+        ] {
+            assert_eq!(Reference::parse(value), Err(NotAReference), "{value}");
+        }
     }
 
     #[test]
@@ -163,13 +195,45 @@ mod tests {
             "SecretUri=http://my-vault.vault.azure.net/secrets/db",
             "SecretUri=https://my-vault.vault.azure.net:8443/secrets/db",
             "SecretUri=https://my-vault.vault.azure.net.evil.example/secrets/db",
+            "SecretUri=https://my-vault.vault.azure.net./secrets/db",
+            "SecretUri=https://my-vault.vault.azure.net@evil.example/secrets/db",
+            "SecretUri=https://evil.example#@my-vault.vault.azure.net/secrets/db",
+            "SecretUri=https://evil.example?my-vault.vault.azure.net/secrets/db",
+            "SecretUri=https://my-vault%2evault.azure.net/secrets/db",
+            "SecretUri=https://my\u{2010}vault.vault.azure.net/secrets/db",
+            "SecretUri=https://my-vault.vault.azure.net:443:443/secrets/db",
             "VaultName=other;SecretName=db",
             "VaultName=my-vault.vault;SecretName=db",
             "VaultName=https://my-vault;SecretName=db",
         ] {
-            let value = format!("{START}{inside})");
+            let value = format!("@Microsoft.KeyVault({inside})");
             let reference = Reference::parse(&value).unwrap().unwrap();
             assert!(!reference.is_in(VAULT), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_that_of_a_vault_of_azure_and_a_port_need_not_be_said() {
+        let reference = |inside: &str| format!("@Microsoft.KeyVault({inside})");
+        let (by_name, by_uri) =
+            ("VaultName=prod;SecretName=db", "SecretUri=https://prod.vault.azure.net/secrets/db");
+        let with_port = "SecretUri=https://prod.vault.azure.net:443/secrets/db";
+        for (inside, vault, is_in) in [
+            (by_name, "https://prod.vault.azure.net", true),
+            (by_name, "https://prod.vault.azure.net:443", true),
+            (by_name, "https://prod.vault.usgovcloudapi.net", true),
+            (by_name, "https://prod.vault.azure.net:8443", false),
+            (by_name, "https://prod.internal.example", false),
+            (by_name, "http://prod.vault.azure.net", false),
+            ("VaultName=127;SecretName=db", "http://127.0.0.1:8200", false),
+            ("VaultName=10;SecretName=db", "https://10.0.0.4", false),
+            (by_uri, "https://prod.vault.azure.net:443", true),
+            (with_port, "https://prod.vault.azure.net", true),
+            ("SecretUri=http://127.0.0.1:443/secrets/db", "http://127.0.0.1", false),
+        ] {
+            let reference = reference(inside);
+            let reference = Reference::parse(&reference).unwrap().unwrap();
+            assert_eq!(reference.is_in(vault), is_in, "{inside} {vault}");
         }
     }
 }

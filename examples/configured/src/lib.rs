@@ -1,4 +1,5 @@
-//! An application that answers `GET /KEY` with the value of its configuration for that key, and knows nothing of Key Vault.
+//! An application that answers `GET /KEY` with the value of its configuration for that key, and `GET /` with all of them, and knows
+//! nothing of Key Vault.
 //!
 //! It has no way to any other machine: what it imports of `wasi:http` is only what it answers with. Composed with the gateway
 //! and its config store, it prints a secret that it could not have reached by itself. (That is all it is for. An application
@@ -23,10 +24,19 @@ mod configuration {
 
     /// The status and the text of the answer to a request for this path.
     pub(crate) fn answer(path: &str) -> (u16, String) {
-        match store::get(path.trim_start_matches('/')) {
+        let value = match path.trim_start_matches('/') {
+            "" => store::get_all().map(|it| Some(lines(it))),
+            key => store::get(key),
+        };
+        match value {
             Ok(Some(value)) => (200, value),
             Ok(None) => (404, "There is no such key.".to_owned()),
             Err(Error::Upstream(reason) | Error::Io(reason)) => (500, reason),
         }
+    }
+
+    fn lines(mut values: Vec<(String, String)>) -> String {
+        values.sort();
+        values.into_iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
 }
