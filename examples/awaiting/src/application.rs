@@ -12,6 +12,7 @@ wit_bindgen::generate!({
 });
 
 use keyvault::gateway::async_secrets;
+use keyvault::gateway::types::{Error, Secret};
 
 struct Application;
 
@@ -20,13 +21,12 @@ wasip3::http::service::export!(Application);
 impl Guest for Application {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let path = request.get_path_with_query().unwrap_or_default();
-        let name = path.trim_start_matches('/').to_owned();
-        // What is in memory is not waited for.
-        let value = match async_secrets::at_hand(&name, None) {
-            Some(value) => Ok(value),
-            None => async_secrets::get(name, None).await,
+        let path = path.trim_start_matches('/');
+        let text = match path.strip_suffix("?again") {
+            Some(name) => read_again(name).await,
+            None => read(path).await,
         };
-        let (status, text) = match value {
+        let (status, text) = match text {
             Ok(value) => (200, value),
             Err(reason) => (500, format!("{reason:?}")),
         };
@@ -40,4 +40,20 @@ impl Guest for Application {
         let _ = response.set_status_code(status);
         Ok(response)
     }
+}
+
+async fn read(name: &str) -> Result<String, Error> {
+    // What is in memory is not waited for.
+    match async_secrets::at_hand(name, None) {
+        Some(value) => Ok(value),
+        None => async_secrets::get(name.to_owned(), None).await,
+    }
+}
+
+/// For an application that was turned away with the password that it has.
+async fn read_again(name: &str) -> Result<String, Error> {
+    let secret = async_secrets::read(name.to_owned(), None, true).await?;
+    let Secret { value, version, age, stale } = secret;
+    let stale = if stale { ", past its time" } else { "" };
+    Ok(format!("{value} (version {version}, {age} s old{stale})"))
 }

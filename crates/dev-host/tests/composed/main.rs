@@ -1,13 +1,12 @@
 //! The examples, composed with the gateway by `cargo xtask compose`, under the real host: secrets without HTTP.
 
-mod imports;
-
 mod rig;
 
-use std::thread::scope;
-use std::time::Duration;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
 
-use keyvault_emulator::{Effect, Fault, Upstream};
+use http::StatusCode;
+use keyvault_emulator::{Effect, Fault, Refusal, Upstream};
 
 use rig::{Rig, SECRET, VALUE};
 
@@ -34,6 +33,8 @@ fn an_application_that_reads_its_configuration_prints_a_secret_that_it_could_not
         ] {
             assert_eq!(rig.get(key), (answer.0, answer.1.to_owned()), "{application}: {key}");
         }
+        let all = format!("empty = \ngreeting = hello\npassword = {VALUE}\npinned = {VALUE}\n");
+        assert_eq!(rig.get(""), (200, all), "{application}");
         let pinned = rig.emulator.vault_calls().iter().filter(|it| it.path.ends_with(&rig.version)).count();
         assert!(pinned >= 1, "{application}");
     }
@@ -74,7 +75,44 @@ fn what_cannot_be_resolved_is_an_error_and_no_value() {
         ] {
             assert_eq!(rig.get(key), (500, format!("{key}: {reason}")), "{application}");
         }
+        // Of all of them, too, as one of them is wrong.
+        let (status, text) = rig.get("");
+        assert!(status == 500 && text.contains(": "), "{application}: {text}");
     }
+}
+
+#[test]
+fn what_azure_has_against_it_is_told_in_words_of_ours() {
+    let reference = "@Microsoft.KeyVault(SecretUri={vault}/secrets/db-password)";
+    let configuration = [("password", reference)];
+    let rig = Rig::start_without_memory("configured-proxy", &configuration, &[]);
+    let status = Effect::Status;
+    for (upstream, effect, reason) in [
+        (
+            Upstream::Vault,
+            Effect::Refuse(Refusal::ForbiddenByRbac),
+            "Key Vault does not let the gateway read the secret",
+        ),
+        (Upstream::Vault, Effect::BrokenJson, "Key Vault gave the gateway an answer that cannot be used"),
+        (
+            Upstream::Vault,
+            status(StatusCode::TOO_MANY_REQUESTS),
+            "Azure has had too many requests; again in ",
+        ),
+        (Upstream::Vault, status(StatusCode::SERVICE_UNAVAILABLE), "Azure is not available; again in "),
+        (Upstream::Token, status(StatusCode::BAD_REQUEST), "the token source gave the gateway no token"),
+    ] {
+        rig.emulator.fault(Fault::new(upstream, effect));
+        let (status, text) = rig.get("password");
+        assert!(status == 500 && text.starts_with(&format!("password: {reason}")), "{text}");
+        rig.emulator.clear_faults();
+    }
+    assert_eq!(rig.get("password"), (200, VALUE.to_owned()));
+
+    let in_a_second = [("GATEWAY_DEADLINE_SECONDS", "1")];
+    let rig = Rig::start_without_memory("configured-proxy", &configuration, &in_a_second);
+    rig.emulator.fault(Fault::new(Upstream::Any, Effect::HangBeforeHeaders));
+    assert_eq!(rig.get("password"), (500, "password: there was no answer in time".to_owned()));
 }
 
 #[test]
@@ -110,6 +148,47 @@ fn an_application_that_asks_for_secrets_itself_gets_values_and_typed_errors() {
     }
     rig.emulator.fault(Fault::new(Upstream::Vault, Effect::BrokenJson));
     assert_eq!(rig.get("broken"), (500, "Error::Vault".to_owned()));
+}
+
+#[test]
+fn who_was_turned_away_with_what_it_has_can_have_the_vault_asked_again() {
+    let rig = Rig::start("awaiting", &[], &[]);
+    assert_eq!(rig.get(SECRET), (200, VALUE.to_owned()));
+    let rotated = rig.emulator.set_secret(SECRET, "another horse").unwrap();
+    assert_eq!(rig.get(SECRET), (200, VALUE.to_owned()));
+    // What was asked for a second ago or less is not asked for again.
+    wait_until("the vault is asked again", || {
+        rig.get(&format!("{SECRET}?again")).1.starts_with("another horse")
+    });
+    let (status, text) = rig.get(&format!("{SECRET}?again"));
+    assert!(status == 200 && text.starts_with(&format!("another horse (version {rotated}, ")), "{text}");
+    assert_eq!(rig.get(SECRET), (200, "another horse".to_owned()));
+}
+
+/// Somebody who asks all the time never waits for a value: it is renewed before its time is over.
+#[test]
+fn a_value_is_renewed_ahead_by_what_goes_on_after_an_answer() {
+    let rig = Rig::start("awaiting", &[], &[("GATEWAY_CACHE_TTL_SECONDS", "4")]);
+    assert_eq!(rig.get(SECRET), (200, VALUE.to_owned()));
+    wait_until("it is renewed", || {
+        assert_eq!(rig.get(SECRET), (200, VALUE.to_owned()));
+        rig.calls().1 == 2
+    });
+    // Whoever had met the end of its time would have a line.
+    let lines = rig.log();
+    assert!(lines.len() == 1 && lines[0].contains(r#""cache":"miss""#), "{lines:?}");
+}
+
+#[test]
+fn a_client_that_hangs_up_while_others_wait_for_its_read_harms_nobody() {
+    let rig = Rig::start("awaiting", &[], &[]);
+    rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(500)));
+    for _ in 0..4 {
+        rig.hang_up(SECRET);
+    }
+    at_once(16, |_| assert_eq!(rig.get(SECRET), (200, VALUE.to_owned())));
+    let (tokens, secrets) = rig.calls();
+    assert!(secrets <= tokens && tokens <= 20, "{tokens} token calls, {secrets} vault calls");
 }
 
 /// One token, and one call for each secret, in each instance that the host has started.
@@ -148,6 +227,15 @@ fn requests_of_an_instance_wait_together() {
     println!("64 requests at once, {tokens} token calls, {secrets} vault calls");
     assert_eq!(tokens, secrets);
     assert!(secrets < 64, "{secrets}");
+}
+
+/// Tries until it is so, or fails.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it takes too long until {what}");
+        sleep(Duration::from_millis(20));
+    }
 }
 
 /// Does the same so many times at once.

@@ -1,5 +1,11 @@
 //! A composed application under `wasmtime serve`, and the emulator that its gateway takes for Azure.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use dev_host::{Launch, Server, component};
@@ -26,6 +32,27 @@ impl Rig {
     /// The composed application `name`, with this configuration, in which `{vault}` stands for the vault's address, and with
     /// more settings of the gateway than those that lead to the emulator.
     pub(crate) fn start(name: &str, configuration: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
+        let lives_on =
+            ["--max-instance-reuse-count", "100000", "--max-instance-concurrent-reuse-count", "64"];
+        let lives_on = [&lives_on[..], &["--idle-instance-timeout", "60s"]].concat();
+        Self::start_with(name, configuration, settings, &lives_on)
+    }
+
+    /// The same with an instance for each request.
+    pub(crate) fn start_without_memory(
+        name: &str,
+        configuration: &[(&str, &str)],
+        settings: &[(&str, &str)],
+    ) -> Self {
+        Self::start_with(name, configuration, settings, &["--max-instance-reuse-count", "1"])
+    }
+
+    fn start_with(
+        name: &str,
+        configuration: &[(&str, &str)],
+        settings: &[(&str, &str)],
+        options: &[&str],
+    ) -> Self {
         let (runtime, emulator) = (Runtime::new().unwrap(), Emulator::new());
         let version = emulator.set_secret(SECRET, VALUE).unwrap();
         let served = runtime.block_on(emulator.serve()).unwrap();
@@ -34,9 +61,10 @@ impl Rig {
             let value = value.replace("{vault}", vault.trim_end_matches('/')).replace("{version}", &version);
             ["-S".to_owned(), format!("config-var={key}={value}")]
         });
-        let launch = Launch::new(env!("CARGO_BIN_EXE_dev-host"), component(name).unwrap())
-            .options(["-S", "config", "--no-logging-prefix", "--max-instance-reuse-count", "100000"])
-            .options(["--max-instance-concurrent-reuse-count", "64", "--idle-instance-timeout", "60s"])
+        let launch = Launch::new(HOST, compiled(name))
+            .options(["--allow-precompiled"])
+            .options(["-S", "config", "--no-logging-prefix"])
+            .options(options.iter().copied())
             .options(variables)
             .environment(served.settings(Source::AppService2019))
             .environment(settings.iter().copied());
@@ -57,6 +85,12 @@ impl Rig {
             self.search().expect_nothing(&text, &[], "an answer that is an error");
         }
         (status, text)
+    }
+
+    /// Asks for a path and hangs up without waiting for an answer.
+    pub(crate) fn hang_up(&self, path: &str) {
+        let mut stream = TcpStream::connect(self.server.address()).unwrap();
+        write!(stream, "GET /{path} HTTP/1.1\r\nHost: application\r\n\r\n").unwrap();
     }
 
     /// How many calls the emulator has seen: for tokens, and to the vault.
@@ -89,6 +123,22 @@ impl Drop for Rig {
         }
     }
 }
+
+/// A component as machine code, compiled once for all tests: each of them starts a host of its own.
+fn compiled(name: &str) -> PathBuf {
+    static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("cwasm");
+    // Held until it is there, for those who wait for it.
+    let mut compiled = COMPILED.lock().unwrap();
+    if compiled.insert(name.to_owned()) {
+        let mut compile = Command::new(HOST);
+        compile.arg("compile").arg(component(name).unwrap()).arg("-o").arg(&file);
+        assert!(compile.status().unwrap().success(), "{name} cannot be compiled");
+    }
+    file
+}
+
+const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
 /// Longer than any answer takes, and short enough that a hang is seen as one.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use wasmparser::{Parser, Payload};
 
 #[test]
 fn components_import_and_export_what_is_on_their_lists() {
-    for component in COMPONENTS {
+    for component in COMPONENTS.into_iter().chain(APPLICATIONS) {
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imports").join(component).with_extension("txt");
         let list = std::fs::read_to_string(&file).unwrap();
@@ -59,6 +59,27 @@ fn no_component_can_reach_files_or_sockets_and_only_those_for_spin_have_its_vari
     }
 }
 
+/// Of the gateway nothing is left to import, and nothing of it can be called from outside.
+#[test]
+fn a_whole_imports_what_its_parts_do_and_exports_what_its_application_does() {
+    for (name, parts) in [
+        ("configured-proxy", ["configured-proxy-alone", "config-store", "proxy"].as_slice()),
+        ("configured-service", &["configured-service-alone", "config-store", "proxy"]),
+        ("awaiting", &["awaiting-alone", "service"]),
+    ] {
+        let has = |it: &String, start: &str| it.starts_with(start) && !it.contains(" keyvault:");
+        // Of WASI 0.2 the parts have two versions, and the whole the newer one of each interface.
+        let without_patch = |it: String| it.split("@0.2.").next().unwrap_or_default().to_owned();
+        let of = |names: BTreeSet<String>, start: &str| -> BTreeSet<String> {
+            names.into_iter().filter(|it| has(it, start)).map(without_patch).collect()
+        };
+        let of_parts: BTreeSet<_> = parts.iter().flat_map(|it| of(interface(it), "import ")).collect();
+        assert_eq!(of(interface(name), "import "), of_parts, "{name}");
+        assert_eq!(of(interface(name), "export "), of(interface(parts[0]), "export "), "{name}");
+        assert!(!interface(name).iter().any(|it| it.contains("keyvault:")), "{name}");
+    }
+}
+
 /// The names that a component imports and exports, each with `import` or `export` before it.
 fn interface(name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -80,3 +101,6 @@ fn interface(name: &str) -> BTreeSet<String> {
 }
 
 const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin", "config-store"];
+
+/// The examples by themselves: none can reach anybody else.
+const APPLICATIONS: [&str; 3] = ["configured-proxy-alone", "configured-service-alone", "awaiting-alone"];
