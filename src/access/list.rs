@@ -76,7 +76,7 @@ impl Entry {
 /// A name that reads well in a log line, and is not, and does not look like, one that we give ourselves.
 fn is_caller_name(text: &str) -> bool {
     let is_ours = |name: &&str| text.eq_ignore_ascii_case(name);
-    ![KEY_HOLDER, ANYBODY].iter().any(|it| is_ours(it))
+    ![KEY_HOLDER, ANYBODY].iter().any(is_ours)
         && (text == COMPOSED || !is_ours(&COMPOSED))
         && (1..=64).contains(&text.len())
         && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))

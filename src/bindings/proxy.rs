@@ -59,7 +59,7 @@ impl Secrets for Component {
     }
 
     fn vault() -> Result<String, NoSecret> {
-        Ok(GATEWAY.with(|gateway| gateway.vault())?)
+        Ok(GATEWAY.with(Gateway::vault)?)
     }
 }
 
