@@ -1,7 +1,8 @@
 //! Makes a bill of materials about one component, in two steps of `cargo xtask sbom`, with cargo-cyclonedx in between.
 //!
-//! `sbom alone WORKSPACE PACKAGE` writes the manifest of the component, which is in the workspace with the other, without what is there for others: cargo-cyclonedx describes
-//! every member of a workspace, and counts in what the other members turn on.
+//! `sbom alone WORKSPACE PACKAGE` writes a manifest of the component as the only member of its workspace, without its tests.
+//! cargo-cyclonedx describes every member, and counts in what the others turn on. `WORKSPACE` and `PACKAGE` are manifests,
+//! and may be the same file.
 //!
 //! `sbom bill BILL LINKED COMPONENT` finishes the bill. cargo-cyclonedx describes what Cargo resolves: procedural macros and
 //! what they are made of, too, which run in the compiler. `LINKED` has what `cargo tree` says is linked, a line for each
