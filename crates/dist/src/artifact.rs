@@ -1,9 +1,10 @@
 //! A component, or an interface in the form of one, and what it offers and wants.
 
+use crate::layout::Labels;
 use std::collections::BTreeSet;
 use std::path::Path;
 use wasmparser::{Parser, Payload};
-use wit_parser::{PackageId, Resolve};
+use wit_parser::{Docs, Package, PackageId, Resolve};
 
 /// What one place in a registry has.
 #[derive(Debug)]
@@ -16,13 +17,15 @@ pub struct Artifact {
     pub exports: Vec<String>,
     /// The interfaces it wants, in order.
     pub imports: Vec<String>,
+    /// What else is said of it.
+    pub labels: Labels,
     /// It.
     pub bytes: Vec<u8>,
 }
 
 impl Artifact {
     /// The component `name` of the gateway.
-    pub fn component(name: &str, version: &str, bytes: Vec<u8>) -> Result<Self, String> {
+    pub fn component(name: &str, version: &str, bytes: Vec<u8>, labels: Labels) -> Result<Self, String> {
         let refused =
             |problem: &dyn std::fmt::Display| format!("the component {name} cannot be read: {problem}");
         let (mut imports, mut exports) = (BTreeSet::new(), BTreeSet::new());
@@ -58,12 +61,16 @@ impl Artifact {
             version: version.to_owned(),
             exports,
             imports,
+            labels,
             bytes,
         })
     }
 
     /// The package of WIT in `folder`, in the binary form. Every interface and every world of it is an export.
-    pub fn interface(folder: &Path) -> Result<Self, String> {
+    ///
+    /// Nothing else goes into it. Every release of the gateway pushes it again to the tag of its own version, and that has
+    /// one digest.
+    pub fn interface(folder: &Path, licence: &str) -> Result<Self, String> {
         let refused =
             |problem: &dyn std::fmt::Display| format!("{} cannot be encoded: {problem}", folder.display());
         let mut resolve = Resolve::default();
@@ -71,17 +78,43 @@ impl Artifact {
             resolve.push_dir(folder).map_err(|problem| refused(&format_args!("{problem:#}")))?;
         let bytes = wit_component::encode(&resolve, package)
             .map_err(|problem| refused(&format_args!("{problem:#}")))?;
-        let name = &resolve.packages[package].name;
+        let bytes = without_producers(bytes).map_err(|problem| refused(&problem))?;
+        let Package { name, docs, .. } = &resolve.packages[package];
         let version = name.version.as_ref().ok_or_else(|| refused(&"it has no version"))?.to_string();
         let package_name = format!("{}:{}", name.namespace, name.name);
+        let labels = Labels {
+            created: UNCHANGING.to_owned(),
+            description: first_paragraph(docs).ok_or_else(|| refused(&"it does not say what it is"))?,
+            licence: licence.to_owned(),
+        };
         let exports = names_in(&resolve, package);
-        Ok(Self { package: package_name, version, exports, imports: Vec::new(), bytes })
+        Ok(Self { package: package_name, version, exports, imports: Vec::new(), labels, bytes })
     }
 
     /// The last part of its name, by which an OCI layout knows it.
     pub fn name(&self) -> &str {
         self.package.rsplit(':').next().unwrap_or(&self.package)
     }
+}
+
+/// `package` without its last section, which says by which version of which program it was encoded.
+fn without_producers(mut package: Vec<u8>) -> wasmparser::Result<Vec<u8>> {
+    let mut end = 0;
+    for payload in Parser::new(0).parse_all(&package) {
+        match payload? {
+            Payload::CustomSection(section) if section.name() == "producers" => break,
+            // What stands inside of a section ends before it does.
+            payload => end = payload.as_section().map_or(end, |(_, it)| end.max(it.end)),
+        }
+    }
+    package.truncate(end);
+    Ok(package)
+}
+
+/// The first paragraph of what is said of something, as one line.
+fn first_paragraph(docs: &Docs) -> Option<String> {
+    let paragraph = docs.contents.as_deref()?.trim().split("\n\n").next()?;
+    Some(paragraph.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|it| !it.is_empty())
 }
 
 /// The interfaces and worlds of `package`, and what its worlds export.
@@ -99,13 +132,17 @@ fn names_in(resolve: &Resolve, package: PackageId) -> Vec<String> {
 /// What the names of the components begin with.
 const PACKAGE: &str = "keyvault:gateway";
 
+/// When an interface was made, as far as its artifact tells. With the time of a commit, two releases of the gateway would have
+/// two digests for one version of it.
+const UNCHANGING: &str = "1970-01-01T00:00:00Z";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_interface_has_all_that_the_text_has() {
-        let interface = Artifact::interface(&interface()).unwrap();
+        let interface = Artifact::interface(&interface(), "Apache-2.0").unwrap();
         assert_eq!((interface.package.as_str(), interface.version.as_str()), ("keyvault:gateway", "0.1.0"));
         assert_eq!(
             interface.exports,
@@ -119,13 +156,19 @@ mod tests {
             panic!("it is no package");
         };
         assert_eq!(names_in(&read, package), interface.exports);
-        // What is said of a function comes along.
-        assert!(interface.bytes.windows(DOCUMENTED.len()).any(|it| it == DOCUMENTED.as_bytes()));
+        let Labels { created, description, licence } = interface.labels;
+        assert_eq!(
+            (created.as_str(), description.as_str(), licence.as_str()),
+            ("1970-01-01T00:00:00Z", DESCRIPTION, "Apache-2.0")
+        );
+        // What is said of a function comes along, and who encoded it does not.
+        let has = |text: &str| interface.bytes.windows(text.len()).any(|it| it == text.as_bytes());
+        assert_eq!((has(DOCUMENTED), has("wit-component")), (true, false));
     }
 
     #[test]
     fn an_interface_is_the_same_each_time() {
-        let [one, other] = [(); 2].map(|()| Artifact::interface(&interface()).unwrap().bytes);
+        let [one, other] = [(); 2].map(|()| Artifact::interface(&interface(), "Apache-2.0").unwrap().bytes);
         assert!(one == other, "they differ");
     }
 
@@ -136,7 +179,9 @@ mod tests {
             (&module[..], "the component x cannot be read: it is a module"),
             (b"", "the component x cannot be read: unexpected end-of-file (at offset 0x0)"),
         ] {
-            let refused = Artifact::component("x", "0.1.0", bytes.to_vec()).err();
+            let [created, description, licence] = [(); 3].map(|()| String::new());
+            let labels = Labels { created, description, licence };
+            let refused = Artifact::component("x", "0.1.0", bytes.to_vec(), labels).err();
             assert_eq!(refused.as_deref(), Some(problem));
         }
     }
@@ -144,6 +189,10 @@ mod tests {
     fn interface() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/gateway")
     }
+
+    const DESCRIPTION: &str = "Secrets of Azure Key Vault for components that are composed with the gateway: a function call, \
+                               no request. What they get comes from the same memory, in the same instance, by the same \
+                               rules as what the gateway answers over HTTP.";
 
     const DOCUMENTED: &str = "The value of the secret `name`";
 }

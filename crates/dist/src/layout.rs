@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What all artifacts of a release have in common.
+/// What is said of an artifact beside its name and version.
 #[derive(Clone, Debug)]
 pub struct Labels {
-    /// When the source was made, as RFC 3339 has it.
+    /// When its source was made, as RFC 3339 has it.
     pub created: String,
-    /// What the gateway is, in one sentence.
+    /// What it is.
     pub description: String,
     /// Its licence, as SPDX has it.
     pub licence: String,
 }
 
 /// Writes `artifacts` to `folder`, each with a manifest that the index names.
-pub fn write(folder: &Path, artifacts: &[Artifact], labels: &Labels) -> Result<(), String> {
+pub fn write(folder: &Path, artifacts: &[Artifact]) -> Result<(), String> {
     let put = |media_type: &str, bytes: &[u8]| {
         let descriptor = Descriptor::of(media_type, bytes);
         write_file(&descriptor.file(folder), bytes).map(|()| descriptor)
@@ -30,11 +30,11 @@ pub fn write(folder: &Path, artifacts: &[Artifact], labels: &Labels) -> Result<(
         let title = format!("{}.wasm", artifact.name());
         let mut layer = put(LAYER, &artifact.bytes)?;
         layer.annotations.insert(TITLE.to_owned(), title.clone());
-        let config = put(CONFIG, &json(&Config::of(artifact, &layer, labels))?)?;
+        let config = put(CONFIG, &json(&Config::of(artifact, &layer))?)?;
         let annotations = [
-            (CREATED, &labels.created),
-            (DESCRIPTION, &labels.description),
-            (LICENSES, &labels.licence),
+            (CREATED, &artifact.labels.created),
+            (DESCRIPTION, &artifact.labels.description),
+            (LICENSES, &artifact.labels.licence),
             (TITLE, &title),
             (VERSION, &artifact.version),
         ];
@@ -127,11 +127,11 @@ struct World<'a> {
 }
 
 impl<'a> Config<'a> {
-    fn of(artifact: &'a Artifact, layer: &'a Descriptor, labels: &'a Labels) -> Self {
+    fn of(artifact: &'a Artifact, layer: &'a Descriptor) -> Self {
         // `wasip2` stands for every component, those of WASI 0.3 too: there is no other word, and oci-wasm writes none.
         // A `target` would be a world that the component fits, and none that is published has the imports of ours.
         Self {
-            created: &labels.created,
+            created: &artifact.labels.created,
             architecture: "wasm",
             os: "wasip2",
             layer_digests: [&layer.digest],
@@ -170,16 +170,17 @@ const TITLE: &str = "org.opencontainers.image.title";
 #[test]
 fn a_layout_is_what_the_specifications_say() {
     let folder = tempfile::tempdir().unwrap();
+    let [created, description, licence] =
+        ["2023-11-14T22:13:20Z", "Reads secrets", "Apache-2.0"].map(str::to_owned);
     let artifact = Artifact {
         package: "keyvault:gateway-x".to_owned(),
         version: "1.2.3".to_owned(),
         exports: vec!["wasi:http/handler@0.3.0".to_owned()],
         imports: vec!["wasi:clocks/types@0.3.0".to_owned()],
+        labels: Labels { created, description, licence },
         bytes: b"abc".to_vec(),
     };
-    let [created, description, licence] =
-        ["2023-11-14T22:13:20Z", "Reads secrets", "Apache-2.0"].map(str::to_owned);
-    write(folder.path(), &[artifact], &Labels { created, description, licence }).unwrap();
+    write(folder.path(), &[artifact]).unwrap();
 
     let text = |file: &Path| std::fs::read_to_string(folder.path().join(file)).unwrap();
     assert_eq!(text(Path::new("oci-layout")), r#"{"imageLayoutVersion":"1.0.0"}"#);

@@ -29,18 +29,18 @@ pub fn write(target: &Path, seconds: &str, names: &[&str]) -> Result<(), String>
         let file = package.file(name);
         write_file(&folder.join(format!("{file}.wasm")), &component)?;
         write_file(&folder.join(format!("{file}.cdx.json")), &bill)?;
-        artifacts.push(Artifact::component(name, &package.version, component)?);
+        artifacts.push(Artifact::component(name, &package.version, component, labels.clone())?);
     }
     for file in compiled.into_iter().map(Path::new) {
         let name = file.file_name().ok_or_else(|| format!("{} has no name", file.display()))?;
         write_file(&folder.join(name), &read(file)?)?;
     }
 
-    let interface = Artifact::interface(Path::new(INTERFACE))?;
+    let interface = Artifact::interface(Path::new(INTERFACE), &package.licence)?;
     write_file(&folder.join(format!("{}.wasm", package.file("wit"))), &interface.bytes)?;
     copy_folder(Path::new(INTERFACE), &folder.join("wit"))?;
     artifacts.push(interface);
-    layout::write(&folder.join("oci"), &artifacts, &labels)?;
+    layout::write(&folder.join("oci"), &artifacts)?;
 
     if !names.contains(&SPIN) {
         return Err(format!("a release has the component {SPIN}, which its spin.toml runs"));
@@ -85,7 +85,7 @@ impl Package {
         format!("{}-{}-{name}", self.name, self.version)
     }
 
-    /// What every artifact says of itself, if the source was made at `seconds`.
+    /// What every component says of itself, if the source was made at `seconds`.
     fn labels(&self, seconds: &str) -> Result<Labels, String> {
         let time = seconds.parse().ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
         let created = time.and_then(|it| it.format(&Rfc3339).ok());
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_artifact_tells_what_the_manifest_says_and_when_the_source_was_made() {
+    fn a_component_tells_what_the_manifest_says_and_when_the_source_was_made() {
         let labels = example().labels("1700000000").unwrap();
         assert_eq!(
             (labels.created.as_str(), labels.description.as_str(), labels.licence.as_str()),

@@ -35,7 +35,7 @@ async fn what_is_pushed_comes_back_as_the_client_of_wkg_would_have_made_it() -> 
             (&config.architecture, &config.os, &config.layer_digests, &config.author),
             (&own.architecture, &own.os, &own.layer_digests, &own.author)
         );
-        assert_eq!(config.created.to_rfc3339(), "2023-11-14T22:13:20+00:00");
+        assert_eq!(config.created.to_rfc3339(), artifact.labels.created.replace('Z', "+00:00"));
         let (said, own) = (config.component.ok_or("no component")?, own.component.ok_or("no component")?);
         let set = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
         assert_eq!((&said.exports, &said.imports, said.target), (&artifact.exports, &artifact.imports, None));
@@ -44,10 +44,11 @@ async fn what_is_pushed_comes_back_as_the_client_of_wkg_would_have_made_it() -> 
         assert_eq!(manifest.layers[0].digest, Descriptor::of("", &artifact.bytes).digest);
         assert_eq!(manifest.layers[0].size, i64::try_from(artifact.bytes.len())?);
         let annotations = manifest.annotations.ok_or("no annotations")?;
-        let said = ["version", "licenses", "title", "description"]
+        let said = ["version", "licenses", "title", "description", "created"]
             .map(|it| annotations.get(&format!("org.opencontainers.image.{it}")).map_or("", String::as_str));
         let title = format!("{}.wasm", artifact.name());
-        assert_eq!(said, [&artifact.version, "Apache-2.0", &title, "Reads secrets"]);
+        let Labels { created, description, licence } = &artifact.labels;
+        assert_eq!(said, [&artifact.version, licence, &title, description, created]);
         let by_digest = Reference::with_digest(
             reference.registry().to_owned(),
             reference.repository().to_owned(),
@@ -111,19 +112,20 @@ async fn push(registry: SocketAddr, layout: &Path) -> Result<(), Box<dyn Error>>
 
 /// Artifacts of two built components, one for each WASI, and of the interface, and a layout of them.
 fn layout() -> Result<(Vec<Artifact>, TempDir), Box<dyn Error>> {
-    let mut artifacts = vec![Artifact::interface(&root().join("wit/gateway"))?];
+    let [created, description, licence] =
+        ["2023-11-14T22:13:20Z", "Reads secrets", LICENCE].map(str::to_owned);
+    let labels = Labels { created, description, licence };
+    let mut artifacts = vec![Artifact::interface(&root().join("wit/gateway"), LICENCE)?];
     for name in ["proxy", "service"] {
         let chosen = std::env::var_os("CARGO_TARGET_DIR").filter(|it| !it.is_empty());
         let target = root().join(chosen.unwrap_or_else(|| "target".into()));
         let file = target.join("components").join(name).with_extension("wasm");
         let bytes = fs::read(&file)
             .map_err(|problem| format!("{}: {problem}; `cargo xtask build` makes it", file.display()))?;
-        artifacts.push(Artifact::component(name, "0.1.0", bytes)?);
+        artifacts.push(Artifact::component(name, "0.1.0", bytes, labels.clone())?);
     }
-    let [created, description, licence] =
-        ["2023-11-14T22:13:20Z", "Reads secrets", "Apache-2.0"].map(str::to_owned);
     let folder = tempfile::tempdir()?;
-    layout::write(folder.path(), &artifacts, &Labels { created, description, licence })?;
+    layout::write(folder.path(), &artifacts)?;
     Ok((artifacts, folder))
 }
 
@@ -149,3 +151,5 @@ fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Box<dyn Error>
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+const LICENCE: &str = "Apache-2.0";
