@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: all that a release consists of, in `target/dist`. `docs/release.md` says what that is.
 
 use crate::components::{self, Component};
+use crate::git;
 use crate::host;
 use crate::process::{cargo, root, run, rustc, target, words_of};
 use crate::sbom;
@@ -8,14 +9,35 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Builds everything and puts it together.
+/// Builds everything and puts it together, if nothing would be published that is not in the commit.
 pub(crate) fn write(precompiled: bool) -> Result<(), String> {
+    expect_committed()?;
     components::build(&Component::ALL)?;
     sbom::describe(&Component::ALL)?;
     let compiled = if precompiled { compile()? } else { Vec::new() };
     put_together(&compiled)?;
     println!("  {}", folder().strip_prefix(root()).unwrap_or(&folder()).display());
     Ok(())
+}
+
+/// Fails unless what a release has as it lies here is what it is at HEAD. It could be a template that somebody has filled in
+/// with what is secret.
+fn expect_committed() -> Result<(), String> {
+    if !git::is_repository() {
+        println!(
+            "this folder has no .git: nothing tells whether {} are as they should be",
+            COPIED.join(", ")
+        );
+        return Ok(());
+    }
+    let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", target().display());
+    fs::create_dir_all(target()).map_err(failed)?;
+    let others = git::uncommitted(root(), &target().join("dist.index"), &COPIED)?;
+    if others.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("a release would publish what is not committed: {}", others.join(", ")))
+    }
 }
 
 /// Puts together twice what is built, and expects the same.
@@ -39,6 +61,9 @@ fn put_together(compiled: &[PathBuf]) -> Result<(), String> {
 fn folder() -> PathBuf {
     target().join("dist")
 }
+
+/// What a release has as it lies in the repository.
+const COPIED: [&str; 5] = ["deploy", "wit/gateway", "spin.toml", "LICENSE", "CHANGELOG.md"];
 
 /// The components for Wasmtime as machine code for this kind of machine.
 fn compile() -> Result<Vec<PathBuf>, String> {

@@ -16,6 +16,7 @@ mod reproduce;
 mod sbom;
 mod test;
 
+mod git;
 mod process;
 mod tools;
 

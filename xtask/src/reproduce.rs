@@ -2,11 +2,11 @@
 
 use crate::components::{self, Component};
 use crate::deny::Checked;
+use crate::git::{git, is_repository};
 use crate::process::{cargo_home, cargo_in, root, run, words_of};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Builds `components` twice, as they are at HEAD.
@@ -14,7 +14,7 @@ pub(crate) fn twice(components: &[Component]) -> Result<(), String> {
     if !is_repository() {
         return Err(NO_REPOSITORY.to_owned());
     }
-    let commit = words_of(git().args(["rev-parse", "HEAD"])).map_err(|problem| {
+    let commit = words_of(git(root()).args(["rev-parse", "HEAD"])).map_err(|problem| {
         format!(
             "{problem}\nthis takes git, and a commit; if the folder is another user's, git reads it after \
              `git config --global --add safe.directory {}`",
@@ -22,7 +22,7 @@ pub(crate) fn twice(components: &[Component]) -> Result<(), String> {
         )
     })?;
     println!("building {commit} in two clean clones");
-    if !words_of(git().args(["status", "--porcelain"]))?.is_empty() {
+    if !words_of(git(root()).args(["status", "--porcelain"]))?.is_empty() {
         println!("changes that are not committed are not in it");
     }
     let folder = new_folder()?;
@@ -46,11 +46,6 @@ pub(crate) fn twice_if_possible(components: &[Component]) -> Result<Checked, Str
     } else {
         Ok(Checked::NotHere(NO_REPOSITORY.to_owned()))
     }
-}
-
-/// In a working tree of its own, `.git` is a file.
-fn is_repository() -> bool {
-    root().join(".git").exists()
 }
 
 /// A new folder for the clones, outside of the working tree: Cargo reads the settings of every folder above the one it
@@ -80,8 +75,8 @@ fn new_folder() -> Result<PathBuf, String> {
 /// Brings `commit`, and nothing else, into the folder `clone`, and builds `components` there.
 fn build(components: &[Component], clone: &Path, commit: &str) -> Result<(), String> {
     // A clone of its own, which shares no file with this one.
-    run(git().args(["clone", "--quiet", "--no-local"]).arg(root()).arg(clone))?;
-    run(git().arg("-C").arg(clone).args(["checkout", "--quiet", "--detach", commit]))?;
+    run(git(root()).args(["clone", "--quiet", "--no-local"]).arg(root()).arg(clone))?;
+    run(git(root()).arg("-C").arg(clone).args(["checkout", "--quiet", "--detach", commit]))?;
     let mut build = cargo_in(clone, ["xtask", "build"]);
     build.args(components.iter().map(|it| it.name()));
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_none_or(changes_a_build)) {
@@ -123,16 +118,6 @@ fn compare(component: Component, clones: &[PathBuf; 2]) -> Result<(), String> {
 fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
     let common = one.iter().zip(other).take_while(|(one, other)| one == other).count();
     (common < one.len().max(other.len())).then_some(common)
-}
-
-/// Git in this repository, and in none that a hook of git has named.
-fn git() -> Command {
-    let mut command = Command::new("git");
-    command.current_dir(root());
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
-        command.env_remove(name);
-    }
-    command
 }
 
 const NO_REPOSITORY: &str = "this folder has no .git, so there is no commit to clone";
