@@ -4,6 +4,7 @@ use crate::artifact::Artifact;
 use crate::files::{copy_folder, read, read_text, write as write_file};
 use crate::layout::{self, Labels};
 use crate::{spin, sums};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use time::OffsetDateTime;
@@ -15,7 +16,7 @@ use toml::Table;
 pub fn write(target: &Path, seconds: &str, names: &[&str]) -> Result<(), String> {
     let (compiled, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|it| it.ends_with(".cwasm"));
     let package = Package::read(&read_text(Path::new("Cargo.toml"))?)?;
-    let labels = package.labels(seconds)?;
+    let created = time(seconds)?;
     let folder = target.join("dist");
     if folder.exists() {
         fs::remove_dir_all(&folder)
@@ -29,7 +30,10 @@ pub fn write(target: &Path, seconds: &str, names: &[&str]) -> Result<(), String>
         let file = package.file(name);
         write_file(&folder.join(format!("{file}.wasm")), &component)?;
         write_file(&folder.join(format!("{file}.cdx.json")), &bill)?;
-        artifacts.push(Artifact::component(name, &package.version, component, labels.clone())?);
+        let description =
+            described(&bill).ok_or_else(|| format!("the bill of {name} does not say what it is"))?;
+        let labels = Labels { created: created.clone(), description, licence: package.licence.clone() };
+        artifacts.push(Artifact::component(name, &package.version, component, labels)?);
     }
     for file in compiled.into_iter().map(Path::new) {
         let name = file.file_name().ok_or_else(|| format!("{} has no name", file.display()))?;
@@ -57,11 +61,23 @@ pub fn write(target: &Path, seconds: &str, names: &[&str]) -> Result<(), String>
     write_file(&folder.join(sums::FILE), sums::of(&folder)?.as_bytes())
 }
 
-/// What the manifest of the component says of it.
+/// `seconds` since 1970 as RFC 3339 has it.
+fn time(seconds: &str) -> Result<String, String> {
+    let time = seconds.parse().ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
+    let time = time.and_then(|it| it.format(&Rfc3339).ok());
+    time.ok_or_else(|| format!("{seconds:?} is no time in seconds since 1970"))
+}
+
+/// What a component is, as its bill has it.
+fn described(bill: &[u8]) -> Option<String> {
+    let bill: Value = serde_json::from_slice(bill).ok()?;
+    bill.pointer("/metadata/component/description")?.as_str().map(str::to_owned)
+}
+
+/// What the manifest of the gateway says of it.
 struct Package {
     name: String,
     version: String,
-    description: String,
     licence: String,
 }
 
@@ -72,25 +88,12 @@ impl Package {
             let text = manifest.get("package").and_then(|it| it.get(name)?.as_str());
             text.map(str::to_owned).ok_or_else(|| format!("Cargo.toml has no {name} of the package"))
         };
-        Ok(Self {
-            name: field("name")?,
-            version: field("version")?,
-            description: field("description")?,
-            licence: field("license")?,
-        })
+        Ok(Self { name: field("name")?, version: field("version")?, licence: field("license")? })
     }
 
     /// What the file of a component, or of what belongs to it, is called, but for its ending.
     fn file(&self, name: &str) -> String {
         format!("{}-{}-{name}", self.name, self.version)
-    }
-
-    /// What every component says of itself, if the source was made at `seconds`.
-    fn labels(&self, seconds: &str) -> Result<Labels, String> {
-        let time = seconds.parse().ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
-        let created = time.and_then(|it| it.format(&Rfc3339).ok());
-        let created = created.ok_or_else(|| format!("{seconds:?} is no time in seconds since 1970"))?;
-        Ok(Labels { created, description: self.description.clone(), licence: self.licence.clone() })
     }
 }
 
@@ -105,19 +108,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_component_tells_what_the_manifest_says_and_when_the_source_was_made() {
-        let labels = example().labels("1700000000").unwrap();
-        assert_eq!(
-            (labels.created.as_str(), labels.description.as_str(), labels.licence.as_str()),
-            ("2023-11-14T22:13:20Z", "Reads secrets", "Apache-2.0")
-        );
+    fn a_time_is_that_of_the_source() {
+        assert_eq!(time("1700000000").as_deref(), Ok("2023-11-14T22:13:20Z"));
         for wrong in ["", "now", "1.5", "99999999999999999999"] {
-            assert_eq!(
-                example().labels(wrong).err(),
-                Some(format!("{wrong:?} is no time in seconds since 1970")),
-                "{wrong}"
-            );
+            assert_eq!(time(wrong), Err(format!("{wrong:?} is no time in seconds since 1970")));
         }
+    }
+
+    #[test]
+    fn a_component_is_what_its_bill_says() {
+        let bill = br#"{ "metadata": { "component": { "name": "x", "description": "Reads secrets" } } }"#;
+        assert_eq!(described(bill).as_deref(), Some("Reads secrets"));
+        assert_eq!(described(b"{}"), None);
     }
 
     #[test]
@@ -128,11 +130,11 @@ mod tests {
     #[test]
     fn refuses_a_manifest_that_does_not_say_who_it_is() {
         let lacks = Package::read("[package]\nname = \"gateway\"\nversion = \"1.2.3\"").err();
-        assert_eq!(lacks.as_deref(), Some("Cargo.toml has no description of the package"));
+        assert_eq!(lacks.as_deref(), Some("Cargo.toml has no license of the package"));
     }
 
     fn example() -> Package {
-        let manifest = "[package]\nname = \"gateway\"\nversion = \"1.2.3\"\ndescription = \"Reads secrets\"\n\
+        let manifest = "[package]\nname = \"gateway\"\nversion = \"1.2.3\"\n\
                         license = \"Apache-2.0\"\n";
         Package::read(manifest).unwrap()
     }
