@@ -16,6 +16,7 @@ pub(crate) fn write(precompiled: bool) -> Result<(), String> {
     sbom::describe(&Component::ALL)?;
     let compiled = if precompiled { compile()? } else { Vec::new() };
     put_together(&compiled)?;
+    push_and_pull()?;
     println!("  {}", folder().strip_prefix(root()).unwrap_or(&folder()).display());
     Ok(())
 }
@@ -40,14 +41,18 @@ fn expect_committed() -> Result<(), String> {
     }
 }
 
-/// Puts together twice what is built, and expects the same.
+/// Puts together twice what is built, expects the same, and pulls one of them back.
 pub(crate) fn twice() -> Result<(), String> {
     sbom::describe(&Component::ALL)?;
     put_together(&[])?;
     let sums = || fs::read(folder().join("SHA256SUMS")).map_err(|problem| format!("SHA256SUMS: {problem}"));
     let first = sums()?;
     put_together(&[])?;
-    if sums()? == first { Ok(()) } else { Err("two releases of the same components differ".to_owned()) }
+    if sums()? == first {
+        push_and_pull()
+    } else {
+        Err("two releases of the same components differ".to_owned())
+    }
 }
 
 /// Makes the folder of what is built, and reads it back.
@@ -56,6 +61,11 @@ fn put_together(compiled: &[PathBuf]) -> Result<(), String> {
     write.arg(target()).arg(sbom::time_of_the_source());
     run(write.args(Component::ALL.map(Component::name)).args(compiled))?;
     run(cargo(["run", "--quiet", "-p", "dist", "--", "check"]).arg(folder()))
+}
+
+/// Pushes all artifacts of what was put together to a registry on loopback, and compares what comes back with the files.
+fn push_and_pull() -> Result<(), String> {
+    run(cargo(["test", "--quiet", "-p", "dist", "--test", "pulled"]).env("DIST_FOLDER", folder()))
 }
 
 fn folder() -> PathBuf {

@@ -1,4 +1,7 @@
 //! What comes back from a registry with the client that `wkg` has, after a layout was pushed to it.
+//!
+//! The layout is that of the release in the folder that `DIST_FOLDER` names, as it is for `cargo xtask dist`, or without it one of
+//! the components in `target`.
 
 mod registry;
 
@@ -8,6 +11,7 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use oci_wasm::{WasmClient, WasmConfig};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
@@ -17,10 +21,10 @@ use tempfile::TempDir;
 
 #[tokio::test]
 async fn what_is_pushed_comes_back_as_the_client_of_wkg_would_have_made_it() -> Result<(), Box<dyn Error>> {
-    let (artifacts, layout) = layout()?;
+    let source = source()?;
     let registry = registry().await?;
-    push(registry, layout.path()).await?;
-    for artifact in artifacts {
+    push(registry, source.layout()).await?;
+    for artifact in source.artifacts {
         let reference = reference(registry, artifact.name(), &artifact.version)?;
         let image = client().pull(&reference, &RegistryAuth::Anonymous).await?;
         let [layer] = image.layers.as_slice() else { return Err("there is not one layer".into()) };
@@ -60,11 +64,22 @@ async fn what_is_pushed_comes_back_as_the_client_of_wkg_would_have_made_it() -> 
     Ok(())
 }
 
-#[tokio::test]
-async fn what_a_component_wants_and_offers_is_said_of_it() -> Result<(), Box<dyn Error>> {
-    let (artifacts, _layout) = layout()?;
+#[test]
+fn there_is_an_artifact_of_each_component_and_of_the_interface() -> Result<(), Box<dyn Error>> {
+    let source = source()?;
+    let index: Index = read(&source.layout().join("index.json"))?;
+    let found = index.manifests.iter().map(|it| (&it.annotations[NAME], &it.annotations[VERSION]));
+    let found: BTreeSet<_> = found.map(|(name, version)| (name.as_str(), version.as_str())).collect();
+    let expected: BTreeSet<_> = source.artifacts.iter().map(|it| (it.name(), it.version.as_str())).collect();
+    assert_eq!((found, index.manifests.len()), (expected, COMPONENTS.len() + 1));
+    Ok(())
+}
+
+#[test]
+fn what_a_component_wants_and_offers_is_said_of_it() -> Result<(), Box<dyn Error>> {
+    let source = source()?;
     let has = |name: &str, what: &str| {
-        let artifact = artifacts.iter().find(|it| it.name() == name);
+        let artifact = source.artifacts.iter().find(|it| it.name() == name);
         artifact.is_some_and(|it| it.exports.iter().chain(&it.imports).any(|it| it.starts_with(what)))
     };
     for (name, what) in [
@@ -81,15 +96,17 @@ async fn what_a_component_wants_and_offers_is_said_of_it() -> Result<(), Box<dyn
 
 #[tokio::test]
 async fn a_layout_that_was_changed_cannot_be_pushed() -> Result<(), Box<dyn Error>> {
-    let (_, layout) = layout()?;
-    let index: Index = read(&layout.path().join("index.json"))?;
-    let manifest: Manifest = read(&index.manifests[0].file(layout.path()))?;
-    let blob = manifest.layers[0].file(layout.path());
+    // Never the release itself.
+    let source = made()?;
+    let layout = source.layout();
+    let index: Index = read(&layout.join("index.json"))?;
+    let manifest: Manifest = read(&index.manifests[0].file(layout))?;
+    let blob = manifest.layers[0].file(layout);
     let mut bytes = fs::read(&blob)?;
     *bytes.last_mut().ok_or("empty")? ^= 1;
     fs::write(&blob, bytes)?;
 
-    let refused = push(registry().await?, layout.path()).await.err().ok_or("it was pushed")?;
+    let refused = push(registry().await?, layout).await.err().ok_or("it was pushed")?;
     assert!(refused.to_string().contains("DIGEST_INVALID"), "{refused}");
     Ok(())
 }
@@ -110,23 +127,72 @@ async fn push(registry: SocketAddr, layout: &Path) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// Artifacts of two built components, one for each WASI, and of the interface, and a layout of them.
-fn layout() -> Result<(Vec<Artifact>, TempDir), Box<dyn Error>> {
-    let [created, description, licence] =
-        ["2023-11-14T22:13:20Z", "Reads secrets", LICENCE].map(str::to_owned);
-    let labels = Labels { created, description, licence };
+/// What is pushed, and what should come back.
+struct Source {
+    artifacts: Vec<Artifact>,
+    place: Place,
+}
+
+/// Where a layout is.
+enum Place {
+    /// That of a release, which stays as it is.
+    Release(PathBuf),
+    /// One that goes with the test.
+    Made(TempDir),
+}
+
+impl Source {
+    fn layout(&self) -> &Path {
+        match &self.place {
+            Place::Release(layout) => layout,
+            Place::Made(layout) => layout.path(),
+        }
+    }
+}
+
+fn source() -> Result<Source, Box<dyn Error>> {
+    std::env::var_os("DIST_FOLDER").map_or_else(made, |it| released(Path::new(&it)))
+}
+
+/// The layout of the release in `folder`, and artifacts of the files that are beside it.
+fn released(folder: &Path) -> Result<Source, Box<dyn Error>> {
+    let file = |name: &str, ending: &str| {
+        let file = folder.join(format!("keyvault-gateway-{GATEWAY}-{name}.{ending}"));
+        fs::read(&file).map_err(|problem| format!("{}: {problem}", file.display()))
+    };
+    let interface = Artifact::interface(&folder.join("wit"), LICENCE)?;
+    assert!(file("wit", "wasm")? == interface.bytes, "the package is not what the text beside it says");
+    let mut artifacts = vec![interface];
+    for name in COMPONENTS {
+        let bill: Value = serde_json::from_slice(&file(name, "cdx.json")?)?;
+        let said = |place| bill.pointer(place).and_then(Value::as_str).unwrap_or_default();
+        let labels = Labels {
+            created: said("/metadata/timestamp").replace(".000000000", ""),
+            description: said("/metadata/component/description").to_owned(),
+            licence: said("/metadata/component/licenses/0/expression").to_owned(),
+        };
+        artifacts.push(Artifact::component(name, GATEWAY, file(name, "wasm")?, labels)?);
+    }
+    Ok(Source { artifacts, place: Place::Release(folder.join("oci")) })
+}
+
+/// A layout of the components that are built and of the interface.
+fn made() -> Result<Source, Box<dyn Error>> {
     let mut artifacts = vec![Artifact::interface(&root().join("wit/gateway"), LICENCE)?];
-    for name in ["proxy", "service"] {
+    for name in COMPONENTS {
         let chosen = std::env::var_os("CARGO_TARGET_DIR").filter(|it| !it.is_empty());
         let target = root().join(chosen.unwrap_or_else(|| "target".into()));
         let file = target.join("components").join(name).with_extension("wasm");
         let bytes = fs::read(&file)
             .map_err(|problem| format!("{}: {problem}; `cargo xtask build` makes it", file.display()))?;
-        artifacts.push(Artifact::component(name, "0.1.0", bytes, labels.clone())?);
+        let [created, description, licence] =
+            ["2023-11-14T22:13:20Z", "Reads secrets", LICENCE].map(str::to_owned);
+        let labels = Labels { created, description, licence };
+        artifacts.push(Artifact::component(name, GATEWAY, bytes, labels)?);
     }
     let folder = tempfile::tempdir()?;
     layout::write(folder.path(), &artifacts)?;
-    Ok((artifacts, folder))
+    Ok(Source { artifacts, place: Place::Made(folder) })
 }
 
 async fn registry() -> std::io::Result<SocketAddr> {
@@ -151,5 +217,11 @@ fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Box<dyn Error>
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// What a release has beside the interface.
+const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin", "config-store"];
+
+/// The version of the gateway, which is that of all its tools.
+const GATEWAY: &str = env!("CARGO_PKG_VERSION");
 
 const LICENCE: &str = "Apache-2.0";
