@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn only_a_tag_of_a_version_makes_a_release() {
@@ -46,6 +47,56 @@ fn nothing_is_published_before_everything_has_passed() {
         let job = &workflow["jobs"][name];
         assert!(texts(job, "run").any(|it| it.contains("sha256sum --check --strict")), "{name}");
     }
+}
+
+#[test]
+fn what_is_there_is_seen_before_anything_is_pushed_and_what_was_pushed_is_read_after() {
+    let workflow = workflow();
+    let names: Vec<_> = texts(&workflow["jobs"]["registry"], "name").collect();
+    assert_eq!(
+        names,
+        [
+            "What goes where, and with which digest",
+            "Log in",
+            "No tag moves",
+            "Push",
+            "What was pushed comes back"
+        ]
+    );
+}
+
+#[test]
+fn no_tag_moves() {
+    let moved = format!(
+        "::error::keyvault/x:1 is there and has another digest, {ABC} instead of {OTHER}: it needs a new version\n"
+    );
+    let table = [
+        (ABC, "printf abc", (Some(0), "")),
+        (OTHER, "printf abc", (Some(1), moved.as_str())),
+        // It is not there yet, and on ghcr.io the package may not be either.
+        (ABC, "echo 'manifest unknown: MANIFEST_UNKNOWN' >&2; return 1", (Some(0), "")),
+        (ABC, "echo 'name unknown' >&2; return 1", (Some(0), "")),
+        (ABC, "echo 'denied: denied' >&2; return 1", (Some(0), "")),
+        (ABC, "echo 'requesting bearer token: 403 (Forbidden)' >&2; return 1", (Some(0), "")),
+        // Nobody knows.
+        (ABC, "echo 'connection refused' >&2; return 1", (Some(1), "connection refused\n")),
+        (ABC, "printf abc; return 1", (Some(1), "")),
+    ];
+    for (digest, skopeo, (code, says)) in table {
+        assert_eq!(ran("No tag moves", digest, skopeo), (code, says.to_owned()), "{digest} {skopeo}");
+    }
+}
+
+#[test]
+fn what_was_pushed_comes_back() {
+    let name = "What was pushed comes back";
+    let both = "if [[ $1 = inspect ]]; then printf abc; else mkdir -p oci/blobs back/blobs; fi";
+    let other = format!("::error::keyvault/x:1 came back with another digest, {ABC} instead of {OTHER}\n");
+    assert_eq!(ran(name, ABC, both), (Some(0), String::new()));
+    assert_eq!(ran(name, OTHER, both), (Some(1), other));
+    assert_eq!(ran(name, ABC, "return 1"), (Some(1), String::new()));
+    let less = "if [[ $1 = inspect ]]; then printf abc; else mkdir -p oci/blobs/x back/blobs; fi";
+    assert_eq!(ran(name, ABC, less), (Some(1), "Only in oci/blobs: x\n".to_owned()));
 }
 
 #[test]
@@ -98,10 +149,35 @@ fn the_page_has_the_commands_that_push() {
     let push = texts(&workflow["jobs"]["registry"], "run").find(|it| it.contains("skopeo copy")).unwrap();
     let page = read("docs/release.md");
     let page: Vec<_> = page.lines().map(|it| it.trim().trim_start_matches("$ ")).collect();
-    let own = ["skopeo login ", "registry="];
-    for line in push.lines().map(str::trim).filter(|line| !own.iter().any(|it| line.starts_with(it))) {
+    for line in push.lines().map(str::trim) {
         assert!(page.contains(&line), "{line}");
     }
+}
+
+/// How the step `name` of the job that pushes ends, and what it says, for the artifact `keyvault/x:1` with this digest and a
+/// `skopeo` that does this.
+fn ran(name: &str, digest: &str, skopeo: &str) -> (Option<i32>, String) {
+    let workflow = workflow();
+    assert_eq!(workflow["defaults"]["run"]["shell"], "bash");
+    let steps = workflow["jobs"]["registry"]["steps"].as_array().unwrap();
+    let script = steps.iter().find(|it| it["name"] == name).unwrap()["run"].as_str().unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.replace(' ', "-"));
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("artifacts"), format!("{digest} keyvault/x:1\n")).unwrap();
+    // As GitHub starts it.
+    let mut shell = Command::new("bash");
+    shell.args([
+        "--noprofile",
+        "--norc",
+        "-eo",
+        "pipefail",
+        "-c",
+        &format!("skopeo() {{ {skopeo}; }}\n{script}"),
+    ]);
+    let ran =
+        shell.current_dir(folder).env("registry", "registry.invalid").env("LC_ALL", "C").output().unwrap();
+    (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
 }
 
 /// The texts with this name in the steps of `job`.
@@ -116,3 +192,8 @@ fn workflow() -> Value {
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
+
+/// The digest of `abc`, as FIPS 180-2 has it.
+const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+const OTHER: &str = "sha256:0123";
