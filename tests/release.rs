@@ -50,6 +50,21 @@ fn nothing_is_published_before_everything_has_passed() {
 }
 
 #[test]
+fn what_is_attested_is_every_file_and_the_archive() {
+    let workflow = workflow();
+    let steps = workflow["jobs"]["attest"]["steps"].as_array().unwrap();
+    let attests = |it: &&Value| it["uses"].as_str().is_some_and(|it| it.starts_with("actions/attest-"));
+    let subjects: Vec<_> = steps.iter().filter(attests).map(|it| it["with"].clone()).collect();
+    assert_eq!(
+        subjects,
+        [
+            json!({ "subject-checksums": "SHA256SUMS" }),
+            json!({ "subject-path": "keyvault-gateway-*.tar.gz\nSHA256SUMS\n" }),
+        ]
+    );
+}
+
+#[test]
 fn what_is_there_is_seen_before_anything_is_pushed_and_what_was_pushed_is_read_after() {
     let workflow = workflow();
     let names: Vec<_> = texts(&workflow["jobs"]["registry"], "name").collect();
