@@ -1,8 +1,6 @@
 //! Where it meets its host, the gateway and the application.
 
-use std::sync::OnceLock;
-
-use crate::reference::{NotAReference, Reference};
+use crate::store::{Behind, Failed, Secret, Store};
 
 wit_bindgen::generate!({
     path: ["../../wit/gateway", "../../wit/wasi-config", "../../wit/config-store"],
@@ -17,44 +15,45 @@ use wasi::config::store as of_the_host;
 
 struct Component;
 
+thread_local! {
+    static STORE: Store<Imports> = Store::new(Imports);
+}
+
 impl Guest for Component {
     fn get(key: String) -> Result<Option<String>, Error> {
-        let value = of_the_host::get(&key)?;
-        value.map(|it| resolved(&key, it)).transpose()
+        STORE.with(|store| store.get(&key)).map_err(Error::from)
     }
 
     fn get_all() -> Result<Vec<(String, String)>, Error> {
-        let values = of_the_host::get_all()?.into_iter();
-        values.map(|(key, it)| resolved(&key, it).map(|it| (key, it))).collect()
+        STORE.with(Store::get_all).map_err(Error::from)
     }
 }
 
-/// The value itself, or the secret that it refers to.
-fn resolved(key: &str, value: String) -> Result<String, Error> {
-    let failed = |reason: &str| Error::Upstream(format!("{key}: {reason}"));
-    let reference = match Reference::parse(&value) {
-        Ok(None) => return Ok(value),
-        Ok(Some(reference)) => reference,
-        Err(NotAReference) => return Err(failed("this is no reference to a secret of Key Vault")),
-    };
-    let vault = vault().map_err(|it| failed(&reason(&it)))?;
-    if !reference.is_in(vault) {
-        return Err(failed("the gateway reads from another vault"));
+/// The configuration of the host, and the gateway.
+struct Imports;
+
+impl Behind for Imports {
+    type Unreadable = of_the_host::Error;
+
+    fn configured(&self, key: &str) -> Result<Option<String>, of_the_host::Error> {
+        of_the_host::get(key)
     }
-    secrets::get(reference.name, reference.version).map_err(|it| failed(&reason(&it)))
+
+    fn all_configured(&self) -> Result<Vec<(String, String)>, of_the_host::Error> {
+        of_the_host::get_all()
+    }
+
+    fn vault(&self) -> Result<String, String> {
+        secrets::vault().map_err(|it| reason(&it))
+    }
+
+    fn secret(&self, name: &str, version: Option<&str>) -> Result<Secret, String> {
+        let secret = secrets::read(name, version, false).map_err(|it| reason(&it))?;
+        Ok(Secret { value: secret.value, age: secret.age })
+    }
 }
 
-/// The gateway's vault, which stays what it is once its settings are right.
-fn vault() -> Result<&'static str, NoSecret> {
-    static VAULT: OnceLock<String> = OnceLock::new();
-    if let Some(vault) = VAULT.get() {
-        return Ok(vault);
-    }
-    let vault = secrets::vault()?;
-    Ok(VAULT.get_or_init(|| vault))
-}
-
-/// What an operator reads. It has neither the reference nor the name of the secret, which are in the configuration.
+/// What an operator reads.
 fn reason(error: &NoSecret) -> String {
     let reason = match error {
         NoSecret::InvalidName => "this is not the name of a secret",
@@ -78,11 +77,13 @@ fn reason(error: &NoSecret) -> String {
     reason.to_owned()
 }
 
-impl From<of_the_host::Error> for Error {
-    fn from(error: of_the_host::Error) -> Self {
-        match error {
-            of_the_host::Error::Upstream(text) => Self::Upstream(text),
-            of_the_host::Error::Io(text) => Self::Io(text),
+impl From<Failed<of_the_host::Error>> for Error {
+    fn from(failed: Failed<of_the_host::Error>) -> Self {
+        match failed {
+            Failed::Unreadable(of_the_host::Error::Io(text)) => Self::Io(text),
+            Failed::Unreadable(of_the_host::Error::Upstream(text)) | Failed::Unresolved(text) => {
+                Self::Upstream(text)
+            }
         }
     }
 }

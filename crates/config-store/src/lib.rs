@@ -6,5 +6,7 @@
 
 pub mod reference;
 
+pub mod store;
+
 #[cfg(target_family = "wasm")]
 mod component;
