@@ -13,7 +13,7 @@ fn every_crate_that_is_linked_is_on_the_page() {
 
 #[test]
 fn the_config_store_has_what_the_page_says() {
-    let linked = crates_of("config-store", "", "normal,no-proc-macro");
+    let linked = crates_of("config-store", "component", "normal,no-proc-macro");
     assert_eq!(linked.keys().collect::<Vec<_>>(), ["wit-bindgen"]);
     assert!(page().contains("`config-store` has wit-bindgen and nothing else."));
 }

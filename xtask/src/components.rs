@@ -58,7 +58,7 @@ impl Component {
             Self::Service => "service",
             Self::ProxySpin => "proxy,spin",
             Self::ServiceSpin => "service,spin",
-            Self::ConfigStore => "",
+            Self::ConfigStore => "component",
         }
     }
 

@@ -8,5 +8,5 @@ pub mod reference;
 
 pub mod store;
 
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", feature = "component"))]
 mod component;
