@@ -1,12 +1,51 @@
 //! Reads of an application that is composed with the gateway, which take no request.
 
+use super::contestants::{Contestant, Instances, World};
+use super::figures::Measure;
+use super::{Stand, VALUE};
 use crate::client::{Answer, PATIENCE, Target, within};
+use crate::rig::SECRET;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, BufReader};
 
+impl Stand {
+    /// The same gateway asked by the application that it is composed with, and by clients over HTTP.
+    pub(super) fn without_http(&mut self) -> Result<(), String> {
+        self.slow_down(Duration::ZERO);
+        for azure in [&self.azure, &self.crowded] {
+            azure.emulator.set_secret(SECRET, &"v".repeat(VALUE)).map_err(|problem| problem.to_string())?;
+        }
+        let secret = [SECRET.to_owned()];
+        let all = self.start_all(&COMPOSED)?;
+        for round in 0..self.rounds {
+            eprintln!("[9/10] reads without HTTP, round {} of {}", round + 1, self.rounds);
+            for running in &all {
+                let ways: &[Way] = match running.contestant {
+                    Contestant::Composed(World::Proxy) => &[Way::Secret, Way::Configuration],
+                    Contestant::Composed(World::Service) => &[Way::Secret, Way::Awaited],
+                    _ => &[],
+                };
+                for way in ways {
+                    let made = self.azure.runtime.block_on(reads(&running.target, *way, SECRET, self.time));
+                    let made = made.map_err(|problem| format!("{}: {problem}", running.contestant.name()))?;
+                    self.figures.add(Measure::WithoutHttp, way.name(), running.contestant, made);
+                }
+                if ways.is_empty() {
+                    for connections in OVER_HTTP {
+                        let load = self.load(running, connections, &secret)?;
+                        let at = format!("HTTP, {connections}");
+                        self.figures.add(Measure::WithoutHttp, &at, running.contestant, load.rate);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How an application reads.
 #[derive(Clone, Copy)]
-pub(super) enum Way {
+enum Way {
     /// From the gateway.
     Secret,
     /// The same, waiting for it though it is at hand.
@@ -16,7 +55,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Secret => "secret",
             Self::Awaited => "awaited",
@@ -26,7 +65,7 @@ impl Way {
 }
 
 /// Has the application read `secret` over and over for so long. Returns how many reads that were in a second.
-pub(super) async fn reads(target: &Target, way: Way, secret: &str, time: Duration) -> Result<f64, String> {
+async fn reads(target: &Target, way: Way, secret: &str, time: Duration) -> Result<f64, String> {
     let stream = target.connect().await.map_err(|problem| format!("no connection: {problem}"))?;
     let mut stream = BufReader::new(stream);
     let request =
@@ -48,3 +87,14 @@ pub(super) async fn reads(target: &Target, way: Way, secret: &str, time: Duratio
 
 /// So many reads for a request, that the request is nothing beside them.
 const AT_ONCE: u32 = 20_000;
+
+/// Those who read without HTTP, each before the gateway that reads over it.
+const COMPOSED: [Contestant; 4] = [
+    Contestant::Composed(World::Proxy),
+    Contestant::Gateway(World::Proxy, Instances::LivingOn),
+    Contestant::Composed(World::Service),
+    Contestant::Gateway(World::Service, Instances::LivingOn),
+];
+
+/// How many clients read over HTTP beside the one reader that needs none.
+const OVER_HTTP: [usize; 2] = [1, 32];

@@ -19,7 +19,6 @@ mod report;
 
 mod chart;
 
-use self::composed::Way;
 use self::contestants::{Contestant, Instances, Programs, Running, START_LIMIT, World};
 use self::figures::{Figures, Measure, quantile};
 use self::load::Wrk;
@@ -27,7 +26,7 @@ use self::profile::Profiler;
 use self::reads::milliseconds;
 use self::report::{Report, Size};
 use crate::process::{Memory, raise_file_limit};
-use crate::rig::{self, SECRET};
+use crate::rig;
 use keyvault_emulator::{Effect, Emulator, Fault, Served, Upstream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -415,41 +414,6 @@ impl Stand {
         Ok(())
     }
 
-    /// The same gateway asked by the application that it is composed with, and by clients over HTTP.
-    fn without_http(&mut self) -> Result<(), String> {
-        self.slow_down(Duration::ZERO);
-        for azure in [&self.azure, &self.crowded] {
-            azure.emulator.set_secret(SECRET, &"v".repeat(VALUE)).map_err(|problem| problem.to_string())?;
-        }
-        let secret = [SECRET.to_owned()];
-        let all = self.start_all(&COMPOSED)?;
-        for round in 0..self.rounds {
-            eprintln!("[9/10] reads without HTTP, round {} of {}", round + 1, self.rounds);
-            for running in &all {
-                let ways: &[Way] = match running.contestant {
-                    Contestant::Composed(World::Proxy) => &[Way::Secret, Way::Configuration],
-                    Contestant::Composed(World::Service) => &[Way::Secret, Way::Awaited],
-                    _ => &[],
-                };
-                for way in ways {
-                    let reads = composed::reads(&running.target, *way, SECRET, self.time);
-                    let reads = self.azure.runtime.block_on(reads);
-                    let reads =
-                        reads.map_err(|problem| format!("{}: {problem}", running.contestant.name()))?;
-                    self.figures.add(Measure::WithoutHttp, way.name(), running.contestant, reads);
-                }
-                if ways.is_empty() {
-                    for connections in OVER_HTTP {
-                        let load = self.load(running, connections, &secret)?;
-                        let at = format!("HTTP, {connections}");
-                        self.figures.add(Measure::WithoutHttp, &at, running.contestant, load.rate);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Where the time of a warm read goes. `named` are the components with names, gateways first.
     fn profile(&mut self, named: &[PathBuf], directory: &Path) -> Result<(), String> {
         if !Profiler::is_there() {
@@ -503,17 +467,6 @@ const CORES: [Contestant; 5] = [
     Contestant::Gateway(World::Service, Instances::LivingOn),
     Contestant::NativeWithCache,
 ];
-
-/// Those who read without HTTP, each before the gateway that reads over it.
-const COMPOSED: [Contestant; 4] = [
-    Contestant::Composed(World::Proxy),
-    Contestant::Gateway(World::Proxy, Instances::LivingOn),
-    Contestant::Composed(World::Service),
-    Contestant::Gateway(World::Service, Instances::LivingOn),
-];
-
-/// How many clients read over HTTP beside the one reader that needs none.
-const OVER_HTTP: [usize; 2] = [1, 32];
 
 /// How many clients read at the same time.
 const CONNECTIONS: [usize; 4] = [1, 8, 32, 128];
