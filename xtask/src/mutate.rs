@@ -144,7 +144,7 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Many times what the seeds take, even where ten other programs want the same processor. A mutation that never ends has
-/// four times what they took without one.
+/// two and a half times what they took without one.
 const LONGEST_RUN: Duration = Duration::from_secs(600);
 
 /// Enough for each of the mutations, which most of the first hundred seeds notice.
