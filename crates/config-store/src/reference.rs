@@ -47,9 +47,9 @@ impl<'a> Reference<'a> {
 
     /// `https://my-vault.vault.azure.net/secrets/name`, perhaps with a version, and with a slash at the end or not.
     fn of_uri(uri: &'a str) -> Option<Self> {
-        let (scheme, rest) = uri.split_once("://")?;
+        let (_, rest) = uri.split_once("://")?;
         let (authority, path) = rest.split_once('/')?;
-        let vault = uri.get(..scheme.len() + "://".len() + authority.len())?;
+        let vault = uri.strip_suffix(path)?.strip_suffix('/')?;
         let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
         let (collection, name, version) = (segments.next()?, segments.next()?, segments.next());
         let right = !authority.is_empty()

@@ -53,6 +53,8 @@ pub struct Store<B> {
 /// What a key referred to when the configuration was asked last.
 #[derive(Debug)]
 struct Known {
+    /// As the configuration has it.
+    reference: String,
     name: String,
     version: Option<String>,
     /// How old the secret was when it was read last.
@@ -66,12 +68,28 @@ impl<B: Behind> Store<B> {
     }
 
     /// The value for a key, if there is one.
+    ///
+    /// To ask the host takes longer than to ask the gateway. So a key refers to what it did until the vault has been asked for
+    /// that secret again: a change of the configuration has to wait for its time to be over, as a change of the secret does.
     pub fn get(&self, key: &str) -> Result<Option<String>, Failed<B::Unreadable>> {
-        if let Some(value) = self.as_before(key) {
-            return Ok(Some(value));
+        let known = self.known.borrow().get(key).cloned();
+        let Some(known) = known else {
+            let value = self.behind.configured(key).map_err(Failed::Unreadable)?;
+            return value.map(|it| self.resolved(key, it)).transpose();
+        };
+        let secret = self.behind.secret(&known.name, known.version.as_deref());
+        let is_as_before = secret.as_ref().is_ok_and(|it| it.age > 0 && it.age >= known.age.get());
+        if !is_as_before {
+            let value = self.behind.configured(key).map_err(Failed::Unreadable)?;
+            if value.as_ref() != Some(&known.reference) {
+                self.known.borrow_mut().remove(key);
+                return value.map(|it| self.resolved(key, it)).transpose();
+            }
         }
-        let value = self.behind.configured(key).map_err(Failed::Unreadable)?;
-        value.map(|it| self.resolved(key, it)).transpose()
+        // It is read once, whatever comes of it: what fails may have taken all the time there is.
+        let Secret { value, age } = secret.map_err(|it| unresolved(key, &it))?;
+        known.age.set(age);
+        Ok(Some(value))
     }
 
     /// All keys, each with its value.
@@ -80,25 +98,11 @@ impl<B: Behind> Store<B> {
         values.map(|(key, it)| self.resolved(&key, it).map(|it| (key, it))).collect()
     }
 
-    /// The secret that a key referred to, if the vault has not been asked for it since. To ask the host takes longer than to ask
-    /// the gateway, and so a change of the configuration has to wait for the secret's time to be over, as a change of the secret
-    /// does.
-    fn as_before(&self, key: &str) -> Option<String> {
-        let known = Rc::clone(self.known.borrow().get(key)?);
-        let secret = self.behind.secret(&known.name, known.version.as_deref()).ok();
-        let as_before = secret.filter(|it| it.age > 0 && it.age >= known.age.get());
-        match &as_before {
-            Some(secret) => known.age.set(secret.age),
-            None => drop(self.known.borrow_mut().remove(key)),
-        }
-        as_before.map(|it| it.value)
-    }
-
     /// The value itself, or the secret that it refers to.
-    fn resolved(&self, key: &str, value: String) -> Result<String, Failed<B::Unreadable>> {
-        let failed = |reason: &str| Failed::Unresolved(format!("{key}: {reason}"));
-        let reference = match Reference::parse(&value) {
-            Ok(None) => return Ok(value),
+    fn resolved(&self, key: &str, text: String) -> Result<String, Failed<B::Unreadable>> {
+        let failed = |reason: &str| unresolved(key, reason);
+        let reference = match Reference::parse(&text) {
+            Ok(None) => return Ok(text),
             Ok(Some(reference)) => reference,
             Err(NotAReference) => return Err(failed("this is no reference to a secret of Key Vault")),
         };
@@ -108,7 +112,7 @@ impl<B: Behind> Store<B> {
         let secret = self.behind.secret(reference.name, reference.version);
         let Secret { value, age } = secret.map_err(|it| failed(&it))?;
         let (name, version) = (reference.name.to_owned(), reference.version.map(str::to_owned));
-        let known = Known { name, version, age: Cell::new(age) };
+        let known = Known { reference: text, name, version, age: Cell::new(age) };
         self.known.borrow_mut().insert(key.to_owned(), Rc::new(known));
         Ok(value)
     }
@@ -121,6 +125,10 @@ impl<B: Behind> Store<B> {
         let vault = self.behind.vault()?;
         Ok(self.vault.get_or_init(|| vault))
     }
+}
+
+fn unresolved<U>(key: &str, reason: &str) -> Failed<U> {
+    Failed::Unresolved(format!("{key}: {reason}"))
 }
 
 #[cfg(test)]
@@ -148,6 +156,8 @@ mod tests {
             assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
             assert_eq!(store.behind.asked.get(), asked, "at {age}");
         }
+        // Once each time: without a memory of the gateway's each would be a call of the vault.
+        assert_eq!(store.behind.read.get(), 8);
         assert_eq!(store.behind.vaults.get(), 1);
     }
 
@@ -177,7 +187,15 @@ mod tests {
         assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
         *store.behind.failing.borrow_mut() = Some("it is gone".to_owned());
         let told = Err(Failed::Unresolved("password: it is gone".to_owned()));
-        assert_eq!((store.get("password"), store.get_all().map(|_| None)), (told.clone(), told));
+        let read = store.behind.read.get();
+        assert_eq!(store.get("password"), told);
+        // What fails may have taken all the time there is, and is not tried again in the same call.
+        assert_eq!(store.behind.read.get(), read + 1);
+        assert_eq!(store.get_all().map(|_| None), told);
+        // A reference that has changed counts even where the secret before it is gone.
+        store.behind.configure("password", "plain");
+        assert_eq!(store.get("password"), Ok(Some("plain".to_owned())));
+        store.behind.configure("password", DB);
         store.behind.failing.borrow_mut().take();
         assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
     }
