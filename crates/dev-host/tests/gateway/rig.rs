@@ -136,14 +136,35 @@ impl Rig {
 
     /// In how many instances requests have been answered: the host writes the number of each before its lines.
     pub(crate) fn instances(&self) -> usize {
-        let number = |line: &String| Some(line.strip_prefix("stderr [")?.split_once(']')?.0.to_owned());
-        self.server.log().iter().filter_map(number).collect::<BTreeSet<_>>().len()
+        instances(&self.server.log())
     }
 
     /// How many calls the emulator has seen: for tokens, and to the vault.
     pub(crate) fn calls(&self) -> (usize, usize) {
         (self.emulator.token_calls().len(), self.emulator.vault_calls().len())
     }
+}
+
+/// How many instances these lines are of. The host writes a prefix and what follows it one after the other, so that of another
+/// instance may come in between.
+fn instances(log: &[String]) -> usize {
+    let numbers = |line: &String| -> Vec<String> {
+        let prefixes = line.split("stderr [").skip(1);
+        prefixes.filter_map(|it| Some(it.split_once("] :: ")?.0.to_owned())).collect()
+    };
+    log.iter().flat_map(numbers).collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn an_instance_counts_wherever_its_prefix_got_to() {
+    let log = [
+        "Serving HTTP on http://127.0.0.1:1/",
+        r#"stderr [3] :: stderr [12] :: {"status":200}"#,
+        r#"{"status":200}"#,
+        r#"stderr [12] :: {"status":200}"#,
+        r#"stderr [4] :: {"status":200}"#,
+    ];
+    assert_eq!(instances(&log.map(str::to_owned)), 3);
 }
 
 impl Drop for Rig {
