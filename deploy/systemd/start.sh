@@ -17,7 +17,7 @@ exec wasmtime serve \
     --idle-instance-timeout 3600s \
     --no-logging-prefix \
     -S cli \
-    -W max-memory-size=67108864 \
+    -W max-memory-size=67108864 -W timeout=30s \
     --env KeyVaultUri --env KEY_VAULT_URI \
     --env KEY_VAULT_RESOURCE --env KEY_VAULT_API_VERSION \
     --env IDENTITY_SOURCE --env IDENTITY_ENDPOINT \

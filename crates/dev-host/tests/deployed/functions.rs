@@ -1,6 +1,7 @@
 //! The custom handler of Azure Functions: its folder as it is deployed, behind what stands in for the Functions host.
 
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use keyvault_emulator::{Effect, Fault, Kind, Refusal, Source, Upstream, facts};
 use leaks::Private;
@@ -159,10 +160,15 @@ impl App {
     /// is as good as none. The function has these keys.
     fn start(settings: &[(&str, &str)], keys: &[&str]) -> Self {
         let place = Place::new();
-        for file in ["host.json", "start.sh", ".funcignore", "GetKeyVaultSecret/function.json"] {
-            place.copy(&repository("deploy/functions").join(file), &format!("app/{file}"));
+        let files = ["host.json", ".funcignore", "GetKeyVaultSecret/function.json"];
+        let files = files.map(|it| (repository("deploy/functions").join(it), it));
+        let component = (dev_host::component("service").unwrap(), "service.wasm");
+        for (file, name) in files.into_iter().chain([component]) {
+            let name = format!("app/{name}");
+            place.copy(&file, &name);
+            // What packs the folder lets nobody run any of it but `wasmtime`, which host.json names.
+            fs::set_permissions(place.path(&name), Permissions::from_mode(0o666)).unwrap();
         }
-        place.copy(&dev_host::component("service").unwrap(), "app/service.wasm");
         symlink(HOST, place.path("app/wasmtime")).unwrap();
         let base = place.emulator_base();
         let given = [

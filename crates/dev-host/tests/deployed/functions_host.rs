@@ -118,17 +118,21 @@ fn handler(folder: &Path, custom: &Value, settings: &[(&str, &str)], port: u16) 
     // Without it the handler would get the request in an object, at another path.
     assert_eq!(custom["enableForwardingHttpRequest"], true);
     let description = &custom["description"];
-    let arguments = description["arguments"].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
-    let mut command = Command::new(description["defaultExecutablePath"].as_str().unwrap());
+    let port = port.to_string();
+    let added = [
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
+        ("FUNCTIONS_HTTPWORKER_PORT", &port),
+        ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", ID),
+        ("FUNCTIONS_HTTPWORKER_ID", ID),
+        ("FUNCTIONS_APP_ROOT_PATH", folder.to_str().unwrap()),
+    ];
+    let arguments = description["arguments"].as_array().unwrap().iter().map(|argument| {
+        let argument = argument.as_str().unwrap().to_owned();
+        added.iter().fold(argument, |argument, it| argument.replace(&format!("%{}%", it.0), it.1))
+    });
+    let mut command = Command::new(folder.join(description["defaultExecutablePath"].as_str().unwrap()));
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).env_clear();
-    command.env("PATH", "/usr/bin:/bin").envs(settings.iter().copied());
-    for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
-        command.env(name, port.to_string());
-    }
-    for name in ["FUNCTIONS_CUSTOMHANDLER_WORKER_ID", "FUNCTIONS_HTTPWORKER_ID"] {
-        command.env(name, ID);
-    }
-    command.env("FUNCTIONS_APP_ROOT_PATH", folder);
+    command.env("PATH", "/usr/bin:/bin").envs(settings.iter().copied()).envs(added);
     command
 }
 
