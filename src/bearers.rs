@@ -11,7 +11,7 @@ use lru::LruCache;
 use crate::access::jwt::Jwt;
 use crate::access::tenant::{Claims, Tenant};
 use crate::azure::directory::SigningKeys;
-use crate::deadline::Effort;
+use crate::deadline::{Effort, Failed, is_for_all};
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
 use crate::host::{Host, Moment, within};
@@ -20,7 +20,7 @@ use crate::upstream::{Azure, REFUSAL_PAUSE};
 /// The keys of the tenant, and the tokens that were signed with them.
 pub struct Bearers<S> {
     keys: RefCell<Option<Keys>>,
-    requests: Flights<(), Result<Keys, Error>, S>,
+    requests: Flights<(), Result<Keys, Failed>, S>,
     /// Before that, a name that is in none of the keys is not asked for.
     ask_from: Cell<Moment>,
     /// Before that, keys that are old are not asked for again, after that has failed.
@@ -126,27 +126,22 @@ impl<S> Bearers<S> {
                 None => Effort::full(azure.visit.deadline),
             };
             let asked = match self.requests.board(&(), now) {
-                Seat::Leads(leader) => {
-                    leader.land_if(self.ask(azure, tenant, effort).await, |asked| match asked {
-                        Ok(_) => true,
-                        Err(error) => effort.retries && *error != Error::DeadlineExceeded,
-                    })
-                }
+                Seat::Leads(leader) => leader.land_if(self.ask(azure, tenant, effort).await, is_for_all),
                 // Old keys are not good enough while somebody gets new ones: anybody can be that somebody.
                 Seat::Follows(follower) => {
                     let left = effort.by.left(now)?;
                     match within(azure.host, left, follower.landed(azure.host.signal())).await {
                         Some(Some(asked)) => asked,
-                        // Who asked has vanished. Somebody else has to, perhaps we.
+                        // Who asked has vanished or given up. Somebody else has to, perhaps we.
                         Some(None) => continue,
-                        None => Err(Error::DeadlineExceeded),
+                        None => Err(Error::DeadlineExceeded.into()),
                     }
                 }
             };
             return match (asked, known) {
                 (Ok(keys), _) => Ok(named(keys.signing)),
                 (Err(_), Some(known)) => Ok(Some(known)),
-                (Err(error), None) => Err(error),
+                (Err(failed), None) => Err(failed.error),
             };
         }
     }
@@ -157,7 +152,7 @@ impl<S> Bearers<S> {
         azure: &Azure<'_, H>,
         tenant: &Tenant,
         effort: Effort,
-    ) -> Result<Keys, Error> {
+    ) -> Result<Keys, Failed> {
         let start = azure.host.now();
         // Where there are keys, somebody asks for one that is not among them.
         let pause = match self.kept(start) {
@@ -177,12 +172,12 @@ impl<S> Bearers<S> {
                 self.verified.borrow_mut().clear();
                 Ok(keys)
             }
-            Err(error) => {
+            Err(failed) => {
                 self.renew_from.set(now.plus(ASK_PAUSE));
-                if error != Error::DeadlineExceeded {
-                    self.refusal.replace(Some((error.clone(), now.plus(pause))));
+                if !failed.cut_short {
+                    self.refusal.replace(Some((failed.error.clone(), now.plus(pause))));
                 }
-                Err(error)
+                Err(failed)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How long a request may take, and how much is done for it in that time.
+//! How long a request may take, how much is done for it in that time, and how that fails.
 
 use core::time::Duration;
 
@@ -47,10 +47,44 @@ impl Effort {
         Self { by, retries: true }
     }
 
+    /// One try and no wait, for who only asks whether it goes well.
+    pub const fn one_try(by: Deadline) -> Self {
+        Self { by, retries: false }
+    }
+
     /// One try and no wait, for who has something else at hand and `patience` since `start`.
     pub fn slight(by: Deadline, start: Moment, patience: Duration) -> Self {
         Self { by: by.within(start, patience), retries: false }
     }
+}
+
+/// What was done, and brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Why.
+    pub error: Error,
+    /// Whether it was given up before its time, as nothing more could be done or was worth it. That says nothing to those who
+    /// have more time, or nothing else at hand.
+    pub cut_short: bool,
+}
+
+impl Failed {
+    /// Given up, with what is known so far.
+    pub const fn cut_short(error: Error) -> Self {
+        Self { error, cut_short: true }
+    }
+}
+
+impl From<Error> for Failed {
+    /// The last word, unless it is that there was no time for one.
+    fn from(error: Error) -> Self {
+        Self { cut_short: error == Error::DeadlineExceeded, error }
+    }
+}
+
+/// Whether what one request came to is so for all others.
+pub const fn is_for_all<T>(outcome: &Result<T, Failed>) -> bool {
+    !matches!(outcome, Err(Failed { cut_short: true, .. }))
 }
 
 #[cfg(test)]

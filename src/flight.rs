@@ -49,6 +49,11 @@ impl<K: Ord + Clone, T: Clone, S> Flights<K, T, S> {
         Self { under_way: RefCell::new(BTreeMap::new()) }
     }
 
+    /// Takes part in the flight for `key`, if there is one, and never starts one.
+    pub fn follow(&self, key: &K) -> Option<Follower<T, S>> {
+        self.under_way.borrow().get(key).map(|it| Follower(Rc::clone(it)))
+    }
+
     /// Whether somebody is under way for `key`.
     pub fn has(&self, key: &K) -> bool {
         self.under_way.borrow().contains_key(key)
@@ -56,16 +61,15 @@ impl<K: Ord + Clone, T: Clone, S> Flights<K, T, S> {
 
     /// Takes part in the flight for `key`, or starts one at `now`.
     pub fn board(&self, key: &K, now: Moment) -> Seat<'_, K, T, S> {
-        let mut under_way = self.under_way.borrow_mut();
-        if let Some(flight) = under_way.get(key) {
-            return Seat::Follows(Follower(Rc::clone(flight)));
+        if let Some(follower) = self.follow(key) {
+            return Seat::Follows(follower);
         }
         let flight = Rc::new(Flight {
             since: now,
             outcome: RefCell::new(None),
             waiting: RefCell::new(Some(Vec::new())),
         });
-        under_way.insert(key.clone(), Rc::clone(&flight));
+        self.under_way.borrow_mut().insert(key.clone(), Rc::clone(&flight));
         Seat::Leads(Leader { flights: self, key: key.clone(), flight })
     }
 }

@@ -212,18 +212,22 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask this
-    /// instance, one of them tries in five seconds, and the others learn what is known.
+    /// instance, one of them tries in five seconds, once, and the others learn what comes of it or what is known.
     async fn ready(&self, visit: &mut Visit<'_>) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         if self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
             let azure = self.azure(settings, visit);
-            let token = azure.token(Effort::full(visit.deadline));
             match self.readiness.attempt(self.host.now()) {
-                Ok(attempt) => attempt.end(token.await.map(drop))?,
+                Some(attempt) => {
+                    let token = azure.token(Effort::one_try(visit.deadline)).await;
+                    attempt.end(token.map(drop).map_err(|it| it.error))?;
+                }
                 // What comes of a request that is under way costs nothing to wait for.
-                Err(_) if azure.is_asking() => drop(token.await?),
-                Err(known) => known?,
+                None => match azure.token_under_way(visit.deadline).await.map_err(|it| it.error)? {
+                    Some(_) => {}
+                    None => self.readiness.known()?,
+                },
             }
         }
         Ok(Reply::state("ready"))

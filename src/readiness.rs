@@ -22,14 +22,19 @@ impl Readiness {
         Self(RefCell::new(Known { tried: None, outcome: Err(Error::IdentityUnavailable(None)) }))
     }
 
-    /// Begins an attempt, or tells what is known if there was one a short while ago.
-    pub fn attempt(&self, now: Moment) -> Result<Attempt<'_>, Result<(), Error>> {
+    /// Begins an attempt, unless there was one a short while ago.
+    pub fn attempt(&self, now: Moment) -> Option<Attempt<'_>> {
         let mut known = self.0.borrow_mut();
         if known.tried.is_some_and(|it| now.since(it) < READINESS_PAUSE) {
-            return Err(known.outcome.clone());
+            return None;
         }
         known.tried = Some(now);
-        Ok(Attempt(self))
+        Some(Attempt(self))
+    }
+
+    /// What the last attempt came to that came to something.
+    pub fn known(&self) -> Result<(), Error> {
+        self.0.borrow().outcome.clone()
     }
 }
 

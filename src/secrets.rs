@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::azure::vault::Secret;
 use crate::cache::{Cache, Kept, Key, Wanted};
-use crate::deadline::Effort;
+use crate::deadline::{Effort, Failed};
 use crate::error::Error;
 use crate::flight::{Flights, Seat};
 use crate::host::{Host, Moment, Stores, within};
@@ -20,7 +20,7 @@ use crate::upstream::{Azure, REFUSAL_PAUSE};
 #[derive(Debug)]
 pub struct Secrets<S> {
     cache: RefCell<Cache>,
-    reads: Flights<Key, Result<Rc<Kept>, Error>, S>,
+    reads: Flights<Key, Result<Rc<Kept>, Failed>, S>,
 }
 
 /// A value that was served from memory and is better renewed before it is asked for again.
@@ -98,7 +98,7 @@ impl<S> Secrets<S> {
             let read = match seat {
                 Seat::Leads(leader) => {
                     let effort = self.effort(azure, now, at_hand);
-                    leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all)
+                    leader.land_if(self.read(azure, asked, &key, effort).await, |it| is_for_all(it, effort))
                 }
                 Seat::Follows(follower) => {
                     let effort = self.effort(azure, follower.since(), at_hand);
@@ -109,13 +109,13 @@ impl<S> Secrets<S> {
                     match landed {
                         Some(Some(Ok(kept))) if !kept.is_from(wanted) => continue,
                         Some(Some(read)) => read,
-                        // The leader vanished. Somebody else has to take over, perhaps we.
+                        // The leader vanished, or had no time. Somebody else has to take over, perhaps we.
                         Some(None) => continue,
-                        None => Err(Error::DeadlineExceeded),
+                        None => Err(Error::DeadlineExceeded.into()),
                     }
                 }
             };
-            return match read {
+            return match read.map_err(|it| it.error) {
                 Ok(kept) => Ok(Found { age: kept.age(azure.host.now()), kept, status, renewal: None }),
                 // What was at hand is gone, and there is time for more than the little that was done because of it.
                 Err(Error::DeadlineExceeded) if at_hand && self.has_gone(azure, &key) => continue,
@@ -185,7 +185,7 @@ impl<S> Secrets<S> {
         let (now, visit) = (azure.host.now(), azure.visit);
         let mut status = visit.cache.get().unwrap_or_default();
         // Nobody was asked where Azure is left alone for a while.
-        let forwarded = visit.calls.get() > 0 || status.collapsed;
+        let forwarded = visit.asked.get() || status.collapsed;
         // Looked up again: a no that came in the meantime has evicted it.
         let kept = excuses(&error, wanted).then(|| self.cache.borrow_mut().value(key, now)).flatten();
         let Some(kept) = kept else {
@@ -209,8 +209,9 @@ impl<S> Secrets<S> {
             return;
         }
         let Seat::Leads(leader) = self.reads.board(&key, now) else { return };
-        let read = self.read(azure, &asked, &key, Effort::full(azure.visit.deadline)).await;
-        drop(leader.land_if(read, is_for_all));
+        let effort = Effort::full(azure.visit.deadline);
+        let read = self.read(azure, &asked, &key, effort).await;
+        drop(leader.land_if(read, |it| is_for_all(it, effort)));
     }
 
     /// Whether renewing `key` ahead could do any good at `now`.
@@ -225,7 +226,7 @@ impl<S> Secrets<S> {
         asked: &SecretRequest,
         key: &Key,
         effort: Effort,
-    ) -> Result<Rc<Kept>, Error> {
+    ) -> Result<Rc<Kept>, Failed> {
         let settings = &azure.settings.cache;
         let start = azure.host.now();
         let read = self.ask(azure, asked, key, effort).await;
@@ -239,18 +240,17 @@ impl<S> Secrets<S> {
                 }
                 Ok(cache.keep(key, secret, asked_at, settings, spread))
             }
-            Err(error) => {
-                if is_no(&error) {
+            Err(failed) => {
+                if is_no(&failed.error) {
                     evict(azure, &mut cache, key);
                 }
-                let pause = match error {
-                    Error::SecretNotFound(..) => settings.negative_ttl,
-                    // It is about this request only.
-                    Error::DeadlineExceeded => return Err(error),
-                    _ => REFUSAL_PAUSE,
-                };
-                cache.refuse(key, error.clone(), start, now.plus(pause), settings);
-                Err(error)
+                let is_missing = matches!(failed.error, Error::SecretNotFound(..));
+                let pause = if is_missing { settings.negative_ttl } else { REFUSAL_PAUSE };
+                let read = Err(failed.clone());
+                if is_for_all(&read, effort) {
+                    cache.refuse(key, failed.error, start, now.plus(pause), settings);
+                }
+                read
             }
         }
     }
@@ -262,10 +262,10 @@ impl<S> Secrets<S> {
         asked: &SecretRequest,
         key: &Key,
         effort: Effort,
-    ) -> Result<(Secret, Moment), Error> {
+    ) -> Result<(Secret, Moment), Failed> {
         let token = azure.token(effort).await?;
         match azure.secret(asked, &token, effort).await {
-            Err(error @ Error::TokenRefused(_)) => {
+            Err(Failed { error: error @ Error::TokenRefused(_), .. }) => {
                 evict(azure, &mut self.cache.borrow_mut(), key);
                 azure.replace(&token, error)?;
                 let token = azure.token(effort).await?;
@@ -295,9 +295,13 @@ fn hit(ttl: i64) -> CacheStatus {
     CacheStatus { ttl: Some(ttl), ..CacheStatus::default() }
 }
 
-/// Whether what one request read is the same for the others. That its time was over says nothing to those who have more.
-const fn is_for_all<T>(read: &Result<T, Error>) -> bool {
-    !matches!(read, Err(Error::DeadlineExceeded))
+/// Whether what one request read with `effort` is the same for the others. That it had no time says nothing to those who have
+/// more. That it was not worth another try is the same for all, as what was at hand for one is at hand for all.
+fn is_for_all<T>(read: &Result<T, Failed>, effort: Effort) -> bool {
+    match read {
+        Err(Failed { cut_short: true, error }) => !effort.retries && *error != Error::DeadlineExceeded,
+        Ok(_) | Err(Failed { cut_short: false, .. }) => true,
+    }
 }
 
 /// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no
@@ -314,6 +318,10 @@ fn excuses(error: &Error, wanted: Wanted) -> bool {
 fn is_no(error: &Error) -> bool {
     matches!(
         error,
-        Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)
+        Error::TokenRefused(_)
+            | Error::VaultDenied(_)
+            | Error::SecretDisabled
+            | Error::SecretNotFound(..)
+            | Error::VaultRefused(404)
     )
 }

@@ -8,9 +8,9 @@ use crate::azure::directory::{Directory, SigningKeys};
 use crate::azure::identity::Token;
 use crate::azure::vault::Secret;
 use crate::azure::{Answer, Call, Upstream};
-use crate::deadline::{Deadline, Effort};
+use crate::deadline::{Deadline, Effort, Failed, is_for_all};
 use crate::error::Error;
-use crate::flight::{Flights, Seat};
+use crate::flight::{Flights, Follower, Seat};
 use crate::host::{Host, Moment, NoAnswer, Stores, within};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
@@ -24,7 +24,7 @@ use crate::visit::Visit;
 #[derive(Debug)]
 pub struct Upstreams<S> {
     token: RefCell<Option<Rc<Token>>>,
-    requests: Flights<(), Result<Rc<Token>, Error>, S>,
+    requests: Flights<(), Result<Rc<Token>, Failed>, S>,
     /// The token that the vault has refused last, which a store may still have.
     refused: RefCell<Option<Rc<Token>>>,
     /// Why there is no token, and until when nobody asks again.
@@ -104,7 +104,7 @@ impl<H: Host> Azure<'_, H> {
     ///
     /// A token that is still good when it is time for a new one is used on while another request asks, and for as long as
     /// it is good if there is no new one to be had.
-    pub async fn token(&self, effort: Effort) -> Result<Rc<Token>, Error> {
+    pub async fn token(&self, effort: Effort) -> Result<Rc<Token>, Failed> {
         let mut looked = false;
         loop {
             let now = self.host.now();
@@ -121,26 +121,37 @@ impl<H: Host> Azure<'_, H> {
                 return Ok(self.renewed(token, effort, now).await);
             }
             if let Some(error) = self.upstreams.refusal(now) {
-                return Err(error);
+                return Err(error.into());
             }
             match self.upstreams.requests.board(&(), now) {
-                Seat::Leads(leader) => {
-                    // That our time is over, or was not worth a second try, says nothing to those who have more.
-                    let is_for_all = |fetched: &Result<_, Error>| match fetched {
-                        Ok(_) => true,
-                        Err(error) => effort.retries && *error != Error::DeadlineExceeded,
-                    };
-                    return leader.land_if(self.fetch_token(effort).await, is_for_all);
-                }
+                Seat::Leads(leader) => return leader.land_if(self.fetch_token(effort).await, is_for_all),
                 Seat::Follows(follower) => {
-                    let landed =
-                        within(self.host, effort.by.left(now)?, follower.landed(self.host.signal())).await;
-                    if let Some(fetched) = landed.ok_or(Error::DeadlineExceeded)? {
-                        return fetched;
+                    if let Some(token) = self.landed(follower, effort.by).await? {
+                        return Ok(token);
                     }
                 }
             }
         }
+    }
+
+    /// The token that somebody is asking for, for whoever would not ask for one; none if nobody is, or if who did has vanished
+    /// or given up.
+    pub async fn token_under_way(&self, by: Deadline) -> Result<Option<Rc<Token>>, Failed> {
+        match self.upstreams.requests.follow(&()) {
+            Some(follower) => self.landed(follower, by).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What comes of a request for a token that is under way.
+    async fn landed(
+        &self,
+        follower: Follower<Result<Rc<Token>, Failed>, H::Signal>,
+        by: Deadline,
+    ) -> Result<Option<Rc<Token>>, Failed> {
+        let left = by.left(self.host.now())?;
+        let landed = within(self.host, left, follower.landed(self.host.signal())).await;
+        landed.ok_or(Error::DeadlineExceeded)?.transpose()
     }
 
     /// Takes a token from the store into memory, if it lasts longer than the one there, and is not one that the vault refuses.
@@ -166,7 +177,7 @@ impl<H: Host> Azure<'_, H> {
         leader.land_if(renewed, Result::is_ok).unwrap_or(token)
     }
 
-    async fn fetch_token(&self, effort: Effort) -> Result<Rc<Token>, Error> {
+    async fn fetch_token(&self, effort: Effort) -> Result<Rc<Token>, Failed> {
         let source = &self.settings.identity;
         let call = || source.get(self.settings.vault.audience());
         let read = |answer| source.read(answer, self.host.now(), self.host.unix_time());
@@ -179,19 +190,14 @@ impl<H: Host> Azure<'_, H> {
                 self.upstreams.token.replace(Some(Rc::clone(&token)));
                 Ok(token)
             }
-            Err(error) => {
-                if error != Error::DeadlineExceeded {
+            Err(failed) => {
+                if !failed.cut_short {
                     let until = self.host.now().plus(REFUSAL_PAUSE);
-                    self.upstreams.refusal.replace(Some((error.clone(), until)));
+                    self.upstreams.refusal.replace(Some((failed.error.clone(), until)));
                 }
-                Err(error)
+                Err(failed)
             }
         }
-    }
-
-    /// Whether a token is being asked for.
-    pub fn is_asking(&self) -> bool {
-        self.upstreams.requests.has(&())
     }
 
     /// Drops a token that the vault refuses, unless another request has replaced it already, so that there can be a new
@@ -220,7 +226,7 @@ impl<H: Host> Azure<'_, H> {
         asked: &SecretRequest,
         token: &Token,
         effort: Effort,
-    ) -> Result<(Secret, Moment), Error> {
+    ) -> Result<(Secret, Moment), Failed> {
         let (name, version) = (&asked.name, asked.version.as_ref());
         let call = || self.settings.vault.get(name, version, token);
         let read = |answer| self.settings.vault.read(answer, name, version, self.host.unix_time());
@@ -232,7 +238,7 @@ impl<H: Host> Azure<'_, H> {
         &self,
         directory: &Directory,
         effort: Effort,
-    ) -> Result<(SigningKeys, Moment), Error> {
+    ) -> Result<(SigningKeys, Moment), Failed> {
         let read = |answer| Directory::keys(answer, self.host.unix_time());
         self.ask(|| directory.get(), "signing-keys", VAULT_FIRST_PAUSE, read, effort).await
     }
@@ -245,7 +251,7 @@ impl<H: Host> Azure<'_, H> {
         first_pause: Duration,
         read: impl Fn(Result<Answer, NoAnswer>) -> Result<T, Error>,
         effort: Effort,
-    ) -> Result<(T, Moment), Error> {
+    ) -> Result<(T, Moment), Failed> {
         let mut tries: u32 = 0;
         loop {
             let call = call();
@@ -254,7 +260,7 @@ impl<H: Host> Azure<'_, H> {
                 match circuit.enter(self.host.now(), self.host.random()) {
                     Way::Free(pass) => break pass,
                     Way::Slow(wait, error) => self.pause(wait, effort, error).await?,
-                    Way::Closed(error) => return Err(error),
+                    Way::Closed(error) => return Err(error.into()),
                 }
             };
             let start = self.host.now();
@@ -264,9 +270,11 @@ impl<H: Host> Azure<'_, H> {
             let now = self.host.now();
             let met = match &outcome {
                 // It was we who had no time, and too little to say anything about the other side.
-                Err(Error::DeadlineExceeded) if limit < FAIR_TIME => return Err(Error::DeadlineExceeded),
+                Err(Error::DeadlineExceeded) if limit < FAIR_TIME => {
+                    return Err(Error::DeadlineExceeded.into());
+                }
                 // It was the host that did not even try.
-                Err(Error::CallNotAllowed) => return Err(Error::CallNotAllowed),
+                Err(Error::CallNotAllowed) => return Err(Error::CallNotAllowed.into()),
                 Err(Error::DeadlineExceeded) => Some((Trouble::Unreachable, None)),
                 Err(error) => Trouble::behind(error),
                 Ok(_) => None,
@@ -274,7 +282,9 @@ impl<H: Host> Azure<'_, H> {
             pass.end(met, now, self.host.random());
             match outcome {
                 Ok(read) => return Ok((read, start)),
-                Err(error) if Trouble::behind(&error).is_none() || tries >= TRIES => return Err(error),
+                Err(error) if Trouble::behind(&error).is_none() || tries >= TRIES => {
+                    return Err(error.into());
+                }
                 Err(error) => {
                     let asked = met.and_then(|it| it.1).unwrap_or_default();
                     let wait = backoff(first_pause, tries, self.host.random()).max(asked);
@@ -284,11 +294,12 @@ impl<H: Host> Azure<'_, H> {
         }
     }
 
-    /// Waits for `wait`, if there is time for it and for a call after it; otherwise that is the end, with `error`.
-    async fn pause(&self, wait: Duration, effort: Effort, error: Error) -> Result<(), Error> {
+    /// Waits for `wait`, if that is worth it and there is time for it and for a call after it; otherwise it is given up, with
+    /// `error`.
+    async fn pause(&self, wait: Duration, effort: Effort, error: Error) -> Result<(), Failed> {
         let left = effort.by.left(self.host.now())?;
         if !effort.retries || wait.saturating_add(LEAST_TIME) >= left {
-            return Err(error);
+            return Err(Failed::cut_short(error));
         }
         self.host.sleep(wait).await;
         Ok(())
@@ -314,8 +325,8 @@ impl<H: Host> Azure<'_, H> {
         by: Deadline,
     ) -> Result<Answer, NoAnswer> {
         let start = self.host.now();
-        self.visit.calls.set(self.visit.calls.get().saturating_add(1));
         let upstream = call.upstream();
+        self.visit.called(upstream);
         self.metrics.called(upstream);
         let answer = self.host.send(call.traced(&self.visit.trace), limit).await;
         let now = self.host.now();

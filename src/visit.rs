@@ -3,6 +3,7 @@
 use core::cell::Cell;
 use core::time::Duration;
 
+use crate::azure::Upstream;
 use crate::deadline::Deadline;
 use crate::host::Moment;
 use crate::reply::CacheStatus;
@@ -26,6 +27,8 @@ pub struct Visit<'a> {
     pub cache: Cell<Option<CacheStatus>>,
     /// How many calls to Azure it made.
     pub calls: Cell<u32>,
+    /// Whether one of them was for the secret, and not only to find out who asks.
+    pub asked: Cell<bool>,
 }
 
 impl Visit<'_> {
@@ -40,6 +43,13 @@ impl Visit<'_> {
             secret: None,
             cache: Cell::new(None),
             calls: Cell::new(0),
+            asked: Cell::new(false),
         }
+    }
+
+    /// Notes a call.
+    pub fn called(&self, upstream: Upstream) {
+        self.calls.set(self.calls.get().saturating_add(1));
+        self.asked.set(self.asked.get() || upstream != Upstream::Directory);
     }
 }

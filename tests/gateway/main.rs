@@ -6,6 +6,7 @@ mod forgeries;
 mod memory;
 mod records;
 mod scripted;
+mod shared;
 mod troubles;
 
 use core::time::Duration;

@@ -108,6 +108,7 @@ fn a_no_evicts_at_once_and_is_never_answered_with_an_old_value() {
     let disabled = r#"{"error":{"code":"Forbidden","message":"m","innererror":{"code":"SecretDisabled"}}}"#;
     for (no, code) in [
         (vec![not_found()], "SecretNotFound"),
+        (vec![Seen::Answer(404, None, String::new())], "VaultError"),
         (vec![Seen::Answer(403, None, disabled.to_owned())], "SecretDisabled"),
         (vec![Seen::Answer(403, None, String::new())], "VaultAccessDenied"),
         (vec![refused(401), token(86_400), refused(401)], "VaultError"),

@@ -1,8 +1,8 @@
 //! A gateway whose host answers from a script and passes time when told to.
 
 use core::cell::{Cell, RefCell};
-use core::future::{Future, pending};
-use core::pin::pin;
+use core::future::{Future, pending, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::composed::NoValue;
-use keyvault_gateway::gateway::Gateway;
+use keyvault_gateway::gateway::{Answered, Gateway};
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
@@ -29,6 +29,15 @@ pub enum Seen {
     Late,
     /// None while anybody waits.
     Never,
+    /// This one, when the test [releases](Scripted::release) it.
+    Held(Box<Seen>),
+}
+
+impl Seen {
+    /// The same, when the test [releases](Scripted::release) it.
+    pub fn held(self) -> Self {
+        Self::Held(Box::new(self))
+    }
 }
 
 /// A token that lasts `seconds`.
@@ -126,6 +135,27 @@ impl Scripted {
             }
             Poll::Pending => panic!("nothing in this world takes a second poll"),
         }
+    }
+
+    /// A request that others may overtake: it goes on when it is [looked at](Begun::reply). From now on, time passes only when a
+    /// test says so.
+    pub fn begin<'a>(
+        &'a self,
+        method: &str,
+        target: &str,
+        fields: &[(&'static str, &str)],
+        body: &str,
+    ) -> Begun<'a> {
+        self.world.in_steps.set(true);
+        let (head, body) = self.parts(method, target, fields, body);
+        let mut begun = Begun { gateway: self, answer: Box::pin(self.gateway.answer(head, body)) };
+        assert!(begun.reply().is_none(), "answered at once");
+        begun
+    }
+
+    /// Lets the first call that is held have its answer, as soon as its request is looked at.
+    pub fn release(&self) {
+        self.world.released.set(self.world.released.get() + 1);
     }
 
     /// A read of the component that is composed with the gateway.
@@ -229,6 +259,23 @@ impl Scripted {
     }
 }
 
+/// A request under way.
+pub struct Begun<'a> {
+    gateway: &'a Scripted,
+    answer: Pin<Box<dyn Future<Output = Answered> + 'a>>,
+}
+
+impl Begun<'_> {
+    /// Its reply, if there is one by now.
+    pub fn reply(&mut self) -> Option<Reply> {
+        let polled = self.answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(answered) = polled else { return None };
+        self.gateway.world.search_reply(&answered.reply, true);
+        self.gateway.world.search_rest();
+        Some(answered.reply)
+    }
+}
+
 /// The calendar clock of the host when a test begins, in Unix seconds.
 pub const BEGINNING: u64 = 1_735_689_599;
 
@@ -237,6 +284,10 @@ struct World {
     settings: Vec<(&'static str, &'static str)>,
     now: Cell<Duration>,
     latency: Cell<Duration>,
+    /// Whether a sleep lasts until the test has let that time pass.
+    in_steps: Cell<bool>,
+    held: Cell<u32>,
+    released: Cell<u32>,
     answers: RefCell<VecDeque<Seen>>,
     calls: RefCell<Vec<SeenCall>>,
     log: RefCell<Vec<String>>,
@@ -356,30 +407,49 @@ impl Host for InWorld {
         let body = call.body().expose().clone();
         self.0.calls.borrow_mut().push(SeenCall { address, fields, body, limit });
         self.0.now.set(self.0.now.get() + self.0.latency.get());
-        let answer = self.0.answers.borrow_mut().pop_front();
+        let mut answer = self.0.answers.borrow_mut().pop_front();
+        if let Some(Seen::Held(held)) = answer {
+            let number = self.0.held.get();
+            self.0.held.set(number + 1);
+            until(|| self.0.released.get() > number).await;
+            answer = Some(*held);
+        }
         match answer {
             Some(Seen::Answer(status, retry_after, body)) => {
                 Ok(Answer::new(status, retry_after.map(str::to_owned), body.into_bytes()))
             }
             Some(Seen::Nothing(reason)) => Err(reason),
             Some(Seen::Late) => {
-                self.0.now.set(self.0.now.get() + limit);
+                self.sleep(limit).await;
                 Err(NoAnswer::TimedOut)
             }
             Some(Seen::Never) => pending().await,
+            Some(Seen::Held(_)) => panic!("held twice"),
             None => panic!("one call more than the script has answers"),
         }
     }
 
     async fn sleep(&self, time: Duration) {
-        self.0.now.set(self.0.now.get() + time);
+        let end = self.0.now.get() + time;
+        if self.0.in_steps.get() {
+            until(|| self.0.now.get() >= end).await;
+        } else {
+            self.0.now.set(end);
+        }
     }
 
-    type Signal = ();
+    type Signal = Rc<()>;
 
-    fn signal(&self) -> ((), impl Future<Output = ()>) {
-        ((), pending())
+    fn signal(&self) -> (Rc<()>, impl Future<Output = ()>) {
+        let signal = Rc::new(());
+        let dropped = Rc::downgrade(&signal);
+        (signal, until(move || dropped.strong_count() == 0))
     }
+}
+
+/// Waits for what a test does between two looks.
+async fn until(done: impl Fn() -> bool) {
+    poll_fn(|_| if done() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 struct ScriptedBody {

@@ -154,15 +154,15 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a 403 does not evict",
         file: "src/secrets.rs",
-        from: "Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
-        to: "Error::TokenRefused(_) | Error::SecretNotFound(..)",
+        from: "            | Error::VaultDenied(_)\n            | Error::SecretDisabled\n",
+        to: "",
         never_ends: false,
     },
     Mutation {
         name: "a 404 does not evict",
         file: "src/secrets.rs",
-        from: "Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled | Error::SecretNotFound(..)",
-        to: "Error::TokenRefused(_) | Error::VaultDenied(_) | Error::SecretDisabled",
+        from: "            | Error::SecretNotFound(..)\n",
+        to: "",
         never_ends: false,
     },
     Mutation {
@@ -203,8 +203,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a leader's deadline is everybody's",
         file: "src/secrets.rs",
-        from: "    !matches!(read, Err(Error::DeadlineExceeded))",
-        to: "    read.is_ok() || read.is_err()",
+        from: "=> !effort.retries && *error != Error::DeadlineExceeded,",
+        to: "=> !effort.retries || *error == Error::DeadlineExceeded,",
         never_ends: false,
     },
     Mutation {
@@ -294,8 +294,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "errors are not remembered",
         file: "src/secrets.rs",
-        from: "                    _ => REFUSAL_PAUSE,",
-        to: "                    _ => return Err(error),",
+        from: "                if is_for_all(&read, effort) {",
+        to: "                if is_for_all(&read, effort) && matches!(read, Err(Failed { error: Error::SecretNotFound(..), .. })) {",
         never_ends: false,
     },
     Mutation {
