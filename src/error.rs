@@ -68,7 +68,7 @@ pub enum Error {
     SecretDisabled,
     /// The vault does not let us in.
     VaultDenied(Denial),
-    /// The vault did not accept our token, not even a new one.
+    /// The vault did not accept our token, nor a new one where there was one a short while ago or now.
     TokenRefused(Complaint),
     /// The vault refused with a status that makes no sense for our request.
     VaultRefused(u16),

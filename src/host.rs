@@ -63,6 +63,9 @@ pub trait Stores {
     /// Whether there are any. Where there are none, nothing else is called.
     const THERE: bool;
 
+    /// Whether the host has a store of this label that it lets us open. One that fails for another reason may be there.
+    fn may_be_opened(label: &str) -> bool;
+
     /// The entry called `name`, if it is there.
     fn entry(label: &str, name: &str) -> Option<Vec<u8>>;
 
@@ -82,6 +85,10 @@ pub struct NoStores;
 
 impl Stores for NoStores {
     const THERE: bool = false;
+
+    fn may_be_opened(_: &str) -> bool {
+        false
+    }
 
     fn entry(_: &str, _: &str) -> Option<Vec<u8>> {
         None

@@ -64,7 +64,7 @@ pub struct CallLine<'a> {
     pub level: Level,
     /// The id of the caller's trace, or a random one.
     pub request: &'a str,
-    /// `vault`, or the name of the token source.
+    /// `vault`, `signing-keys`, or the name of the token source.
     pub call: &'a str,
     /// The status of the answer, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -69,7 +69,10 @@ impl Head {
     /// Refuses a body that is not said to be JSON, or said to be too large, before any of it is read.
     pub fn announces_json(&self) -> Result<(), Error> {
         let content_type = self.fields.first("content-type").unwrap_or_default();
-        let encoded = self.fields.all("content-encoding").any(|it| it != Some("identity"));
+        let encoded = self
+            .fields
+            .all("content-encoding")
+            .any(|it| !it.is_some_and(|it| it.eq_ignore_ascii_case("identity")));
         if !is_json(content_type) || encoded {
             return Err(Error::NotJson);
         }
@@ -135,8 +138,14 @@ fn is_json(content_type: &str) -> bool {
     }
     let based = essence.split_once('/').and_then(|(kind, subtype)| Some((kind, subtype.rsplit_once('+')?)));
     based.is_some_and(|(kind, (name, suffix))| {
-        !kind.is_empty() && !name.is_empty() && suffix.eq_ignore_ascii_case("json")
+        is_token(kind) && is_token(name) && suffix.eq_ignore_ascii_case("json")
     })
+}
+
+/// What a media type is made of (RFC 9110, section 5.6.2).
+fn is_token(text: &str) -> bool {
+    let in_token = |it: u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it);
+    !text.is_empty() && text.bytes().all(in_token)
 }
 
 /// The name of a property, in any case.
@@ -330,6 +339,9 @@ mod tests {
             ("text/plain", false),
             ("application/jsonp", false),
             ("application/+json", false),
+            ("text/plain, application/x+json", false),
+            ("application/a b+json", false),
+            ("a/b/c+json", false),
             ("application/x-www-form-urlencoded", false),
             ("multipart/form-data; boundary=application/json", false),
             ("json", false),
@@ -347,6 +359,7 @@ mod tests {
         for (field, announced) in [
             (("content-encoding", "gzip"), Err(Error::NotJson)),
             (("content-encoding", "identity"), Ok(())),
+            (("content-encoding", "Identity"), Ok(())),
             (("content-length", "8192"), Ok(())),
             (("content-length", "8193"), Err(Error::BodyTooLarge)),
             (("content-length", "18446744073709551615"), Err(Error::BodyTooLarge)),

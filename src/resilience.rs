@@ -21,7 +21,8 @@ pub enum Trouble {
 impl Trouble {
     /// The trouble behind `error`, and the pause that Azure asked for.
     ///
-    /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS.
+    /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS
+    /// ([`TokenSource`](crate::azure::identity::TokenSource) tells its sources apart).
     pub const fn behind(error: &Error) -> Option<(Self, Option<Duration>)> {
         match error {
             Error::IdentityThrottled(pause)
@@ -33,7 +34,31 @@ impl Trouble {
             Error::IdentityUnreachable(pause)
             | Error::VaultUnreachable(pause)
             | Error::DirectoryUnreachable(pause) => Some((Self::Unreachable, *pause)),
-            _ => None,
+            Error::NoRoute
+            | Error::WrongMethod(_)
+            | Error::HeadersTooLarge
+            | Error::NotJson
+            | Error::BodyTooLarge
+            | Error::BodyLost
+            | Error::NotAnObject
+            | Error::NoValidSecret
+            | Error::NoValidVersion
+            | Error::CameThroughProxy
+            | Error::NotAuthenticated
+            | Error::TooManyFailures(_)
+            | Error::OutOfScope
+            | Error::Setting(_)
+            | Error::IdentityRefused(_)
+            | Error::IdentityUnusable
+            | Error::DirectoryUnusable
+            | Error::SecretNotFound(..)
+            | Error::SecretDisabled
+            | Error::VaultDenied(_)
+            | Error::TokenRefused(_)
+            | Error::VaultRefused(_)
+            | Error::VaultUnusable
+            | Error::CallNotAllowed
+            | Error::DeadlineExceeded => None,
         }
     }
 

@@ -68,7 +68,15 @@ impl Settings {
     pub fn read<H: Host>(host: &H) -> Result<Self, SettingError> {
         // A build without a store has nothing that seals either.
         let seal = |key: &[u8]| if H::Stores::THERE { Seal::new(key) } else { None };
-        Self::parse(Lookup::new(&|name| host.setting(name)), seal)
+        let settings = Self::parse(Lookup::new(&|name| host.setting(name)), seal)?;
+        // A store that is not there would cost two calls for each read, and nobody would know why.
+        let opens = |it: &StoreSettings| !H::Stores::THERE || H::Stores::may_be_opened(&it.label);
+        if settings.store.as_ref().is_none_or(opens) {
+            Ok(settings)
+        } else {
+            let should = "must be the label of a store that the host lets this component open";
+            Err(SettingError { name: "GATEWAY_STORE", should })
+        }
     }
 
     fn parse(settings: Lookup<'_>, seal: impl Fn(&[u8]) -> Option<Seal>) -> Result<Self, SettingError> {
@@ -93,7 +101,7 @@ impl Settings {
 
 fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
     let (name, uri) = match (settings.text("KeyVaultUri")?, settings.text("KEY_VAULT_URI")?) {
-        (Some(uri), other) if other.as_ref().is_none_or(|it| *it == uri) => ("KeyVaultUri", uri),
+        (Some(uri), other) if other.as_ref().is_none_or(|it| is_same_uri(it, &uri)) => ("KeyVaultUri", uri),
         (Some(_), _) => {
             return Err(SettingError { name: "KEY_VAULT_URI", should: "must not differ from KeyVaultUri" });
         }
@@ -103,6 +111,11 @@ fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
     let resource = settings.text("KEY_VAULT_RESOURCE")?;
     let api_version = settings.text("KEY_VAULT_API_VERSION")?;
     Vault::parse(name, &uri, resource.as_deref(), api_version.as_deref())
+}
+
+/// Whether both are the same but for a slash at the end.
+fn is_same_uri(a: &str, b: &str) -> bool {
+    a.strip_suffix('/').unwrap_or(a) == b.strip_suffix('/').unwrap_or(b)
 }
 
 fn store(
@@ -288,6 +301,19 @@ mod tests {
         for key in ["AAEC", "not base64", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
             let error = read(&[VAULT, ("GATEWAY_STORE", "default"), ("GATEWAY_STORE_KEY", key)]).unwrap_err();
             assert_eq!(error.name, "GATEWAY_STORE_KEY");
+        }
+    }
+
+    #[test]
+    fn the_vault_may_be_named_twice_if_it_is_the_same() {
+        for (other, same) in [
+            ("https://my-vault.vault.azure.net", true),
+            ("https://my-vault.vault.azure.net/", true),
+            ("https://my-vault.vault.azure.net//", false),
+            ("https://your-vault.vault.azure.net/", false),
+        ] {
+            let settings = read(&[VAULT, ("KEY_VAULT_URI", other)]);
+            assert_eq!(settings.map_err(|it| it.name).err(), (!same).then_some("KEY_VAULT_URI"), "{other}");
         }
     }
 

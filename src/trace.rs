@@ -47,7 +47,8 @@ impl Trace {
     }
 }
 
-/// The trace id of a `traceparent`: version, trace, parent and flags in lower-case hexadecimal digits, neither id zero.
+/// The trace id of a `traceparent`: version, trace, parent and flags in lower-case hexadecimal digits, neither id zero. A later
+/// version than ours may have more behind that (W3C Trace Context, section 3.2.4, "Versioning of `traceparent`").
 fn trace_id(text: &str) -> Option<&str> {
     let mut parts = text.split('-');
     let mut part = |digits: usize| {
@@ -57,7 +58,8 @@ fn trace_id(text: &str) -> Option<&str> {
     };
     let (version, trace, parent, _) = (part(2)?, part(32)?, part(16)?, part(2)?);
     let zero = |text: &str| text.bytes().all(|it| it == b'0');
-    let valid = version != "ff" && !zero(trace) && !zero(parent) && parts.next().is_none();
+    let ends = version != "00" || parts.next().is_none();
+    let valid = version != "ff" && !zero(trace) && !zero(parent) && ends;
     valid.then_some(trace)
 }
 
@@ -80,7 +82,10 @@ mod tests {
         for (text, valid) in [
             (format!("00-{id}-b7ad6b7169203331-01"), true),
             (format!("cc-{id}-b7ad6b7169203331-00"), true),
+            (format!("cc-{id}-b7ad6b7169203331-01-and-more"), true),
+            (format!("cc-{id}-b7ad6b7169203331-01."), false),
             (format!("ff-{id}-b7ad6b7169203331-01"), false),
+            (format!("ff-{id}-b7ad6b7169203331-01-x"), false),
             (format!("00-{id}-b7ad6b7169203331"), false),
             (format!("00-{id}-b7ad6b7169203331-01-x"), false),
             (format!("00-{id}-0000000000000000-01"), false),

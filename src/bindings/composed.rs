@@ -2,7 +2,6 @@
 
 use crate::cache::Kept;
 use crate::composed::NoValue;
-use crate::reply::CacheOutcome;
 use crate::secrets::Found;
 
 #[cfg(feature = "proxy")]
@@ -30,7 +29,7 @@ impl From<Found> for Secret {
             value: value(&found.kept),
             version: found.kept.secret.version.as_str().to_owned(),
             age: found.age.as_secs(),
-            stale: found.status.outcome() == CacheOutcome::Stale,
+            stale: found.status.ttl.is_some_and(|it| it < 0),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::host::{Stores, Unreadable};
 
 wit_bindgen::generate!({ path: "wit/spin", world: "spin-imports" });
 
-use fermyon::spin::key_value::Store;
+use fermyon::spin::key_value::{Error as StoreError, Store};
 use fermyon::spin::variables::{self, Error};
 
 /// The Spin variable that stands for the setting `name`. An empty one is as good as none, as Spin wants a default for
@@ -22,6 +22,13 @@ pub(super) struct KeyValue;
 
 impl Stores for KeyValue {
     const THERE: bool = true;
+
+    fn may_be_opened(label: &str) -> bool {
+        match Store::open(label) {
+            Err(StoreError::NoSuchStore | StoreError::AccessDenied) => false,
+            Ok(_) | Err(StoreError::StoreTableFull | StoreError::Other(_)) => true,
+        }
+    }
 
     fn entry(label: &str, name: &str) -> Option<Vec<u8>> {
         Store::open(label).ok()?.get(name).ok()?

@@ -85,7 +85,7 @@ impl TokenSource {
                 Err(Error::IdentityUnavailable(answer.pause(unix_time).or(Some(UPGRADE_PAUSE))))
             }
             // IMDS says 404 while it updates its endpoints (the same section).
-            (404, Self::Imds(_)) | (408 | 410 | 500..=599, _) => {
+            (404, Self::Imds(_)) | (408 | 500..=599, _) => {
                 Err(Error::IdentityUnavailable(answer.pause(unix_time)))
             }
             _ => Err(Error::IdentityRefused(refusal::of(&answer))),

@@ -187,7 +187,7 @@ fn answers_without_a_token() {
         (&imds, 500, None, Error::IdentityUnavailable(None)),
         (&app_service, 401, None, Error::IdentityRefused(Refusal::Credential)),
         (&app_service, 404, None, Error::IdentityRefused(Refusal::Other(404))),
-        (&app_service, 410, None, Error::IdentityUnavailable(None)),
+        (&app_service, 410, None, Error::IdentityRefused(Refusal::Other(410))),
         (&app_service, 429, None, Error::IdentityThrottled(None)),
         (&app_service, 500, None, Error::IdentityUnavailable(None)),
         (&app_service, 503, Some("7"), Error::IdentityUnavailable(after(7))),

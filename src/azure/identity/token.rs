@@ -83,8 +83,8 @@ impl Token {
 
     /// Reads an answer that came at `now`, when the calendar clock said `unix_time`.
     ///
-    /// Needed are `access_token` and one expiry. `expires_in` goes before `expires_on`, as it does not depend on our
-    /// calendar clock. What is there and cannot be understood makes the answer unusable.
+    /// Needed are `access_token` and one expiry that can be understood. `expires_in` goes before `expires_on`, as it does not
+    /// depend on our calendar clock.
     pub(super) fn read(answer: &Answer, now: Moment, unix_time: u64) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Body {
@@ -103,9 +103,8 @@ impl Token {
         if token.is_empty() || !token.bytes().all(|it| it.is_ascii_graphic()) || !bearer {
             return None;
         }
-        let (expires_in, expires_on) = (body.expires_in.span()?, body.expires_on.date(unix_time)?);
-        let lifetime = expires_in.or(expires_on)?;
-        let refresh_in = body.refresh_in.span()?;
+        let lifetime = body.expires_in.span().or_else(|| body.expires_on.date(unix_time))?;
+        let refresh_in = body.refresh_in.span();
         // A long one is renewed at half-time, as is one that lasts shorter than twice the margin, so that it is used at all.
         let half = lifetime.checked_div(2)?;
         let ahead = if lifetime >= LONG_LIFE { half } else { REFRESH_AHEAD.min(half) };
@@ -130,36 +129,34 @@ enum Time {
 }
 
 impl Time {
-    /// A length of time: a whole number of seconds. `None` if it cannot be understood.
-    fn span(&self) -> Option<Option<Duration>> {
+    /// A length of time: a whole number of seconds.
+    fn span(&self) -> Option<Duration> {
         match self {
-            Self::Absent => Some(None),
-            Self::Text(text) if text.is_empty() => Some(None),
-            Self::Number(seconds) => span(*seconds).map(Some),
-            Self::Text(text) => span(whole_number(text)?).map(Some),
+            Self::Absent => None,
+            Self::Number(seconds) => span(*seconds),
+            Self::Text(text) => span(whole_number(text)?),
         }
     }
 
-    /// The length of time from `unix_time` to a date, none if that is over. `None` if it cannot be understood.
-    fn date(&self, unix_time: u64) -> Option<Option<Duration>> {
+    /// The length of time from `unix_time` to a date, zero if that is over.
+    fn date(&self, unix_time: u64) -> Option<Duration> {
         let seconds = match self {
-            Self::Absent => return Some(None),
-            Self::Text(text) if text.is_empty() => return Some(None),
+            Self::Absent => return None,
             Self::Number(seconds) => *seconds,
             Self::Text(text) => match whole_number(text) {
                 Some(seconds) => seconds,
                 None => {
                     let date = unix_date::any(text).filter(|it| *it <= LAST_SECOND)?;
                     let left = u64::try_from(date).unwrap_or(0).saturating_sub(unix_time);
-                    return Some(Some(Duration::from_secs(left)));
+                    return Some(Duration::from_secs(left));
                 }
             },
         };
         if seconds < FIRST_DATE {
-            return span(seconds).map(Some);
+            return span(seconds);
         }
         let valid = i64::try_from(seconds).is_ok_and(|it| it <= LAST_SECOND);
-        valid.then(|| Some(Duration::from_secs(seconds.saturating_sub(unix_time))))
+        valid.then(|| Duration::from_secs(seconds.saturating_sub(unix_time)))
     }
 }
 
@@ -255,6 +252,9 @@ mod tests {
             (r#""expires_on":"1/1/1970 12:00:42 AM +00:00""#, Some(0)),
             (r#""expires_in":0"#, Some(0)),
             (r#""expires_in":2147483647"#, Some(2_147_483_647)),
+            // What cannot be understood is not needed.
+            (r#""expires_in":3599,"expires_on":"soon""#, Some(3599)),
+            (r#""expires_on":"1735689600","expires_in":"soon""#, Some(3600)),
             // What is missing, or cannot be understood.
             (r#""resource":"https://vault.azure.net""#, None),
             (r#""expires_on":"""#, None),
@@ -272,9 +272,6 @@ mod tests {
             (r#""expires_in":2147483648"#, None),
             (r#""expires_in":-1"#, None),
             (r#""expires_in":"1h""#, None),
-            (r#""expires_in":3599,"expires_on":"soon""#, None),
-            (r#""expires_on":"1735689600","expires_in":"soon""#, None),
-            (r#""expires_in":3599,"refresh_in":"soon""#, None),
             (r#""expires_in":3599,"expires_in":3599"#, None),
         ] {
             let body = format!(r#"{{"access_token":"t","token_type":"Bearer",{fields}}}"#);
@@ -298,6 +295,7 @@ mod tests {
             (r#""expires_in":86400,"refresh_in":80000"#, 80000),
             (r#""expires_in":86400,"refresh_in":86399"#, 86100),
             (r#""expires_in":86400,"refresh_in":null"#, 43200),
+            (r#""expires_in":86400,"refresh_in":"soon""#, 43200),
             (r#""expires_in":600,"refresh_in":9000"#, 300),
         ] {
             let token = read(&format!(r#"{{"access_token":"t",{fields}}}"#)).unwrap();

@@ -315,6 +315,21 @@ fn a_build_without_a_store_says_so() {
     }
 }
 
+#[test]
+fn a_store_that_the_manifest_does_not_name_is_no_store_and_said_to_be_none() {
+    for world in SPIN {
+        in_virtual_time(async {
+            let emulator = azure();
+            let mut settings = settings_of(&emulator, STORE_KEY);
+            settings.push(("GATEWAY_STORE", "defualt".to_owned()));
+            let answer = Gateway::start(world, &emulator, &settings).ask().await;
+            assert_eq!(answer.outcome(), (500, "ConfigurationError".to_owned()), "{world:?}");
+            assert!(answer.json()["error"]["message"].to_string().contains("GATEWAY_STORE "), "{world:?}");
+            assert_eq!(calls(&emulator), (0, 0), "{world:?}");
+        });
+    }
+}
+
 /// The function's test request, for a value that has just been read.
 fn past_the_store() -> Request<WasiBody> {
     let mut request = request(full(REQUEST));
