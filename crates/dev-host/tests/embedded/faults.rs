@@ -254,7 +254,7 @@ fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
         Effect::Status(status) => match (status.as_u16(), source) {
             (429, _) => (503, "IdentityThrottled"),
             // IMDS says so while it is updated.
-            (404, Source::Imds) | (408 | 410 | 500.., _) => (503, "Unavailable"),
+            (404 | 410, Source::Imds) | (408 | 500.., _) => (503, "Unavailable"),
             _ => (502, "IdentityError"),
         },
         Effect::Answer(_)
