@@ -264,7 +264,11 @@ impl<H: Host> Azure<'_, H> {
                 }
             };
             let start = self.host.now();
-            let limit = self.limit(call.upstream(), effort.by.left(start)?);
+            let left = effort.by.left(start)?;
+            if left < LEAST_TIME {
+                return Err(Error::DeadlineExceeded.into());
+            }
+            let limit = self.limit(call.upstream(), left);
             let outcome = read(self.send(call, name, limit, effort.by).await);
             tries = tries.saturating_add(1);
             let now = self.host.now();
@@ -368,5 +372,6 @@ const IDENTITY_FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A call that is not answered in this time is not answered for a reason of the other side's.
 const FAIR_TIME: Duration = Duration::from_secs(1);
 
-/// What has to be left for a call after a pause. With less, the error that is known says more than a timeout would.
-const LEAST_TIME: Duration = Duration::from_millis(100);
+/// What has to be left for a call. With less, the error that is known says more than a timeout would; and of all who wait for a
+/// vault that hangs, each would ask it anew when its time is nearly over.
+pub const LEAST_TIME: Duration = Duration::from_millis(100);

@@ -13,10 +13,11 @@ fn a_leader_without_time_does_not_decide_for_who_has_plenty() {
         let gateway = Scripted::new(&[]);
         gateway.will_answer([token(86_400).held(), trouble.held()]);
         let mut leader = begin(&gateway, "a");
-        gateway.pass(Duration::from_millis(9950));
+        gateway.pass(Duration::from_millis(9850));
         gateway.release();
         assert!(leader.reply().is_none());
         let mut follower = begin(&gateway, "a");
+        gateway.pass(Duration::from_millis(60));
         gateway.release();
         assert_eq!(leader.reply().unwrap().status(), 503);
         gateway.will_answer([secret("a", "v")]);
@@ -27,6 +28,27 @@ fn a_leader_without_time_does_not_decide_for_who_has_plenty() {
         assert_eq!(body_of(&reply.unwrap()), r#"{"Secret":"a","Value":"v"}"#);
         assert_eq!(gateway.calls().len(), 3);
     }
+}
+
+#[test]
+fn a_vault_that_hangs_is_not_asked_anew_by_each_who_runs_out_of_time() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(86_400), secret("x", "v")]);
+    gateway.post("/", &asking("x"));
+    gateway.will_answer([const { Seen::Late }; 300]);
+    let mut under_way: Vec<Begun<'_>> = Vec::new();
+    let mut outcomes = Vec::new();
+    for step in 0..1200 {
+        under_way.retain_mut(|it| it.reply().map(|it| outcomes.push(outcome(&it))).is_none());
+        if step < 100 {
+            under_way.push(begin(&gateway, "a"));
+        }
+        gateway.pass(Duration::from_millis(10));
+    }
+    assert_eq!(outcomes, [(504, "Timeout"); 100]);
+    // The first makes two calls in its ten seconds; of those that come in the second after it, one in a tenth of that.
+    let calls = gateway.calls().len() - 2;
+    assert!(calls <= 12, "{calls}");
 }
 
 #[test]

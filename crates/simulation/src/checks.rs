@@ -9,13 +9,13 @@
 //! | `nothing shows` | the marker is in no log line, no header and no body but that of a 200, which is exactly the documented one |
 //! | `scope` | who has no key and no good token gets 401 or 429, who may not have a secret gets 403, and neither makes a call; who has one never does |
 //! | `keys seldom` | an instance that has got the keys of callers' tokens does not ask for them again within [`ASK_PAUSE`] |
-//! | `deadline` | a request ends by its deadline, and says `Timeout` only at its own |
+//! | `deadline` | a request ends by its deadline, and says `Timeout` only when less than [`LEAST_TIME`] of its own is left |
 //! | `nobody waits for nothing` | who says `Timeout` was waiting for a call, or for a pause that Azure made |
 //! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
 //! | `call bound` | in one second an instance makes at most [`CALLS_A_SECOND`] calls for one secret that are answered |
 //! | `no token past its end` | the vault is not shown a token that ended half a minute before, where its length was told |
 //! | `pause` | after a 429, or a 5xx with `Retry-After`, an instance makes no call to that place before the pause is over |
-//! | `limits` | a call has at most the time that is left, and one to the vault at most half of the deadline |
+//! | `limits` | a call has at least [`LEAST_TIME`] and at most what is left, and one to the vault at most half of the deadline |
 //! | `documented` | status and code are documented, and a 503 has `Retry-After` |
 //! | `recovery` | [`RECOVERY`] after the world has healed every secret is served, unmarked |
 //! | `nothing left` | when all is over there is no task, no sleeper and no call |
@@ -27,6 +27,7 @@ use keyvault_gateway::azure::{Call, Upstream};
 use keyvault_gateway::bearers::ASK_PAUSE;
 use keyvault_gateway::host::NoAnswer;
 use keyvault_gateway::reply::Reply;
+use keyvault_gateway::upstream::LEAST_TIME;
 
 use crate::executor::Task;
 use crate::fleet::{asked_name, first_version, visible};
@@ -184,7 +185,8 @@ impl Checks {
             "no Retry-After".into()
         });
         self.expect(now <= start + self.deadline, "deadline", || format!("{:?} late", now - start));
-        let timely = status != 504 || now == start + self.deadline;
+        // Who has less left than a call needs does not wait for the end.
+        let timely = status != 504 || now + LEAST_TIME >= start + self.deadline;
         self.expect(timely, "deadline", || format!("Timeout after {:?}", now - start));
 
         let allowed = match ask.caller {
@@ -337,7 +339,7 @@ impl Checks {
         let seldom = keys.is_none_or(|it| now >= it.2 + ASK_PAUSE);
         self.expect(seldom, "keys seldom", || "asked again".to_owned());
         let most = if upstream == Upstream::Identity { self.deadline } else { self.deadline / 2 };
-        self.expect(limit <= most && !limit.is_zero(), "limits", || format!("{limit:?}"));
+        self.expect(limit <= most && limit >= LEAST_TIME, "limits", || format!("{limit:?}"));
         self.under_way.push(number);
         self.calls.push(Sent {
             instance,
