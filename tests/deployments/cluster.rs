@@ -92,7 +92,7 @@ fn pods_reach_names_the_vault_and_the_metadata_service_only() {
         "to": [{
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
             "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}
-        }],
+        }, {"ipBlock": {"cidr": "169.254.10.10/31"}}],
         "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
     });
     let vault = json!({
