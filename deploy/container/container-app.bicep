@@ -13,7 +13,7 @@ param environmentId string
 @description('Image of the gateway, with its tag or, better, its digest.')
 param image string
 
-@description('Login server of the registry of the image, to be pulled from with the identity; empty for a public registry.')
+@description('Login server of the registry of the image, to be pulled from with the identity, which needs the role AcrPull there; empty for a public registry.')
 param registryServer string = ''
 
 @description('Resource id of the user-assigned identity that may read the vault.')
