@@ -1,4 +1,4 @@
-//! What runs in containers: the image, the pods, the app of SpinKube and the one of Container Apps.
+//! What runs in containers: the image, the pods, what pods reach, and the app of Container Apps.
 
 use serde_json::json;
 
@@ -121,27 +121,6 @@ fn pods_reach_names_the_vault_and_the_metadata_service_only() {
         });
         assert_eq!(object(&yaml_file(file), "NetworkPolicy")["spec"], spec, "{file}");
     }
-}
-
-#[test]
-fn the_spin_app_has_several_replicas_and_probes_that_cost_no_token() {
-    let objects = yaml_file("deploy/spinkube/keyvault-gateway.yaml");
-    let app = object(&objects, "SpinApp");
-    assert_eq!(app["apiVersion"], "core.spinkube.dev/v1alpha1");
-    assert_eq!(app["spec"]["executor"], "containerd-shim-spin");
-    // The operator takes a number of replicas for an autoscaler's that is not there.
-    assert_eq!((&app["spec"]["enableAutoscaling"], app["spec"].get("replicas")), (&json!(true), None));
-    let probe = json!({
-        "httpGet": {"path": "/healthz"},
-        "initialDelaySeconds": 2,
-        "periodSeconds": 10,
-        "timeoutSeconds": 2
-    });
-    assert_eq!(app["spec"]["checks"], json!({"liveness": probe, "readiness": probe}));
-    let scaler = object(&objects, "HorizontalPodAutoscaler");
-    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": app["metadata"]["name"]});
-    assert_eq!(scaler["spec"]["scaleTargetRef"], target);
-    assert_eq!((&scaler["spec"]["minReplicas"], &scaler["spec"]["maxReplicas"]), (&json!(3), &json!(10)));
 }
 
 #[test]

@@ -16,7 +16,11 @@ pub(crate) fn json_file(file: &str) -> Value {
 }
 
 pub(crate) fn yaml_file(file: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(&read(file)).unwrap()
+    yaml(&read(file))
+}
+
+pub(crate) fn yaml(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
 }
 
 /// Every file below a folder, in order.

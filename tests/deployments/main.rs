@@ -4,6 +4,8 @@ mod scripts;
 
 mod cluster;
 
+mod spinkube;
+
 mod files;
 
 use std::collections::BTreeSet;
