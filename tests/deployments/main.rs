@@ -6,6 +6,8 @@ mod cluster;
 
 mod spinkube;
 
+mod schemas;
+
 mod files;
 
 use std::collections::BTreeSet;
