@@ -169,7 +169,7 @@ impl Machine {
             let (name, file) = line.split_once(':').unwrap();
             let otherwise =
                 self.lines("SetCredential").find_map(|it| it.strip_prefix(name)?.strip_prefix(':'));
-            let text = fs::read_to_string(self.place.path("etc/credstore").join(file))
+            let text = fs::read_to_string(self.place.path(file))
                 .unwrap_or_else(|_| otherwise.unwrap().replace("\\n", "\n"));
             self.place.write(&format!("run/credentials/keyvault-gateway.service/{name}"), &text);
         }
