@@ -13,8 +13,8 @@ use crate::access::tenant::{Claims, Tenant};
 use crate::azure::directory::SigningKeys;
 use crate::deadline::{Effort, Failed, is_for_all};
 use crate::error::Error;
-use crate::flight::{Flights, Seat};
-use crate::host::{Host, Moment, within};
+use crate::flight::{Flights, Landing, Seat};
+use crate::host::{Host, Moment};
 use crate::upstream::{Azure, REFUSAL_PAUSE};
 
 /// The keys of the tenant, and the tokens that were signed with them.
@@ -105,6 +105,9 @@ impl<S> Bearers<S> {
         name: &str,
     ) -> Result<Option<Rc<SigningKeys>>, Error> {
         let named = |keys: Rc<SigningKeys>| keys.have(name).then_some(keys);
+        let start = azure.host.now();
+        // Whether it is for us to ask, as who did has gone.
+        let mut inherited = None;
         loop {
             let now = azure.host.now();
             let (known, fresh) = match self.kept(now) {
@@ -122,21 +125,21 @@ impl<S> Bearers<S> {
                 }
             }
             let effort = match &known {
-                Some(_) => Effort::slight(azure.visit.deadline, now, azure.settings.patience()),
+                Some(_) => Effort::slight(azure.visit.deadline, start, azure.settings.patience()),
                 None => Effort::full(azure.visit.deadline),
             };
-            let asked = match self.requests.board(&(), now) {
+            let board = || self.requests.board(&(), now, effort.by.end());
+            let asked = match inherited.take().map_or_else(board, Seat::Leads) {
                 Seat::Leads(leader) => leader.land_if(self.ask(azure, tenant, effort).await, is_for_all),
                 // Old keys are not good enough while somebody gets new ones: anybody can be that somebody.
-                Seat::Follows(follower) => {
-                    let left = effort.by.left(now)?;
-                    match within(azure.host, left, follower.landed(azure.host.signal())).await {
-                        Some(Some(asked)) => asked,
-                        // Who asked has vanished or given up. Somebody else has to, perhaps we.
-                        Some(None) => continue,
-                        None => Err(Error::DeadlineExceeded.into()),
+                Seat::Follows(follower) => match azure.landed(follower, effort.by).await {
+                    Ok(Landing::With(asked)) => asked,
+                    Ok(Landing::Leads(leader)) => {
+                        inherited = Some(leader);
+                        continue;
                     }
-                }
+                    Err(error) => Err(error.into()),
+                },
             };
             return match (asked, known) {
                 (Ok(keys), _) => Ok(named(keys.signing)),
@@ -154,10 +157,10 @@ impl<S> Bearers<S> {
         effort: Effort,
     ) -> Result<Keys, Failed> {
         let start = azure.host.now();
-        // Where there are keys, somebody asks for one that is not among them.
-        let pause = match self.kept(start) {
-            Some((_, true)) => ASK_PAUSE,
-            Some((_, false)) | None => REFUSAL_PAUSE,
+        // Where there are keys, somebody asks for one that is not among them, and is refused it for longer, whatever happened.
+        let (pause, in_any_case) = match self.kept(start) {
+            Some((_, true)) => (ASK_PAUSE, true),
+            Some((_, false)) | None => (REFUSAL_PAUSE, false),
         };
         let attempt = Attempt { bearers: self, start, pause, ended: false };
         let asked = azure.signing_keys(tenant.directory(), effort).await;
@@ -174,7 +177,7 @@ impl<S> Bearers<S> {
             }
             Err(failed) => {
                 self.renew_from.set(now.plus(ASK_PAUSE));
-                if !failed.cut_short {
+                if !failed.cut_short || (in_any_case && failed.error != Error::DeadlineExceeded) {
                     self.refusal.replace(Some((failed.error.clone(), now.plus(pause))));
                 }
                 Err(failed)

@@ -1,10 +1,12 @@
 //! One flight: requests that want the same thing at the same time share the work of one of them.
 //!
 //! The one that comes first leads: it works, and lands with what came of it. The others follow: they wait, and take
-//! what it landed with. A leader may vanish at any await, because its client hung up or its time was over; then the
-//! followers wake with nothing in their hands, and the first of them to board again leads.
+//! what it landed with. A leader may vanish at any await, because its client hung up or its time was over, or may land with
+//! what is only about itself. Then one of the followers leads in its place, the one with the most time, and the others wait
+//! on: whoever comes next has no time to do better, and whatever is out of order would be asked anew by each in turn.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
+use core::cmp::Reverse;
 use core::future::Future;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,29 +20,58 @@ pub struct Flights<K, T, S> {
 }
 
 /// The place of one who boards.
-pub enum Seat<'a, K: Ord, T, S> {
+#[derive(Debug)]
+pub enum Seat<'a, K: Ord + Clone, T, S> {
     /// Nobody was under way. Who leads does the work.
     Leads(Leader<'a, K, T, S>),
     /// Somebody is.
-    Follows(Follower<T, S>),
+    Follows(Follower<'a, K, T, S>),
 }
 
-/// The one who works. When it is dropped, landed or not, its followers wake.
-pub struct Leader<'a, K: Ord, T, S> {
+/// What comes of waiting.
+#[derive(Debug)]
+pub enum Landing<'a, K: Ord + Clone, T, S> {
+    /// The leader landed with this, for everybody.
+    With(T),
+    /// The leader did not, and now it is for this one to lead.
+    Leads(Leader<'a, K, T, S>),
+}
+
+/// The one who works. When it is dropped without having landed for all, another one leads.
+#[derive(Debug)]
+pub struct Leader<'a, K: Ord + Clone, T, S>(Place<'a, K, T, S>);
+
+/// One who waits for the leader.
+#[derive(Debug)]
+pub struct Follower<'a, K: Ord + Clone, T, S> {
+    place: Place<'a, K, T, S>,
+    number: u64,
+}
+
+/// Where one is: in this flight.
+#[derive(Debug)]
+struct Place<'a, K: Ord + Clone, T, S> {
     flights: &'a Flights<K, T, S>,
     key: K,
     flight: Rc<Flight<T, S>>,
 }
 
-/// One who waits for the leader.
-pub struct Follower<T, S>(Rc<Flight<T, S>>);
-
 #[derive(Debug)]
 struct Flight<T, S> {
     since: Moment,
     outcome: RefCell<Option<T>>,
-    /// The signals of those who wait; none once it is over.
-    waiting: RefCell<Option<Vec<S>>>,
+    /// Those who follow, by the number that each was given.
+    waiting: RefCell<BTreeMap<u64, Waiting<S>>>,
+    given: Cell<u64>,
+    /// The number of the one who has to lead and does not know it yet.
+    heir: Cell<Option<u64>>,
+}
+
+#[derive(Debug)]
+struct Waiting<S> {
+    until: Moment,
+    /// None before it waits.
+    signal: Option<S>,
 }
 
 impl<K: Ord + Clone, T: Clone, S> Flights<K, T, S> {
@@ -49,28 +80,41 @@ impl<K: Ord + Clone, T: Clone, S> Flights<K, T, S> {
         Self { under_way: RefCell::new(BTreeMap::new()) }
     }
 
-    /// Takes part in the flight for `key`, if there is one, and never starts one.
-    pub fn follow(&self, key: &K) -> Option<Follower<T, S>> {
-        self.under_way.borrow().get(key).map(|it| Follower(Rc::clone(it)))
-    }
-
-    /// Whether somebody is under way for `key`.
-    pub fn has(&self, key: &K) -> bool {
-        self.under_way.borrow().contains_key(key)
-    }
-
-    /// Takes part in the flight for `key`, or starts one at `now`.
-    pub fn board(&self, key: &K, now: Moment) -> Seat<'_, K, T, S> {
-        if let Some(follower) = self.follow(key) {
+    /// Takes part in the flight for `key`, or starts one at `now`. Who takes part has time `until` then.
+    pub fn board(&self, key: &K, now: Moment, until: Moment) -> Seat<'_, K, T, S> {
+        if let Some(follower) = self.follow(key, until) {
             return Seat::Follows(follower);
         }
         let flight = Rc::new(Flight {
             since: now,
             outcome: RefCell::new(None),
-            waiting: RefCell::new(Some(Vec::new())),
+            waiting: RefCell::new(BTreeMap::new()),
+            given: Cell::new(0),
+            heir: Cell::new(None),
         });
         self.under_way.borrow_mut().insert(key.clone(), Rc::clone(&flight));
-        Seat::Leads(Leader { flights: self, key: key.clone(), flight })
+        Seat::Leads(Leader(Place { flights: self, key: key.clone(), flight }))
+    }
+
+    /// Takes part in the flight for `key` if there is one, and leads only if nobody else can. Who then does not want to lets go
+    /// of the lead.
+    pub fn look_on(&self, key: &K) -> Option<Follower<'_, K, T, S>> {
+        self.follow(key, Moment::EARLIEST)
+    }
+
+    fn follow(&self, key: &K, until: Moment) -> Option<Follower<'_, K, T, S>> {
+        let flight = Rc::clone(self.under_way.borrow().get(key)?);
+        let number = flight.given.get();
+        flight.given.set(number.saturating_add(1));
+        flight.waiting.borrow_mut().insert(number, Waiting { until, signal: None });
+        Some(Follower { place: Place { flights: self, key: key.clone(), flight }, number })
+    }
+}
+
+impl<K: Ord, T, S> Flights<K, T, S> {
+    /// Whether somebody is under way for `key`.
+    pub fn has(&self, key: &K) -> bool {
+        self.under_way.borrow().contains_key(key)
     }
 }
 
@@ -80,44 +124,85 @@ impl<K: Ord + Clone, T: Clone, S> Default for Flights<K, T, S> {
     }
 }
 
-impl<K: Ord, T: Clone, S> Leader<'_, K, T, S> {
-    /// Ends the flight with `outcome`, for everybody if it `is_for_all`, and gives it back.
+impl<K: Ord + Clone, T, S> Place<'_, K, T, S> {
+    /// Nobody leads any more. It is over if it has landed for all, or if there is nobody else.
+    fn let_go(&self) {
+        let flight = &self.flight;
+        let heir = if flight.outcome.borrow().is_some() { None } else { flight.next() };
+        flight.heir.set(heir);
+        // No borrow is held while somebody wakes, and whoever does finds the flight gone already.
+        if let Some(heir) = heir {
+            let signal = flight.waiting.borrow_mut().get_mut(&heir).and_then(|it| it.signal.take());
+            drop(signal);
+        } else {
+            self.flights.under_way.borrow_mut().remove(&self.key);
+            drop(flight.waiting.take());
+        }
+    }
+}
+
+impl<T, S> Flight<T, S> {
+    /// The one with the most time; of two with as much, the one who came first.
+    fn next(&self) -> Option<u64> {
+        let waiting = self.waiting.borrow();
+        waiting.iter().max_by_key(|(number, it)| (it.until, Reverse(**number))).map(|it| *it.0)
+    }
+}
+
+impl<K: Ord + Clone, T: Clone, S> Leader<'_, K, T, S> {
+    /// Ends the flight with `outcome` if it `is_for_all`, or else leaves the lead to another one, and gives it back.
     pub fn land_if(self, outcome: T, is_for_all: impl Fn(&T) -> bool) -> T {
         if is_for_all(&outcome) {
-            self.flight.outcome.replace(Some(outcome.clone()));
+            self.0.flight.outcome.replace(Some(outcome.clone()));
         }
         outcome
     }
 }
 
-impl<K: Ord, T, S> Drop for Leader<'_, K, T, S> {
+impl<K: Ord + Clone, T, S> Drop for Leader<'_, K, T, S> {
     fn drop(&mut self) {
-        self.flights.under_way.borrow_mut().remove(&self.key);
-        // Whoever wakes finds the flight gone already. No borrow is held while they do.
-        drop(self.flight.waiting.take());
+        self.0.let_go();
     }
 }
 
-impl<T: Clone, S> Follower<T, S> {
-    /// When the leader boarded.
+impl<'a, K: Ord + Clone, T: Clone, S> Follower<'a, K, T, S> {
+    /// When the flight began.
     pub fn since(&self) -> Moment {
-        self.0.since
+        self.place.flight.since
     }
 
-    /// Waits until the flight is over: what it landed with, or nothing if the leader vanished. `wait` ends when `signal`
-    /// is dropped.
-    pub async fn landed(self, (signal, wait): (S, impl Future<Output = ()>)) -> Option<T> {
-        let under_way = match &mut *self.0.waiting.borrow_mut() {
-            Some(waiting) => {
-                waiting.push(signal);
-                true
+    /// Waits until the flight is over or this one has to lead. What waits for a `signal` ends when that is dropped.
+    pub async fn landed<W: Future<Output = ()>>(self, signal: impl Fn() -> (S, W)) -> Landing<'a, K, T, S> {
+        let Place { flights, key, flight } = &self.place;
+        loop {
+            if flight.heir.get() == Some(self.number) {
+                flight.heir.set(None);
+                return Landing::Leads(Leader(Place {
+                    flights,
+                    key: key.clone(),
+                    flight: Rc::clone(flight),
+                }));
             }
-            None => false,
-        };
-        if under_way {
+            if let Some(outcome) = flight.outcome.borrow().as_ref() {
+                return Landing::With(outcome.clone());
+            }
+            let (signal, wait) = signal();
+            if let Some(waiting) = flight.waiting.borrow_mut().get_mut(&self.number) {
+                waiting.signal = Some(signal);
+            }
             wait.await;
         }
-        self.0.outcome.borrow().clone()
+    }
+}
+
+impl<K: Ord + Clone, T, S> Drop for Follower<'_, K, T, S> {
+    fn drop(&mut self) {
+        let flight = &self.place.flight;
+        let gone = flight.waiting.borrow_mut().remove(&self.number);
+        drop(gone);
+        if flight.heir.get() == Some(self.number) {
+            self.place.let_go();
+        }
     }
 }
 
@@ -134,10 +219,10 @@ mod tests {
     fn followers_get_what_the_leader_lands_with() {
         let flights = Flights::new();
         let leader = lead(&flights, "a");
-        let (mut first, mut second) = (pin!(follow(&flights, "a")), pin!(follow(&flights, "a")));
-        assert_eq!((poll(first.as_mut()), poll(second.as_mut())), (None, None));
+        let (mut first, mut second) = (pin!(follow(&flights, "a", 1)), pin!(follow(&flights, "a", 2)));
+        assert!(waits(first.as_mut()) && waits(second.as_mut()));
         assert_eq!(leader.land_if(7, |_| true), 7);
-        assert_eq!((poll(first.as_mut()), poll(second.as_mut())), (Some(Some(7)), Some(Some(7))));
+        assert_eq!((outcome(first.as_mut()), outcome(second.as_mut())), (7, 7));
     }
 
     #[test]
@@ -146,6 +231,7 @@ mod tests {
         lead(&flights, "a").land_if(7, |_| true);
         assert!(!flights.has(&"a"));
         drop(lead(&flights, "a"));
+        assert!(!flights.has(&"a"));
     }
 
     #[test]
@@ -156,65 +242,138 @@ mod tests {
     }
 
     #[test]
-    fn one_who_waits_takes_over_where_the_leader_vanishes() {
+    fn the_one_with_the_most_time_takes_over_and_the_others_wait_on() {
         let flights = Flights::new();
         let leader = lead(&flights, "a");
-        let mut follower = pin!(follow(&flights, "a"));
-        assert_eq!(poll(follower.as_mut()), None);
+        let mut short = pin!(follow(&flights, "a", 1));
+        let mut long = pin!(follow(&flights, "a", 3));
+        let mut later = pin!(follow(&flights, "a", 3));
+        for follower in [short.as_mut(), long.as_mut(), later.as_mut()] {
+            assert!(waits(follower));
+        }
         drop(leader);
-        assert_eq!(poll(follower.as_mut()), Some(None));
-        drop(lead(&flights, "a"));
+        // Whoever comes now waits for the heir, who does not know it yet.
+        let mut last = pin!(follow(&flights, "a", 2));
+        assert!(waits(last.as_mut()) && waits(short.as_mut()) && waits(later.as_mut()));
+        let heir = leads(long.as_mut());
+        assert!(waits(short.as_mut()) && waits(later.as_mut()));
+        assert_eq!(heir.land_if(7, |_| true), 7);
+        for follower in [short.as_mut(), later.as_mut(), last.as_mut()] {
+            assert_eq!(outcome(follower), 7);
+        }
     }
 
     #[test]
     fn what_is_only_about_the_leader_is_not_passed_on() {
         let flights = Flights::new();
         let leader = lead(&flights, "a");
-        let mut follower = pin!(follow(&flights, "a"));
-        assert_eq!(poll(follower.as_mut()), None);
+        let mut follower = pin!(follow(&flights, "a", 1));
+        assert!(waits(follower.as_mut()));
         assert_eq!(leader.land_if(7, |_| false), 7);
-        assert_eq!(poll(follower.as_mut()), Some(None));
+        drop(leads(follower.as_mut()));
+        assert!(!flights.has(&"a"));
+    }
+
+    #[test]
+    fn an_heir_who_goes_leaves_the_lead_to_the_next() {
+        let flights = Flights::new();
+        let leader = lead(&flights, "a");
+        let mut next = pin!(follow(&flights, "a", 1));
+        let mut heir = Box::pin(follow(&flights, "a", 2));
+        assert!(waits(next.as_mut()) && waits(heir.as_mut()));
+        drop(leader);
+        drop(heir);
+        drop(leads(next.as_mut()));
+        assert!(!flights.has(&"a"));
+    }
+
+    #[test]
+    fn who_only_looks_on_leads_after_all_others() {
+        let flights = Flights::new();
+        assert!(flights.look_on(&"a").is_none());
+        let leader = lead(&flights, "a");
+        let mut looks_on = pin!(landed(flights.look_on(&"a").unwrap()));
+        let mut follower = pin!(follow(&flights, "a", 0));
+        assert!(waits(looks_on.as_mut()) && waits(follower.as_mut()));
+        drop(leader);
+        assert!(waits(looks_on.as_mut()));
+        drop(leads(follower.as_mut()));
+        drop(leads(looks_on.as_mut()));
+        assert!(!flights.has(&"a"));
     }
 
     #[test]
     fn one_who_boards_and_waits_too_late_is_not_forgotten() {
         let flights = Flights::new();
         let leader = lead(&flights, "a");
-        let mut follower = pin!(follow(&flights, "a"));
+        let mut follower = pin!(follow(&flights, "a", 1));
         leader.land_if(7, |_| true);
-        assert_eq!(poll(follower.as_mut()), Some(Some(7)));
+        assert_eq!(outcome(follower.as_mut()), 7);
+
+        let leader = lead(&flights, "a");
+        let mut follower = pin!(follow(&flights, "a", 1));
+        drop(leader);
+        drop(leads(follower.as_mut()));
     }
 
     /// In these tests, a signal is dropped when nobody has it any more.
     type Signal = Rc<()>;
 
-    fn lead<'a>(
-        flights: &'a Flights<&'static str, u8, Signal>,
-        key: &'static str,
-    ) -> Leader<'a, &'static str, u8, Signal> {
-        match flights.board(&key, Moment::after_start(Duration::ZERO)) {
+    type Key = &'static str;
+
+    fn lead<'a>(flights: &'a Flights<Key, u8, Signal>, key: Key) -> Leader<'a, Key, u8, Signal> {
+        match flights.board(&key, at(0), at(0)) {
             Seat::Leads(leader) => leader,
             Seat::Follows(_) => panic!("somebody is under way for {key}"),
         }
     }
 
-    fn follow(
-        flights: &Flights<&'static str, u8, Signal>,
-        key: &'static str,
-    ) -> impl Future<Output = Option<u8>> + use<> {
-        let Seat::Follows(follower) = flights.board(&key, Moment::after_start(Duration::ZERO)) else {
-            panic!("nobody is under way for {key}")
-        };
-        let signal = Rc::new(());
-        let held = Rc::downgrade(&signal);
-        let wait = poll_fn(move |_| if held.strong_count() > 0 { Poll::Pending } else { Poll::Ready(()) });
-        follower.landed((signal, wait))
+    fn follow<'a>(
+        flights: &'a Flights<Key, u8, Signal>,
+        key: Key,
+        until: u64,
+    ) -> impl Future<Output = Landing<'a, Key, u8, Signal>> {
+        match flights.board(&key, at(0), at(until)) {
+            Seat::Leads(_) => panic!("nobody is under way for {key}"),
+            Seat::Follows(follower) => landed(follower),
+        }
     }
 
-    fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    fn landed<'a>(
+        follower: Follower<'a, Key, u8, Signal>,
+    ) -> impl Future<Output = Landing<'a, Key, u8, Signal>> {
+        follower.landed(|| {
+            let signal = Rc::new(());
+            let held = Rc::downgrade(&signal);
+            let wait = move |_: &mut Context<'_>| match held.strong_count() {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            };
+            (signal, poll_fn(wait))
+        })
+    }
+
+    fn waits(future: Pin<&mut impl Future>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    fn outcome<'a>(future: Pin<&mut impl Future<Output = Landing<'a, Key, u8, Signal>>>) -> u8 {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
+            Poll::Ready(Landing::With(outcome)) => outcome,
+            landing => panic!("{landing:?}"),
         }
+    }
+
+    fn leads<'a>(
+        future: Pin<&mut impl Future<Output = Landing<'a, Key, u8, Signal>>>,
+    ) -> Leader<'a, Key, u8, Signal> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Landing::Leads(leader)) => leader,
+            landing => panic!("{landing:?}"),
+        }
+    }
+
+    const fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
     }
 }

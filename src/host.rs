@@ -114,6 +114,9 @@ pub trait Body {
 pub struct Moment(Duration);
 
 impl Moment {
+    /// Before all others.
+    pub const EARLIEST: Self = Self(Duration::ZERO);
+
     /// The moment `elapsed` after the clock's start, whenever that was.
     pub const fn after_start(elapsed: Duration) -> Self {
         Self(BEFORE_START.saturating_add(elapsed))

@@ -29,6 +29,10 @@ impl Readiness {
             return None;
         }
         known.tried = Some(now);
+        // There is no token, or nobody would have to try. What was once is no answer for who asks meanwhile.
+        if known.outcome.is_ok() {
+            known.outcome = Err(Error::IdentityUnavailable(None));
+        }
         Some(Attempt(self))
     }
 

@@ -171,7 +171,11 @@ impl Circuit {
         let asked = asked.map(|it| it.min(LONGEST_PAUSE));
         if !probe && self.gate.get() != Gate::Closed && start <= self.since.get() {
             // It is the trouble that is known already, so it counts no more; but it may last longer.
-            self.pause_until(now.plus(asked.unwrap_or_default()));
+            let own = match trouble {
+                Trouble::Throttled => FIRST_PAUSE.saturating_sub(quarter(FIRST_PAUSE)),
+                Trouble::Failing | Trouble::Unreachable => Duration::ZERO,
+            };
+            self.pause_until(now.plus(asked.unwrap_or_default().max(own)));
             return;
         }
         let troubles = self.troubles.get().saturating_add(1);
@@ -359,6 +363,20 @@ mod tests {
         }
         assert_eq!(circuit.gate.get(), Gate::Slow { until: at(102), trouble: Trouble::Throttled });
         assert_eq!(circuit.troubles.get(), 1);
+    }
+
+    #[test]
+    fn a_throttled_call_from_before_the_trouble_makes_it_last() {
+        for (trouble, left) in [(Trouble::Failing, 100), (Trouble::Throttled, 750)] {
+            let circuit = Circuit::new(Upstream::Vault);
+            let early = go(&circuit, 100);
+            for _ in 0..TROUBLES {
+                go(&circuit, 101).end(Some((Trouble::Failing, None)), at(101), MIDDLE);
+            }
+            early.end(Some((trouble, None)), at_ms(101_900), MIDDLE);
+            let gate = circuit.gate.get();
+            assert_eq!(gate, Gate::Open { until: at_ms(101_900 + left), trouble: Trouble::Failing });
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use crate::azure::vault::Secret;
 use crate::cache::{Cache, Kept, Key, Wanted};
-use crate::deadline::{Effort, Failed};
+use crate::deadline::{Effort, Failed, is_for_all};
 use crate::error::Error;
-use crate::flight::{Flights, Seat};
-use crate::host::{Host, Moment, Stores, within};
+use crate::flight::{Flights, Landing, Seat};
+use crate::host::{Host, Moment, Stores};
 use crate::reply::{CacheStatus, Forwarded};
 use crate::request::SecretRequest;
 use crate::resilience::Trouble;
@@ -73,6 +73,8 @@ impl<S> Secrets<S> {
     ) -> Result<Found, Error> {
         let key = Key::of(asked);
         let mut looked = false;
+        // Since when Azure has been waited for, and whether it is for us to lead, as who did has gone.
+        let (mut since, mut inherited) = (None, None);
         loop {
             if let Some(remembered) = self.remembered(azure, asked, &key, wanted) {
                 return remembered;
@@ -91,35 +93,35 @@ impl<S> Secrets<S> {
                 (Wanted::Kept, true) => Forwarded::Stale,
                 (Wanted::Kept, false) => Forwarded::Miss,
             };
-            let seat = self.reads.board(&key, now);
+            let board = || self.reads.board(&key, now, azure.visit.deadline.end());
+            let seat = inherited.take().map_or_else(board, Seat::Leads);
             let collapsed = matches!(seat, Seat::Follows(_));
             let status = CacheStatus { forwarded: Some(forwarded), collapsed, ..CacheStatus::default() };
             azure.visit.cache.set(Some(status));
+            let begun = match &seat {
+                Seat::Leads(_) => now,
+                Seat::Follows(follower) => follower.since(),
+            };
+            let effort = self.effort(azure, *since.get_or_insert(begun), at_hand);
             let read = match seat {
                 Seat::Leads(leader) => {
-                    let effort = self.effort(azure, now, at_hand);
-                    leader.land_if(self.read(azure, asked, &key, effort).await, |it| is_for_all(it, effort))
+                    leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all)
                 }
-                Seat::Follows(follower) => {
-                    let effort = self.effort(azure, follower.since(), at_hand);
-                    let landed = match effort.by.left(now) {
-                        Ok(left) => within(azure.host, left, follower.landed(azure.host.signal())).await,
-                        Err(_) => None,
-                    };
-                    match landed {
-                        Some(Some(Ok(kept))) if !kept.is_from(wanted) => continue,
-                        Some(Some(read)) => read,
-                        // The leader vanished, or had no time. Somebody else has to take over, perhaps we.
-                        Some(None) => continue,
-                        None => Err(Error::DeadlineExceeded.into()),
+                Seat::Follows(follower) => match azure.landed(follower, effort.by).await {
+                    Ok(Landing::With(Ok(kept))) if !kept.is_from(wanted) => continue,
+                    Ok(Landing::With(read)) => read,
+                    Ok(Landing::Leads(leader)) => {
+                        inherited = Some(leader);
+                        continue;
                     }
-                }
+                    Err(error) => Err(error.into()),
+                },
             };
-            return match read.map_err(|it| it.error) {
+            return match read {
                 Ok(kept) => Ok(Found { age: kept.age(azure.host.now()), kept, status, renewal: None }),
                 // What was at hand is gone, and there is time for more than the little that was done because of it.
-                Err(Error::DeadlineExceeded) if at_hand && self.has_gone(azure, &key) => continue,
-                Err(error) => self.settle(azure, error, asked, &key, wanted),
+                Err(Failed { cut_short: true, .. }) if at_hand && self.has_gone(azure, &key) => continue,
+                Err(Failed { error, .. }) => self.settle(azure, error, asked, &key, wanted),
             };
         }
     }
@@ -208,10 +210,10 @@ impl<S> Secrets<S> {
         if !kept.is_some_and(|it| it.is_due(now)) || !self.may_renew(&key, now) {
             return;
         }
-        let Seat::Leads(leader) = self.reads.board(&key, now) else { return };
-        let effort = Effort::full(azure.visit.deadline);
-        let read = self.read(azure, &asked, &key, effort).await;
-        drop(leader.land_if(read, |it| is_for_all(it, effort)));
+        let deadline = azure.visit.deadline;
+        let Seat::Leads(leader) = self.reads.board(&key, now, deadline.end()) else { return };
+        let read = self.read(azure, &asked, &key, Effort::full(deadline)).await;
+        drop(leader.land_if(read, is_for_all));
     }
 
     /// Whether renewing `key` ahead could do any good at `now`.
@@ -240,17 +242,19 @@ impl<S> Secrets<S> {
                 }
                 Ok(cache.keep(key, secret, asked_at, settings, spread))
             }
-            Err(failed) => {
+            Err(mut failed) => {
                 if is_no(&failed.error) {
                     evict(azure, &mut cache, key);
                 }
-                let is_missing = matches!(failed.error, Error::SecretNotFound(..));
-                let pause = if is_missing { settings.negative_ttl } else { REFUSAL_PAUSE };
-                let read = Err(failed.clone());
-                if is_for_all(&read, effort) {
-                    cache.refuse(key, failed.error, start, now.plus(pause), settings);
+                // With a value at hand nobody does more than that. It is only our own time that says nothing about theirs.
+                let at_hand = cache.value(key, now).is_some();
+                failed.cut_short &= !at_hand || failed.error == Error::DeadlineExceeded;
+                if !failed.cut_short {
+                    let is_missing = matches!(failed.error, Error::SecretNotFound(..));
+                    let pause = if is_missing { settings.negative_ttl } else { REFUSAL_PAUSE };
+                    cache.refuse(key, failed.error.clone(), start, now.plus(pause), settings);
                 }
-                read
+                Err(failed)
             }
         }
     }
@@ -293,15 +297,6 @@ fn evict<H: Host>(azure: &Azure<'_, H>, cache: &mut Cache, key: &Key) {
 /// It was in memory, and is good for these seconds.
 fn hit(ttl: i64) -> CacheStatus {
     CacheStatus { ttl: Some(ttl), ..CacheStatus::default() }
-}
-
-/// Whether what one request read with `effort` is the same for the others. That it had no time says nothing to those who have
-/// more. That it was not worth another try is the same for all, as what was at hand for one is at hand for all.
-fn is_for_all<T>(read: &Result<T, Failed>, effort: Effort) -> bool {
-    match read {
-        Err(Failed { cut_short: true, error }) => !effort.retries && *error != Error::DeadlineExceeded,
-        Ok(_) | Err(Failed { cut_short: false, .. }) => true,
-    }
 }
 
 /// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no

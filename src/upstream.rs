@@ -10,7 +10,7 @@ use crate::azure::vault::Secret;
 use crate::azure::{Answer, Call, Upstream};
 use crate::deadline::{Deadline, Effort, Failed, is_for_all};
 use crate::error::Error;
-use crate::flight::{Flights, Follower, Seat};
+use crate::flight::{Flights, Follower, Landing, Seat};
 use crate::host::{Host, Moment, NoAnswer, Stores, within};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
@@ -106,6 +106,8 @@ impl<H: Host> Azure<'_, H> {
     /// it is good if there is no new one to be had.
     pub async fn token(&self, effort: Effort) -> Result<Rc<Token>, Failed> {
         let mut looked = false;
+        // Whether it is for us to lead, as who did has gone.
+        let mut inherited = None;
         loop {
             let now = self.host.now();
             if let Some(token) = self.upstreams.token_if(Token::is_fresh, now) {
@@ -123,13 +125,13 @@ impl<H: Host> Azure<'_, H> {
             if let Some(error) = self.upstreams.refusal(now) {
                 return Err(error.into());
             }
-            match self.upstreams.requests.board(&(), now) {
+            let board = || self.upstreams.requests.board(&(), now, effort.by.end());
+            match inherited.take().map_or_else(board, Seat::Leads) {
                 Seat::Leads(leader) => return leader.land_if(self.fetch_token(effort).await, is_for_all),
-                Seat::Follows(follower) => {
-                    if let Some(token) = self.landed(follower, effort.by).await? {
-                        return Ok(token);
-                    }
-                }
+                Seat::Follows(follower) => match self.landed(follower, effort.by).await? {
+                    Landing::With(fetched) => return fetched,
+                    Landing::Leads(leader) => inherited = Some(leader),
+                },
             }
         }
     }
@@ -137,21 +139,21 @@ impl<H: Host> Azure<'_, H> {
     /// The token that somebody is asking for, for whoever would not ask for one; none if nobody is, or if who did has vanished
     /// or given up.
     pub async fn token_under_way(&self, by: Deadline) -> Result<Option<Rc<Token>>, Failed> {
-        match self.upstreams.requests.follow(&()) {
-            Some(follower) => self.landed(follower, by).await,
-            None => Ok(None),
+        let Some(follower) = self.upstreams.requests.look_on(&()) else { return Ok(None) };
+        match self.landed(follower, by).await? {
+            Landing::With(fetched) => fetched.map(Some),
+            Landing::Leads(_) => Ok(None),
         }
     }
 
-    /// What comes of a request for a token that is under way.
-    async fn landed(
+    /// What comes of a flight, if that is in time.
+    pub async fn landed<'a, K: Ord + Clone, T: Clone>(
         &self,
-        follower: Follower<Result<Rc<Token>, Failed>, H::Signal>,
+        follower: Follower<'a, K, T, H::Signal>,
         by: Deadline,
-    ) -> Result<Option<Rc<Token>>, Failed> {
+    ) -> Result<Landing<'a, K, T, H::Signal>, Error> {
         let left = by.left(self.host.now())?;
-        let landed = within(self.host, left, follower.landed(self.host.signal())).await;
-        landed.ok_or(Error::DeadlineExceeded)?.transpose()
+        within(self.host, left, follower.landed(|| self.host.signal())).await.ok_or(Error::DeadlineExceeded)
     }
 
     /// Takes a token from the store into memory, if it lasts longer than the one there, and is not one that the vault refuses.
@@ -171,7 +173,7 @@ impl<H: Host> Azure<'_, H> {
         if now < self.upstreams.renew_from.get() {
             return token;
         }
-        let Seat::Leads(leader) = self.upstreams.requests.board(&(), now) else { return token };
+        let Seat::Leads(leader) = self.upstreams.requests.board(&(), now, now) else { return token };
         self.upstreams.renew_from.set(now.plus(RENEWAL_PAUSE));
         let renewed = self.fetch_token(Effort::slight(effort.by, now, self.settings.patience())).await;
         leader.land_if(renewed, Result::is_ok).unwrap_or(token)

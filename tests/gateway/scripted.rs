@@ -31,12 +31,19 @@ pub enum Seen {
     Never,
     /// This one, when the test [releases](Scripted::release) it.
     Held(Box<Seen>),
+    /// This one, so much later, if the limit of the call is not over before.
+    After(Duration, Box<Seen>),
 }
 
 impl Seen {
     /// The same, when the test [releases](Scripted::release) it.
     pub fn held(self) -> Self {
         Self::Held(Box::new(self))
+    }
+
+    /// The same, so much later.
+    pub fn after(self, time: Duration) -> Self {
+        Self::After(time, Box::new(self))
     }
 }
 
@@ -146,11 +153,21 @@ impl Scripted {
         fields: &[(&'static str, &str)],
         body: &str,
     ) -> Begun<'a> {
+        self.begin_if_waits(method, target, fields, body).expect("answered at once")
+    }
+
+    /// The same, if it is not answered at once.
+    pub fn begin_if_waits<'a>(
+        &'a self,
+        method: &str,
+        target: &str,
+        fields: &[(&'static str, &str)],
+        body: &str,
+    ) -> Option<Begun<'a>> {
         self.world.in_steps.set(true);
         let (head, body) = self.parts(method, target, fields, body);
         let mut begun = Begun { gateway: self, answer: Box::pin(self.gateway.answer(head, body)) };
-        assert!(begun.reply().is_none(), "answered at once");
-        begun
+        begun.reply().is_none().then_some(begun)
     }
 
     /// Lets the first call that is held have its answer, as soon as its request is looked at.
@@ -306,7 +323,11 @@ impl World {
 
     /// Learns the token or the value of an answer that is to come.
     fn learn(&self, answer: &Seen) {
-        let Seen::Answer(_, _, body) = answer else { return };
+        let body = match answer {
+            Seen::Answer(_, _, body) => body,
+            Seen::Held(answer) | Seen::After(_, answer) => return self.learn(answer),
+            Seen::Nothing(_) | Seen::Late | Seen::Never => return,
+        };
         let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return };
         for (name, what) in [("access_token", Private::Token), ("value", Private::Value)] {
             if let Some(text) = body[name].as_str() {
@@ -414,6 +435,10 @@ impl Host for InWorld {
             until(|| self.0.released.get() > number).await;
             answer = Some(*held);
         }
+        if let Some(Seen::After(time, seen)) = answer {
+            self.sleep(time.min(limit)).await;
+            answer = Some(if time < limit { *seen } else { Seen::Nothing(NoAnswer::TimedOut) });
+        }
         match answer {
             Some(Seen::Answer(status, retry_after, body)) => {
                 Ok(Answer::new(status, retry_after.map(str::to_owned), body.into_bytes()))
@@ -424,7 +449,7 @@ impl Host for InWorld {
                 Err(NoAnswer::TimedOut)
             }
             Some(Seen::Never) => pending().await,
-            Some(Seen::Held(_)) => panic!("held twice"),
+            Some(Seen::Held(_) | Seen::After(..)) => panic!("one in the other"),
             None => panic!("one call more than the script has answers"),
         }
     }

@@ -122,6 +122,7 @@ impl Token {
 /// A time in a token answer, as it is written there.
 #[derive(Debug, Default, PartialEq)]
 enum Time {
+    /// Or nothing that can be a time.
     #[default]
     Absent,
     Number(u64),
@@ -175,8 +176,16 @@ impl<'de> Deserialize<'de> for Time {
                 Ok(Time::Number(number))
             }
 
-            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Time, E> {
-                Err(E::custom("negative"))
+            fn visit_i64<E>(self, _: i64) -> Result<Time, E> {
+                Ok(Time::Absent)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Time, E> {
+                Ok(Time::Absent)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Time, E> {
+                Ok(Time::Absent)
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Time, E> {
@@ -255,6 +264,9 @@ mod tests {
             // What cannot be understood is not needed.
             (r#""expires_in":3599,"expires_on":"soon""#, Some(3599)),
             (r#""expires_on":"1735689600","expires_in":"soon""#, Some(3600)),
+            (r#""expires_on":-1,"expires_in":3599"#, Some(3599)),
+            (r#""expires_on":"1735689600","expires_in":3599.5"#, Some(3600)),
+            (r#""expires_on":true,"expires_in":3599"#, Some(3599)),
             // What is missing, or cannot be understood.
             (r#""resource":"https://vault.azure.net""#, None),
             (r#""expires_on":"""#, None),
@@ -296,6 +308,7 @@ mod tests {
             (r#""expires_in":86400,"refresh_in":86399"#, 86100),
             (r#""expires_in":86400,"refresh_in":null"#, 43200),
             (r#""expires_in":86400,"refresh_in":"soon""#, 43200),
+            (r#""expires_in":86400,"refresh_in":43200.5"#, 43200),
             (r#""expires_in":600,"refresh_in":9000"#, 300),
         ] {
             let token = read(&format!(r#"{{"access_token":"t",{fields}}}"#)).unwrap();
