@@ -1,19 +1,23 @@
 //! `docs/operations.md` has a runbook for every error, every metric, and lines as the gateway writes them, and nothing else.
 
+mod alerts;
+
+mod jq;
+
+mod page;
+
+#[path = "../errors/mod.rs"]
 mod errors;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use errors::table;
 use keyvault_gateway::error::Error;
 use keyvault_gateway::log::{self, CallLine, Level, Line};
 use keyvault_gateway::metrics::Metrics;
 use keyvault_gateway::reply::Reply;
+use page::{page, read, rows, runbooks, samples, section};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -82,43 +86,6 @@ fn every_value_of_a_label_is_on_the_page() {
             assert!(metrics.contains(&format!("`{value}`")), "{line}");
         }
     }
-}
-
-#[test]
-fn alerts_are_about_metrics_codes_and_labels_that_exist() {
-    let text = all_metrics();
-    let page = page();
-    let alerts = section(&page, "## Alerts");
-    let mut names = 0;
-    for (at, _) in alerts.match_indices("keyvault_gateway_") {
-        let name: String =
-            alerts[at..].chars().take_while(|it| it.is_ascii_lowercase() || *it == '_').collect();
-        let exists = |it: &str| it.split(['{', ' ']).next() == Some(name.as_str());
-        assert!(text.lines().any(exists), "{name}");
-        names += 1;
-    }
-    assert!(names > 10);
-    let codes: BTreeSet<_> = runbooks().into_iter().map(|it| it.0).collect();
-    for selected in alerts.split("code=").skip(1) {
-        let selected = selected.trim_start_matches('~').trim_start_matches('"').split('"').next().unwrap();
-        for code in selected.split('|') {
-            assert!(codes.contains(code), "{code}");
-        }
-    }
-    for selected in alerts.split("found=\"").skip(1) {
-        let label = format!("found=\"{}\"", selected.split('"').next().unwrap());
-        assert!(text.contains(&label), "{label}");
-    }
-}
-
-#[test]
-fn every_alert_has_a_reason() {
-    let page = page();
-    let alerts = section(&page, "## Alerts");
-    let names: Vec<_> = alerts.lines().filter_map(|it| it.trim().strip_prefix("- alert: ")).collect();
-    let reasons: Vec<_> = rows(alerts).into_iter().map(|it| it[0].clone()).collect();
-    assert_eq!(reasons, names);
-    assert!(names.len() > 5);
 }
 
 #[test]
@@ -215,30 +182,14 @@ fn the_command_on_the_page_counts_what_it_says() {
     let (_, command) = page.split_once("$ jq -Rrn '").unwrap();
     let (program, rest) = command.split_once("' gateway.log\n").unwrap();
     let (counts, _) = rest.split_once("```").unwrap();
-    let jq = Command::new("jq")
-        .args(["-Rrn", program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut jq = match jq {
-        Ok(jq) => jq,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            println!("not run, as there is no jq here");
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    };
     // A host may write something in front of each line, and lines of its own.
     let log: String =
         samples().iter().map(|it| format!("stderr [0] :: {it}\na line of the host's\n")).collect();
-    jq.stdin.take().unwrap().write_all(log.as_bytes()).unwrap();
-    let output = jq.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap().replace('\t', " ");
+    let said = jq::run(program, 0, &log);
     let words = |text: &str| -> Vec<Vec<String>> {
         text.lines().map(|it| it.split_whitespace().map(str::to_owned).collect()).collect()
     };
-    assert_eq!(words(&said), words(counts), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(words(&said.replace('\t', " ")), words(counts));
 }
 
 #[test]
@@ -250,11 +201,7 @@ fn links_lead_to_a_heading() {
             continue;
         }
         let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-        let text = if file.is_empty() {
-            page.clone()
-        } else {
-            fs::read_to_string(folder().join("docs").join(file)).expect(link)
-        };
+        let text = if file.is_empty() { page.clone() } else { read(&format!("docs/{file}")) };
         let headings = text.lines().filter(|it| it.starts_with('#')).map(anchor);
         assert!(heading.is_empty() || headings.into_iter().any(|it| it == heading), "{link}");
         links += 1;
@@ -268,40 +215,6 @@ fn cause(error: &Error) -> String {
         Error::Setting(_) => "the setting …".to_owned(),
         _ => error.to_string().replace("418", "…"),
     }
-}
-
-/// The code of each runbook, its status and the rows of its table.
-fn runbooks() -> Vec<(String, u16, Vec<Vec<String>>)> {
-    let page = page();
-    let runbooks = section(&page, "## Runbooks");
-    let each = runbooks.split("\n### ").skip(1).map(|runbook| {
-        let (heading, text) = runbook.split_once('\n').unwrap();
-        let (status, code) = heading.split_once(' ').unwrap();
-        (code.trim_matches('`').to_owned(), status.parse().unwrap(), rows(text))
-    });
-    each.collect()
-}
-
-/// The rows of the tables in `text` without their headings; what stands in the first column as it is in the code.
-fn rows(text: &str) -> Vec<Vec<String>> {
-    let lines = text.lines().filter(|it| it.starts_with("| `"));
-    let cells = lines.map(|it| it.trim_start_matches("| ").trim_end_matches(" |").split(" | "));
-    let plain = |it: &str| it.trim_start_matches("| ").replace('`', "");
-    cells.map(|it| it.map(plain).collect()).collect()
-}
-
-/// The lines of the log that the page shows.
-fn samples() -> Vec<String> {
-    let page = page();
-    let log = section(&page, "## The log");
-    let blocks = log.split("```json\n").skip(1).map(|it| it.split_once("```").unwrap().0);
-    blocks.flat_map(str::lines).map(str::to_owned).collect()
-}
-
-/// What stands below `heading`, up to the next one of its kind.
-fn section<'a>(page: &'a str, heading: &str) -> &'a str {
-    let (_, section) = page.split_once(&format!("\n{heading}\n")).expect("the heading is on the page");
-    section.split("\n## ").next().unwrap()
 }
 
 /// The metrics of an instance that has a token.
@@ -321,12 +234,4 @@ fn is_series_of(name: &str, family: &str) -> bool {
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
     text.chars().filter(|it| it.is_alphanumeric() || matches!(it, '-' | '_')).collect()
-}
-
-fn page() -> String {
-    fs::read_to_string(folder().join("docs/operations.md")).unwrap()
-}
-
-fn folder() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
