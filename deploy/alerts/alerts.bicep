@@ -1,0 +1,221 @@
+// Alerts from the log of the gateway, for places where /metrics has the counts of one instance of several. docs/operations.md
+// has these queries, the reasons for the thresholds, and what to do for each code.
+
+@description('Resource id of the Log Analytics workspace that has the log.')
+param workspaceId string
+
+@description('Azure region of the rules, which is that of the workspace.')
+param location string = resourceGroup().location
+
+@description('Table of the workspace that has the log. docs/operations.md says which it is where.')
+@allowed([
+  'ContainerAppConsoleLogs_CL'
+  'ContainerAppConsoleLogs'
+  'ContainerLogV2'
+  'AppTraces'
+  'AppServiceConsoleLogs'
+])
+param table string = 'ContainerAppConsoleLogs_CL'
+
+@description('Name of what the gateway runs as: the container app, the namespace in Kubernetes, the function app or the web app.')
+@minLength(1)
+param name string = 'keyvault-gateway'
+
+@description('Resource ids of the action groups that wake somebody.')
+param pageActionGroupIds array
+
+@description('Resource ids of the action groups of what can wait until morning; empty for alerts that nobody is sent.')
+param ticketActionGroupIds array = []
+
+@description('Whether probes ask the gateway all the time, so that a log without lines is an alert.')
+param probed bool = true
+
+// What finds the lines of the gateway, and names their text.
+var sources = {
+  ContainerAppConsoleLogs_CL: 'ContainerAppConsoleLogs_CL | where ContainerAppName_s == "${name}" | extend text = Log_s'
+  ContainerAppConsoleLogs: 'ContainerAppConsoleLogs | where ContainerAppName == "${name}" | extend text = Log'
+  ContainerLogV2: 'ContainerLogV2 | where PodNamespace == "${name}" | extend text = tostring(LogMessage)'
+  AppTraces: 'AppTraces | where AppRoleName =~ "${name}" | extend text = Message'
+  AppServiceConsoleLogs: 'AppServiceConsoleLogs | where _ResourceId endswith "/sites/${name}" | extend text = ResultDescription'
+}
+
+// What reads them. A line may have something in front of its JSON, and lines of others have no code.
+var read = '''
+    | where text has "upstream"
+    | extend line = parse_json(substring(text, indexof(text, "{")))
+    | project TimeGenerated, code = tostring(line.code), status = toint(line.status), found = tostring(line.cache),
+        upstream = tolong(line.upstream)
+    | where isnotempty(code);
+'''
+
+// Each is judged every five minutes, by the last `periods` windows, of which each has to be bad. One with `by` is an alert for
+// each value of that column.
+var rules = [
+  {
+    name: 'KeyVaultGatewayMisconfigured'
+    description: 'A setting is missing or wrong: no request for a secret is answered.'
+    query: 'lines | where code in ("ConfigurationError", "InternalError")'
+    by: 'code'
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    periods: 1
+    severity: 1
+  }
+  {
+    name: 'KeyVaultGatewayNotLetIn'
+    description: 'The token source or the vault has refused for more than ten minutes.'
+    query: 'lines | where code in ("IdentityError", "VaultError", "VaultAccessDenied")'
+    by: 'code'
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    periods: 3
+    severity: 1
+  }
+  {
+    name: 'KeyVaultGatewayFailing'
+    description: 'More than one request in a hundred is answered with a status of 500 or more.'
+    query: 'lines | extend failed = iff(status >= 500, 100, 0)'
+    by: ''
+    aggregation: 'Average'
+    column: 'failed'
+    operator: 'GreaterThan'
+    threshold: 1
+    window: 'PT5M'
+    periods: 2
+    severity: 1
+  }
+  {
+    name: 'KeyVaultGatewayServesStale'
+    description: 'Azure has failed for more than ten minutes, and values past their time are served.'
+    query: 'lines | where found == "stale"'
+    by: ''
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    periods: 3
+    severity: 1
+  }
+  {
+    name: 'KeyVaultGatewayNearTheLimit'
+    description: 'Calls to Azure are half of what one vault answers.'
+    query: 'lines'
+    by: ''
+    aggregation: 'Total'
+    column: 'upstream'
+    operator: 'GreaterThan'
+    threshold: 60000
+    window: 'PT5M'
+    periods: 2
+    severity: 3
+  }
+  {
+    name: 'KeyVaultGatewayThrottled'
+    description: 'The token source or the vault has throttled for more than five minutes.'
+    query: 'lines | where code in ("VaultThrottled", "IdentityThrottled")'
+    by: 'code'
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    periods: 2
+    severity: 3
+  }
+  {
+    name: 'KeyVaultGatewayGuessed'
+    description: 'Somebody guesses keys, or a client with an old key does not stop.'
+    query: 'lines | where code == "TooManyRequests"'
+    by: ''
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    periods: 2
+    severity: 3
+  }
+  {
+    name: 'KeyVaultGatewayRefusesCallers'
+    description: 'A caller with a wrong key or scope asks on and on.'
+    query: 'lines | where code in ("Unauthorized", "Forbidden")'
+    by: 'code'
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 10
+    window: 'PT10M'
+    periods: 2
+    severity: 3
+  }
+  {
+    name: 'KeyVaultGatewaySilent'
+    description: 'The log has had no line for 15 minutes: the gateway is down, or its log does not arrive, and no other rule can fire.'
+    query: 'lines | summarize requests = count()'
+    by: ''
+    aggregation: 'Total'
+    column: 'requests'
+    operator: 'LessThan'
+    threshold: 1
+    window: 'PT15M'
+    periods: 1
+    severity: 1
+  }
+]
+
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
+  name: '${rule.name}-${name}'
+  location: location
+  kind: 'LogAlert'
+  properties: {
+    displayName: '${rule.name} (${name})'
+    description: rule.description
+    enabled: probed || rule.name != 'KeyVaultGatewaySilent'
+    severity: rule.severity
+    scopes: [
+      workspaceId
+    ]
+    evaluationFrequency: 'PT5M'
+    windowSize: rule.window
+    criteria: {
+      allOf: [
+        union({
+          query: 'let lines = ${sources[table]}\n${read}${rule.query}'
+          timeAggregation: rule.aggregation
+          operator: rule.operator
+          threshold: rule.threshold
+          failingPeriods: {
+            numberOfEvaluationPeriods: rule.periods
+            minFailingPeriodsToAlert: rule.periods
+          }
+        }, empty(rule.column) ? {} : {
+          metricMeasureColumn: rule.column
+        }, empty(rule.by) ? {} : {
+          dimensions: [
+            {
+              name: rule.by
+              operator: 'Include'
+              values: [
+                '*'
+              ]
+            }
+          ]
+        })
+      ]
+    }
+    autoMitigate: true
+    actions: {
+      actionGroups: rule.severity == 1 ? pageActionGroupIds : ticketActionGroupIds
+    }
+  }
+}]
+
+@description('Names of the rules.')
+output ruleNames array = [for (rule, at) in rules: alerts[at].name]

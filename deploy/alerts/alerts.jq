@@ -1,0 +1,32 @@
+# Prints the alerts of docs/operations.md that a log can tell and that fire at $now, in seconds since 1970, from what it had in
+# the 20 minutes before: name, severity, and the code where there is an alert for each. A line may have something in front of its
+# JSON, and lines of others have no code.
+[inputs | sub("^[^{]*"; "") | fromjson? | select(.code)] | map(.age = $now - (.time | fromdate)) as $lines
+
+# Those of these codes, by code.
+| def of($codes): $lines | map(select(.code as $code | $codes | index($code))) | group_by(.code)[];
+
+# Whether each of the last `$windows` windows is bad, of this many seconds each.
+  def in_each($windows; $seconds; bad):
+    . as $of
+    | all(range($windows) * $seconds; . as $from
+      | $of | map(select(.age >= $from and .age < $from + $seconds)) | bad);
+
+  (of(["ConfigurationError", "InternalError"])
+    | select(in_each(1; 300; length > 0)) | ["KeyVaultGatewayMisconfigured", "page", .[0].code]),
+  (of(["IdentityError", "VaultError", "VaultAccessDenied"])
+    | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayNotLetIn", "page", .[0].code]),
+  ($lines
+    | select(in_each(2; 300; length > 0 and (map(select(.status >= 500)) | length) / length > 0.01))
+    | ["KeyVaultGatewayFailing", "page"]),
+  ($lines | map(select(.cache == "stale"))
+    | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayServesStale", "page"]),
+  ($lines
+    | select(in_each(2; 300; (map(.upstream) | add) > 60000)) | ["KeyVaultGatewayNearTheLimit", "ticket"]),
+  (of(["VaultThrottled", "IdentityThrottled"])
+    | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayThrottled", "ticket", .[0].code]),
+  (of(["TooManyRequests"])
+    | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayGuessed", "ticket"]),
+  (of(["Unauthorized", "Forbidden"])
+    | select(in_each(2; 600; length > 10)) | ["KeyVaultGatewayRefusesCallers", "ticket", .[0].code])
+| @tsv
