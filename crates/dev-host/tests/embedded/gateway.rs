@@ -211,7 +211,7 @@ impl Gateway {
         self.seen.instances.load(Ordering::Relaxed)
     }
 
-    /// The instructions that the instance had left when its last request began, of 2^64.
+    /// The instructions that the instance had left when its last request began.
     pub(crate) fn instructions_left(&self) -> u64 {
         self.seen.instructions.load(Ordering::Relaxed)
     }

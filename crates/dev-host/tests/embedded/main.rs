@@ -29,6 +29,8 @@ mod bodies;
 
 mod together;
 
+mod renewal;
+
 mod leaks;
 
 mod cost;

@@ -171,7 +171,7 @@ impl HandlerState for Host {
         let mut store = Store::new(component.engine, guest);
         store.limiter(|it| &mut it.limits);
         store.set_max_component_handles(MOST_HANDLES);
-        store.set_fuel(u64::MAX)?;
+        store.set_fuel(MOST_INSTRUCTIONS)?;
         let proxy = component.proxy.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
@@ -476,6 +476,10 @@ const MOST_HANDLES: usize = 500;
 
 /// Bytes of an instance's memory, for the same reason.
 const MOST_MEMORY: usize = 32 * 1024 * 1024;
+
+/// Instructions of an instance in its life: some sixty times what the longest test takes, so that one that runs in a circle
+/// dies of it, and does not hold up the test for ever.
+const MOST_INSTRUCTIONS: u64 = 1 << 34;
 
 /// Bytes of a body that are kept to be searched: what is longer repeats itself.
 const LONGEST_RECORD: usize = 32 * 1024;
