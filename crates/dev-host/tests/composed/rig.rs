@@ -87,10 +87,13 @@ impl Rig {
         (status, text)
     }
 
-    /// Asks for a path and hangs up without waiting for an answer.
-    pub(crate) fn hang_up(&self, path: &str) {
+    /// Asks for a path, without waiting for the answer.
+    pub(crate) fn begin(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.server.address()).unwrap();
-        write!(stream, "GET /{path} HTTP/1.1\r\nHost: application\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = "HTTP/1.1\r\nHost: application\r\nConnection: close\r\n\r\n";
+        stream.write_all(format!("GET /{path} {head}").as_bytes()).unwrap();
+        stream
     }
 
     /// How many calls the emulator has seen: for tokens, and to the vault.
@@ -98,9 +101,9 @@ impl Rig {
         (self.emulator.token_calls().len(), self.emulator.vault_calls().len())
     }
 
-    /// The lines that the gateway has written.
-    pub(crate) fn log(&self) -> Vec<String> {
-        self.server.log().into_iter().filter(|it| it.contains(r#""caller":"composed""#)).collect()
+    /// Ends the server: all the lines that the gateway has written.
+    pub(crate) fn end(&mut self) -> Vec<String> {
+        self.server.end().into_iter().filter(|it| it.contains(r#""caller":"composed""#)).collect()
     }
 
     fn search(&self) -> Search {
