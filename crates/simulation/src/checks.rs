@@ -11,6 +11,7 @@
 //! | `keys seldom` | an instance that has got the keys of callers' tokens does not ask for them again within [`ASK_PAUSE`] |
 //! | `deadline` | a request ends by its deadline, and says `Timeout` only when less than [`LEAST_TIME`] of its own is left |
 //! | `nobody waits for nothing` | who says `Timeout` was waiting for a call, or for a pause that Azure made |
+//! | `nobody runs in a circle` | who looks at the clock [`MOST_LOOKS`] times has waited for something in between |
 //! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
 //! | `call bound` | in one second an instance makes at most [`CALLS_A_SECOND`] calls for one secret that are answered |
 //! | `no token past its end` | the vault is not shown a token that ended half a minute before, where its length was told |
@@ -41,6 +42,9 @@ pub const CALLS_A_SECOND: usize = 6;
 /// The longest pause that Azure is granted is a minute, our own longest is 20 seconds with its spread, an answer may have
 /// been under way for 16 seconds when all was well again, a token is replaced once in ten, and a 404 is remembered for ten.
 pub const RECOVERY: Duration = Duration::from_secs(100);
+
+/// Far more than anybody has reason to.
+pub const MOST_LOOKS: u64 = 1_000_000;
 
 /// What has happened so far, and the first thing that should not have.
 pub struct Checks {
@@ -351,6 +355,11 @@ impl Checks {
             ended: Duration::ZERO,
         });
         number
+    }
+
+    /// A task has looked at the clock more often than [`MOST_LOOKS`] without waiting.
+    pub fn in_a_circle(&mut self) {
+        self.expect(false, "nobody runs in a circle", || "it never waits".to_owned());
     }
 
     /// The vault has been shown a token, which had not ended long before.

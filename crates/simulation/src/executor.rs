@@ -27,6 +27,7 @@ struct Inner {
     now: Cell<Duration>,
     next: Cell<u64>,
     current: Cell<Option<Task>>,
+    looks: Cell<u64>,
     /// Those that have not ended; none in the place of the one that is being polled.
     tasks: RefCell<BTreeMap<Task, Option<Work>>>,
     ready: Arc<Mutex<Vec<Task>>>,
@@ -41,6 +42,7 @@ impl Executor {
             now: Cell::new(Duration::ZERO),
             next: Cell::new(0),
             current: Cell::new(None),
+            looks: Cell::new(0),
             tasks: RefCell::new(BTreeMap::new()),
             ready: Arc::default(),
             timers: RefCell::new(BTreeMap::new()),
@@ -51,6 +53,13 @@ impl Executor {
     /// The time since the start.
     pub fn now(&self) -> Duration {
         self.0.now.get()
+    }
+
+    /// Notes that a task looks at the clock. How often one has since the last step.
+    pub fn look(&self) -> u64 {
+        let looks = self.0.looks.get() + 1;
+        self.0.looks.set(looks);
+        looks
     }
 
     /// The task that is being polled.
@@ -93,6 +102,7 @@ impl Executor {
 
     /// Polls one task that is ready, or goes on to the next moment at which one will be. False if there is none.
     pub fn step(&self) -> bool {
+        self.0.looks.set(0);
         let task = {
             let mut ready = lock(&self.0.ready);
             if ready.is_empty() {

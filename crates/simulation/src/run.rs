@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use crate::checks::RECOVERY;
@@ -61,8 +62,14 @@ pub fn play(plan: &Plan, seed: u64) -> Outcome {
     });
 
     let mut steps = 0;
-    while steps < MOST_STEPS && !fleet.checks.borrow().failed() && executor.step() {
-        steps += 1;
+    while steps < MOST_STEPS && !fleet.checks.borrow().failed() {
+        match catch_unwind(AssertUnwindSafe(|| executor.step())) {
+            Ok(true) => steps += 1,
+            Ok(false) => break,
+            // What was found has been noted, and could be ended in no other way.
+            Err(_) if fleet.checks.borrow().failed() => break,
+            Err(panic) => resume_unwind(panic),
+        }
     }
     let (tasks, sleepers) = executor.left();
     let mut checks = fleet.checks.borrow_mut();
