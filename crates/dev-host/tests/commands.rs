@@ -1,9 +1,13 @@
 //! `demo` and `dev`, with the component that `cargo xtask` gives them.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use dev_host::Server;
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
@@ -27,7 +31,7 @@ fn the_demo_reads_a_secret_through_everything() {
 fn dev_serves_the_secrets_of_a_file_and_follows_its_changes() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-follows.json");
     fs::write(&file, r#"{"one": "1", "two": "2"}"#).unwrap();
-    let mut dev = Dev::start(&file);
+    let dev = Dev::start(&file);
     let line = dev.line_with("curl http");
     let url = line.split_whitespace().find(|it| it.starts_with("http://")).unwrap();
     assert_eq!(ask(url, "one"), (200, r#"{"Secret":"one","Value":"1"}"#.to_owned()));
@@ -40,10 +44,8 @@ fn dev_serves_the_secrets_of_a_file_and_follows_its_changes() {
 
 const KEY: &str = "the-key-of-a-developer";
 
-struct Dev {
-    child: Child,
-    lines: Box<dyn Iterator<Item = String>>,
-}
+/// `dev`, of which what it prints is taken as that of a host.
+struct Dev(Server);
 
 impl Dev {
     fn start(secrets: &Path) -> Self {
@@ -55,32 +57,37 @@ impl Dev {
         for (name, _) in std::env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("GATEWAY_")) {
             command.env_remove(name);
         }
-        command.arg("--secrets").arg(secrets).env("GATEWAY_KEY", KEY).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines: Box::new(stdout.lines().map_while(Result::ok)) }
+        command.arg("--secrets").arg(secrets).env("GATEWAY_KEY", KEY);
+        Self(Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap())
     }
 
-    fn line_with(&mut self, part: &str) -> String {
-        self.lines.find(|it| it.contains(part)).expect("dev keeps running")
+    #[track_caller]
+    fn line_with(&self, part: &str) -> String {
+        let line = self.0.wait_for_line(PATIENCE, |it| it.contains(part));
+        line.unwrap_or_else(|| panic!("dev never says {part:?}: {:?}", self.0.log()))
     }
 }
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // A termination lets it stop its component, which a kill would leave running. The shell has a command for it
-        // where a small system has no program.
-        let terminate = format!("kill {}", self.child.id());
-        if !Command::new("sh").args(["-c", &terminate]).status().is_ok_and(|it| it.success()) {
-            let _ = self.child.kill();
+        // A termination lets it stop its component, which a kill would leave running; that comes if this is in vain. The shell
+        // has a command for it where a small system has no program.
+        let terminate = format!("kill {}", self.0.pid());
+        let told = Command::new("sh").args(["-c", &terminate]).status().is_ok_and(|it| it.success());
+        let start = Instant::now();
+        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(20));
         }
-        let _ = self.child.wait();
     }
 }
 
 fn ask(url: &str, name: &str) -> (u16, String) {
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+    let agent = agent.timeout_global(Some(PATIENCE)).build().new_agent();
     let request = agent.post(url).content_type("application/json").header("x-functions-key", KEY);
     let mut response = request.send(format!(r#"{{"Secret": "{name}"}}"#)).unwrap();
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
 }
+
+/// Longer than anything takes: the component is compiled first, and tests run side by side.
+const PATIENCE: Duration = Duration::from_secs(60);

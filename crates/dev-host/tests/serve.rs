@@ -1,9 +1,10 @@
 //! The binary and the library that starts it.
 
-use dev_host::{Launch, NotStarted};
+use dev_host::{Launch, NotStarted, Server};
 use keyvault_emulator::{Emulator, Source};
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
@@ -34,20 +35,21 @@ fn serves_with_the_environment_that_it_finds() {
     let identity = served.settings(Source::AppService2017).into_iter().filter(|it| it.0.starts_with("MSI_"));
     let mut command = Command::new(HOST);
     command.args(["serve", "-S", "cli", "-S", "inherit-env=y", "--addr", "127.0.0.1:0"]);
-    command.arg(dev_host::component("service").unwrap()).stderr(Stdio::piped());
+    command.arg(dev_host::component("service").unwrap());
     command
         .env_clear()
         .envs(identity)
         .env("GATEWAY_KEY", "a-key")
         .env("KeyVaultUri", "https://demo.vault.azure.net/");
-    let mut serving = command.spawn().unwrap();
-    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let url = lines.find_map(|it| it.strip_prefix("Serving HTTP on ").map(|it| format!("{it}readyz")));
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-    let ready = url.map(|it| agent.get(it).call().unwrap().body_mut().read_to_string().unwrap());
-    serving.kill().unwrap();
-    serving.wait().unwrap();
-    assert_eq!(ready.as_deref(), Some(r#"{"status":"ready"}"#));
+    let mut serving = Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    serving.wait_until_ready().unwrap();
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+    let agent = agent.timeout_global(Some(PATIENCE)).build().new_agent();
+    let ready = agent.get(serving.url("/readyz")).call().unwrap().body_mut().read_to_string().unwrap();
+    assert_eq!(ready, r#"{"status":"ready"}"#);
     let [call] = emulator.token_calls().try_into().unwrap();
     assert_eq!(call.audience.as_deref(), Some("https://vault.azure.net"));
 }
+
+/// Longer than the answer takes.
+const PATIENCE: Duration = Duration::from_secs(60);

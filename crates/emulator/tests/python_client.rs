@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use keyvault_emulator::{Emulator, Served, Source, facts};
-use python_packages::Packages;
+use python_packages::{Packages, output_within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
@@ -27,7 +28,7 @@ async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>>
             .args([name, facts::TENANT, AUDIENCE])
             .env("PYTHONPATH", &packages)
             .env("REQUESTS_CA_BUNDLE", &ca_file);
-        let output = tokio::task::spawn_blocking(move || command.output()).await??;
+        let output = tokio::task::spawn_blocking(move || output_within(LIMIT, &mut command)).await??;
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
 
         // The wrong audience and the callers' need a token each.
@@ -64,3 +65,6 @@ fn packages() -> Result<Option<PathBuf>, Box<dyn Error>> {
 
 /// An application that callers bring tokens for.
 const AUDIENCE: &str = "api://gateway";
+
+/// Many times what a run takes.
+const LIMIT: Duration = Duration::from_secs(300);

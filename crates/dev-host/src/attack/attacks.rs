@@ -59,6 +59,8 @@ pub(super) struct Size {
     pub(super) body: u64,
     /// For how long an attack that has no other end goes on.
     pub(super) lasting: Duration,
+    /// Longer than the longest attack takes on two busy cores with a host that is not optimised.
+    pub(super) limit: Duration,
 }
 
 impl Size {
@@ -69,6 +71,7 @@ impl Size {
         forged_tokens: 20_000,
         body: 1 << 30,
         lasting: Duration::from_secs(15),
+        limit: Duration::from_secs(900),
     };
 
     pub(super) const SMALL: Self = Self {
@@ -78,6 +81,7 @@ impl Size {
         forged_tokens: 1_000,
         body: 64 << 20,
         lasting: Duration::from_millis(1500),
+        limit: Duration::from_secs(180),
     };
 }
 

@@ -146,8 +146,8 @@ fn measure(component: &Path, hostile: Hostile, size: &Size) -> Result<Row, Strin
             Row { hostile, name: hostile.name(size), answers, before, during, after, memory, took }
         };
         tokio::select! {
-            row = tokio::time::timeout(LONGEST_ATTACK, measured) => {
-                row.map_err(|_| format!("{}: not over after {LONGEST_ATTACK:?}", hostile.name(size)))
+            row = tokio::time::timeout(size.limit, measured) => {
+                row.map_err(|_| format!("{}: not over after {:?}", hostile.name(size), size.limit))
             }
             _ = stop => Err("the attack was stopped".to_owned()),
         }
@@ -170,6 +170,3 @@ const LONGEST_P99: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15
 
 /// The memory that an attack may cost. See docs/hostile-input.md for what it is made of.
 const MOST_GROWTH: u64 = 200 << 20;
-
-/// Longer than the longest attack takes on two busy cores with a host that is not optimised.
-const LONGEST_ATTACK: Duration = Duration::from_secs(900);

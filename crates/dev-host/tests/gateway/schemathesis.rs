@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use keyvault_emulator::Source;
-use python_packages::Packages;
+use python_packages::{Packages, output_within};
 use serde_json::Value;
 
 use crate::rig::{BOTH, Rig, key_field};
@@ -94,7 +95,7 @@ fn run(packages: &Path, rig: &Rig, document: &Value, options: &[&str]) -> Result
     // How long a busy machine takes to make its data up says nothing about us.
     command.args(["--suppress-health-check", "all", "--request-timeout", REQUEST_SECONDS]);
     command.args(["--continue-on-failure", "--generation-database", "none", "--no-color"]);
-    Ok(command.args(options).output()?)
+    Ok(output_within(LIMIT, command.args(options))?)
 }
 
 /// Checks that there was nothing to complain of, and that it was all there.
@@ -139,3 +140,6 @@ const EXAMPLES: &str = "40";
 
 /// Longer than a request may take.
 const REQUEST_SECONDS: &str = "15";
+
+/// Many times what a run takes.
+const LIMIT: Duration = Duration::from_secs(900);

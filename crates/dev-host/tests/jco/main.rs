@@ -3,14 +3,16 @@
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
+use python_packages::output_within;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -69,12 +71,17 @@ struct Jco {
     process: Child,
     address: String,
     said: Arc<Mutex<String>>,
+    _port: TcpSocket,
 }
 
 impl Jco {
     fn start(jco: &Path, settings: &[(&str, String)]) -> Result<Self, Box<dyn Error>> {
-        // It takes no port 0, so somebody else might be faster; then it says so, and the test fails.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // It takes no port 0. One that is bound and does not listen is given to nobody else, and to whoever asks for this very
+        // one and lets it be reused, as Node.js does (socket(7), `SO_REUSEADDR`).
+        let taken = TcpSocket::new_v4()?;
+        taken.set_reuseaddr(true)?;
+        taken.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let port = taken.local_addr()?.port();
         let mut command = Command::new("node");
         command.arg(jco).arg("serve").arg(dev_host::component("proxy")?);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
@@ -84,7 +91,8 @@ impl Jco {
         let mut process =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = process.stderr.take().ok_or("no standard error")?;
-        let host = Self { process, address: format!("http://127.0.0.1:{port}"), said: Arc::default() };
+        let address = format!("http://127.0.0.1:{port}");
+        let host = Self { process, address, said: Arc::default(), _port: taken };
         let (said, (ready, is_ready)) = (Arc::clone(&host.said), mpsc::channel());
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -123,7 +131,8 @@ impl Drop for Jco {
 }
 
 fn agent() -> Agent {
-    Agent::new_with_config(Agent::config_builder().http_status_as_error(false).proxy(None).build())
+    let config = Agent::config_builder().http_status_as_error(false).proxy(None);
+    Agent::new_with_config(config.timeout_global(Some(PATIENCE)).build())
 }
 
 fn read(mut answer: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
@@ -157,7 +166,7 @@ fn jco() -> Result<Option<PathBuf>, Box<dyn Error>> {
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(beside.path());
-        let output = npm.output()?;
+        let output = output_within(INSTALL_LIMIT, &mut npm)?;
         if !output.status.success() {
             return Err(format!("npm: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
@@ -175,3 +184,9 @@ const VALUE: &str = "8f2a-value-of-the-secret \"ü\"";
 const KEY: &str = "d41d8cd98f-the-caller-key";
 
 const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Longer than an answer takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than the packages take by a slow network.
+const INSTALL_LIMIT: Duration = Duration::from_secs(900);

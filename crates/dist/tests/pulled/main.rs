@@ -17,6 +17,7 @@ use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -202,7 +203,12 @@ async fn registry() -> std::io::Result<SocketAddr> {
 fn client() -> WasmClient {
     // The client makes itself ready for TLS and then speaks none. Of several tests the first has made it.
     drop(rustls::crypto::ring::default_provider().install_default());
-    WasmClient::new(Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() }))
+    WasmClient::new(Client::new(ClientConfig {
+        protocol: ClientProtocol::Http,
+        connect_timeout: Some(PATIENCE),
+        read_timeout: Some(PATIENCE),
+        ..ClientConfig::default()
+    }))
 }
 
 /// Where an artifact goes: as `wkg` looks for the package `keyvault:NAME`.
@@ -225,3 +231,6 @@ const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin",
 const GATEWAY: &str = env!("CARGO_PKG_VERSION");
 
 const LICENCE: &str = "Apache-2.0";
+
+/// Longer than the registry, which is on this machine, takes to say anything.
+const PATIENCE: Duration = Duration::from_secs(60);

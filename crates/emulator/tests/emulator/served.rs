@@ -1,10 +1,12 @@
 //! The listeners and the program.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use keyvault_emulator::{Answer, Effect, Emulator, Fault, Source, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// What comes back for these bytes until the connection ends.
 async fn exchange(address: std::net::SocketAddr, request: &str) -> String {
@@ -12,7 +14,7 @@ async fn exchange(address: std::net::SocketAddr, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.expect("the request is taken");
     let mut answer = Vec::new();
     // A connection that is cut may end in an error; what came before it counts.
-    let _ = stream.read_to_end(&mut answer).await;
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an end in time");
     String::from_utf8(answer).expect("the answer is text")
 }
 
@@ -66,7 +68,8 @@ async fn closing_closes_everything() {
     open.write_all(&READ.as_bytes()[..10]).await.expect("the bytes are taken");
     drop(served);
     let mut rest = Vec::new();
-    assert!(matches!(open.read_to_end(&mut rest).await, Ok(0) | Err(_)));
+    let ended = timeout(PATIENCE, open.read_to_end(&mut rest)).await.expect("an end in time");
+    assert!(matches!(ended, Ok(0) | Err(_)));
 }
 
 #[tokio::test]
@@ -144,3 +147,6 @@ impl Drop for Running {
         let _ = self.0.wait();
     }
 }
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
