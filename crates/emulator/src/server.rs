@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::certificates::Certificates;
 use crate::{Emulator, Source, proxy};
 
-/// Where to listen.
+/// Where to listen: on loopback, as whoever can connect has the secrets and the control routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Plain HTTP.
@@ -80,12 +80,12 @@ impl Emulator {
         self.serve_at(Addresses::default()).await
     }
 
-    /// Serves on these addresses.
+    /// Serves on these addresses. The error says which of them it is about.
     pub async fn serve_at(&self, addresses: Addresses) -> io::Result<Served> {
         let certificates = Certificates::new()?;
-        let http = TcpListener::bind(addresses.http).await?;
-        let https = TcpListener::bind(addresses.https).await?;
-        let proxy = TcpListener::bind(addresses.proxy).await?;
+        let http = listen("--http", addresses.http).await?;
+        let https = listen("--https", addresses.https).await?;
+        let proxy = listen("--proxy", addresses.proxy).await?;
         let addresses =
             Addresses { http: http.local_addr()?, https: https.local_addr()?, proxy: proxy.local_addr()? };
         let mut listeners = JoinSet::new();
@@ -100,6 +100,21 @@ impl Emulator {
 
         Ok(Served { addresses, ca_pem: certificates.ca_pem, emulator: self.clone(), _listeners: listeners })
     }
+}
+
+/// A listener on loopback; `option` is what the program calls it.
+async fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        let sentence = format!(
+            "{option} cannot be {address}, which is not on loopback: whoever can connect has the secrets and the \
+             control routes"
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
+    }
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| {
+        io::Error::new(error.kind(), format!("{option} cannot listen on {address}: {error}"))
+    })
 }
 
 /// Answers the requests of one connection. Their scheme is this connection's, whatever they say.

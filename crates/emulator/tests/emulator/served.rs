@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use keyvault_emulator::{Answer, Effect, Emulator, Fault, Source, Upstream};
+use keyvault_emulator::{Addresses, Answer, Effect, Emulator, Fault, Source, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -70,6 +70,54 @@ async fn closing_closes_everything() {
     let mut rest = Vec::new();
     let ended = timeout(PATIENCE, open.read_to_end(&mut rest)).await.expect("an end in time");
     assert!(matches!(ended, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn only_loopback_is_served() {
+    let free = Addresses::default();
+    for (option, text) in [
+        ("--http", "0.0.0.0:0"),
+        ("--https", "[::]:0"),
+        ("--proxy", "192.0.2.1:0"),
+        ("--http", "[::ffff:127.0.0.1]:0"),
+    ] {
+        let address = text.parse().expect("an address");
+        let addresses = match option {
+            "--http" => Addresses { http: address, ..free },
+            "--https" => Addresses { https: address, ..free },
+            _ => Addresses { proxy: address, ..free },
+        };
+        let refused = Emulator::new().serve_at(addresses).await.expect_err("nobody may connect");
+        let expected = format!(
+            "{option} cannot be {text}, which is not on loopback: whoever can connect has the secrets and the \
+             control routes"
+        );
+        assert_eq!(refused.to_string(), expected);
+
+        let mut program = Command::new(env!("CARGO_BIN_EXE_keyvault-emulator"));
+        let output = program.args([option, text]).output().expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), said.as_ref()),
+            (Some(1), &*format!("keyvault-emulator: {expected}\n"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_its_option() {
+    let served = Emulator::new().serve().await.expect("listeners");
+    let taken = served.addresses.http;
+    for (option, addresses) in [
+        ("--http", Addresses { http: taken, ..Addresses::default() }),
+        ("--https", Addresses { https: taken, ..Addresses::default() }),
+        ("--proxy", Addresses { proxy: taken, ..Addresses::default() }),
+    ] {
+        let refused = Emulator::new().serve_at(addresses).await.expect_err("it is taken");
+        let start = format!("{option} cannot listen on {taken}: ");
+        assert!(refused.to_string().starts_with(&start), "{refused}");
+        assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+    }
 }
 
 #[tokio::test]
