@@ -156,7 +156,8 @@ impl Emulator {
 
     /// Adds a secret, or a version to it, and returns the version. One that was deleted is recovered first.
     pub fn set_secret(&self, name: &str, value: &str) -> Result<String, NotTaken> {
-        if !store::is_name(name) {
+        // What is not taken recovers nothing.
+        if !store::is_name(name) || value.len() > store::LONGEST_VALUE {
             return Err(NotTaken);
         }
         let mut state = self.lock();

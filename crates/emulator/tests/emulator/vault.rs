@@ -1,6 +1,6 @@
 //! Key Vault: what it takes, what it refuses, and in which words.
 
-use keyvault_emulator::{Emulator, Kind, facts};
+use keyvault_emulator::{Emulator, Kind, NotTaken, facts};
 use serde_json::{Value, json};
 
 use crate::asking::{ask, token, vault};
@@ -259,6 +259,9 @@ async fn a_deleted_name_is_taken_until_it_is_purged() {
     assert_eq!(vault(&emulator, &format!("GET {READ}"), "").await.status.as_u16(), 200);
 
     emulator.delete_secret("db-password").expect("it is there");
+    // A value that is not taken recovers nothing.
+    assert_eq!(emulator.set_secret("db-password", &"a".repeat(25_601)), Err(NotTaken));
+    assert_eq!(vault(&emulator, &format!("GET {READ}"), "").await.status.as_u16(), 404);
     emulator.set_secret("db-password", "new").expect("it is recovered");
     assert_eq!(vault(&emulator, &format!("GET {READ}"), "").await.json()["value"], json!("new"));
 
