@@ -43,33 +43,46 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads `maxresults` and `$skiptoken`.
-    pub(crate) fn read(ask: &Ask) -> Result<Self, Refused> {
+    /// Reads `maxresults` and `$skiptoken`, which is a key of [`page`] as `is_key` says.
+    pub(crate) fn read(ask: &Ask, is_key: fn(&str) -> bool) -> Result<Self, Refused> {
         let size = ask.parameter("maxresults").map_or(Some(LARGEST_PAGE), |it| it.parse().ok());
         let size = size.filter(|it| (1..=LARGEST_PAGE).contains(it));
         let size =
             size.ok_or_else(|| bad_parameter(format!("maxresults must be between 1 and {LARGEST_PAGE}")))?;
-        Ok(Self { size, after: ask.parameter("$skiptoken").map(str::to_owned) })
+        let after = ask.parameter("$skiptoken");
+        if after.is_some_and(|it| !is_key(it)) {
+            return Err(bad_parameter("The $skiptoken is not valid.".to_owned()));
+        }
+        Ok(Self { size, after: after.map(str::to_ascii_lowercase) })
     }
 }
 
-/// `SecretListResult`: one page of `items`, which stand in order with a key each.
+/// `SecretListResult`: one page of `items`, whose keys are in lower case and in order.
 ///
-/// A full page has a `nextLink` even if nothing follows, and the link names port 443, as recordings have it.
-pub(crate) fn page(ask: &Ask, items: Vec<(&str, Value)>, page: Page) -> Result<Value, Refused> {
+/// It goes on after the key that the last one ended with, whether that is still there or not: clients delete what they have
+/// listed before they ask for more. A full page has a `nextLink` even if nothing follows, and the link names port 443, as
+/// recordings have it.
+pub(crate) fn page(ask: &Ask, items: Vec<(String, Value)>, page: &Page) -> Value {
     let start = match &page.after {
         None => 0,
-        Some(after) => {
-            let last = items.iter().position(|(key, _)| key == after);
-            last.ok_or_else(|| bad_parameter("The $skiptoken is not valid.".to_owned()))? + 1
-        }
+        Some(after) => items.partition_point(|(key, _)| key <= after),
     };
     let rest = &items[start..];
     let shown = &rest[..rest.len().min(page.size)];
     let full = shown.last().filter(|_| shown.len() == page.size);
     let next = full.map(|(key, _)| next_link(ask, page.size, key));
     let values: Vec<&Value> = shown.iter().map(|(_, value)| value).collect();
-    Ok(json!({"value": values, "nextLink": next}))
+    json!({"value": values, "nextLink": next})
+}
+
+/// The key of the version that is the `number`th of its secret.
+pub(crate) fn version_key(number: usize) -> String {
+    format!("{number:0VERSION_KEY$}")
+}
+
+/// Whether `text` is a [`version_key`].
+pub(crate) fn is_version_key(text: &str) -> bool {
+    text.len() == VERSION_KEY && text.bytes().all(|it| it.is_ascii_digit())
 }
 
 fn next_link(ask: &Ask, size: usize, key: &str) -> String {
@@ -114,6 +127,9 @@ fn with_dates(base: &str, secret: &Secret, mut item: Value) -> Value {
 
 /// The most items on a page, and their number if the request has none: the specification's `maxresults`.
 const LARGEST_PAGE: usize = 25;
+
+/// Digits in the key of a version, so that keys are in the order of their numbers: more versions than memory holds.
+const VERSION_KEY: usize = 10;
 
 /// Days for which a deleted secret can be recovered, if the vault's owner has not chosen another number.
 const RECOVERABLE_DAYS: i64 = 90;

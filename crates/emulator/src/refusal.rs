@@ -194,7 +194,7 @@ impl Refused {
     }
 }
 
-/// 400 `BadParameter`. Except for an invalid name the texts of these are our own: none are documented.
+/// 400 `BadParameter`. Except for an invalid name and an api-version the texts of these are our own: none are documented.
 pub(crate) fn bad_parameter(message: String) -> Refused {
     Refused::new(400, "BadParameter", None, message)
 }

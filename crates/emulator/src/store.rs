@@ -203,9 +203,10 @@ impl Store {
         Ok(())
     }
 
-    /// Every secret by name: those that are deleted, or those that are not.
-    pub(crate) fn all(&self, deleted: bool) -> impl Iterator<Item = &Secret> {
-        self.secrets.values().filter(move |it| it.deleted.is_some() == deleted)
+    /// Every secret with its name in lower case, by that: those that are deleted, or those that are not.
+    pub(crate) fn all(&self, deleted: bool) -> impl Iterator<Item = (&str, &Secret)> {
+        let all = self.secrets.iter().filter(move |(_, it)| it.deleted.is_some() == deleted);
+        all.map(|(key, it)| (key.as_str(), it))
     }
 
     fn active(&mut self, name: &str) -> Result<&mut Secret, Refused> {

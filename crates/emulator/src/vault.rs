@@ -84,8 +84,8 @@ fn authorize(ask: &Ask, settings: &Settings, tokens: &Tokens, now: i64) -> Resul
 fn check(ask: &Ask) -> Result<(), Refused> {
     let version = ask.parameter("api-version");
     let version = version.ok_or_else(|| bad_parameter("api-version must be specified".to_owned()))?;
-    if !is_api_version(version) {
-        return Err(bad_parameter("The specified api-version is not known.".to_owned()));
+    if !API_VERSIONS.contains(&version) {
+        return Err(unknown_version(version));
     }
     if ask.method == Method::GET && !ask.body.is_empty() {
         return Err(bad_parameter("A GET request must not have a body.".to_owned()));
@@ -104,19 +104,23 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
     let base = format!("https://{}", ask.authority);
     match (ask.method.as_str(), segments.as_slice()) {
         ("GET", ["secrets"]) => {
-            let items = store.all(false).map(|it| (it.name.as_str(), bundle::item(&base, it)));
-            bundle::page(ask, items.collect(), Page::read(ask)?)
+            let page = Page::read(ask, is_name)?;
+            let items = store.all(false).map(|(key, it)| (key.to_owned(), bundle::item(&base, it)));
+            Ok(bundle::page(ask, items.collect(), &page))
         }
         ("GET", ["deletedsecrets"]) => {
-            let items = store.all(true).map(|it| (it.name.as_str(), bundle::deleted_item(&base, it)));
-            bundle::page(ask, items.collect(), Page::read(ask)?)
+            let page = Page::read(ask, is_name)?;
+            let items = store.all(true).map(|(key, it)| (key.to_owned(), bundle::deleted_item(&base, it)));
+            Ok(bundle::page(ask, items.collect(), &page))
         }
         ("GET", ["secrets", _, "versions"]) => {
-            let page = Page::read(ask)?;
+            let page = Page::read(ask, bundle::is_version_key)?;
             // The versions of a secret that is not there are an empty list, not an error (recordings).
-            let Some(secret) = store.get(name) else { return bundle::page(ask, Vec::new(), page) };
-            let items = secret.versions().map(|it| (it.id.as_str(), bundle::version_item(&base, secret, it)));
-            bundle::page(ask, items.collect(), page)
+            let Some(secret) = store.get(name) else { return Ok(bundle::page(ask, Vec::new(), &page)) };
+            let numbered = secret.versions().enumerate();
+            let items = numbered
+                .map(|(number, it)| (bundle::version_key(number), bundle::version_item(&base, secret, it)));
+            Ok(bundle::page(ask, items.collect(), &page))
         }
         ("GET", ["secrets", _]) => read(&base, store, name, None),
         ("GET", ["secrets", _, version]) => read(&base, store, name, Some(version)),
@@ -188,14 +192,12 @@ fn body<'a, T: Deserialize<'a>>(ask: &'a Ask) -> Result<T, Refused> {
     serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid.".to_owned()))
 }
 
-/// `7.0` to `7.6`, a date, and either as a preview: what Key Vault's versions have looked like since 2015.
-fn is_api_version(text: &str) -> bool {
-    let (version, preview) = text.split_once("-preview").unwrap_or((text, ""));
-    let digits = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
-    let preview_fits = preview.is_empty() || preview.strip_prefix('.').is_some_and(digits);
-    let minor = version.strip_prefix("7.").is_some_and(digits);
-    let date = version.split('-').map(|it| if digits(it) { it.len() } else { 0 }).eq([4, 2, 2]);
-    preview_fits && (minor || date)
+/// Azure/azure-sdk-for-net issue 14789 and Azure/azure-sdk-for-python issue 28595.
+fn unknown_version(version: &str) -> Refused {
+    bad_parameter(format!(
+        "The specified version ({version}) is not recognized. Consider using the latest supported version \
+         ({LATEST})."
+    ))
 }
 
 /// `Bearer authorization="…", resource="…"`: recordings, and Azure/azure-sdk-for-js issue 31094.
@@ -228,26 +230,26 @@ const HEADERS: [(&str, &str); 8] = [
     ("x-ms-keyvault-network-info", "conn_type=Ipv4;addr=203.0.113.57;act_addr_fam=InterNetwork;"),
 ];
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The versions of the secrets' part of the REST specification: its folders `stable` and `preview`.
+const API_VERSIONS: [&str; 17] = [
+    "2015-06-01",
+    "2016-10-01",
+    "7.0",
+    "7.1",
+    "7.2",
+    "7.3",
+    "7.4",
+    "7.5",
+    "7.6-preview.2",
+    "7.6",
+    "2025-06-01-preview",
+    "2025-07-01",
+    "2026-01-01-preview",
+    "2026-03-01-preview",
+    LATEST,
+    "2026-05-01-preview",
+    "2026-07-01-preview",
+];
 
-    #[test]
-    fn api_versions() {
-        for (text, known) in [
-            ("7.0", true),
-            ("7.6-preview.2", true),
-            ("2016-10-01", true),
-            ("2025-07-01", true),
-            ("2026-03-01-preview", true),
-            ("", false),
-            ("7", false),
-            ("latest", false),
-            ("2025-7-1", false),
-            ("2025-07-01-beta", false),
-            ("2025-07-01-preview.x", false),
-        ] {
-            assert_eq!(is_api_version(text), known, "{text:?}");
-        }
-    }
-}
+/// The newest that is stable. Microsoft's client for Python asks for it from 4.12 on.
+const LATEST: &str = "2026-04-01";

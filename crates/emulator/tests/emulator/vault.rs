@@ -169,7 +169,9 @@ async fn bad_requests_are_refused() {
         ("GET /secrets?api-version=7.4&maxresults=0".to_owned(), "", 400, "BadParameter"),
         ("GET /secrets?api-version=7.4&maxresults=26".to_owned(), "", 400, "BadParameter"),
         ("GET /secrets?api-version=7.4&maxresults=all".to_owned(), "", 400, "BadParameter"),
-        ("GET /secrets?api-version=7.4&$skiptoken=nobody".to_owned(), "", 400, "BadParameter"),
+        ("GET /secrets?api-version=7.4&$skiptoken=a_b".to_owned(), "", 400, "BadParameter"),
+        ("GET /deletedsecrets?api-version=7.4&$skiptoken=a_b".to_owned(), "", 400, "BadParameter"),
+        ("GET /secrets/a/versions?api-version=7.4&$skiptoken=a".to_owned(), "", 400, "BadParameter"),
         ("PUT /secrets/a?api-version=7.4".to_owned(), "", 400, "BadParameter"),
         ("PUT /secrets/a?api-version=7.4".to_owned(), "{}", 400, "BadParameter"),
         ("PUT /secrets/a?api-version=7.4".to_owned(), r#"{"value":1}"#, 400, "BadParameter"),
@@ -293,4 +295,86 @@ async fn lists_come_in_pages_whose_last_is_empty() {
 
     let absent = vault(&emulator, "GET /secrets/absent/versions?api-version=7.4", "").await.json();
     assert_eq!(absent, json!({"value": [], "nextLink": null}));
+}
+
+/// Asks for a list as Microsoft's clients do, which follow `nextLink` wherever it leads; between two pages `between` is done
+/// with what the last one had.
+async fn listed(emulator: &Emulator, path: &str, between: impl Fn(&[String])) -> Vec<Vec<String>> {
+    let mut line = format!("GET {path}?api-version=7.4&maxresults=2");
+    let mut pages = Vec::new();
+    loop {
+        let heard = vault(emulator, &line, "").await;
+        assert_eq!(heard.status.as_u16(), 200, "{line}");
+        let json = heard.json();
+        let last = |it: &Value| {
+            let path = it["id"].as_str().expect("an id").split_once("/secrets/").expect("a secret").1;
+            path.to_owned()
+        };
+        let page: Vec<String> = json["value"].as_array().expect("a list").iter().map(last).collect();
+        between(&page);
+        pages.push(page);
+        let Some(next) = json["nextLink"].as_str() else { return pages };
+        line = format!("GET {}", next.strip_prefix("https://demo.vault.azure.net:443").expect("the vault"));
+    }
+}
+
+#[tokio::test]
+async fn a_list_goes_on_after_what_its_client_has_deleted() {
+    let emulator = Emulator::new();
+    for name in ["a", "B", "c", "D", "e"] {
+        emulator.set_secret(name, "1").expect("a valid name");
+    }
+    let delete = |page: &[String]| {
+        page.iter().for_each(|it| emulator.delete_secret(it).expect("it is there"));
+    };
+    assert_eq!(listed(&emulator, "/secrets", delete).await, [vec!["a", "B"], vec!["c", "D"], vec!["e"]]);
+
+    // The same for who recovers what has been deleted.
+    let recover = |page: &[String]| {
+        for it in page {
+            emulator.set_secret(it.split('/').next().expect("a name"), "2").expect("it is recovered");
+        }
+    };
+    let pages = listed(&emulator, "/deletedsecrets", recover).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+    assert_eq!(listed(&emulator, "/deletedsecrets", |_| ()).await, [Vec::<String>::new()]);
+
+    // And for the versions of one, which all go at once.
+    for _ in 0..3 {
+        emulator.set_secret("versions-of-it", "1").expect("a valid name");
+    }
+    let whole = listed(&emulator, "/secrets/versions-of-it/versions", |_| ()).await;
+    assert_eq!(whole.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    let delete = |page: &[String]| {
+        if !page.is_empty() {
+            emulator.delete_secret("versions-of-it").expect("it is there");
+        }
+    };
+    let cut_short = listed(&emulator, "/secrets/versions-of-it/versions", delete).await;
+    assert_eq!(cut_short, [whole[0].clone(), Vec::new()]);
+}
+
+#[tokio::test]
+async fn only_the_api_versions_of_the_service_are_taken() {
+    let (emulator, _) = seeded();
+    let read = async |version: &str| {
+        vault(&emulator, &format!("GET /secrets/db-password?api-version={version}"), "").await
+    };
+    for version in
+        ["2015-06-01", "2016-10-01", "7.0", "7.6-preview.2", "7.6", "2025-07-01", "2026-07-01-preview"]
+    {
+        assert_eq!(read(version).await.status.as_u16(), 200, "{version}");
+    }
+    for version in
+        ["7.7", "7.10", "7", "7.4-preview", "2025-07-02", "2025-07-01-preview", "2099-01-01", "newest"]
+    {
+        let message = format!(
+            "The specified version ({version}) is not recognized. Consider using the latest supported version \
+             (2026-04-01)."
+        );
+        let expected = (400, "BadParameter".to_owned(), String::new(), message);
+        assert_eq!(read(version).await.refusal(), expected, "{version}");
+    }
+    let missing = vault(&emulator, "GET /secrets/db-password", "").await.refusal();
+    assert_eq!(missing.3, "api-version must be specified");
 }
