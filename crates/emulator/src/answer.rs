@@ -51,14 +51,39 @@ impl Emulator {
         if let Some(fault) = &fault {
             fault.before_headers().await?;
         }
-        let mut state = self.lock();
-        let truth = state.respond(&self.keys, &ask, fault.as_ref());
+        let truth = self.respond(&ask, fault.as_ref());
         let response = match fault {
             Some(fault) => fault.spoil(truth),
             None => truth.map(faults::whole),
         };
-        state.journal.answered(number, response.status().as_u16());
+        self.lock().journal.answered(number, response.status().as_u16());
         Ok(response)
+    }
+
+    /// What Azure would say, or what the fault has it say.
+    ///
+    /// Only a vault is answered under the lock: everything else may need a key that has to be made first, for which nobody
+    /// else has to wait.
+    fn respond(&self, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
+        let effect = fault.map(|it| &it.effect);
+        match (ask.kind, effect) {
+            (Kind::Vault, effect) => self.lock().respond(ask, effect),
+            (Kind::Token(source), Some(Effect::Status(status))) => identity::error(source, status.as_u16()),
+            (Kind::Token(source), _) => identity::answer(ask, source, &Issuer::of(self), now()),
+            (Kind::Discovery | Kind::SigningKeys, Some(Effect::Status(status))) => {
+                identity::entra::public_error(status.as_u16())
+            }
+            (Kind::Discovery, _) => identity::entra::configuration(ask),
+            (Kind::SigningKeys, _) => {
+                let published = self.lock().published;
+                identity::entra::signing_keys(ask, published)
+            }
+            (Kind::Control | Kind::Nothing, Some(Effect::Status(status))) => reply::empty(*status),
+            (Kind::Control | Kind::Nothing, _) => match ask.place {
+                Place::Stranger => reply::empty(StatusCode::MISDIRECTED_REQUEST),
+                _ => reply::empty(StatusCode::NOT_FOUND),
+            },
+        }
     }
 }
 
@@ -92,31 +117,15 @@ impl State {
         (number, fault)
     }
 
-    /// What Azure would say, or what the fault has it say.
-    fn respond(&mut self, keys: &Keys, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
-        let effect = fault.map(|it| &it.effect);
-        match (ask.kind, effect) {
-            (Kind::Vault, Some(Effect::Refuse(refusal))) => self.refuse(ask, *refusal),
-            (Kind::Vault, Some(Effect::Status(status))) => match Refusal::of(*status) {
+    /// What a vault says.
+    fn respond(&mut self, ask: &Ask, effect: Option<&Effect>) -> Response<Bytes> {
+        match effect {
+            Some(Effect::Refuse(refusal)) => self.refuse(ask, *refusal),
+            Some(Effect::Status(status)) => match Refusal::of(*status) {
                 Some(refusal) => self.refuse(ask, refusal),
                 None => vault::dress(ask, reply::empty(*status)),
             },
-            (Kind::Vault, _) => vault::answer(ask, &self.settings, &self.tokens, &mut self.store, now()),
-            (Kind::Token(source), Some(Effect::Status(status))) => identity::error(source, status.as_u16()),
-            (Kind::Token(source), _) => {
-                let issuer = Issuer { keys, settings: &self.settings, published: self.published };
-                identity::answer(ask, source, &issuer, &mut self.tokens, now())
-            }
-            (Kind::Discovery | Kind::SigningKeys, Some(Effect::Status(status))) => {
-                identity::entra::public_error(status.as_u16())
-            }
-            (Kind::Discovery, _) => identity::entra::configuration(ask),
-            (Kind::SigningKeys, _) => identity::entra::signing_keys(ask, self.published),
-            (Kind::Control | Kind::Nothing, Some(Effect::Status(status))) => reply::empty(*status),
-            (Kind::Control | Kind::Nothing, _) => match ask.place {
-                Place::Stranger => reply::empty(StatusCode::MISDIRECTED_REQUEST),
-                _ => reply::empty(StatusCode::NOT_FOUND),
-            },
+            _ => vault::answer(ask, &self.settings, &self.tokens, &mut self.store, now()),
         }
     }
 
@@ -127,3 +136,49 @@ impl State {
 
 /// Bytes: a value of 25 KiB in which every byte is written as `\u00XX`, its attributes and its tags.
 const LARGEST_REQUEST: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::TryLockError;
+
+    use super::*;
+
+    /// Whether the lock is mostly free while somebody else asks for this.
+    fn is_free_during(emulator: &Emulator, request: Request<String>) -> bool {
+        let answering = emulator.clone();
+        let answer = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(answering.answer(request)).expect("an answer").status()
+        });
+        let (mut free, mut held) = (0_u64, 0_u64);
+        while !answer.is_finished() {
+            match emulator.state.try_lock() {
+                Err(TryLockError::WouldBlock) => held += 1,
+                // Until then it has not begun.
+                Ok(state) => free += u64::from(state.journal.calls().next().is_some()),
+                Err(TryLockError::Poisoned(_)) => panic!("it has panicked"),
+            }
+        }
+        assert_eq!(answer.join().expect("it does not panic"), StatusCode::OK);
+        free >= held
+    }
+
+    #[test]
+    fn nobody_waits_while_keys_are_made() {
+        let get = |address: &str| Request::get(address).body(String::new()).expect("a request");
+        let keys = format!("https://login.microsoftonline.com/{}/discovery/v2.0/keys", crate::facts::TENANT);
+        let token = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01\
+                     &resource=api://gateway";
+        let mut token = get(token);
+        token.headers_mut().insert("metadata", http::HeaderValue::from_static("true"));
+        // Every emulator of the process has the same keys; each of these is the first to need some.
+        for (rotations, request) in [(4, get(&keys)), (8, token)] {
+            let emulator = Emulator::new();
+            emulator.configure(|it| it.caller_audience = Some("api://gateway".to_owned()));
+            for _ in 0..rotations {
+                emulator.rotate_signing_keys();
+            }
+            assert!(is_free_during(&emulator, request), "{rotations}");
+        }
+    }
+}

@@ -43,16 +43,16 @@ impl Emulator {
     }
 }
 
-/// When a token is given out and when it ends, in Unix seconds.
+/// When a token is made and when it ends, in Unix seconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Life {
-    pub(crate) now: i64,
+    pub(crate) issued: i64,
     pub(crate) expires: i64,
 }
 
 /// The claims of version 1 for an application that proved itself with a certificate, as managed identities do.
 pub(crate) fn claims(audience: &str, oid: &str, appid: &str, roles: &[&str], life: Life) -> Value {
-    let mut claims = application(audience, oid, appid, roles).claims(life.now.unsigned_abs());
+    let mut claims = application(audience, oid, appid, roles).claims(life.issued.unsigned_abs());
     claims["exp"] = life.expires.into();
     claims
 }

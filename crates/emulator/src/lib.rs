@@ -1,4 +1,4 @@
-//! A Key Vault and the token endpoints of Azure in one process, as strict as Azure, for tests.
+//! A Key Vault and the token endpoints of Azure in one process, as strict as Azure with each request, for tests.
 //!
 //! An [`Emulator`] answers requests in process, or serves them on loopback: see [`Emulator::answer`] and
 //! [`Emulator::serve`]. Both see one state: secrets, tokens, [`Fault`]s and a journal of [`Call`]s.
@@ -37,7 +37,14 @@
 //! | `PUT /emulator/secrets/{name}` | `{"value","enabled"}`, both optional: sets, rotates, disables |
 //! | `PUT /emulator/settings` | replaces the [`Settings`] |
 //! | `POST /emulator/signing-keys` | [rotates](Emulator::rotate_signing_keys) the keys that sign tokens |
-//! | `DELETE /emulator/tokens` | makes every token unknown |
+//! | `DELETE /emulator/tokens` | makes every token unknown, [also to the platform](Emulator::forget_tokens) |
+//!
+//! # What Azure minds and it does not
+//!
+//! * How much is asked. IMDS has a limit of 20 requests for a token in a second and of 5 at a time, Key Vault one of 4,000
+//!   requests in ten seconds, and both answer 429 beyond it. Here that happens where a [`Fault`] says so, and never otherwise.
+//! * Who may do what in a vault. A token for it may do everything: that somebody may not is a [`Refusal`], by a fault.
+//! * Which token it was. A vault knows those that this emulator has given out, and reads none.
 
 mod answer;
 
@@ -178,7 +185,8 @@ impl Emulator {
         self.lock().store.delete(name, now()).map(|_| ()).map_err(|_| NotTaken)
     }
 
-    /// Changes the settings. Tokens that were given out stay as they are.
+    /// Changes the settings. Tokens that were given out stay as they are, and a managed identity is given the one that it
+    /// has until that has ended, or until [`Emulator::forget_tokens`].
     pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.lock().settings);
     }
@@ -189,7 +197,8 @@ impl Emulator {
         self.lock().tokens.all().map(str::to_owned).collect()
     }
 
-    /// Makes every token unknown: the next request with one is 401.
+    /// Makes every token unknown: the next request with one is 401. What the platform keeps for managed identities is
+    /// forgotten with them, so that they are given new ones; nothing else does that before a token has ended, as in Azure.
     pub fn forget_tokens(&self) {
         self.lock().tokens.forget();
     }

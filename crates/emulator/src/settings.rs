@@ -46,15 +46,15 @@ pub struct Settings {
     pub system_assigned: bool,
     /// The user-assigned identities.
     pub user_assigned: Vec<UserAssigned>,
-    /// How long tokens live, in seconds; 0 and less: they have expired when they are given out. Without it a
+    /// How long new tokens live, in seconds; 0 and less: they have expired when they are given out. Without it a
     /// managed identity's token lives 24 hours and Entra's an hour.
     pub lifetime: Option<i64>,
     /// How `expires_on` is written. Without it, as the source that is asked writes it.
     pub expires_on: Option<ExpiresOn>,
     /// How `expires_in` is written. Without it, as the source that is asked writes it.
     pub expires_in: Option<ExpiresIn>,
-    /// After how many seconds the token answer asks to be asked again: `refresh_in`, a number. Without it there is
-    /// no such field.
+    /// How many seconds after it was made a token's answer asks to be asked again: `refresh_in`, a number. From then on
+    /// there is another token. Without it there is no such field.
     pub refresh_in: Option<u64>,
 }
 

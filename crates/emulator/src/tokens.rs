@@ -2,14 +2,33 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::caller::Life;
 use crate::cloud::KEY_VAULT_APP;
-use crate::random;
+use crate::identity::Form;
 
 /// All tokens that are remembered. It has no `Debug`: its keys are the tokens.
 #[derive(Default)]
 pub(crate) struct Tokens {
     minted: HashMap<String, Minted>,
     order: VecDeque<String>,
+    kept: HashMap<Purpose, Kept>,
+}
+
+/// Whose token the platform keeps, and what it is for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Purpose {
+    pub(crate) client_id: String,
+    pub(crate) resource: String,
+    pub(crate) form: Form,
+}
+
+/// A token that the platform keeps. It has no `Debug`.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) token: String,
+    pub(crate) life: Life,
+    /// When another one is made, in Unix seconds.
+    pub(crate) until: i64,
 }
 
 struct Minted {
@@ -29,14 +48,7 @@ pub(crate) enum Verdict {
 }
 
 impl Tokens {
-    /// A new token for `audience` until `expires`, in Unix seconds.
-    pub(crate) fn mint(&mut self, audience: &str, expires: i64) -> String {
-        let token = random::token();
-        self.remember(token.clone(), audience, expires);
-        token
-    }
-
-    /// Remembers a token that was made elsewhere, so that a vault can say whom it is for.
+    /// Remembers a token for `audience` until `expires`, in Unix seconds, so that a vault can say whom it is for.
     pub(crate) fn remember(&mut self, token: String, audience: &str, expires: i64) {
         self.minted.insert(token.clone(), Minted { audience: audience.to_owned(), expires });
         self.order.push_back(token);
@@ -44,7 +56,22 @@ impl Tokens {
             && let Some(oldest) = self.order.pop_front()
         {
             self.minted.remove(&oldest);
+            self.kept.retain(|_, it| it.token != oldest);
         }
+    }
+
+    /// The token that is kept for `purpose` at `now`, in Unix seconds.
+    pub(crate) fn kept(&self, purpose: &Purpose, now: i64) -> Option<Kept> {
+        self.kept.get(purpose).filter(|it| now < it.until).cloned()
+    }
+
+    /// Keeps a token that is remembered, unless one has been kept for the same in the meantime. That which is kept.
+    pub(crate) fn keep(&mut self, purpose: Purpose, new: Kept, now: i64) -> Kept {
+        if let Some(kept) = self.kept(&purpose, now) {
+            return kept;
+        }
+        self.kept.insert(purpose, new.clone());
+        new
     }
 
     /// Every token that is remembered.
@@ -64,7 +91,7 @@ impl Tokens {
         Verdict::Good
     }
 
-    /// Makes every token unknown, as when the keys that signed them are withdrawn.
+    /// Makes every token unknown, as when the keys that signed them are withdrawn; none is kept.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
@@ -77,12 +104,18 @@ const MOST: usize = 10_000;
 mod tests {
     use super::*;
 
+    fn minted(tokens: &mut Tokens, audience: &str) -> String {
+        let token = crate::random::token();
+        tokens.remember(token.clone(), audience, 100);
+        token
+    }
+
     #[test]
     fn a_token_is_good_for_its_audience_until_it_expires() {
         let mut tokens = Tokens::default();
-        let token = tokens.mint("https://vault.azure.net", 100);
-        let slash = tokens.mint("https://vault.azure.net/", 100);
-        let app = tokens.mint(KEY_VAULT_APP, 100);
+        let token = minted(&mut tokens, "https://vault.azure.net");
+        let slash = minted(&mut tokens, "https://vault.azure.net/");
+        let app = minted(&mut tokens, KEY_VAULT_APP);
 
         let check = |token: &str, now| tokens.check(token, "https://vault.azure.net", now);
         assert_eq!(check(&token, 99), Verdict::Good);
@@ -96,15 +129,42 @@ mod tests {
         assert_eq!(tokens.check(&token, "https://vault.azure.net", 99), Verdict::Unknown);
     }
 
+    fn purpose(resource: &str) -> Purpose {
+        Purpose { client_id: "c".to_owned(), resource: resource.to_owned(), form: Form::Opaque }
+    }
+
+    fn kept(token: &str, until: i64) -> Kept {
+        Kept { token: token.to_owned(), life: Life { issued: 0, expires: 100 }, until }
+    }
+
+    #[test]
+    fn the_first_token_is_kept_until_it_is_time_for_another() {
+        let mut tokens = Tokens::default();
+        assert_eq!(tokens.keep(purpose("a"), kept("one", 50), 0).token, "one");
+        assert_eq!(tokens.keep(purpose("a"), kept("two", 50), 49).token, "one");
+        assert_eq!(tokens.kept(&purpose("a"), 49).map(|it| it.token), Some("one".to_owned()));
+        assert_eq!(tokens.kept(&purpose("a"), 50).map(|it| it.token), None);
+        assert_eq!(tokens.kept(&purpose("b"), 0).map(|it| it.token), None);
+        assert_eq!(tokens.keep(purpose("a"), kept("two", 99), 50).token, "two");
+        tokens.forget();
+        assert_eq!(tokens.kept(&purpose("a"), 50).map(|it| it.token), None);
+    }
+
     #[test]
     fn the_oldest_token_goes_first() {
         let mut tokens = Tokens::default();
-        let first = tokens.mint("a", 100);
-        let second = tokens.mint("a", 100);
+        let first = minted(&mut tokens, "a");
+        let second = minted(&mut tokens, "a");
+        for (resource, token) in [("a", &first), ("b", &second)] {
+            tokens.keep(purpose(resource), kept(token, 100), 0);
+        }
         for _ in 2..=MOST {
-            tokens.mint("a", 100);
+            minted(&mut tokens, "a");
         }
         assert_eq!(tokens.check(&first, "a", 0), Verdict::Unknown);
         assert_eq!(tokens.check(&second, "a", 0), Verdict::Good);
+        // Nobody is given one that no vault knows any more.
+        assert_eq!(tokens.kept(&purpose("a"), 0).map(|it| it.token), None);
+        assert_eq!(tokens.kept(&purpose("b"), 0).map(|it| it.token), Some(second));
     }
 }

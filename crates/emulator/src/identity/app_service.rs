@@ -5,91 +5,85 @@
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use super::{Failure, Grant, Keys, credential, expiry};
+use super::managed::{Failure, Fields, Grant, Refusal};
+use super::{Keys, expiry};
 use crate::journal::Credential;
 use crate::request::Ask;
-use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source};
+use crate::settings::{ExpiresIn, ExpiresOn, Settings};
 use crate::{random, reply};
 
+/// Which of its protocols is spoken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V2017,
+    V2019,
+}
+
+/// What `ask` shows of the credential.
+pub(super) fn credential(ask: &Ask, version: Version, keys: &Keys) -> Credential {
+    let header = match version {
+        Version::V2017 => "secret",
+        Version::V2019 => "x-identity-header",
+    };
+    Credential::of(ask.header(header), &keys.identity)
+}
+
 /// The query of a request that App Service takes.
-pub(super) fn check(ask: &Ask, source: Source, keys: &Keys) -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn check(ask: &Ask, version: Version, keys: &Keys) -> Result<Fields, Refusal> {
     if ask.method != Method::GET {
-        return Err(Failure::Method);
+        return Err(error(version, StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed.").into());
     }
-    if credential(ask, source, keys) != Credential::Right {
-        return Err(Failure::Key);
+    if credential(ask, version, keys) != Credential::Right {
+        return Err(unauthorized(version).into());
     }
-    let version = ask.parameter("api-version").filter(|it| is_date(it)).ok_or(Failure::ApiVersion)?;
-    // "Use 2019-08-01 or later"; the only older one has its own header and its own answers.
-    if source == Source::AppService2019 && version < "2019-08-01" {
-        return Err(Failure::ApiVersion);
+    let known = match version {
+        // This is how it is told apart.
+        Version::V2017 => true,
+        // "Use 2019-08-01 or later"; which there are is not documented.
+        Version::V2019 => ask.parameter("api-version").is_some_and(|it| is_date(it) && it >= "2019-08-01"),
+    };
+    if !known {
+        let message = "The api-version is missing or not supported.";
+        return Err(error(version, StatusCode::BAD_REQUEST, message).into());
     }
     Ok(ask.query.clone())
 }
 
-/// The answer of 2019, exactly the documented fields.
-pub(super) fn grant_2019(grant: Grant, settings: &Settings) -> Response<Bytes> {
-    let client_id = grant.client_id.clone();
-    let mut fields = fields(grant, settings, ExpiresOn::Text);
-    fields.insert("client_id".to_owned(), client_id.into());
+/// The answer, exactly the documented fields. Of 2017 it is as on Windows unless the settings say otherwise.
+pub(super) fn grant(version: Version, grant: Grant, settings: &Settings) -> Response<Bytes> {
+    let mut fields = Map::new();
+    let usual = match version {
+        Version::V2017 => ExpiresOn::Windows2017,
+        Version::V2019 => ExpiresOn::Text,
+    };
+    expiry::write(&mut fields, settings, (usual, ExpiresIn::Absent), grant.kept.life, grant.now);
+    fields.insert("access_token".to_owned(), grant.kept.token.into());
+    fields.insert("resource".to_owned(), grant.resource.into());
+    fields.insert("token_type".to_owned(), "Bearer".into());
+    if version == Version::V2019 {
+        fields.insert("client_id".to_owned(), grant.client_id.into());
+    }
     reply::json(StatusCode::OK, &fields.into())
 }
 
-/// The answer of 2017, as on Windows unless the settings say otherwise.
-pub(super) fn grant_2017(grant: Grant, settings: &Settings) -> Response<Bytes> {
-    reply::json(StatusCode::OK, &fields(grant, settings, ExpiresOn::Windows2017).into())
-}
-
-fn fields(grant: Grant, settings: &Settings, usual: ExpiresOn) -> Map<String, Value> {
-    let mut fields = Map::new();
-    expiry::write(&mut fields, settings, (usual, ExpiresIn::Absent), grant.now, grant.expires);
-    fields.insert("access_token".to_owned(), grant.token.into());
-    fields.insert("resource".to_owned(), grant.resource.into());
-    fields.insert("token_type".to_owned(), "Bearer".into());
-    fields
-}
-
-/// An error of 2019. The texts for a missing identity and for an unknown resource are those of the service
-/// (MSAL for .NET, `ManagedIdentityTests`; Azure/azure-sdk-for-net issue 44685), its "occured" too. What it says
-/// to a wrong header is not documented: here an empty 401.
-pub(super) fn refuse_2019(failure: Failure) -> Response<Bytes> {
-    let (status, message) = describe(failure);
-    if matches!(failure, Failure::Key) {
-        return reply::empty(status);
-    }
-    let id = random::guid();
-    correlated(&id, status, &json!({"statusCode": status.as_u16(), "message": message, "correlationId": id}))
-}
-
-/// An error of 2017: the names begin with capitals, and a wrong secret is answered in plain text
-/// (MicrosoftDocs/azure-docs issue 43543, Azure/azure-sdk-for-net issue 46932).
-pub(super) fn refuse_2017(failure: Failure) -> Response<Bytes> {
-    let (status, message) = match failure {
-        Failure::Key => return reply::text(StatusCode::UNAUTHORIZED, "Invalid secret token header: ."),
-        Failure::IdentityMissing | Failure::IdentityAmbiguous | Failure::Status(400) => {
-            (StatusCode::BAD_REQUEST, "No MSI found for specified ClientId/ResourceId.")
-        }
-        other => describe(other),
-    };
-    let id = random::guid();
-    correlated(&id, status, &json!({"StatusCode": status.as_u16(), "Message": message, "CorrelationId": id}))
-}
-
-fn describe(failure: Failure) -> (StatusCode, &'static str) {
-    let bad = StatusCode::BAD_REQUEST;
+/// An error. The texts for a missing identity and for an unknown resource are those of the service (MSAL for .NET,
+/// `ManagedIdentityTests`; Azure/azure-sdk-for-net issue 44685, its "occured" too; for 2017 MicrosoftDocs/azure-docs
+/// issue 43543).
+pub(super) fn refuse(version: Version, failure: Failure) -> Response<Bytes> {
     match failure {
-        Failure::Method => (StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed."),
-        Failure::Key => (StatusCode::UNAUTHORIZED, ""),
-        Failure::ApiVersion => (bad, "The api-version is missing or not supported."),
-        Failure::ResourceMissing => (bad, "The resource is missing."),
-        Failure::IdentityMissing | Failure::IdentityAmbiguous | Failure::Status(400) => (bad, NO_IDENTITY),
-        // App Service does not check these headers; Cloud Shell and IMDS do.
-        Failure::Form | Failure::Metadata | Failure::Forwarded => (bad, "The request is not supported."),
+        Failure::ResourceMissing => error(version, StatusCode::BAD_REQUEST, "The resource is missing."),
+        Failure::IdentityMissing | Failure::Status(400) => {
+            let message = match version {
+                Version::V2017 => "No MSI found for specified ClientId/ResourceId.",
+                Version::V2019 => NO_IDENTITY,
+            };
+            error(version, StatusCode::BAD_REQUEST, message)
+        }
         // "App Service, wrong resource: vague" (MSAL for Python, comment in `managed_identity.py`).
-        Failure::UnknownResource => (StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED),
-        Failure::Status(status) => (reply::status(status), UNEXPECTED),
+        Failure::UnknownResource => error(version, StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED),
+        Failure::Status(status) => error(version, reply::status(status), UNEXPECTED),
     }
 }
 
@@ -97,15 +91,30 @@ const NO_IDENTITY: &str =
     "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.";
 const UNEXPECTED: &str = "An unexpected error occured while fetching the AAD Token.";
 
-fn correlated(id: &str, status: StatusCode, body: &Value) -> Response<Bytes> {
-    let mut response = reply::json(status, body);
+/// What is said to a wrong credential: of 2017 in plain text (Azure/azure-sdk-for-net issue 46932). Of 2019 it is not
+/// documented: here it is an empty 401.
+fn unauthorized(version: Version) -> Response<Bytes> {
+    match version {
+        Version::V2017 => reply::text(StatusCode::UNAUTHORIZED, "Invalid secret token header: ."),
+        Version::V2019 => reply::empty(StatusCode::UNAUTHORIZED),
+    }
+}
+
+/// An error's body. The names of 2017 begin with capitals.
+fn error(version: Version, status: StatusCode, message: &str) -> Response<Bytes> {
+    let (number, id) = (status.as_u16(), random::guid());
+    let body = match version {
+        Version::V2017 => json!({"StatusCode": number, "Message": message, "CorrelationId": id}),
+        Version::V2019 => json!({"statusCode": number, "message": message, "correlationId": id}),
+    };
+    let mut response = reply::json(status, &body);
     let id = id.parse().expect("hexadecimal digits can stand in a header");
     response.headers_mut().insert("x-correlation-id", id);
     response
 }
 
 /// Whether `text` has the form of a date, as an api-version begins.
-pub(super) fn is_date(text: &str) -> bool {
+fn is_date(text: &str) -> bool {
     let Some((date, rest)) = text.split_at_checked(10) else { return false };
     let digits = |(at, it): (usize, u8)| if at == 4 || at == 7 { it == b'-' } else { it.is_ascii_digit() };
     date.bytes().enumerate().all(digits) && (rest.is_empty() || rest == "-preview")

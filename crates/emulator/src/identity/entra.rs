@@ -13,19 +13,18 @@ use crate::journal::Credential;
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn};
 use crate::signing::Published;
-use crate::tokens::Tokens;
 use crate::{facts, random, reply};
 
 /// Answers a request for a token at `now`, in Unix seconds.
-pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, tokens: &mut Tokens, now: i64) -> Response<Bytes> {
-    let settings = issuer.settings;
+pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
+    let settings = &issuer.settings;
     let (audience, form) = match check(ask, issuer) {
         Ok(granted) => granted,
         Err(failure) => return refuse(&failure),
     };
     let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
-    let token = issuer.token(form, tokens, &audience, expires, || {
-        let life = Life { now, expires };
+    let life = Life { issued: now, expires };
+    let token = issuer.token(form, &audience, life, || {
         let mut claims = caller::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
         // It proved itself with a secret.
         claims["appidacr"] = "1".into();
@@ -33,7 +32,7 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, tokens: &mut Tokens, now: i
     });
     let mut fields = Map::new();
     fields.insert("token_type".to_owned(), "Bearer".into());
-    expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), now, expires);
+    expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
     fields.insert("ext_expires_in".to_owned(), expires.saturating_sub(now).into());
     fields.insert("access_token".to_owned(), token.into());
     uncached(reply::json(StatusCode::OK, &fields.into()))
@@ -90,7 +89,7 @@ pub(super) fn credential(ask: &Ask, keys: &Keys) -> Credential {
 /// What Entra says with this status.
 pub(super) fn error(status: u16) -> Response<Bytes> {
     refuse(&match status {
-        400 => Failure::Application,
+        400 => Failure::Application(facts::APP_ID.to_owned()),
         401 => Failure::Secret,
         other => Failure::Status(other),
     })
@@ -112,7 +111,8 @@ enum Failure {
     Missing(&'static str),
     GrantType,
     Tenant,
-    Application,
+    /// The id that was sent.
+    Application(String),
     Secret,
     Scope,
     UnknownResource,
@@ -132,10 +132,11 @@ fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
     if field("grant_type")? != "client_credentials" {
         return Err(Failure::GrantType);
     }
-    if !field("client_id")?.eq_ignore_ascii_case(facts::APP_ID) {
-        return Err(Failure::Application);
+    let id = field("client_id")?;
+    if !id.eq_ignore_ascii_case(facts::APP_ID) {
+        return Err(Failure::Application(id.to_owned()));
     }
-    if field("client_secret")? != issuer.keys.client {
+    if field("client_secret")? != issuer.keys().client {
         return Err(Failure::Secret);
     }
     let audience = field("scope")?.strip_suffix("/.default").ok_or(Failure::Scope)?;
@@ -168,11 +169,11 @@ fn refuse(failure: &Failure) -> Response<Bytes> {
             (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.".to_owned())
         }
         Failure::Tenant => (400, "invalid_request", 90_002, "Tenant not found.".to_owned()),
-        Failure::Application => (
+        Failure::Application(id) => (
             400,
             "unauthorized_client",
             700_016,
-            format!("Application with identifier '{app}' was not found in the directory '{tenant}'."),
+            format!("Application with identifier '{id}' was not found in the directory '{tenant}'."),
         ),
         Failure::Secret => (
             401,

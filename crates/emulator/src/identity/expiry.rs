@@ -3,17 +3,19 @@
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::caller::Life;
 use crate::settings::{ExpiresIn, ExpiresOn, Settings};
 
 /// Writes `expires_in` and `expires_on` as the settings want them, or as `usual` for the source, and `refresh_in` if
-/// they want it. `now` and `expires` are Unix seconds.
+/// they want it. `now`, when the token is given, is in Unix seconds.
 pub(super) fn write(
     fields: &mut Map<String, Value>,
     settings: &Settings,
     usual: (ExpiresOn, ExpiresIn),
+    life: Life,
     now: i64,
-    expires: i64,
 ) {
+    let Life { issued, expires } = life;
     if let Some(value) = within(settings.expires_in.unwrap_or(usual.1), expires.saturating_sub(now)) {
         fields.insert("expires_in".to_owned(), value);
     }
@@ -21,7 +23,8 @@ pub(super) fn write(
         fields.insert("expires_on".to_owned(), value);
     }
     if let Some(seconds) = settings.refresh_in {
-        fields.insert("refresh_in".to_owned(), seconds.into());
+        let age = u64::try_from(now.saturating_sub(issued)).unwrap_or(0);
+        fields.insert("refresh_in".to_owned(), seconds.saturating_sub(age).into());
     }
 }
 
@@ -73,6 +76,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_token_that_was_given_before_has_less_time_left() {
+        let settings = Settings { refresh_in: Some(60), ..Settings::default() };
+        let mut fields = Map::new();
+        let usual = (ExpiresOn::Text, ExpiresIn::Number);
+        write(&mut fields, &settings, usual, Life { issued: 1000, expires: 1100 }, 1010);
+        assert_eq!(Value::from(fields), json!({"expires_in": 90, "expires_on": "1100", "refresh_in": 50}));
+    }
 
     #[test]
     fn renderings() {

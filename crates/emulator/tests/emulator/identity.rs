@@ -1,5 +1,7 @@
 //! The token endpoints: what they take, what they refuse, and in which words.
 
+use std::collections::HashSet;
+
 use keyvault_emulator::{Emulator, ExpiresIn, ExpiresOn, Settings, Source, UserAssigned, facts};
 use serde_json::json;
 
@@ -31,11 +33,6 @@ async fn app_service_2019_takes_only_what_the_documents_say() {
     for (line, headers, status, part) in [
         (format!("GET {APP_2019}"), &right[..], 200, r#""resource":"https://vault.azure.net""#),
         (format!("GET {base}?api-version=2025-03-30&{resource}"), &right, 200, "access_token"),
-        (format!("GET {APP_2019}"), &[], 401, ""),
-        (format!("GET {APP_2019}"), &[("X-IDENTITY-HEADER", "")], 401, ""),
-        (format!("GET {APP_2019}"), &[("X-IDENTITY-HEADER", &other)], 401, ""),
-        (format!("GET {APP_2019}"), &[("secret", &key)], 401, ""),
-        (format!("GET {APP_2019}"), &[METADATA], 401, ""),
         (format!("POST {APP_2019}"), &right, 405, "method"),
         (format!("GET {base}?{resource}"), &right, 400, "api-version"),
         (format!("GET {base}?api-version=&{resource}"), &right, 400, "api-version"),
@@ -50,6 +47,18 @@ async fn app_service_2019_takes_only_what_the_documents_say() {
     ] {
         let (found, text) = said(&emulator, &line, headers, "").await;
         assert!(found == status && text.contains(part), "{line} {headers:?}: {found} {text}");
+    }
+    // A wrong header is told nothing.
+    for headers in [
+        &[][..],
+        &[("X-IDENTITY-HEADER", "")],
+        &[("X-IDENTITY-HEADER", &other)],
+        &[("secret", &key)],
+        &[METADATA],
+    ] {
+        let heard = ask(&emulator, &format!("GET {APP_2019}"), headers, "").await.expect("an answer");
+        let kind = heard.header("content-type");
+        assert_eq!((heard.status.as_u16(), &heard.body[..], kind), (401, &b""[..], None), "{headers:?}");
     }
 }
 
@@ -81,6 +90,7 @@ async fn imds_takes_only_what_the_documents_say() {
     let emulator = Emulator::new();
     let base = "http://169.254.169.254/metadata/identity/oauth2/token";
     let metadata = "Required metadata header not specified";
+    let version = r#"{"error":"Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds","newest-versions":["2025-04-07","2024-07-17","2024-03-15"]}"#;
     let resource = "resource=https://vault.azure.net";
     for (line, headers, status, part) in [
         (format!("GET {IMDS}"), &[METADATA][..], 200, r#""refresh_token":"""#),
@@ -90,8 +100,14 @@ async fn imds_takes_only_what_the_documents_say() {
         (format!("GET {IMDS}"), &[METADATA, METADATA], 400, metadata),
         (format!("GET {IMDS}"), &[METADATA, ("x-forwarded-for", "10.0.0.1")], 400, "invalid_request"),
         (format!("POST {IMDS}"), &[METADATA], 405, "invalid_request"),
-        (format!("GET {base}?{resource}"), &[METADATA], 400, "api-version"),
-        (format!("GET {base}?api-version=2017-09-01&{resource}"), &[METADATA], 400, "api-version"),
+        (format!("GET {base}?{resource}"), &[METADATA], 400, version),
+        (format!("GET {base}?api-version=2017-09-01&{resource}"), &[METADATA], 400, version),
+        (format!("GET {base}?api-version=2017-12-01&{resource}"), &[METADATA], 400, version),
+        (format!("GET {base}?api-version=2018-02-02&{resource}"), &[METADATA], 400, version),
+        (format!("GET {base}?api-version=2099-01-01&{resource}"), &[METADATA], 400, version),
+        (format!("GET {base}?api-version=2019-08-01&{resource}"), &[METADATA], 200, "access_token"),
+        (format!("GET {base}?api-version=2025-04-07&{resource}"), &[METADATA], 200, "access_token"),
+        (format!("GET {IMDS}&{resource}"), &[METADATA], 400, "more than once"),
         (format!("GET {base}?api-version=2018-02-01"), &[METADATA], 400, "'resource' is missing"),
         (format!("GET {base}?api-version=2018-02-01&resource=x"), &[METADATA], 400, "invalid_resource"),
         (format!("GET {IMDS}&client_id=unknown"), &[METADATA], 400, "Identity not found"),
@@ -134,6 +150,8 @@ async fn entra_takes_only_what_the_documents_say() {
     let (grant, scope) = ("client_credentials", "https://vault.azure.net/.default");
     let right = form(grant, app, &secret, scope);
     let part = |code: &str| format!("AADSTS{code}: ");
+    let unknown =
+        format!("AADSTS700016: Application with identifier 'who' was not found in the directory '{tenant}'.");
     let line = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
     let home = line(tenant);
     for (line, headers, body, status, part) in [
@@ -142,7 +160,7 @@ async fn entra_takes_only_what_the_documents_say() {
         (&home, &[FORM], String::new(), 400, part("900144")),
         (&line("common"), &[FORM], right.clone(), 400, part("90002")),
         (&home, &[FORM], form("password", app, &secret, scope), 400, part("70003")),
-        (&home, &[FORM], form(grant, tenant, &secret, scope), 400, part("700016")),
+        (&home, &[FORM], form(grant, "who", &secret, scope), 400, unknown),
         (&home, &[FORM], form(grant, app, "wrong", scope), 401, part("7000215")),
         (&home, &[FORM], form(grant, app, "", scope), 401, part("7000216")),
         (&home, &[FORM], form(grant, app, &secret, ""), 400, part("900144")),
@@ -276,4 +294,55 @@ async fn the_settings_choose_how_an_expiry_is_written() {
         emulator.configure(|it| *it = Settings { lifetime: Some(lifetime), ..Settings::default() });
         assert_eq!(said(&emulator, &format!("GET {IMDS}"), &[METADATA], "").await.0, 200);
     }
+}
+
+#[tokio::test]
+async fn the_platform_keeps_a_managed_identitys_token_and_entra_keeps_none() {
+    let emulator = Emulator::new();
+    emulator.configure(|it| it.user_assigned = two());
+    let key = setting(&emulator, Source::AppService2019, "IDENTITY_HEADER");
+    let secret = setting(&emulator, Source::ClientSecret, "AZURE_CLIENT_SECRET");
+    let given = async |line: &str, headers: &[(&str, &str)], body: &str| {
+        let json = ask(&emulator, line, headers, body).await.expect("an answer").json();
+        (json["access_token"].as_str().expect("a token").to_owned(), json)
+    };
+    let of_2019 =
+        async |more: &str| given(&format!("GET {APP_2019}{more}"), &[("x-identity-header", &key)], "").await;
+    let imds = async || given(&format!("GET {IMDS}"), &[METADATA], "").await;
+
+    // Whoever asks for the same, wherever, is given the same.
+    let (first, answer) = of_2019("").await;
+    assert_eq!(of_2019("").await, (first.clone(), answer));
+    assert_eq!(imds().await.0, first);
+    let by_client = of_2019("&client_id=c1").await.0;
+    assert_eq!(of_2019("&mi_res_id=/r/1").await.0, by_client);
+    assert_eq!(
+        HashSet::from([&first, &by_client, &of_2019("/").await.0, &of_2019("&client_id=c2").await.0]).len(),
+        4
+    );
+
+    // Nothing makes the platform give another one, neither settings nor other keys, before it has ended…
+    emulator.configure(|it| it.lifetime = Some(0));
+    emulator.rotate_signing_keys();
+    assert_eq!(imds().await.0, first);
+    // …but the test, which has it forget.
+    emulator.forget_tokens();
+    let ended = imds().await.0;
+    assert_ne!(imds().await.0, ended);
+
+    emulator.configure(|it| it.lifetime = None);
+    let (kept, answer) = imds().await;
+    assert_eq!(imds().await.0, kept);
+    assert!(answer["expires_in"].as_str().is_some_and(|it| it == "86400"), "{answer}");
+    // Who is told to ask again at once is given another one at once.
+    emulator.forget_tokens();
+    emulator.configure(|it| it.refresh_in = Some(0));
+    assert_ne!(imds().await.0, imds().await.0);
+
+    let line = format!("POST https://login.microsoftonline.com/{}/oauth2/v2.0/token", facts::TENANT);
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={secret}&scope=https://vault.azure.net/.default",
+        facts::APP_ID
+    );
+    assert_ne!(given(&line, &[FORM], &form).await.0, given(&line, &[FORM], &form).await.0);
 }

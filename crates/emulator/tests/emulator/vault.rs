@@ -61,11 +61,12 @@ async fn a_clients_request_id_comes_back_if_it_is_wished() {
 #[tokio::test]
 async fn without_a_good_token_there_is_a_challenge() {
     let (emulator, _) = seeded();
+    emulator.configure(|it| it.lifetime = Some(0));
+    let expired = token(&emulator, "https://vault.azure.net").await;
+    emulator.configure(|it| it.lifetime = None);
     let good = token(&emulator, "https://vault.azure.net").await;
     let slash = token(&emulator, "https://vault.azure.net/").await;
     let management = token(&emulator, "https://management.azure.com/").await;
-    emulator.configure(|it| it.lifetime = Some(0));
-    let expired = token(&emulator, "https://vault.azure.net").await;
 
     let missing = "AKV10000: Request is missing a Bearer or PoP token.";
     let audience = "AKV10022: Invalid audience. Expected https://vault.azure.net";
