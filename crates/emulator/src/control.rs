@@ -29,7 +29,11 @@ struct Change {
 
 fn operate(emulator: &Emulator, ask: &Ask) -> Result<Value, (StatusCode, String)> {
     match (ask.method.as_str(), ask.segments().as_slice()) {
-        ("POST", ["emulator", "faults"]) => emulator.fault(read::<Fault>(ask)?),
+        ("POST", ["emulator", "faults"]) => {
+            let fault = read::<Fault>(ask)?;
+            let added = emulator.lock().faults.add(fault);
+            added.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence.to_owned()))?;
+        }
         ("DELETE", ["emulator", "faults"]) => emulator.clear_faults(),
         ("GET", ["emulator", "journal"]) => return Ok(json!(emulator.journal())),
         ("DELETE", ["emulator", "journal"]) => emulator.clear_journal(),

@@ -204,8 +204,16 @@ impl Emulator {
     }
 
     /// Adds a fault. Of those that befall a request the first added wins.
+    ///
+    /// # Panics
+    ///
+    /// If no request can meet it: a test with such a fault tests nothing.
+    #[track_caller]
     pub fn fault(&self, fault: Fault) {
-        self.lock().faults.add(fault);
+        let added = self.lock().faults.add(fault);
+        if let Err(sentence) = added {
+            panic!("{sentence}");
+        }
     }
 
     /// Ends all faults.

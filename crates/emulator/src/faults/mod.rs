@@ -12,8 +12,11 @@ pub(crate) use self::spoil::whole;
 
 use crate::Refusal;
 use crate::request::{Ask, Kind};
+use crate::store::is_name;
 
 /// A rule: which requests meet this fault, and what it does to them.
+///
+/// One that no request can meet is not taken: only a vault [refuses](Effect::Refuse) and has secrets.
 ///
 /// In JSON, as the control route takes it, everything but a wish may be left out:
 /// `{"upstream":"vault","secret":"db","times":2,"delay_ms":50,"retry_after":"1","effect":{"refuse":"throttled"}}`.
@@ -133,6 +136,31 @@ impl Fault {
         Self { retry_after: Some(HeaderValue::from_static(value)), ..self }
     }
 
+    /// Whether there are requests that this can befall. The error is a sentence that says why not.
+    fn check(&self) -> Result<(), &'static str> {
+        let elsewhere = match self.upstream {
+            Upstream::Any | Upstream::Vault => false,
+            Upstream::Token | Upstream::SigningKeys => true,
+        };
+        if elsewhere && matches!(self.effect, Effect::Refuse(_)) {
+            return Err(
+                "this fault befalls nothing: `refuse` is for a vault only, `status` for every upstream",
+            );
+        }
+        if elsewhere && self.secret.is_some() {
+            return Err("this fault befalls nothing: only a request to a vault is for a secret");
+        }
+        if self.secret.as_deref().is_some_and(|it| !is_name(it)) {
+            return Err(
+                "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens",
+            );
+        }
+        if self.times == Some(0) {
+            return Err("this fault befalls nothing: it is for 0 requests");
+        }
+        Ok(())
+    }
+
     fn befalls(&self, ask: &Ask) -> bool {
         let upstream = match self.upstream {
             Upstream::Any => true,
@@ -177,8 +205,11 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    pub(crate) fn add(&mut self, fault: Fault) {
+    /// Adds a rule, if there are requests that it can befall. The error is a sentence.
+    pub(crate) fn add(&mut self, fault: Fault) -> Result<(), &'static str> {
+        fault.check()?;
         self.rules.push(fault);
+        Ok(())
     }
 
     pub(crate) fn clear(&mut self) {
@@ -187,7 +218,7 @@ impl Faults {
 
     /// The first rule that befalls this request; it is used up by one.
     pub(crate) fn take(&mut self, ask: &Ask) -> Option<Fault> {
-        let at = self.rules.iter().position(|it| it.times != Some(0) && it.befalls(ask))?;
+        let at = self.rules.iter().position(|it| it.befalls(ask))?;
         let rule = &mut self.rules[at];
         rule.times = rule.times.map(|it| it - 1);
         let fault = rule.clone();

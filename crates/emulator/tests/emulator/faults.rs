@@ -168,6 +168,48 @@ async fn a_fault_befalls_only_its_requests_and_only_so_often() {
     assert_eq!(vault(&emulator, READ, "").await.status.as_u16(), 200);
 }
 
+#[tokio::test]
+async fn a_fault_that_nothing_can_meet_is_not_taken() {
+    let elsewhere = [(Upstream::Token, "token"), (Upstream::SigningKeys, "signing_keys")];
+    let refuses = "this fault befalls nothing: `refuse` is for a vault only, `status` for every upstream";
+    let secret = "this fault befalls nothing: only a request to a vault is for a secret";
+    let mut cases = vec![
+        (
+            Fault::refuse(Refusal::Throttled).secret("a_b"),
+            json!({"secret": "a_b"}),
+            "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens",
+        ),
+        (
+            Fault::new(Upstream::Any, Effect::Truth).times(0),
+            json!({"times": 0}),
+            "this fault befalls nothing: it is for 0 requests",
+        ),
+    ];
+    for (upstream, name) in elsewhere {
+        let refused = Fault::new(upstream, Effect::Refuse(Refusal::Throttled));
+        cases.push((refused, json!({"upstream": name, "effect": {"refuse": "throttled"}}), refuses));
+        let for_a_secret = Fault::new(upstream, Effect::BrokenJson).secret("a");
+        cases.push((for_a_secret, json!({"upstream": name, "secret": "a", "effect": "broken_json"}), secret));
+    }
+    for (fault, written, sentence) in cases {
+        let emulator = seeded();
+        let adding = emulator.clone();
+        let panic = std::panic::catch_unwind(move || adding.fault(fault)).expect_err("it is not taken");
+        assert_eq!(panic.downcast_ref::<String>().map(String::as_str), Some(sentence), "{written}");
+
+        let line = "POST http://127.0.0.1/emulator/faults";
+        let heard = ask(&emulator, line, &[], &written.to_string()).await.expect("an answer");
+        assert_eq!((heard.status.as_u16(), heard.json()), (400, json!({"error": sentence})), "{written}");
+
+        // Nothing has come of it.
+        assert_eq!(vault(&emulator, READ, "").await.status.as_u16(), 200, "{written}");
+    }
+    // Any upstream has vaults among them.
+    let emulator = seeded();
+    emulator.fault(Fault::new(Upstream::Any, Effect::Refuse(Refusal::Throttled)).secret("db-password"));
+    assert_eq!(vault(&emulator, READ, "").await.status.as_u16(), 429);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_fails_in_process_as_on_a_socket() {
     let emulator = seeded();

@@ -284,7 +284,6 @@ async fn faults_befall_the_requests_for_keys() {
             (status(503), 503, "temporarily_unavailable"),
             (Effect::PlainText, 200, "<html>"),
             (Effect::HugeChunkedBody(100_000), 200, "aaaa"),
-            (Effect::Refuse(Refusal::Throttled), 200, "AQAB"),
         ] {
             let emulator = Emulator::new();
             emulator.fault(Fault::new(upstream, effect.clone()).times(1));
@@ -305,6 +304,7 @@ async fn faults_befall_the_requests_for_keys() {
     emulator.clear_faults();
     emulator.fault(Fault::new(Upstream::Token, status(503)));
     emulator.fault(Fault::new(Upstream::Vault, status(503)));
+    emulator.fault(Fault::new(Upstream::Any, Effect::Refuse(Refusal::Throttled)));
     assert_eq!(ids(&emulator).await.len(), 3);
 }
 
