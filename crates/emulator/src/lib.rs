@@ -41,10 +41,11 @@
 //!
 //! # What Azure minds and it does not
 //!
-//! * How much is asked. IMDS has a limit of 20 requests for a token in a second and of 5 at a time, Key Vault one of 4,000
-//!   requests in ten seconds, and both answer 429 beyond it. Here that happens where a [`Fault`] says so, and never otherwise.
+//! * How much is asked. IMDS has a limit of 20 requests for a token in a second and of 5 at a time, Key Vault one of
+//!   4,000 requests in ten seconds, and both answer 429 beyond it. Here that happens where a [`Fault`] says so, and
+//!   never otherwise.
 //! * Who may do what in a vault. A token for it may do everything: that somebody may not is a [`Refusal`], by a fault.
-//! * Which token it was. A vault knows those that this emulator has given out, and reads none.
+//! * What a token says. A vault knows those that this emulator has given out, and reads none.
 
 mod answer;
 

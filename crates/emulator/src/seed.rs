@@ -8,8 +8,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::store::{LONGEST_VALUE, is_name};
 
-/// Reads the names and values of the secrets in a file, all of which a vault takes, each as a secret of its own. The error is a sentence that
-/// names the file and the line, and shows no value.
+/// Reads the names and values of the secrets in a file, all of which a vault takes, each as a secret of its own. The
+/// error is a sentence that names the file and the line, and shows no value.
 pub fn read_secrets(path: &Path) -> Result<BTreeMap<String, String>, String> {
     let file = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {file}: {error}"))?;

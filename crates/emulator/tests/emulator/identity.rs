@@ -90,7 +90,12 @@ async fn imds_takes_only_what_the_documents_say() {
     let emulator = Emulator::new();
     let base = "http://169.254.169.254/metadata/identity/oauth2/token";
     let metadata = "Required metadata header not specified";
-    let version = r#"{"error":"Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds","newest-versions":["2025-04-07","2024-07-17","2024-03-15"]}"#;
+    let version = json!({
+        "error": "Bad request. api-version is invalid or was not specified in the request. For more information \
+                  refer to aka.ms/azureimds",
+        "newest-versions": ["2025-04-07", "2024-07-17", "2024-03-15"],
+    });
+    let version = &version.to_string();
     let resource = "resource=https://vault.azure.net";
     for (line, headers, status, part) in [
         (format!("GET {IMDS}"), &[METADATA][..], 200, r#""refresh_token":"""#),
