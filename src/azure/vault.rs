@@ -85,7 +85,7 @@ impl Vault {
         Ok(Self {
             origin,
             audience,
-            api_version: parse_api_version(api_version.unwrap_or(NEWEST_API_VERSION)).ok_or(
+            api_version: parse_api_version(api_version.unwrap_or(DEFAULT_API_VERSION)).ok_or(
                 SettingError {
                     name: "KEY_VAULT_API_VERSION",
                     should: "must be an API version such as 2025-07-01 or 7.4",
@@ -213,9 +213,8 @@ fn parse_api_version(text: &str) -> Option<String> {
 /// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
 const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
-/// The newest version that is generally available and the default of a released client (Azure.Security.KeyVault.Secrets
-/// 4.9.0).
-const NEWEST_API_VERSION: &str = "2025-07-01";
+/// What a released client asks for (Azure.Security.KeyVault.Secrets 4.9.0). Later ones have 2026-04-01 (azure-keyvault-secrets 4.12.0).
+const DEFAULT_API_VERSION: &str = "2025-07-01";
 
 #[cfg(test)]
 mod tests {
