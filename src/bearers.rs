@@ -131,7 +131,8 @@ impl<S> Bearers<S> {
             let board = || self.requests.board(&(), now, effort.by.end());
             let asked = match inherited.take().map_or_else(board, Seat::Leads) {
                 Seat::Leads(leader) => leader.land_if(self.ask(azure, tenant, effort).await, is_for_all),
-                // Old keys are not good enough while somebody gets new ones: anybody can be that somebody.
+                // Old keys are not good enough while somebody gets new ones, anybody can be that somebody, and another one takes over:
+                // so this may take as long as our patience.
                 Seat::Follows(follower) => match azure.landed(follower, effort.by).await {
                     Ok(Landing::With(asked)) => asked,
                     Ok(Landing::Leads(leader)) => {

@@ -252,8 +252,9 @@ mod tests {
             assert!(waits(follower));
         }
         drop(leader);
-        // Whoever comes now waits for the heir, who does not know it yet.
-        let mut last = pin!(follow(&flights, "a", 2));
+        // Only the heir is woken. Whoever comes now waits for it, whatever time they have.
+        assert_eq!(woken(&flights, "a"), [1]);
+        let mut last = pin!(follow(&flights, "a", 4));
         assert!(waits(last.as_mut()) && waits(short.as_mut()) && waits(later.as_mut()));
         let heir = leads(long.as_mut());
         assert!(waits(short.as_mut()) && waits(later.as_mut()));
@@ -282,8 +283,23 @@ mod tests {
         let mut heir = Box::pin(follow(&flights, "a", 2));
         assert!(waits(next.as_mut()) && waits(heir.as_mut()));
         drop(leader);
+        let mut newcomer = pin!(follow(&flights, "a", 3));
+        assert!(waits(newcomer.as_mut()));
         drop(heir);
+        assert!(waits(next.as_mut()));
+        drop(leads(newcomer.as_mut()));
         drop(leads(next.as_mut()));
+        assert!(!flights.has(&"a"));
+    }
+
+    #[test]
+    fn an_heir_who_goes_and_was_the_last_ends_the_flight() {
+        let flights = Flights::new();
+        let leader = lead(&flights, "a");
+        let heir = follow(&flights, "a", 1);
+        drop(leader);
+        assert!(flights.has(&"a"));
+        drop(heir);
         assert!(!flights.has(&"a"));
     }
 
@@ -351,6 +367,13 @@ mod tests {
             };
             (signal, poll_fn(wait))
         })
+    }
+
+    /// Who has waited and has no signal any more.
+    fn woken(flights: &Flights<Key, u8, Signal>, key: Key) -> Vec<u64> {
+        let flight = Rc::clone(&flights.under_way.borrow()[key]);
+        let waiting = flight.waiting.borrow();
+        waiting.iter().filter(|it| it.1.signal.is_none()).map(|it| *it.0).collect()
     }
 
     fn waits(future: Pin<&mut impl Future>) -> bool {

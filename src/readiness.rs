@@ -36,7 +36,7 @@ impl Readiness {
         Some(Attempt(self))
     }
 
-    /// What the last attempt came to that came to something.
+    /// What is known: that there is no token, and why if the last attempt has ended.
     pub fn known(&self) -> Result<(), Error> {
         self.0.borrow().outcome.clone()
     }
@@ -48,8 +48,8 @@ impl Default for Readiness {
     }
 }
 
-/// The one request that finds out about readiness. If it goes away before it has, what was known holds on until the pause is
-/// over: whoever asks needs no key, and could ask and go away without end.
+/// The one request that finds out about readiness. If it goes away before it has, nothing more is known until the pause is over:
+/// whoever asks needs no key, and could ask and go away without end.
 #[derive(Debug)]
 pub struct Attempt<'a>(&'a Readiness);
 

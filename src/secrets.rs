@@ -108,7 +108,11 @@ impl<S> Secrets<S> {
                     leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all)
                 }
                 Seat::Follows(follower) => match azure.landed(follower, effort.by).await {
-                    Ok(Landing::With(Ok(kept))) if !kept.is_from(wanted) => continue,
+                    // It was waited for in vain, which is no part of the patience with the next.
+                    Ok(Landing::With(Ok(kept))) if !kept.is_from(wanted) => {
+                        since = None;
+                        continue;
+                    }
                     Ok(Landing::With(read)) => read,
                     Ok(Landing::Leads(leader)) => {
                         inherited = Some(leader);

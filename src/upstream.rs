@@ -136,8 +136,8 @@ impl<H: Host> Azure<'_, H> {
         }
     }
 
-    /// The token that somebody is asking for, for whoever would not ask for one; none if nobody is, or if who did has vanished
-    /// or given up.
+    /// The token that somebody is asking for, for whoever would not ask for one; none if nobody is, or if nobody takes over from
+    /// who did.
     pub async fn token_under_way(&self, by: Deadline) -> Result<Option<Rc<Token>>, Failed> {
         let Some(follower) = self.upstreams.requests.look_on(&()) else { return Ok(None) };
         match self.landed(follower, by).await? {
@@ -146,14 +146,18 @@ impl<H: Host> Azure<'_, H> {
         }
     }
 
-    /// What comes of a flight, if that is in time.
+    /// What comes of a flight, if that is in time. Who would lead without the time to do better lets go of the lead.
     pub async fn landed<'a, K: Ord + Clone, T: Clone>(
         &self,
         follower: Follower<'a, K, T, H::Signal>,
         by: Deadline,
     ) -> Result<Landing<'a, K, T, H::Signal>, Error> {
         let left = by.left(self.host.now())?;
-        within(self.host, left, follower.landed(|| self.host.signal())).await.ok_or(Error::DeadlineExceeded)
+        let landed = within(self.host, left, follower.landed(|| self.host.signal())).await;
+        match landed.ok_or(Error::DeadlineExceeded)? {
+            Landing::Leads(_) if by.left(self.host.now())? < LEAST_TIME => Err(Error::DeadlineExceeded),
+            landing @ (Landing::With(_) | Landing::Leads(_)) => Ok(landing),
+        }
     }
 
     /// Takes a token from the store into memory, if it lasts longer than the one there, and is not one that the vault refuses.

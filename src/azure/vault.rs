@@ -213,7 +213,8 @@ fn parse_api_version(text: &str) -> Option<String> {
 /// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
 const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
-/// What a released client asks for (Azure.Security.KeyVault.Secrets 4.9.0). Later ones have 2026-04-01 (azure-keyvault-secrets 4.12.0).
+/// What a released client asks for (Azure.Security.KeyVault.Secrets 4.9.0). Later ones have 2026-04-01 (azure-keyvault-secrets
+/// 4.12.0).
 const DEFAULT_API_VERSION: &str = "2025-07-01";
 
 #[cfg(test)]

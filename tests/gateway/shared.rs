@@ -94,9 +94,27 @@ fn who_takes_over_has_been_patient_already() {
     let mut first = begin(&gateway, "a");
     let mut second = begin(&gateway, "a");
     gateway.pass(Duration::from_millis(2500));
-    for begun in [&mut first, &mut second] {
-        assert_eq!(body_of(&begun.reply().unwrap()), r#"{"Secret":"a","Value":"old"}"#);
+    for (begun, collapsed) in [(&mut first, ""), (&mut second, "; collapsed")] {
+        let reply = begun.reply().unwrap();
+        assert_eq!(body_of(&reply), r#"{"Secret":"a","Value":"old"}"#);
+        let status = format!("keyvault-gateway; fwd=stale; ttl=-33{collapsed}; detail=failed");
+        assert_eq!(field(&reply, "cache-status"), status);
     }
+    assert_eq!(gateway.calls().len(), 3);
+}
+
+#[test]
+fn who_wants_a_fresh_value_has_it_read_after_one_that_was_asked_for_before() {
+    let gateway = Scripted::new(&[]);
+    let first = secret("a", "1").after(Duration::from_secs(3));
+    gateway.will_answer([token(86_400), first, secret("a", "2")]);
+    let mut plain = begin(&gateway, "a");
+    gateway.pass(Duration::from_secs(2));
+    let no_cache = [&FIELDS[..], &[("cache-control", "no-cache")]].concat();
+    let mut fresh = gateway.begin("POST", "/", &no_cache, &asking("a"));
+    gateway.pass(Duration::from_secs(1));
+    assert_eq!(body_of(&plain.reply().unwrap()), r#"{"Secret":"a","Value":"1"}"#);
+    assert_eq!(body_of(&fresh.reply().unwrap()), r#"{"Secret":"a","Value":"2"}"#);
     assert_eq!(gateway.calls().len(), 3);
 }
 
