@@ -21,7 +21,7 @@ struct Mutation {
 /// Breaks each policy in turn. Fails if one was broken without notice, or could not be.
 pub(crate) fn everything() -> Result<(), String> {
     let copy = target().join("mutants").join("tree");
-    copy_tree(root(), &copy).map_err(|problem| format!("cannot copy the repository: {problem}"))?;
+    copy_tree(root(), &copy, target()).map_err(|problem| format!("cannot copy the repository: {problem}"))?;
     // The copy as it is has to pass, or nothing that follows means anything.
     build(&copy)?;
     match simulate(&copy)? {
@@ -101,9 +101,12 @@ fn simulate(copy: &Path) -> Result<Outcome, String> {
     Ok(Outcome::DoesNotEnd)
 }
 
-/// Brings `to` to the state of `from`. What is the same keeps its time, so that Cargo does not compile it again.
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Brings `to` to the state of `from`, but for the folder `target`, which has `to` in it. What is the same keeps its time, so
+/// that Cargo does not compile it again.
+fn copy_tree(from: &Path, to: &Path, target: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
+    // By its real name: the user may have named it by another.
+    let target = &target.canonicalize()?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (source, copied) = (entry.path(), to.join(entry.file_name()));
@@ -112,7 +115,9 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
             continue;
         }
         if entry.file_type()?.is_dir() {
-            copy_tree(&source, &copied)?;
+            if source.canonicalize()? != *target {
+                copy_tree(&source, &copied, target)?;
+            }
         } else {
             let content = fs::read(&source)?;
             if fs::read(&copied).ok().as_ref() != Some(&content) {
@@ -356,4 +361,29 @@ fn what_is_broken_stands_there_once() {
         let text = fs::read_to_string(root().join(file)).unwrap();
         assert_eq!(text.matches(from).count(), 1, "{name}: {file} has `{from}` more or less often than once");
     }
+}
+
+/// A target folder of any name in the repository would be copied into itself without end.
+#[test]
+fn a_copy_has_what_the_repository_has_but_for_the_target() -> std::io::Result<()> {
+    let from = target().join("tests").join("copy");
+    drop(fs::remove_dir_all(&from));
+    let built = from.join("build");
+    let copy = built.join("mutants").join("tree");
+    fs::create_dir_all(from.join("src"))?;
+    fs::create_dir_all(&copy)?;
+    for file in ["src/lib.rs", "Cargo.toml", "build/built", "build/mutants/tree/gone"] {
+        fs::write(from.join(file), file)?;
+    }
+    let found = |folder: &Path| {
+        let names = fs::read_dir(folder)?.map(|it| Ok(it?.file_name().into_string().unwrap_or_default()));
+        names.collect::<std::io::Result<std::collections::BTreeSet<_>>>()
+    };
+    let changed = || copy.join("src/lib.rs").metadata()?.modified();
+    copy_tree(&from, &copy, &from.join("src/../build"))?;
+    let first = changed()?;
+    copy_tree(&from, &copy, &built)?;
+    assert_eq!(found(&copy)?, ["Cargo.toml", "src"].map(str::to_owned).into());
+    assert_eq!((found(&copy.join("src"))?, changed()?), (["lib.rs".to_owned()].into(), first));
+    Ok(())
 }
