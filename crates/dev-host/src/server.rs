@@ -60,7 +60,8 @@ impl Launch {
         self
     }
 
-    /// Prints the child's lines to standard error as well, from when it takes requests.
+    /// Prints the child's lines to standard error and keeps none of them, from when it takes requests: for as long as somebody
+    /// likes to look at them.
     #[must_use]
     pub fn echo(mut self) -> Self {
         self.echo = true;
@@ -141,7 +142,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The lines it has printed so far, on either stream.
+    /// The lines it has printed so far, on either stream, but for those that [`Launch::echo`] has shown.
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().lines.clone()
     }
@@ -237,8 +238,9 @@ impl Lines {
             let mut printed = self.lock();
             if printed.echo {
                 eprintln!("{line}");
+            } else {
+                printed.lines.push(line);
             }
-            printed.lines.push(line);
             drop(printed);
             self.more.notify_all();
         }
