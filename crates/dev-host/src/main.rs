@@ -14,12 +14,15 @@ mod client;
 
 mod process;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::{io, thread};
 
 fn main() -> ExitCode {
-    let done = match Command::parse() {
-        Command::Serve(serve) => serve.execute().map_err(|problem| format!("{problem:?}")),
+    let matches = Command::command().get_matches();
+    let done = match Command::from_arg_matches(&matches).unwrap_or_else(|problem| problem.exit()) {
+        Command::Serve(serve) => serve.run(&matches),
         Command::Compile(compile) => compile.execute().map_err(|problem| format!("{problem:?}")),
         Command::Demo(demo) => demo.run(),
         Command::Dev(dev) => dev.run(),
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
 #[command(name = "dev-host")]
 enum Command {
     /// Serves requests with a component: Wasmtime's own command
-    Serve(Box<wasmtime_cli::commands::ServeCommand>),
+    Serve(Box<Serve>),
     /// Compiles a component ahead of its start: Wasmtime's own command
     Compile(Box<wasmtime_cli::commands::CompileCommand>),
     /// Reads one secret through a component and shows how it went
@@ -51,4 +54,52 @@ enum Command {
     Attack(attack::Attack),
     /// Measures the gateway beside what its host costs without it, and beside native services
     Bench(bench::Bench),
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// End when the standard input does, and so with the program that has its other end
+    #[arg(long, hide = true)]
+    until_input_ends: bool,
+
+    #[command(flatten)]
+    command: wasmtime_cli::commands::ServeCommand,
+}
+
+impl Serve {
+    fn run(self, matches: &ArgMatches) -> Result<(), String> {
+        if self.until_input_ends {
+            thread::spawn(|| {
+                // An error is an end as well.
+                let _ = io::copy(&mut io::stdin(), &mut io::sink());
+                std::process::exit(0)
+            });
+        }
+        self.command.execute().map_err(|problem| match problem.downcast_ref::<io::Error>() {
+            Some(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
+                format!("{taken}: {}; choose another address", addresses(matches).join(", "))
+            }
+            Some(_) | None => format!("{problem:?}"),
+        })
+    }
+}
+
+/// The options that say where `serve` listens. Wasmtime's error does not.
+fn addresses(matches: &ArgMatches) -> Vec<String> {
+    let Some(serve) = matches.subcommand_matches("serve") else { return Vec::new() };
+    let options = [("addr", "--addr"), ("shutdown_addr", "--shutdown-addr")].into_iter();
+    options.filter_map(|(id, name)| Some(format!("{name} {}", serve.get_one::<SocketAddr>(id)?))).collect()
+}
+
+#[test]
+fn an_address_that_is_taken_can_be_named() {
+    let told = |options: &[&str]| {
+        let words = ["dev-host", "serve"].iter().chain(options).chain(&["x.wasm"]);
+        addresses(&Command::command().try_get_matches_from(words).unwrap())
+    };
+    assert_eq!(told(&["--addr", "127.0.0.1:1"]), ["--addr 127.0.0.1:1"]);
+    assert_eq!(
+        told(&["--until-input-ends", "--shutdown-addr=127.0.0.1:2"]),
+        ["--addr 0.0.0.0:8080", "--shutdown-addr 127.0.0.1:2"]
+    );
 }

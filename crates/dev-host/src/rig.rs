@@ -24,7 +24,7 @@ impl Rig {
         let runtime = Runtime::new().map_err(|problem| format!("no runtime for the emulator: {problem}"))?;
         let served = runtime.block_on(emulator.serve());
         let served = served.map_err(|problem| format!("the emulator cannot listen: {problem}"))?;
-        // Before there is a child, because a signal that nobody hears would end this program and leave it.
+        // Before there is a child, so that whoever waits can end both in order.
         let stop = runtime.block_on(async { stop().map(tokio::spawn) });
         let stop = stop.map_err(|problem| format!("cannot listen for signals: {problem}"))?;
         // Tokens of callers are Entra's, which is the emulator as well.

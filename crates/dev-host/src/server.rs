@@ -79,9 +79,10 @@ impl Launch {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.env_clear().stdin(Stdio::null());
+        // It ends with us, however we do: nobody else has the other end of its standard input.
+        command.env_clear().stdin(Stdio::piped()).args(["serve", "--until-input-ends"]);
         // Without `cli` a component has no environment.
-        command.args(["serve", "-S", "cli", "--addr", &self.address.to_string()]);
+        command.args(["-S", "cli", "--addr", &self.address.to_string()]);
         for (name, value) in &self.environment {
             // The name alone: everyone on the machine can read a command line.
             command.env(name, value).arg("--env").arg(name);
