@@ -34,24 +34,28 @@ impl Dev {
         let mut settings: BTreeMap<OsString, OsString> = std::env::vars_os()
             .filter(|(name, _)| name.to_str().is_some_and(|it| it.starts_with("GATEWAY_")))
             .collect();
-        // A key that the developer has is shown to nobody; the shell knows it.
-        let shown = match settings.get(OsStr::new("GATEWAY_KEY")) {
-            Some(key) if !key.is_empty() => "$GATEWAY_KEY".to_owned(),
-            Some(_) | None => {
-                let drawn = rig::random_text()?;
-                settings.insert("GATEWAY_KEY".into(), OsString::from(&drawn));
-                drawn
-            }
+        // A key that the developer has is shown to nobody; a shell may know it.
+        let drawn = match settings.get(OsStr::new("GATEWAY_KEY")) {
+            Some(key) if !key.is_empty() => None,
+            Some(_) | None => Some(rig::random_text()?),
         };
+        settings.extend(drawn.iter().map(|it| ("GATEWAY_KEY".into(), it.into())));
         let launch = rig::launch(self.component)?.address(self.addr).environment(settings).echo();
         let mut rig = Rig::start(emulator, launch)?;
 
         let name =
             if secrets.contains_key(SECRET) { SECRET } else { secrets.keys().next().map_or("", |it| it) };
         println!("\nReady. Ask for a secret of {}:\n", self.secrets.display());
-        println!("    curl {} \\", rig.server.url(PATH));
-        println!("        -H \"x-functions-key: {shown}\" -H 'content-type: application/json' \\");
+        // A proxy of this machine has no business between two of its own programs.
+        println!("    curl {} --noproxy '*' \\", rig.server.url(PATH));
+        let key = drawn.as_deref().unwrap_or("$GATEWAY_KEY");
+        println!("        -H \"x-functions-key: {key}\" -H 'content-type: application/json' \\");
         println!("        -d '{{\"Secret\": \"{name}\"}}'\n");
+        if drawn.is_none() {
+            println!(
+                "The key is yours. A shell that does not know it needs `export GATEWAY_KEY=...` first.\n"
+            );
+        }
         println!(
             "Ctrl-c stops it. Changes of the file are seen at once; a value that the component has in its"
         );
