@@ -8,12 +8,19 @@
 //! `dist check FOLDER` reads such a folder back and refuses it if a byte of it is not what its lists say.
 
 use dist::{check, release};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: Result<Vec<String>, _> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let words: Vec<&str> = match &words {
+        Ok(words) => words.iter().map(String::as_str).collect(),
+        Err(word) => {
+            eprintln!("error: {} is not UTF-8", word.display());
+            return ExitCode::FAILURE;
+        }
+    };
     let done = match words.as_slice() {
         ["write", target, seconds, names @ ..] if !names.is_empty() => {
             release::write(Path::new(target), seconds, names)

@@ -14,12 +14,19 @@ mod bill;
 mod manifest;
 
 use sha2::{Digest, Sha256};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::{env, fs};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: Result<Vec<String>, _> = env::args_os().skip(1).map(OsString::into_string).collect();
+    let words: Vec<&str> = match &words {
+        Ok(words) => words.iter().map(String::as_str).collect(),
+        Err(word) => {
+            eprintln!("error: {} is not UTF-8", word.display());
+            return ExitCode::FAILURE;
+        }
+    };
     let written = match words.as_slice() {
         ["alone", workspace, package] => alone_from(workspace, package),
         ["bill", bill, linked, component] => bill_from(bill, linked, component),
