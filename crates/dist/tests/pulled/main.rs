@@ -203,8 +203,11 @@ async fn registry() -> std::io::Result<SocketAddr> {
 fn client() -> WasmClient {
     // The client makes itself ready for TLS and then speaks none. Of several tests the first has made it.
     drop(rustls::crypto::ring::default_provider().install_default());
+    // A client without a proxy takes that of the environment. This one has its own, for everybody but the registry.
     WasmClient::new(Client::new(ClientConfig {
         protocol: ClientProtocol::Http,
+        http_proxy: Some("http://nobody.invalid".to_owned()),
+        no_proxy: Some("127.0.0.1".to_owned()),
         connect_timeout: Some(PATIENCE),
         read_timeout: Some(PATIENCE),
         ..ClientConfig::default()
