@@ -1,6 +1,5 @@
 //! The program, with the components that `cargo xtask build` and `cargo xtask compose` make.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -171,10 +170,9 @@ fn run(output: &Path, files: &[&PathBuf]) -> Output {
 
 /// A built component.
 fn component(name: &str) -> PathBuf {
-    let chosen = env::var_os("CARGO_TARGET_DIR").filter(|it| !it.is_empty());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let file = root.join(chosen.unwrap_or_else(|| "target".into())).join("components").join(name);
-    let file = file.with_extension("wasm");
+    // Beside what Cargo has for the tests, whatever the target folder is called and from where.
+    let components = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("components");
+    let file = components.join(name).with_extension("wasm");
     assert!(file.exists(), "{} is not there: run `cargo xtask compose`", file.display());
     file
 }

@@ -181,9 +181,9 @@ fn released(folder: &Path) -> Result<Source, Box<dyn Error>> {
 fn made() -> Result<Source, Box<dyn Error>> {
     let mut artifacts = vec![Artifact::interface(&root().join("wit/gateway"), LICENCE)?];
     for name in COMPONENTS {
-        let chosen = std::env::var_os("CARGO_TARGET_DIR").filter(|it| !it.is_empty());
-        let target = root().join(chosen.unwrap_or_else(|| "target".into()));
-        let file = target.join("components").join(name).with_extension("wasm");
+        // Beside what Cargo has for the tests, whatever the target folder is called and from where.
+        let components = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("components");
+        let file = components.join(name).with_extension("wasm");
         let bytes = fs::read(&file)
             .map_err(|problem| format!("{}: {problem}; `cargo xtask build` makes it", file.display()))?;
         let [created, description, licence] =
