@@ -166,10 +166,25 @@ pub(crate) fn folders_of_this_machine(root: &Path, target: &Path) -> Result<Vec<
 /// Fails if one of `folders` is named in the bytes of `file`.
 pub(crate) fn expect_none_of(folders: &[PathBuf], file: &Path) -> Result<(), String> {
     let bytes = fs::read(file).map_err(|problem| format!("cannot read {}: {problem}", file.display()))?;
-    match folders.iter().find(|it| is_in(&bytes, it.as_os_str().as_encoded_bytes())) {
+    match folders.iter().find(|it| is_named(&bytes, it)) {
         Some(folder) => Err(format!("{} names the folder {}", file.display(), folder.display())),
         None => Ok(()),
     }
+}
+
+/// Whether `folder` is in these bytes. In a component texts stand side by side with nothing in between, so that what is around a
+/// path tells little. But a path of one name only is in others all over: of `/src`, only what begins and ends there counts.
+fn is_named(bytes: &[u8], folder: &Path) -> bool {
+    let path = folder.as_os_str().as_encoded_bytes();
+    if folder.parent().is_some_and(|it| it.parent().is_some()) {
+        return is_in(bytes, path);
+    }
+    let goes_on = |it: u8| it.is_ascii_alphanumeric() || b"-_.+~@".contains(&it);
+    bytes.windows(path.len()).enumerate().filter(|(_, it)| *it == path).any(|(at, _)| {
+        let before = at.checked_sub(1).map(|it| bytes[it]);
+        let after = bytes.get(at + path.len()).copied();
+        !before.is_some_and(|it| goes_on(it) || it == b'/') && !after.is_some_and(goes_on)
+    })
 }
 
 fn is_in(bytes: &[u8], part: &[u8]) -> bool {
@@ -223,6 +238,27 @@ fn finds_a_folder_in_a_file() {
     assert_eq!(expect_none_of(std::slice::from_ref(&absent), &file), Ok(()));
     let found = expect_none_of(&[absent, here], &file);
     assert_eq!(found, Err(format!("{} names the folder /somewhere/here", file.display())));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_of_one_name_is_not_taken_for_a_part_of_another_path() {
+    let table = [
+        ("/src", "/cargo/registry/src/index/http-1.5.0/src/lib.rs", false),
+        ("/src", "pkg:cargo/src@1.0.0", false),
+        ("/src", "/src-of-others/lib.rs", false),
+        ("/g", "/gateway/src/lib.rs", false),
+        ("/src", "at /src/lib.rs", true),
+        ("/src", "\0/src\0", true),
+        ("/src", "/src", true),
+        // What stands before it may be the end of another text.
+        ("/home/me", "is not set/home/me/src/lib.rs", true),
+        ("/home/me", "/gateway/src/lib.rs/home/meis not set", true),
+        ("/home/me", "/home/you", false),
+    ];
+    for (folder, text, named) in table {
+        assert_eq!(is_named(text.as_bytes(), Path::new(folder)), named, "{folder} in {text:?}");
+    }
 }
 
 #[cfg(unix)]
