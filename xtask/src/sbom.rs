@@ -2,12 +2,13 @@
 //! The standard library and the C library of WASI are linked, too, but no crates of Cargo's, and not in it.
 
 use crate::components::{self, Component, TARGET};
-use crate::process::{cargo, cargo_in, line, root, run, target};
+use crate::git::git;
+use crate::process::{cargo, cargo_in, root, run, target, words_of};
 use crate::tools;
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Builds `components` and writes their bills to `target/sbom`.
 pub(crate) fn write(components: &[Component]) -> Result<(), String> {
@@ -18,6 +19,9 @@ pub(crate) fn write(components: &[Component]) -> Result<(), String> {
 /// Writes the bills of `components`, which are built.
 pub(crate) fn describe(components: &[Component]) -> Result<(), String> {
     let tool = tools::CYCLONEDX.installed()?;
+    // What follows reads the manifests of the crates of every platform, and the compiler has asked for those of ours only.
+    run(&mut cargo(["fetch", "--locked"]))?;
+    println!("writing the bills of the components (some seconds the first time)");
     let folder = target().join("sbom");
     let alone = folder.join("alone");
     let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
@@ -48,7 +52,7 @@ pub(crate) fn describe(components: &[Component]) -> Result<(), String> {
         let mut finish = cargo(["run", "--quiet", "-p", "sbom", "--", "bill"]);
         finish.args([&alone.join("bill.json"), &linked, &component.path()]);
         let bill = folder.join(component.name()).with_extension("cdx.json");
-        fs::write(&bill, output(&mut finish)?).map_err(failed)?;
+        fs::write(&bill, words_of(&mut finish)? + "\n").map_err(failed)?;
         components::expect_none_of(&components::folders_of_this_machine(root(), target())?, &bill)?;
         println!("  {}", bill.strip_prefix(root()).unwrap_or(&bill).display());
     }
@@ -60,36 +64,26 @@ fn put_alone(component: Component, folder: &Path) -> Result<(), String> {
     let failed = |problem: std::io::Error| format!("cannot write to {}: {problem}", folder.display());
     let mut write = cargo(["run", "--quiet", "-p", "sbom", "--", "alone", "Cargo.toml"]);
     write.arg(component.manifest());
-    let manifest = output(&mut write)?;
+    let manifest = words_of(&mut write)?;
     let source = folder.join("src");
     fs::create_dir_all(&source).map_err(failed)?;
     fs::write(folder.join("Cargo.toml"), manifest).map_err(failed)?;
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).map_err(failed)?;
     fs::write(source.join("lib.rs"), "").map_err(failed)?;
     // What only the others need leaves the copy of Cargo.lock; no version in it changes, without the network.
-    output(&mut cargo_in(folder, ["metadata", "--format-version", "1", "--offline"])).map(drop)
+    words_of(&mut cargo_in(folder, ["metadata", "--format-version", "1", "--offline"])).map(drop)
 }
 
 /// The crates that are linked into `component`, each on a line.
-fn linked_into(component: Component) -> Result<Vec<u8>, String> {
+fn linked_into(component: Component) -> Result<String, String> {
     let mut tree = cargo(["tree", "--locked", "--package", component.package(), "--target", TARGET]);
     tree.args(["--no-default-features", "--features", component.features()]);
     tree.args(["--edges", "normal,no-proc-macro", "--prefix", "none"]);
-    output(&mut tree)
+    words_of(&mut tree)
 }
 
 /// What the user says, or when the commit was made.
 pub(crate) fn time_of_the_source() -> String {
-    let commit = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()).output();
-    let commit = commit.ok().filter(|it| it.status.success());
-    let commit = commit.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
-    env::var("SOURCE_DATE_EPOCH").ok().or(commit).unwrap_or_else(|| "0".to_owned())
-}
-
-/// Runs `command` to its end and returns what it printed.
-fn output(command: &mut Command) -> Result<Vec<u8>, String> {
-    let output = command.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|problem| format!("cannot run {}: {problem}", line(command)))?;
-    let shown = || format!("`{}` failed ({})", line(command), output.status);
-    if output.status.success() { Ok(output.stdout) } else { Err(shown()) }
+    let commit = || words_of(git(root()).args(["log", "-1", "--format=%ct"])).ok();
+    env::var("SOURCE_DATE_EPOCH").ok().or_else(commit).unwrap_or_else(|| "0".to_owned())
 }
