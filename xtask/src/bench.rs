@@ -3,7 +3,7 @@
 use crate::components::{self, Component};
 use crate::compose;
 use crate::host;
-use crate::process::{become_process, cargo, root, run};
+use crate::process::{become_process, built, cargo, root};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -24,8 +24,7 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode, String> {
     let named = named.collect::<Result<Vec<_>, _>>()?;
     let host = host::build(true)?;
     eprintln!("building the native service (some 3 minutes the first time)");
-    run(&mut cargo(["build", "-p", "native", "--profile", "host"]))?;
-    let native = host.with_file_name("native").with_extension(std::env::consts::EXE_EXTENSION);
+    let native = built(&mut cargo(["build", "-p", "native", "--profile", "host"]))?;
 
     let mut command = Command::new(host);
     command.arg("bench").arg("--gateways").args(GATEWAYS.map(Component::path));
