@@ -13,14 +13,15 @@ pub(crate) enum Composed {
 }
 
 impl Composed {
-    pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
+    pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, String> {
+        let is_other = |it: &&OsString| Path::new(it).extension() != Some(OsStr::new("wasm"));
         match arguments {
-            [] => Some(Self::Examples),
-            [application, output] => [application, output]
-                .iter()
-                .all(|it| Path::new(it).extension() == Some(OsStr::new("wasm")))
-                .then(|| Self::File { application: application.clone(), output: output.clone() }),
-            _ => None,
+            [] => Ok(Self::Examples),
+            [application, output] => match arguments.iter().find(is_other) {
+                None => Ok(Self::File { application: application.clone(), output: output.clone() }),
+                Some(other) => Err(format!("{} is no .wasm file", other.display())),
+            },
+            _ => Err("compose takes an application and an output, or neither".to_owned()),
         }
     }
 
@@ -67,6 +68,7 @@ pub(crate) fn lints() -> Result<(), String> {
 }
 
 fn compose(application: &Path, output: &Path) -> Result<(), String> {
+    eprintln!("composing {} (half a minute the first time)", output.display());
     let mut compose = cargo(["run", "--quiet", "-p", "compose", "--"]);
     run(compose.arg(absolute(output)?).arg(absolute(application)?).args(PARTS.map(Component::path)))?;
     components::say_size(output)

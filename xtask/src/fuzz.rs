@@ -3,7 +3,7 @@
 //! The targets are in `fuzz/`, in the layout of cargo-fuzz. This builds them with the compiler of this repository and the
 //! flags that cargo-fuzz 0.13 has without a sanitizer, all of which are stable, and needs neither cargo-fuzz nor nightly.
 
-use crate::process::{cargo, line, root, run, rustc, target, words_of};
+use crate::process::{cargo, line, platform, root, run, target};
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
@@ -23,17 +23,20 @@ pub(crate) struct Fuzz {
 
 impl Fuzz {
     /// Reads `[TARGET …] [--runs NUMBER]`.
-    pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
+    pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, String> {
         let mut fuzz = Self { targets: Vec::new(), runs: SHORT_RUN };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
-            match argument.to_str()? {
-                "--runs" => fuzz.runs = rest.next()?.to_str()?.parse().ok().filter(|it| *it > 0)?,
-                option if option.starts_with('-') => return None,
+            match argument.to_string_lossy().as_ref() {
+                "--runs" => {
+                    let runs = rest.next().and_then(|it| it.to_str()?.parse().ok());
+                    fuzz.runs = runs.filter(|it| *it > 0).ok_or("--runs takes a number above 0")?;
+                }
+                option if option.starts_with('-') => return Err(format!("fuzz does not take {option}")),
                 name => fuzz.targets.push(name.to_owned()),
             }
         }
-        Some(fuzz)
+        Ok(fuzz)
     }
 
     /// Builds the targets and runs them one after the other. Fails if one of them found something.
@@ -93,26 +96,19 @@ fn targets() -> Result<Vec<String>, String> {
 fn build() -> Result<PathBuf, String> {
     println!("compiling the targets, which takes some two minutes on two cores when it is the first time");
     run(instrumented("build")?.args(["--quiet", "--bins"]))?;
-    Ok(folder().join(host()?).join("release"))
+    Ok(folder().join(platform()?).join("release"))
 }
 
 /// Cargo with the flags of the fuzzer. A target, even though it is our own, keeps them from build scripts and macros.
 fn instrumented(task: &str) -> Result<Command, String> {
     let mut command = cargo([task, "--release", "--locked", "--manifest-path", MANIFEST]);
-    command.args(["--target", &host()?]).env("CARGO_TARGET_DIR", folder());
+    command.args(["--target", &platform()?]).env("CARGO_TARGET_DIR", folder());
     let mut flags = FLAGS.to_vec();
     if cfg!(target_os = "linux") {
         flags.push("-Cllvm-args=-sanitizer-coverage-stack-depth");
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     Ok(command)
-}
-
-/// What this machine is called as a target.
-fn host() -> Result<String, String> {
-    let text = words_of(rustc().arg("-vV"))?;
-    let host = text.lines().find_map(|it| it.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| "rustc does not say what this machine is".to_owned())
 }
 
 /// Where everything is that is built or found here.

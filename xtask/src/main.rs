@@ -28,9 +28,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let Some(task) = parse(&arguments) else {
-        eprint!("{USAGE}");
-        return ExitCode::from(2);
+    let task = match parse(&arguments) {
+        Ok(task) => task,
+        Err(problem) => {
+            eprint!("error: {problem}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
     };
     let done = match task {
         Task::Help => {
@@ -45,7 +48,10 @@ fn main() -> ExitCode {
         Task::Compose(composed) => composed.make().map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::bench(&options),
         Task::Simulate(options) => simulate(&options),
-        Task::Mutate => mutate::everything().map(|()| ExitCode::SUCCESS),
+        Task::Mutate => {
+            eprintln!("building the simulation in a copy of the repository, and running it as it is");
+            mutate::everything().map(|()| ExitCode::SUCCESS)
+        }
         Task::Deny => deny::everything().map(|()| ExitCode::SUCCESS),
         Task::Sbom(components) => sbom::write(&components).map(|()| ExitCode::SUCCESS),
         Task::Dist { precompiled } => dist::write(precompiled).map(|()| ExitCode::SUCCESS),
@@ -88,84 +94,104 @@ enum Served {
     File(OsString),
 }
 
-fn parse(arguments: &[OsString]) -> Option<Task> {
-    let (task, rest) = arguments.split_first()?;
-    match (task.to_str()?, rest) {
-        ("help" | "--help" | "-h", []) => Some(Task::Help),
+/// The task that the words after `cargo xtask` mean, or what is wrong with them.
+fn parse(arguments: &[OsString]) -> Result<Task, String> {
+    let Some((task, rest)) = arguments.split_first() else { return Err("a command is missing".to_owned()) };
+    match (text(task)?, rest) {
+        ("help" | "--help" | "-h", []) => Ok(Task::Help),
         ("build", names) => parse_components(names).map(Task::Build),
-        ("demo", []) => Some(Task::Demo),
-        ("dev", options) => Some(Task::Dev(options.to_vec())),
+        ("demo", []) => Ok(Task::Demo),
+        ("dev", options) => Ok(Task::Dev(options.to_vec())),
         ("serve", rest) => parse_serve(rest),
         ("attack", rest) => parse_attack(rest),
         ("compose", files) => Composed::parse(files).map(Task::Compose),
-        ("bench", options) => Some(Task::Bench(options.to_vec())),
-        ("simulate", options) => Some(Task::Simulate(options.to_vec())),
-        ("mutate", []) => Some(Task::Mutate),
-        ("deny", []) => Some(Task::Deny),
+        ("bench", options) => Ok(Task::Bench(options.to_vec())),
+        ("simulate", options) => Ok(Task::Simulate(options.to_vec())),
+        ("mutate", []) => Ok(Task::Mutate),
+        ("deny", []) => Ok(Task::Deny),
         ("sbom", names) => parse_components(names).map(Task::Sbom),
-        ("dist", []) => Some(Task::Dist { precompiled: false }),
-        ("dist", [option]) if option == "--precompiled" => Some(Task::Dist { precompiled: true }),
-        ("notes", [tag]) => tag.to_str().map(|it| Task::Notes(it.to_owned())),
+        ("dist", []) => Ok(Task::Dist { precompiled: false }),
+        ("dist", [option]) if option == "--precompiled" => Ok(Task::Dist { precompiled: true }),
+        ("notes", [tag]) => Ok(Task::Notes(text(tag)?.to_owned())),
+        ("notes", []) => Err("notes takes a tag".to_owned()),
         ("reproduce", names) => parse_components(names).map(Task::Reproduce),
         ("fuzz", options) => Fuzz::parse(options).map(Task::Fuzz),
-        ("test", []) => Some(Task::Test),
-        _ => None,
+        ("test", []) => Ok(Task::Test),
+        (
+            task @ ("help" | "--help" | "-h" | "demo" | "mutate" | "deny" | "dist" | "notes" | "test"),
+            [.., last],
+        ) => Err(format!("{task} does not take {}", last.display())),
+        (other, _) => Err(format!("there is no command {other}")),
     }
 }
 
+/// A word that has to be text.
+fn text(word: &OsStr) -> Result<&str, String> {
+    word.to_str().ok_or_else(|| format!("{} is not UTF-8", word.display()))
+}
+
 /// The components with these names, or all of them.
-fn parse_components(names: &[OsString]) -> Option<Vec<Component>> {
+fn parse_components(names: &[OsString]) -> Result<Vec<Component>, String> {
+    let named =
+        |it: &OsString| Component::named(it).ok_or_else(|| format!("there is no component {}", it.display()));
     match names {
-        [] => Some(Component::ALL.to_vec()),
-        names => names.iter().map(|it| Component::named(it)).collect(),
+        [] => Ok(Component::ALL.to_vec()),
+        names => names.iter().map(named).collect(),
     }
 }
 
 /// Compiles the simulation with optimisations and becomes it.
 fn simulate(options: &[OsString]) -> Result<ExitCode, String> {
+    eprintln!("building the simulation with optimisations (about a minute the first time)");
     let mut command = process::cargo(["run", "--quiet", "--profile", "simulation", "-p", "simulation", "--"]);
     process::become_process(command.args(options))
 }
 
-fn parse_serve(arguments: &[OsString]) -> Option<Task> {
+fn parse_serve(arguments: &[OsString]) -> Result<Task, String> {
     let mut release = false;
     let mut served = Served::Built(Component::Service);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        match argument.to_str()? {
+        match text(argument)? {
             "--release" => release = true,
-            "--component" => served = parse_served(rest.next()?)?,
-            "--" => return Some(Task::Serve { release, served, options: rest.cloned().collect() }),
-            _ => return None,
+            "--component" => served = parse_served(rest.next())?,
+            "--" => return Ok(Task::Serve { release, served, options: rest.cloned().collect() }),
+            other => return Err(format!("serve does not take {other}; options of Wasmtime stand behind --")),
         }
     }
-    Some(Task::Serve { release, served, options: Vec::new() })
+    Ok(Task::Serve { release, served, options: Vec::new() })
 }
 
-fn parse_served(text: &OsStr) -> Option<Served> {
-    match Component::named(text) {
-        Some(component @ (Component::Proxy | Component::Service)) => Some(Served::Built(component)),
-        // They import what Wasmtime does not have, Spin's variables or the gateway.
-        Some(Component::ProxySpin | Component::ServiceSpin | Component::ConfigStore) => None,
-        None => text.to_str()?.ends_with(".wasm").then(|| Served::File(text.to_owned())),
+/// What stands behind `--component`.
+fn parse_served(word: Option<&OsString>) -> Result<Served, String> {
+    let word = word.ok_or("--component takes a component")?;
+    match Component::named(word) {
+        Some(component @ (Component::Proxy | Component::Service)) => Ok(Served::Built(component)),
+        Some(component @ (Component::ProxySpin | Component::ServiceSpin | Component::ConfigStore)) => {
+            Err(format!("{} imports what Wasmtime does not have", component.name()))
+        }
+        None if text(word)?.ends_with(".wasm") => Ok(Served::File(word.clone())),
+        None => Err(format!("there is no component {}, and it is no .wasm file", word.display())),
     }
 }
 
 /// What is not for us is for the host.
-fn parse_attack(arguments: &[OsString]) -> Option<Task> {
+fn parse_attack(arguments: &[OsString]) -> Result<Task, String> {
     let (mut release, mut component, mut options) = (false, Component::Service, Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.to_str() {
             Some("--release") => release = true,
-            Some("--component") => match parse_served(rest.next()?)? {
+            Some("--component") => match parse_served(rest.next())? {
                 Served::Built(built) => component = built,
-                Served::File(_) => return None,
+                Served::File(file) => {
+                    return Err(format!("attack does not take a file such as {}", file.display()));
+                }
             },
             _ => options.push(argument.clone()),
         }
     }
-    Some(Task::Attack { release, component, options })
+    Ok(Task::Attack { release, component, options })
 }
 
 const USAGE: &str = "\
@@ -177,8 +203,9 @@ usage: cargo xtask <command>
   build [NAME …]         build the components (proxy, service, proxy-spin, service-spin, config-store; default: all)
                          into target/components/NAME.wasm
   serve [--component proxy|service|FILE.wasm] [--release] [-- OPTION …]
-                         run a component under `wasmtime serve` with the environment passed through and
-                         any of its options; --release compiles the host with optimisations first
+                         run a component under `wasmtime serve` with the settings that are in the environment and
+                         any of its options, such as `--env NAME` for another variable; --release compiles the
+                         host with optimisations first
   compose [APPLICATION.wasm OUTPUT.wasm]
                          make one component of an application and of the gateway that it imports from; without files
                          those of examples/, into target/components
@@ -266,8 +293,8 @@ mod tests {
             ("reproduce", Some(Task::Reproduce(Component::ALL.to_vec()))),
             ("reproduce service", Some(Task::Reproduce(vec![Component::Service]))),
             ("reproduce twice", None),
-            ("fuzz", Fuzz::parse(&[]).map(Task::Fuzz)),
-            ("fuzz settings --runs 7", Fuzz::parse(&words("--runs 7 settings")).map(Task::Fuzz)),
+            ("fuzz", Fuzz::parse(&[]).map(Task::Fuzz).ok()),
+            ("fuzz settings --runs 7", Fuzz::parse(&words("--runs 7 settings")).map(Task::Fuzz).ok()),
             ("fuzz --runs", None),
             ("fuzz --runs 0", None),
             ("fuzz --release", None),
@@ -275,7 +302,32 @@ mod tests {
             ("tests", None),
         ];
         for (line, task) in table {
-            assert_eq!(parse(&words(line)), task, "{line:?}");
+            assert_eq!(parse(&words(line)).ok(), task, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_is_said() {
+        for (line, problem) in [
+            ("", "a command is missing"),
+            ("tests", "there is no command tests"),
+            ("demo now", "demo does not take now"),
+            ("dist proxy", "dist does not take proxy"),
+            ("notes", "notes takes a tag"),
+            ("notes v1 v2", "notes does not take v2"),
+            ("build proxy everything", "there is no component everything"),
+            ("serve --component", "--component takes a component"),
+            ("serve --component spin", "there is no component spin, and it is no .wasm file"),
+            ("serve --component proxy-spin", "proxy-spin imports what Wasmtime does not have"),
+            ("serve --addr 127.0.0.1:1", "serve does not take --addr; options of Wasmtime stand behind --"),
+            ("attack --component x.wasm", "attack does not take a file such as x.wasm"),
+            ("compose app.wasm", "compose takes an application and an output, or neither"),
+            ("compose app.wasm whole", "whole is no .wasm file"),
+            ("fuzz --runs", "--runs takes a number above 0"),
+            ("fuzz --runs 0", "--runs takes a number above 0"),
+            ("fuzz --release", "fuzz does not take --release"),
+        ] {
+            assert_eq!(parse(&words(line)), Err(problem.to_owned()), "{line:?}");
         }
     }
 
