@@ -21,7 +21,7 @@ pub(crate) fn compose(application: &Path, components: &[PathBuf]) -> Result<Vec<
     let ways: Vec<_> = application.imports.iter().filter(|it| is_a_way_out(it)).map(String::as_str).collect();
     if !ways.is_empty() {
         eprintln!(
-            "note: {} imports {}: it has a way out of its own, for what it reads and for what is in its environment",
+            "note: {} imports {}: a way out of its own, or what may be one, for what it reads and for what is in its environment",
             application.file.display(),
             ways.join(", ")
         );
@@ -69,6 +69,16 @@ impl<'a> Part<'a> {
         // What only one of them exports decides where it can come from. What several export, as types are, then comes from the
         // same.
         let exporters = |import: &String| others.iter().filter(|it| it.exports.contains(import)).count();
+        for import in self.imports.iter().filter(|it| is_given(it) && exporters(it) == 0) {
+            let mut exports = others.iter().flat_map(|other| other.exports.iter().map(move |it| (other, it)));
+            if let Some((other, export)) = exports.find(|it| interface(it.1) == interface(import)) {
+                return Err(format!(
+                    "{} imports {import}, and {} exports {export}: another version is another interface",
+                    self.file.display(),
+                    other.file.display()
+                ));
+            }
+        }
         let missing = self.imports.iter().filter(|it| it.starts_with(GATEWAY) && exporters(it) == 0);
         let missing: Vec<_> = missing.map(String::as_str).collect();
         if !missing.is_empty() {
@@ -110,12 +120,28 @@ fn is_given(import: &str) -> bool {
     import.starts_with(GATEWAY) || import.starts_with("wasi:config/")
 }
 
-/// Whether who imports this can reach others.
-fn is_a_way_out(import: &str) -> bool {
-    ["wasi:http/outgoing-handler@", "wasi:http/client@", "wasi:sockets/"]
-        .iter()
-        .any(|it| import.starts_with(it))
+/// The name of an interface without its version.
+fn interface(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
 }
+
+/// Whether who imports this may reach others: it is none of those that are known not to let them.
+fn is_a_way_out(import: &str) -> bool {
+    !is_given(import) && !HARMLESS.iter().any(|it| import.starts_with(it))
+}
+
+/// Clocks, random numbers, the environment, the standard streams and what they consist of; the log, which is the operator's; the
+/// types of HTTP, which send nothing; and variables, which can only be read.
+const HARMLESS: [&str; 8] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:http/types@",
+    "wasi:io/",
+    "wasi:logging/",
+    "wasi:random/",
+    "fermyon:spin/config@",
+    "fermyon:spin/variables@",
+];
 
 /// What the gateway exports to other components. It is no interface of any host.
 const GATEWAY: &str = "keyvault:gateway/";
