@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crate::reference::{NotAReference, Reference};
 
@@ -22,6 +23,9 @@ pub trait Behind {
 
     /// A secret of that vault, or why there is none.
     fn secret(&self, name: &str, version: Option<&str>) -> Result<Secret, String>;
+
+    /// What time it is.
+    fn now(&self) -> Instant;
 }
 
 /// A secret, as the gateway has it.
@@ -57,8 +61,8 @@ struct Known {
     reference: String,
     name: String,
     version: Option<String>,
-    /// How old the secret was when it was read last.
-    age: Cell<u64>,
+    /// A moment at which it was so.
+    since: Cell<Instant>,
 }
 
 impl<B: Behind> Store<B> {
@@ -70,36 +74,40 @@ impl<B: Behind> Store<B> {
     /// The value for a key, if there is one.
     ///
     /// To ask the host takes longer than to ask the gateway. So a key refers to what it did until the vault has been asked for
-    /// that secret again: a change of the configuration has to wait for its time to be over, as a change of the secret does.
+    /// that secret again, by whomever: a change of the configuration has to wait for its time to be over, as a change of the secret
+    /// does.
     pub fn get(&self, key: &str) -> Result<Option<String>, Failed<B::Unreadable>> {
         let known = self.known.borrow().get(key).cloned();
         let Some(known) = known else {
+            let now = self.behind.now();
             let value = self.behind.configured(key).map_err(Failed::Unreadable)?;
-            return value.map(|it| self.resolved(key, it)).transpose();
+            return value.map(|it| self.resolved(key, it, now)).transpose();
         };
         let secret = self.behind.secret(&known.name, known.version.as_deref());
-        let is_as_before = secret.as_ref().is_ok_and(|it| it.age > 0 && it.age >= known.age.get());
-        if !is_as_before {
+        let now = self.behind.now();
+        // An age is in whole seconds: the vault was asked so long ago, or up to a second longer.
+        let asked_before = |it: &Secret| now.duration_since(known.since.get()) <= Duration::from_secs(it.age);
+        if !secret.as_ref().is_ok_and(asked_before) {
             let value = self.behind.configured(key).map_err(Failed::Unreadable)?;
             if value.as_ref() != Some(&known.reference) {
                 self.known.borrow_mut().remove(key);
-                return value.map(|it| self.resolved(key, it)).transpose();
+                return value.map(|it| self.resolved(key, it, now)).transpose();
             }
+            known.since.set(now);
         }
         // It is read once, whatever comes of it: what fails may have taken all the time there is.
-        let Secret { value, age } = secret.map_err(|it| unresolved(key, &it))?;
-        known.age.set(age);
-        Ok(Some(value))
+        secret.map(|it| Some(it.value)).map_err(|it| unresolved(key, &it))
     }
 
     /// All keys, each with its value.
     pub fn get_all(&self) -> Result<Vec<(String, String)>, Failed<B::Unreadable>> {
+        let now = self.behind.now();
         let values = self.behind.all_configured().map_err(Failed::Unreadable)?.into_iter();
-        values.map(|(key, it)| self.resolved(&key, it).map(|it| (key, it))).collect()
+        values.map(|(key, it)| self.resolved(&key, it, now).map(|it| (key, it))).collect()
     }
 
-    /// The value itself, or the secret that it refers to.
-    fn resolved(&self, key: &str, text: String) -> Result<String, Failed<B::Unreadable>> {
+    /// The value itself, or the secret that it refers to. The configuration has been asked for it since `now`.
+    fn resolved(&self, key: &str, text: String, now: Instant) -> Result<String, Failed<B::Unreadable>> {
         let failed = |reason: &str| unresolved(key, reason);
         let reference = match Reference::parse(&text) {
             Ok(None) => return Ok(text),
@@ -110,9 +118,9 @@ impl<B: Behind> Store<B> {
             return Err(failed("the gateway reads from another vault"));
         }
         let secret = self.behind.secret(reference.name, reference.version);
-        let Secret { value, age } = secret.map_err(|it| failed(&it))?;
+        let Secret { value, .. } = secret.map_err(|it| failed(&it))?;
         let (name, version) = (reference.name.to_owned(), reference.version.map(str::to_owned));
-        let known = Known { reference: text, name, version, age: Cell::new(age) };
+        let known = Known { reference: text, name, version, since: Cell::new(now) };
         self.known.borrow_mut().insert(key.to_owned(), Rc::new(known));
         Ok(value)
     }
@@ -150,14 +158,27 @@ mod tests {
     fn a_reference_is_asked_for_when_its_secret_is_read_from_the_vault() {
         let store = store();
         store.behind.configure("password", DB);
-        // A second of doubt: the next one to ask sees the same age, were the vault asked again in it.
-        for (age, asked) in [(0, 1), (0, 2), (1, 2), (1, 2), (200, 2), (0, 3), (30, 3), (29, 4)] {
-            store.behind.age.set(age);
+        // When the vault was asked last, and when the store is, in milliseconds.
+        for (vault, now, asked) in [
+            (0, 0, 1),
+            // A second of doubt: the vault may have been asked after the host.
+            (0, 500, 2),
+            (0, 999, 3),
+            (0, 1_100, 3),
+            (0, 200_000, 3),
+            // It was asked again in between, and long enough ago to be as old as before.
+            (300_500, 600_000, 4),
+            (300_500, 601_000, 4),
+            (601_500, 601_500, 5),
+            (601_500, 603_000, 6),
+            (601_500, 604_200, 6),
+        ] {
+            store.behind.at(vault, now);
             assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
-            assert_eq!(store.behind.asked.get(), asked, "at {age}");
+            assert_eq!(store.behind.asked.get(), asked, "at {now}");
         }
         // Once each time: without a memory of the gateway's each would be a call of the vault.
-        assert_eq!(store.behind.read.get(), 8);
+        assert_eq!(store.behind.read.get(), 10);
         assert_eq!(store.behind.vaults.get(), 1);
     }
 
@@ -165,25 +186,41 @@ mod tests {
     fn a_change_of_the_configuration_comes_with_the_next_secret_from_the_vault() {
         let store = store();
         store.behind.configure("password", DB);
-        store.behind.age.set(7);
+        store.behind.at(0, 7_000);
         assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
         store.behind.configure("password", "@Microsoft.KeyVault(VaultName=my-vault;SecretName=other)");
-        store.behind.age.set(8);
+        store.behind.at(0, 8_000);
         assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
         assert_eq!(store.get_all(), Ok(vec![("password".to_owned(), "other".to_owned())]));
         assert_eq!(store.get("password"), Ok(Some("other".to_owned())));
         store.behind.configured.borrow_mut().clear();
-        store.behind.age.set(2);
+        store.behind.at(9_000, 11_000);
         assert_eq!(store.get("password"), Ok(None));
         store.behind.configure("password", "plain");
         assert_eq!(store.get("password"), Ok(Some("plain".to_owned())));
+    }
+
+    /// Whoever else reads it, over HTTP or for another key, makes it young, and it is as old as ever when the key is asked for.
+    #[test]
+    fn a_secret_that_others_have_had_read_is_another_one() {
+        let store = store();
+        store.behind.configure("one", DB);
+        store.behind.configure("other", DB);
+        store.behind.at(0, 5_000);
+        assert_eq!(store.get("one"), Ok(Some("db".to_owned())));
+        assert_eq!(store.get("other"), Ok(Some("db".to_owned())));
+        store.behind.configure("one", "@Microsoft.KeyVault(VaultName=my-vault;SecretName=new)");
+        store.behind.at(3_500_000, 3_500_000);
+        assert_eq!(store.get("other"), Ok(Some("db".to_owned())));
+        store.behind.at(3_500_000, 3_600_000);
+        assert_eq!(store.get("one"), Ok(Some("new".to_owned())));
     }
 
     #[test]
     fn what_fails_is_asked_for_again_and_told() {
         let store = store();
         store.behind.configure("password", DB);
-        store.behind.age.set(7);
+        store.behind.at(0, 7_000);
         assert_eq!(store.get("password"), Ok(Some("db".to_owned())));
         *store.behind.failing.borrow_mut() = Some("it is gone".to_owned());
         let told = Err(Failed::Unresolved("password: it is gone".to_owned()));
@@ -218,21 +255,37 @@ mod tests {
     const DB: &str = "@Microsoft.KeyVault(VaultName=my-vault;SecretName=db)";
 
     fn store() -> Store<World> {
-        Store::new(World::default())
+        Store::new(World {
+            start: Instant::now(),
+            vault_asked: Cell::default(),
+            now: Cell::default(),
+            configured: RefCell::default(),
+            failing: RefCell::default(),
+            asked: Cell::default(),
+            read: Cell::default(),
+            vaults: Cell::default(),
+        })
     }
 
     /// A host and a gateway, whose secrets are their own names.
-    #[derive(Default)]
     struct World {
+        start: Instant,
+        vault_asked: Cell<Duration>,
+        now: Cell<Duration>,
         configured: RefCell<BTreeMap<String, String>>,
         failing: RefCell<Option<String>>,
-        age: Cell<u64>,
         asked: Cell<u32>,
         read: Cell<u32>,
         vaults: Cell<u32>,
     }
 
     impl World {
+        /// When the vault was asked last, and what time it is, in milliseconds after the start.
+        fn at(&self, vault_asked: u64, now: u64) {
+            self.vault_asked.set(Duration::from_millis(vault_asked));
+            self.now.set(Duration::from_millis(now));
+        }
+
         fn configure(&self, key: &str, value: &str) {
             self.configured.borrow_mut().insert(key.to_owned(), value.to_owned());
         }
@@ -261,7 +314,12 @@ mod tests {
 
         fn secret(&self, name: &str, _: Option<&str>) -> Result<Secret, String> {
             self.read.set(self.read.get() + 1);
-            self.works().map(|()| Secret { value: name.to_owned(), age: self.age.get() })
+            let age = (self.now.get() - self.vault_asked.get()).as_secs();
+            self.works().map(|()| Secret { value: name.to_owned(), age })
+        }
+
+        fn now(&self) -> Instant {
+            self.start + self.now.get()
         }
     }
 }
