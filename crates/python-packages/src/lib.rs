@@ -25,7 +25,7 @@ pub struct Packages<'a> {
 
 impl Packages<'_> {
     /// The directory of the packages, which are installed if they are not there. `None`: they cannot be, and this has been
-    /// said; where `CI` is set it is an error.
+    /// said; `cargo xtask test` makes that a failure where `CI` is set.
     ///
     /// A machine that cannot reach PyPI names a directory that has them in `AZURE_PYTHON_PACKAGES`, if their name is
     /// `azure`.
@@ -54,6 +54,7 @@ impl Packages<'_> {
         let parent = directory.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent)?;
         let beside = tempfile::tempdir_in(parent)?;
+        say(&format!("installing packages of Python into {}, once", directory.display()))?;
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
         let output = output_within(INSTALL_LIMIT, pip.arg(beside.path()).arg("-r").arg(self.requirements))?;
@@ -68,11 +69,10 @@ impl Packages<'_> {
         Ok(Some(directory))
     }
 
-    /// Says what is missing; where everything has to run it is an error.
+    /// Says what is missing.
     fn not_run(&self, reason: &str) -> Result<Option<PathBuf>, Box<dyn Error>> {
-        // Not `println`, which the test harness keeps to itself when a test passes.
-        writeln!(io::stdout(), "\nNOT RUN: {}: {reason}", self.purpose)?;
-        if std::env::var_os("CI").is_some() { Err(reason.into()) } else { Ok(None) }
+        say(&format!("NOT RUN: {}: {reason}", self.purpose))?;
+        Ok(None)
     }
 }
 
@@ -112,6 +112,11 @@ fn content(mut file: File) -> io::Result<Vec<u8>> {
 
 /// Longer than the packages take by a slow network.
 const INSTALL_LIMIT: Duration = Duration::from_secs(900);
+
+/// Not `println`, which the test harness keeps to itself when a test passes.
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "\n{text}")
+}
 
 /// What Python prints, if it is there and does not fail.
 fn python(arguments: &[&str]) -> Option<String> {
