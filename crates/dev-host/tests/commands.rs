@@ -1,7 +1,7 @@
 //! `demo` and `dev`, with the component that `cargo xtask` gives them.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -42,6 +42,38 @@ fn dev_serves_the_secrets_of_a_file_and_follows_its_changes() {
     assert_eq!(ask(url, "two").0, 404);
 }
 
+#[test]
+fn the_component_ends_with_dev_however_that_ends() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-ends.json");
+    fs::write(&file, r#"{"one": "1"}"#).unwrap();
+    for signal in ["TERM", "HUP", "KILL"] {
+        let mut dev = Dev::start(&file);
+        let line = dev.line_with("curl http");
+        let authority = line.split('/').nth(2).unwrap().to_owned();
+        assert!(TcpStream::connect(&authority).is_ok(), "{signal}: {line}");
+        dev.signal(signal);
+        let start = Instant::now();
+        while TcpStream::connect(&authority).is_ok() {
+            assert!(start.elapsed() < PATIENCE, "{signal}: somebody still listens at {authority}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = holder.local_addr().unwrap();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-taken.json");
+    fs::write(&file, r#"{"one": "1"}"#).unwrap();
+    let mut command = Command::new(HOST);
+    command.args(["dev", "--addr", &taken.to_string(), "--component"]);
+    command.arg(dev_host::component("service").unwrap()).arg("--secrets").arg(&file);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&format!("--addr {taken}")), "{said}");
+}
+
 const KEY: &str = "the-key-of-a-developer";
 
 /// `dev`, of which what it prints is taken as that of a host.
@@ -61,6 +93,16 @@ impl Dev {
         Self(Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap())
     }
 
+    /// Sends it a signal, and waits until it has ended. The shell has a command for it where a small system has no program.
+    fn signal(&mut self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.0.pid());
+        let told = Command::new("sh").args(["-c", &kill]).status().is_ok_and(|it| it.success());
+        let start = Instant::now();
+        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     #[track_caller]
     fn line_with(&self, part: &str) -> String {
         let line = self.0.wait_for_line(PATIENCE, |it| it.contains(part));
@@ -70,14 +112,8 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // A termination lets it stop its component, which a kill would leave running; that comes if this is in vain. The shell
-        // has a command for it where a small system has no program.
-        let terminate = format!("kill {}", self.0.pid());
-        let told = Command::new("sh").args(["-c", &terminate]).status().is_ok_and(|it| it.success());
-        let start = Instant::now();
-        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < PATIENCE {
-            sleep(Duration::from_millis(20));
-        }
+        // A kill comes if this is in vain.
+        self.signal("TERM");
     }
 }
 

@@ -29,12 +29,15 @@ fn tells_what_the_host_said_when_it_does_not_start() {
 /// As `cargo xtask serve` does it, with the settings of the replaced function and a key for its callers. Whoever asks for
 /// a secret would ask Azure; whoever asks for readiness asks for a token only.
 #[test]
-fn serves_with_the_environment_that_it_finds() {
+fn serves_with_the_settings_that_it_finds() {
     let (runtime, emulator) = (Runtime::new().unwrap(), Emulator::new());
     let served = runtime.block_on(emulator.serve()).unwrap();
     let identity = served.settings(Source::AppService2017).into_iter().filter(|it| it.0.starts_with("MSI_"));
     let mut command = Command::new(HOST);
-    command.args(["serve", "-S", "cli", "-S", "inherit-env=y", "--addr", "127.0.0.1:0"]);
+    command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]);
+    for name in ["MSI_ENDPOINT", "MSI_SECRET", "GATEWAY_KEY", "KeyVaultUri"] {
+        command.args(["--env", name]);
+    }
     command.arg(dev_host::component("service").unwrap());
     command
         .env_clear()
