@@ -38,8 +38,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let right = match made.status {
         200 if secrets == 1 => (200, "OK"),
         429 => (503, "IdentityThrottled"),
-        404 if is_imds => (503, "Unavailable"),
-        408 | 410 | 500..=599 => (503, "Unavailable"),
+        404 | 410 if is_imds => (503, "Unavailable"),
+        408 | 500..=599 => (503, "Unavailable"),
         _ => (502, "IdentityError"),
     };
     assert_eq!((reply.status().as_u16(), reply.code()), right, "after a {}", made.status);
@@ -62,7 +62,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let answer = json.as_object().expect("only an object has a token");
     assert_eq!(answer["access_token"].as_str(), Some(token.as_str()));
     // It is not used past its time: the length of time, and without one the date.
-    let lifetime = match (seconds(answer, "expires_in"), seconds(answer, "expires_on")) {
+    let length = seconds(answer, "expires_in", LONGEST_SPAN);
+    let lifetime = match (length, seconds(answer, "expires_on", LAST_SECOND)) {
         (Some(length), _) => length,
         (None, Some(date)) if date >= FIRST_DATE => date.saturating_sub(UNIX_TIME),
         (None, Some(length)) => length,
@@ -78,12 +79,13 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-/// The number of a member, which may be written as text.
-fn seconds(answer: &Map<String, Value>, name: &str) -> Option<u64> {
-    match answer.get(name)? {
-        Value::String(text) => text.parse().ok(),
-        number => number.as_u64(),
-    }
+/// The number of a member, which may be written as text, if it can be understood; or else it is as good as not there.
+fn seconds(answer: &Map<String, Value>, name: &str, most: u64) -> Option<u64> {
+    let number = match answer.get(name)? {
+        Value::String(text) => text.parse().ok().filter(|it: &u64| it.to_string() == *text)?,
+        number => number.as_u64()?,
+    };
+    (number <= most).then_some(number)
 }
 
 /// `2024-12-31T23:59:59Z` in Unix seconds, also with a blank for the `T` and without the `Z`; 0 before 1970.
@@ -99,6 +101,9 @@ fn date(text: &str) -> Option<u64> {
 
 /// What is less is no date, but a length of time: 2001-01-01.
 const FIRST_DATE: u64 = 978_307_200;
+
+/// What is longer is no length of time.
+const LONGEST_SPAN: u64 = 2_147_483_647;
 
 /// 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
