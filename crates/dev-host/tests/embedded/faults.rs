@@ -161,6 +161,29 @@ fn a_token_that_the_vault_refuses_is_replaced_once() {
     }
 }
 
+/// The platform keeps a token for a day and gives the same one again, whoever wants another.
+#[test]
+fn a_token_that_the_vault_goes_on_refusing_is_asked_for_once_in_ten_seconds() {
+    for world in BOTH {
+        in_virtual_time(async {
+            let emulator = azure();
+            emulator.fault(Fault::refuse(Refusal::UnresolvedKey));
+            let gateway = gateway(world, &emulator, Source::AppService2019);
+            for (seconds, calls) in [(0, (2, 2)), (2, (2, 3)), (2, (2, 4)), (6, (3, 6))] {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                let answer = gateway.ask().await;
+                assert_eq!(answer.outcome(), (502, "VaultError".to_owned()), "{world:?} {seconds}");
+                let seen = (emulator.token_calls().len(), emulator.vault_calls().len());
+                assert_eq!(seen, calls, "{world:?} {seconds}");
+            }
+            assert_eq!(emulator.tokens().len(), 1, "{world:?}");
+            emulator.clear_faults();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?}");
+        });
+    }
+}
+
 /// Asks while `upstream` always fails with `effect`, and again when it is well, in the same instance.
 fn check(upstream: Upstream, source: Source, effect: &Effect, expected: (u16, &str)) {
     for world in BOTH {
