@@ -185,12 +185,6 @@ const MUTATIONS: &[Mutation] = &[
         to: "            std::mem::forget(signal);\n        } else {",
     },
     Mutation {
-        name: "an heir that goes leaves nobody to lead",
-        file: "src/flight.rs",
-        from: "        if flight.heir.get() == Some(self.number) {\n            self.place.let_go();",
-        to: "        if false {\n            self.place.let_go();",
-    },
-    Mutation {
         name: "a leader that lands wakes nobody",
         file: "src/flight.rs",
         from: "            drop(flight.waiting.take());",
