@@ -190,6 +190,11 @@ impl Kept {
         }
     }
 
+    /// When the vault was asked for it.
+    pub const fn asked(&self) -> Moment {
+        self.asked
+    }
+
     /// The time since the vault was asked for it. The vault had this value then or a little later, so it is never older.
     pub const fn age(&self, now: Moment) -> Duration {
         now.since(self.asked)

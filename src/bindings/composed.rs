@@ -29,6 +29,7 @@ impl From<Found> for Secret {
             value: value(&found.kept),
             version: found.kept.secret.version.as_str().to_owned(),
             age: found.age.as_secs(),
+            asked: u64::try_from(found.kept.asked().from_start().as_nanos()).unwrap_or(u64::MAX),
             stale: found.status.ttl.is_some_and(|it| it < 0),
         }
     }

@@ -2,8 +2,6 @@
 
 use crate::store::{Behind, Failed, Secret, Store};
 
-use std::time::Instant;
-
 wit_bindgen::generate!({
     path: ["../../wit/gateway", "../../wit/wasi-config", "../../wit/config-store"],
     world: "keyvault:config-store/config-store",
@@ -51,11 +49,7 @@ impl Behind for Imports {
 
     fn secret(&self, name: &str, version: Option<&str>) -> Result<Secret, String> {
         let secret = secrets::read(name, version, false).map_err(|it| reason(&it))?;
-        Ok(Secret { value: secret.value, age: secret.age })
-    }
-
-    fn now(&self) -> Instant {
-        Instant::now()
+        Ok(Secret { value: secret.value, asked: secret.asked })
     }
 }
 

@@ -53,7 +53,7 @@ async fn read(name: &str) -> Result<String, Error> {
 /// For an application that was turned away with the password that it has.
 async fn read_again(name: &str) -> Result<String, Error> {
     let secret = async_secrets::read(name.to_owned(), None, true).await?;
-    let Secret { value, version, age, stale } = secret;
+    let Secret { value, version, age, stale, .. } = secret;
     let stale = if stale { ", past its time" } else { "" };
     Ok(format!("{value} (version {version}, {age} s old{stale})"))
 }

@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
 use python_packages::output_within;
@@ -63,10 +65,18 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
     let said = host.said();
     assert!(said.contains(r#""cache":"hit""#), "{said}");
     assert!(!said.contains(KEY) && !said.contains("8f2a-value"), "{said}");
+
+    let served = host.address.trim_start_matches("http://").to_owned();
+    drop(host);
+    let start = Instant::now();
+    while TcpStream::connect(&served).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "somebody still serves at {served}");
+        sleep(Duration::from_millis(20));
+    }
     Ok(())
 }
 
-/// `jco serve` with the component. Dropping it ends the process.
+/// `jco serve` with the component. Dropping it ends the process, and the one that it starts in its turn.
 struct Jco {
     process: Child,
     address: String,
@@ -88,8 +98,12 @@ impl Jco {
         // The component has the whole environment of the process.
         command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
         command.envs(settings.iter().map(|(name, value)| (*name, value)));
-        let mut process =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut process = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let stderr = process.stderr.take().ok_or("no standard error")?;
         let address = format!("http://127.0.0.1:{port}");
         let host = Self { process, address, said: Arc::default(), _port: taken };
@@ -124,7 +138,9 @@ impl Jco {
 
 impl Drop for Jco {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // The group has the process that serves, which lives on without the first one. All of it fails only where both have ended.
+        let kill = format!("kill -s KILL -- -{}", self.process.id());
+        let _ = Command::new("sh").args(["-c", &kill]).status();
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
