@@ -1,11 +1,12 @@
 //! The files against what others know of them: the schemas of Kubernetes, the grammar of Bicep, and systemd itself.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
-use python_packages::Packages;
+use packages::{PythonPackages, not_run, output_within};
 
 use crate::files::{files, read, root, text, yaml};
 
@@ -108,17 +109,14 @@ fn said(packages: &Path, arguments: &[&str], about: &str) -> Vec<String> {
     python.arg(root().join("tests/deployments/check.py")).args(arguments);
     python.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
     python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
-    let mut python =
-        python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    python.stdin.take().unwrap().write_all(about.as_bytes()).unwrap();
-    let output = python.wait_with_output().unwrap();
+    let output = output_within(LIMIT, about.as_bytes(), &mut python).unwrap();
     assert_eq!((output.status.success(), text(&output.stderr)), (true, ""));
     text(&output.stdout).lines().map(str::to_owned).collect()
 }
 
 /// The directory with what `check.py` needs, if it can be had.
 fn packages() -> Option<PathBuf> {
-    let packages = Packages {
+    let packages = PythonPackages {
         name: "deployments",
         purpose: "the schemas of Kubernetes and the grammar of Bicep",
         requirements: &root().join("tests/deployments/requirements.txt"),
@@ -136,9 +134,8 @@ fn verify(name: &str, unit: &str) -> io::Result<Option<Vec<String>>> {
     let output = match Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
         Ok(output) => output,
         Err(problem) if problem.kind() == ErrorKind::NotFound => {
-            // Not `println`, which the test harness keeps to itself when a test passes.
             let reason = "systemd-analyze is not there; `apt-get install systemd` brings it";
-            writeln!(io::stdout(), "\nNOT RUN: systemd's look at the unit: {reason}")?;
+            not_run("systemd's look at the unit", reason)?;
             return Ok(None);
         }
         Err(problem) => return Err(problem),
@@ -147,6 +144,9 @@ fn verify(name: &str, unit: &str) -> io::Result<Option<Vec<String>>> {
     let about_this = text(&output.stderr).lines().filter(|it| it.contains("keyvault-gateway.service"));
     Ok(Some(about_this.map(str::to_owned).collect()))
 }
+
+/// Longer than a busy machine takes.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The oldest that has `sleep` in `preStop`, one between, and the newest that there is.
 const VERSIONS: [&str; 3] = ["1.30", "1.34", "1.37"];

@@ -1,17 +1,15 @@
 //! The languages of the alerts, read by the grammars of those who made them.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::{fs, process};
+use std::process::Command;
+use std::time::Duration;
 
+use packages::{NodePackages, output_within};
 use serde_json::{Value, json};
 
 use crate::alerts::{alerts, rules};
 use crate::log_alerts::{log_alerts, reading, sources};
-use crate::not_run;
 use crate::page::{blocks, folder, page, read, section};
 
 #[test]
@@ -85,54 +83,23 @@ fn tables() -> Value {
 /// What the grammars have against the texts, by language and by name.
 fn check(folder: &Path, texts: &Value) -> Value {
     let mut node = Command::new("node");
-    node.arg(folder.join("check.js")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut node = node.spawn().unwrap();
-    // It reads everything before it prints.
-    node.stdin.take().unwrap().write_all(texts.to_string().as_bytes()).unwrap();
-    let output = node.wait_with_output().unwrap();
+    let output =
+        output_within(LIMIT, texts.to_string().as_bytes(), node.arg(folder.join("check.js"))).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A folder with the grammars, from the npm registry by the list beside this file, which has a hash of each package, and with the
-/// program that asks them. `None`: they cannot be had, and this has been said.
+/// A folder with the grammars and with the program that asks them, if they can be had.
 fn packages() -> Option<PathBuf> {
-    for program in ["node", "npm"] {
-        let version = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-        if !version.is_ok_and(|it| it.success()) {
-            let reason =
-                format!("{program} is not there; https://nodejs.org has both, `apt-get install npm` too");
-            not_run("the grammars of the alerts", &reason);
-            return None;
-        }
-    }
-    let list = folder().join("tests/operations/grammars");
-    let mut wanted = DefaultHasher::new();
-    for file in FILES {
-        fs::read(list.join(file)).unwrap().hash(&mut wanted);
-    }
-    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools");
-    let directory = tools.join(format!("grammars-{:016x}", wanted.finish()));
-    if !directory.is_dir() {
-        // In a directory of its own first, so that half an installation is not taken for a whole one.
-        let thread = format!("{:?}", std::thread::current().id());
-        let number: String = thread.chars().filter(char::is_ascii_digit).collect();
-        let beside = tools.join(format!("grammars-{}-{number}", process::id()));
-        fs::create_dir_all(&beside).unwrap();
-        for file in FILES {
-            fs::copy(list.join(file), beside.join(file)).unwrap();
-        }
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&beside);
-        let output = npm.output().unwrap();
-        assert!(output.status.success(), "npm: {}", String::from_utf8_lossy(&output.stderr));
-        match fs::rename(&beside, &directory) {
-            // Another test may have been first.
-            Err(_) if directory.is_dir() => fs::remove_dir_all(&beside).unwrap(),
-            other => other.unwrap(),
-        }
-    }
-    Some(directory)
+    let packages = NodePackages {
+        name: "grammars",
+        purpose: "the grammars of the alerts",
+        list: &folder().join("tests/operations/grammars"),
+        files: &["check.js"],
+        target: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools"),
+    };
+    packages.install().unwrap()
 }
 
-const FILES: [&str; 3] = ["check.js", "package.json", "package-lock.json"];
+/// Longer than a busy machine takes.
+const LIMIT: Duration = Duration::from_secs(300);

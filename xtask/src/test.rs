@@ -57,7 +57,7 @@ pub(crate) fn everything() -> ExitCode {
 const TESTED: [&str; 11] = [
     "xtask",
     "leaks",
-    "python-packages",
+    "packages",
     "config-store",
     "compose",
     "keyvault-gateway",

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use keyvault_emulator::{Emulator, Served, Source, facts};
-use python_packages::{Packages, output_within};
+use packages::{PythonPackages, output_within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
@@ -28,7 +28,7 @@ async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>>
             .args([name, facts::TENANT, AUDIENCE])
             .env("PYTHONPATH", &packages)
             .env("REQUESTS_CA_BUNDLE", &ca_file);
-        let output = tokio::task::spawn_blocking(move || output_within(LIMIT, &mut command)).await??;
+        let output = tokio::task::spawn_blocking(move || output_within(LIMIT, b"", &mut command)).await??;
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
 
         // The wrong audience and the callers' need a token each.
@@ -54,7 +54,7 @@ fn client(served: &Served, source: Source) -> Command {
 
 /// The directory with Microsoft's packages, if they can be had.
 fn packages() -> Result<Option<PathBuf>, Box<dyn Error>> {
-    let packages = Packages {
+    let packages = PythonPackages {
         name: "azure",
         purpose: "Microsoft's Python clients",
         requirements: &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requirements.txt"),

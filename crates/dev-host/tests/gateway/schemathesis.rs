@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use keyvault_emulator::Source;
-use python_packages::{Packages, output_within};
+use packages::{PythonPackages, output_within};
 use serde_json::Value;
 
 use crate::rig::{BOTH, Rig, key_field};
@@ -95,7 +95,7 @@ fn run(packages: &Path, rig: &Rig, document: &Value, options: &[&str]) -> Result
     // How long a busy machine takes to make its data up says nothing about us.
     command.args(["--suppress-health-check", "all", "--request-timeout", REQUEST_SECONDS]);
     command.args(["--continue-on-failure", "--generation-database", "none", "--no-color"]);
-    Ok(output_within(LIMIT, command.args(options))?)
+    Ok(output_within(LIMIT, b"", command.args(options))?)
 }
 
 /// Checks that there was nothing to complain of, and that it was all there.
@@ -123,7 +123,7 @@ fn codes(rig: &Rig) -> BTreeSet<String> {
 }
 
 fn packages() -> Result<Option<PathBuf>, Box<dyn Error>> {
-    let packages = Packages {
+    let packages = PythonPackages {
         name: "schemathesis",
         purpose: "schemathesis against the components",
         requirements: &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/requirements.txt"),

@@ -1,8 +1,7 @@
 //! The component for WASI 0.2 under `jco serve`, on Node.js: one instance for the life of the process, one request at a time.
 
 use std::error::Error;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
-use python_packages::output_within;
+use packages::NodePackages;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use ureq::http::Response;
@@ -155,44 +154,16 @@ fn read(mut answer: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
     Ok((answer.status().as_u16(), serde_json::from_str(&answer.body_mut().read_to_string()?)?))
 }
 
-/// The program, from the npm registry by the list beside this file, which has a hash of each package. `None`: it cannot be had,
-/// and this has been said.
+/// The program, if it can be had.
 fn jco() -> Result<Option<PathBuf>, Box<dyn Error>> {
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jco");
-    for program in ["node", "npm"] {
-        let version = Command::new(program).arg("--version").stdout(Stdio::null()).status();
-        if !version.is_ok_and(|it| it.success()) {
-            let reason =
-                format!("{program} is not there; https://nodejs.org has both, `apt-get install npm` too");
-            // Not `println`, which the test harness keeps to itself when a test passes.
-            writeln!(io::stdout(), "\nNOT RUN: the component under jco: {reason}")?;
-            return Ok(None);
-        }
-    }
-    let mut wanted = DefaultHasher::new();
-    std::fs::read(list.join("package-lock.json"))?.hash(&mut wanted);
-    let tools = dev_host::component("proxy")?.ancestors().nth(2).ok_or("no target directory")?.join("tools");
-    let directory = tools.join(format!("jco-{:016x}", wanted.finish()));
-    if !directory.is_dir() {
-        // In a directory of its own first, so that half an installation is not taken for a whole one.
-        std::fs::create_dir_all(&tools)?;
-        let beside = tempfile::tempdir_in(&tools)?;
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(list.join(file), beside.path().join(file))?;
-        }
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(beside.path());
-        let output = output_within(INSTALL_LIMIT, &mut npm)?;
-        if !output.status.success() {
-            return Err(format!("npm: {}", String::from_utf8_lossy(&output.stderr)).into());
-        }
-        match std::fs::rename(beside.path(), &directory) {
-            // Another test run may have been first.
-            Err(_) if directory.is_dir() => {}
-            other => other?,
-        }
-    }
-    Ok(Some(directory.join("node_modules/@bytecodealliance/jco/dist/jco.js")))
+    let packages = NodePackages {
+        name: "jco",
+        purpose: "the component under jco",
+        list: &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jco"),
+        files: &[],
+        target: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools"),
+    };
+    Ok(packages.install()?.map(|it| it.join("node_modules/@bytecodealliance/jco/dist/jco.js")))
 }
 
 const SECRET: &str = "Integration-Team-Blog";
@@ -203,6 +174,3 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Longer than an answer takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Longer than the packages take by a slow network.
-const INSTALL_LIMIT: Duration = Duration::from_secs(900);
