@@ -3,7 +3,8 @@
 //! The one that comes first leads: it works, and lands with what came of it. The others follow: they wait, and take
 //! what it landed with. A leader may vanish at any await, because its client hung up or its time was over, or may land with
 //! what is only about itself. Then one of the followers leads in its place, the one with the most time, and the others wait
-//! on: whoever comes next has no time to do better, and whatever is out of order would be asked anew by each in turn.
+//! on. Were it the one that has waited longest, it would have hardly any time left, and so would the next one after it: each
+//! would ask anew, for ever less time, what does not answer.
 
 use core::cell::{Cell, RefCell};
 use core::cmp::Reverse;
@@ -130,7 +131,7 @@ impl<K: Ord + Clone, T, S> Place<'_, K, T, S> {
         let flight = &self.flight;
         let heir = if flight.outcome.borrow().is_some() { None } else { flight.next() };
         flight.heir.set(heir);
-        // No borrow is held while somebody wakes, and whoever does finds the flight gone already.
+        // No borrow is held while somebody wakes. Where all do, they find the flight gone already.
         if let Some(heir) = heir {
             let signal = flight.waiting.borrow_mut().get_mut(&heir).and_then(|it| it.signal.take());
             drop(signal);
