@@ -53,6 +53,8 @@ pub mod azure;
 
 pub mod reply;
 
+pub mod unfinished;
+
 pub mod composed;
 
 pub mod error;

@@ -80,7 +80,7 @@ impl Call {
 
     /// Passes the caller's trace on.
     pub(crate) fn traced(mut self, trace: &Trace) -> Self {
-        for (name, value) in trace.fields() {
+        if let Some((name, value)) = trace.field() {
             self.headers.push((name, Redacted::new(value.to_owned())));
         }
         self

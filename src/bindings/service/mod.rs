@@ -2,7 +2,10 @@
 
 mod deadlines;
 
-use core::future::Future;
+use core::cell::RefCell;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 use std::rc::Rc;
 
@@ -29,6 +32,7 @@ use crate::host::{Body, Host, Moment, NoAnswer, NoBody, Unreadable};
 use crate::reply::Reply;
 use crate::request::Head;
 use crate::secrets::Found;
+use crate::unfinished::{LargeId, Unfinished, is_large};
 
 use deadlines::{until, within};
 
@@ -43,6 +47,7 @@ thread_local! {
 
 impl Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        wait_for_a_turn().await;
         let gateway = GATEWAY.with(Rc::clone);
         let head = head(&request);
         let body = RequestBody { length: length(&head.fields), request };
@@ -268,13 +273,84 @@ fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
     let (mut stream, reader) = wit_stream::new();
     let (end, end_reader) = wit_future::new(|| Err(ErrorCode::InternalError(None)));
     spawn(async move {
-        let unwritten = within(WRITE_LIMIT, stream.write_all(content)).await.map(Zeroizing::new);
+        let _unfinished = UnfinishedBody::begin();
+        let written = within(WRITE_LIMIT, write_unless_evicted(&mut stream, content)).await;
         drop(stream);
-        if unwritten.is_some_and(|it| it.is_empty()) {
+        if written == Some(true) {
             let _ = end.write(Ok(None)).await;
         }
     });
     (reader, end_reader)
+}
+
+/// Writes all of `content`, and says whether it could. A large one gives up when later ones need its room.
+async fn write_unless_evicted(stream: &mut StreamWriter<u8>, content: Vec<u8>) -> bool {
+    if !is_large(content.len()) {
+        return write_all(stream, content).await;
+    }
+    let (_large, evicted) = LargeBody::of(content.len());
+    let (mut writing, mut evicted) = (pin!(write_all(stream, content)), pin!(evicted));
+    poll_fn(|context| match writing.as_mut().poll(context) {
+        Poll::Ready(written) => Poll::Ready(written),
+        Poll::Pending => evicted.as_mut().poll(context).map(|()| false),
+    })
+    .await
+}
+
+async fn write_all(stream: &mut StreamWriter<u8>, content: Vec<u8>) -> bool {
+    Zeroizing::new(stream.write_all(content).await).is_empty()
+}
+
+/// Lets the tasks go on that still write an answer, once, if there is a crowd of them.
+///
+/// A host's HTTP server is done with an answer as soon as `content-length` bytes are there, and reads the next request of the
+/// connection; the task that wrote them is not done. A task of `wit-bindgen` yields when it begins to wait, and Wasmtime 48 lets tasks
+/// that have yielded go on one at a time, the oldest first, and only while no request waits to be started (`wasmtime`,
+/// `concurrent.rs`, `poll_until`). So under load unfinished tasks would pile up without a bound. A request that yields as well comes
+/// after all of them.
+async fn wait_for_a_turn() {
+    if UNFINISHED.with_borrow(Unfinished::is_crowded) {
+        yield_async().await;
+    }
+}
+
+thread_local! {
+    static UNFINISHED: RefCell<Unfinished<StreamWriter<u8>>> = const { RefCell::new(Unfinished::new()) };
+}
+
+/// A body that is being written, counted until this is dropped.
+struct UnfinishedBody;
+
+impl UnfinishedBody {
+    fn begin() -> Self {
+        UNFINISHED.with_borrow_mut(Unfinished::begin);
+        Self
+    }
+}
+
+impl Drop for UnfinishedBody {
+    fn drop(&mut self) {
+        UNFINISHED.with_borrow_mut(Unfinished::end);
+    }
+}
+
+/// A large body that is being written, which has its room until this is dropped.
+struct LargeBody(LargeId);
+
+impl LargeBody {
+    /// Makes room for `bytes`; with it comes what ends when later ones need it.
+    fn of(bytes: usize) -> (Self, impl Future<Output = ()>) {
+        let (signal, evicted) = signal();
+        let (id, oldest) = UNFINISHED.with_borrow_mut(|unfinished| unfinished.add_large(bytes, signal));
+        drop(oldest);
+        (Self(id), evicted)
+    }
+}
+
+impl Drop for LargeBody {
+    fn drop(&mut self) {
+        drop(UNFINISHED.with_borrow_mut(|unfinished| unfinished.remove_large(&self.0)));
+    }
 }
 
 /// Reads a whole body, which has `length` bytes if that is known: then its end need not be waited for. `done` tells the other

@@ -330,8 +330,8 @@ const AZURES_OWN: [&str; 5] = [
     "login.chinacloudapi.cn",
 ];
 
-/// Header fields that every call may have. `traceparent` and `tracestate` are the caller's, who wants them passed on.
-const EVERYWHERE: [&str; 5] = ["host", "accept", "user-agent", "traceparent", "tracestate"];
+/// Header fields that every call may have. `traceparent` has two ids of the caller, and nothing else of it.
+const EVERYWHERE: [&str; 4] = ["host", "accept", "user-agent", "traceparent"];
 
 /// A search that knows what is public, and nothing else yet.
 fn public() -> &'static Search {
