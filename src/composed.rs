@@ -26,7 +26,7 @@ pub enum NoValue {
     Identity,
     /// Key Vault refused, or gave an answer that cannot be used.
     Vault,
-    /// Azure has had too many requests; it is worth to come back after so many seconds.
+    /// Azure has had too many requests, or the component has had too many made; it is worth to come back after so many seconds.
     Throttled(u32),
     /// Azure is failing or cannot be reached; it is worth to come back after so many seconds.
     Unavailable(u32),
@@ -50,6 +50,7 @@ impl From<&Error> for NoValue {
             | Error::CameThroughProxy
             | Error::NotAuthenticated
             | Error::TooManyFailures(_)
+            | Error::ForeignName
             | Error::DirectoryUnusable
             | Error::DirectoryThrottled(_)
             | Error::DirectoryUnavailable(_)
@@ -63,6 +64,7 @@ impl From<&Error> for NoValue {
             Error::SecretDisabled => Self::Disabled,
             Error::VaultDenied(_) => Self::AccessDenied,
             Error::TokenRefused(_) | Error::VaultRefused(_) | Error::VaultUnusable => Self::Vault,
+            Error::BudgetSpent(wait) => Self::Throttled(seconds(Some(*wait))),
             Error::IdentityThrottled(pause) | Error::VaultThrottled(pause) => {
                 Self::Throttled(seconds(*pause))
             }

@@ -39,22 +39,24 @@ pub struct Effort {
     pub by: Deadline,
     /// Whether it is worth another try, and a wait before that.
     pub retries: bool,
+    /// The time that there is for it at first, where that is not the whole of what a request may take.
+    pub patience: Option<Duration>,
 }
 
 impl Effort {
     /// All that there is time for until `by`.
     pub const fn full(by: Deadline) -> Self {
-        Self { by, retries: true }
+        Self { by, retries: true, patience: None }
     }
 
     /// One try and no wait, for who only asks whether it goes well.
     pub const fn one_try(by: Deadline) -> Self {
-        Self { by, retries: false }
+        Self { by, retries: false, patience: None }
     }
 
     /// One try and no wait, for who has something else at hand and `patience` since `start`.
     pub fn slight(by: Deadline, start: Moment, patience: Duration) -> Self {
-        Self { by: by.within(start, patience), retries: false }
+        Self { by: by.within(start, patience), retries: false, patience: Some(patience) }
     }
 }
 

@@ -36,6 +36,10 @@ pub enum Error {
     NotAuthenticated,
     /// That has happened too often; it is worth to come back after this time.
     TooManyFailures(Duration),
+    /// The request has no key and calls the gateway by a name that is not its own.
+    ForeignName,
+    /// The caller has had so many calls made to Key Vault that the next one has to wait this long.
+    BudgetSpent(Duration),
     /// This caller may not read this secret.
     OutOfScope,
 
@@ -156,6 +160,10 @@ impl fmt::Display for Error {
             }
             Self::NotAuthenticated => "the caller's key or token is missing or wrong",
             Self::TooManyFailures(_) => "the caller's key or token is missing or wrong, as too often before",
+            Self::ForeignName => {
+                "a request without a key is for a name, or from a site, that is neither loopback nor in GATEWAY_ALLOWED_HOSTS"
+            }
+            Self::BudgetSpent(_) => "the caller has had too many calls made to Key Vault",
             Self::OutOfScope => "the secret is out of the caller's scope",
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");

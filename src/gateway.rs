@@ -7,7 +7,7 @@ use std::rc::Rc;
 use http::StatusCode;
 
 use crate::access::guesses::Guesses;
-use crate::access::{Admitted, Shown};
+use crate::access::{Admitted, Caller, Shown};
 use crate::azure::identity::Token;
 use crate::bearers::Bearers;
 use crate::cache::{Kept, Wanted};
@@ -103,13 +103,19 @@ impl<H: Host> Gateway<H> {
         visit.deadline = Deadline::new(visit.start, settings.deadline);
 
         let admitted = self.admit(settings, head, visit).await?;
-        visit.caller = Some(admitted.caller().name());
+        visit.caller = Some(admitted.caller());
+        if admitted.is_anybody() {
+            settings.callers.expect_own_name(head)?;
+        }
 
         head.announces_json()?;
-        let body = body.read(LARGEST_BODY, visit.deadline.end()).await?;
+        let start = self.host.now();
+        let body_deadline = visit.deadline.within(start, settings.patience());
+        let body = body.read(LARGEST_BODY, body_deadline.end()).await?;
+        visit.late = self.host.now().since(start) > LATE_BODY;
         let asked = SecretRequest::parse(&body)?;
         visit.secret = Some(asked.name.clone());
-        visit.caller = Some(admitted.may_read(&asked.name)?.name());
+        visit.caller = Some(admitted.may_read(&asked.name)?);
 
         let wanted = wanted(head.wants_fresh(), visit.start);
         let Found { kept, age, status, renewal } =
@@ -148,7 +154,7 @@ impl<H: Host> Gateway<H> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         let caller = settings.callers.composed();
-        visit.caller = Some(caller.caller().name());
+        visit.caller = Some(caller.caller());
         let asked = asked(name, version)?;
         // Only a line of the log needs the name, and what is found here has none.
         if !again
@@ -216,19 +222,19 @@ impl<H: Host> Gateway<H> {
     async fn ready(&self, visit: &mut Visit<'_>) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
-        if self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
-            let azure = self.azure(settings, visit);
-            match self.readiness.attempt(self.host.now()) {
-                Some(attempt) => {
-                    let token = azure.token(Effort::one_try(visit.deadline)).await;
-                    attempt.end(token.map(drop).map_err(|it| it.error))?;
-                }
-                // What comes of a request that is under way costs nothing to wait for.
-                None => match azure.token_under_way(visit.deadline).await.map_err(|it| it.error)? {
-                    Some(_) => {}
-                    None => self.readiness.known()?,
-                },
+        let azure = self.azure(settings, visit);
+        while self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
+            if let Some(attempt) = self.readiness.attempt(self.host.now()) {
+                let token = azure.token(Effort::one_try(visit.deadline)).await;
+                attempt.end(token.map(drop).map_err(|failed| failed.error))?;
+                break;
             }
+            if !self.upstreams.is_token_under_way() {
+                self.readiness.known()?;
+                break;
+            }
+            // What comes of a request that is under way costs nothing to wait for. Its client may hang up: then look again.
+            azure.token_under_way(visit.deadline).await.map_err(|failed| failed.error)?;
         }
         Ok(Reply::state("ready"))
     }
@@ -241,7 +247,7 @@ impl<H: Host> Gateway<H> {
         if admitted.is_anybody() {
             return Err(self.guesses.failed(self.host.now()));
         }
-        visit.caller = Some(admitted.caller().name());
+        visit.caller = Some(admitted.caller());
         let now = self.host.now();
         let token = self.upstreams.token_if(Token::is_valid, now).map(|it| (it.age(now), it.left(now)));
         let text = self.metrics.render(self.secrets.size(), token);
@@ -280,7 +286,7 @@ impl<H: Host> Gateway<H> {
             time: self.host.unix_time(),
             level,
             request: visit.trace.id(|| self.host.random()),
-            caller: visit.caller,
+            caller: visit.caller.map(Caller::name),
             secret: visit.secret.as_ref().map(SecretName::as_str),
             status: status.as_u16(),
             code,
@@ -321,6 +327,9 @@ fn level_of(reply: &Reply) -> Level {
 
 /// A caller may have a secret read again this often, however often it asks for that.
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// A client on the same machine or in the same data centre sends its few bytes with the head, or right behind it.
+const LATE_BODY: Duration = Duration::from_millis(100);
 
 /// The description of the contract (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");

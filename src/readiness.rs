@@ -13,13 +13,19 @@ pub struct Readiness(RefCell<Known>);
 #[derive(Debug)]
 struct Known {
     tried: Option<Moment>,
+    /// How many attempts in a row were abandoned, as their clients hung up.
+    abandoned: u32,
     outcome: Result<(), Error>,
 }
 
 impl Readiness {
     /// Nothing tried yet, which is as good as no token.
     pub const fn new() -> Self {
-        Self(RefCell::new(Known { tried: None, outcome: Err(Error::IdentityUnavailable(None)) }))
+        Self(RefCell::new(Known {
+            tried: None,
+            abandoned: 0,
+            outcome: Err(Error::IdentityUnavailable(None)),
+        }))
     }
 
     /// Begins an attempt, unless there was one a short while ago.
@@ -33,7 +39,7 @@ impl Readiness {
         if known.outcome.is_ok() {
             known.outcome = Err(Error::IdentityUnavailable(None));
         }
-        Some(Attempt(self))
+        Some(Attempt { readiness: self, ended: false })
     }
 
     /// What is known: that there is no token, and why if the last attempt has ended.
@@ -48,18 +54,74 @@ impl Default for Readiness {
     }
 }
 
-/// The one request that finds out about readiness. If it goes away before it has, nothing more is known until the pause is over:
-/// whoever asks needs no key, and could ask and go away without end.
+/// The one request that finds out about readiness. If its client hangs up, another request may find out at once, as what one client
+/// does must not decide what others are told. `/readyz` needs no key, and a client could ask and hang up without end: after
+/// [`MOST_ABANDONED`] in a row the next attempt has to wait.
 #[derive(Debug)]
-pub struct Attempt<'a>(&'a Readiness);
+pub struct Attempt<'a> {
+    readiness: &'a Readiness,
+    ended: bool,
+}
 
 impl Attempt<'_> {
     /// Notes what came of it.
-    pub fn end(self, outcome: Result<(), Error>) -> Result<(), Error> {
-        self.0.0.borrow_mut().outcome = outcome.clone();
+    pub fn end(mut self, outcome: Result<(), Error>) -> Result<(), Error> {
+        self.ended = true;
+        let mut known = self.readiness.0.borrow_mut();
+        known.abandoned = 0;
+        known.outcome.clone_from(&outcome);
         outcome
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut known = self.readiness.0.borrow_mut();
+        known.abandoned = known.abandoned.saturating_add(1);
+        if known.abandoned < MOST_ABANDONED {
+            known.tried = None;
+        } else {
+            known.abandoned = 0;
+        }
     }
 }
 
 /// Probes come every few seconds from every side; what they cost Azure must not grow with their number.
 const READINESS_PAUSE: Duration = Duration::from_secs(5);
+
+/// Probes of some platforms do hang up, so the first few cost nothing.
+const MOST_ABANDONED: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abandoned_attempt_leaves_its_place_up_to_three_times() {
+        let readiness = Readiness::new();
+        for round in 0..3 {
+            let start = Moment::after_start(Duration::from_secs(100 + 5 * round));
+            for attempt in 0..MOST_ABANDONED {
+                drop(readiness.attempt(start).unwrap_or_else(|| panic!("{round} {attempt}")));
+            }
+            assert!(readiness.attempt(start).is_none(), "{round}");
+            assert_eq!(readiness.known(), Err(Error::IdentityUnavailable(None)));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_ends_is_the_only_one_for_a_while() {
+        let readiness = Readiness::new();
+        let at = |seconds| Moment::after_start(Duration::from_secs(seconds));
+        drop(readiness.attempt(at(100)));
+        let attempt = readiness.attempt(at(100)).unwrap();
+        assert!(readiness.attempt(at(104)).is_none());
+        assert_eq!(attempt.end(Err(Error::IdentityUnusable)), Err(Error::IdentityUnusable));
+        assert!(readiness.attempt(at(104)).is_none());
+        assert_eq!(readiness.known(), Err(Error::IdentityUnusable));
+        assert!(readiness.attempt(at(105)).is_some());
+    }
+}

@@ -131,7 +131,7 @@ impl Reply {
             | Error::DirectoryThrottled(pause)
             | Error::DirectoryUnavailable(pause)
             | Error::DirectoryUnreachable(pause) => reply.retry_after(*pause),
-            Error::TooManyFailures(pause) => reply.retry_after(Some(*pause)),
+            Error::TooManyFailures(pause) | Error::BudgetSpent(pause) => reply.retry_after(Some(*pause)),
             Error::CallNotAllowed => reply.retry_after(None),
             _ => {}
         }
@@ -297,6 +297,13 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::TooManyFailures(_) => (
             (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             "Too many requests have had no valid key and no valid token.",
+        ),
+        Error::ForeignName => {
+            (FORBIDDEN, "Requests without a key are answered only under the gateway's own names.")
+        }
+        Error::BudgetSpent(_) => (
+            (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+            "This caller has had too many secrets read from Key Vault.",
         ),
         Error::OutOfScope => (FORBIDDEN, "This caller may not read this secret."),
         Error::Setting(error) => {

@@ -15,6 +15,8 @@ pub struct Head {
     pub method: Method,
     /// The path and the query, as they came.
     pub target: String,
+    /// The authority that the request is for, if the host tells it apart from the `Host` field.
+    pub authority: Option<String>,
     /// The header fields.
     pub fields: HeaderFields,
 }
@@ -446,6 +448,7 @@ mod tests {
     }
 
     fn head(fields: &[(&str, &str)]) -> Head {
-        Head { method: Method::POST, target: "/".to_owned(), fields: fields.iter().copied().collect() }
+        let fields = fields.iter().copied().collect();
+        Head { method: Method::POST, target: "/".to_owned(), authority: None, fields }
     }
 }

@@ -46,6 +46,8 @@ impl Trouble {
             | Error::CameThroughProxy
             | Error::NotAuthenticated
             | Error::TooManyFailures(_)
+            | Error::ForeignName
+            | Error::BudgetSpent(_)
             | Error::OutOfScope
             | Error::Setting(_)
             | Error::IdentityRefused(_)

@@ -104,9 +104,11 @@ impl<S> Secrets<S> {
             };
             let effort = self.effort(azure, *since.get_or_insert(begun), at_hand);
             let read = match seat {
-                Seat::Leads(leader) => {
-                    leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all)
-                }
+                // The next one leads then, on its own budget.
+                Seat::Leads(leader) => match azure.spend(now) {
+                    Ok(()) => leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all),
+                    Err(error) => Err(error.into()),
+                },
                 Seat::Follows(follower) => match azure.landed(follower, effort.by).await {
                     // It was waited for in vain, which is no part of the patience with the next.
                     Ok(Landing::With(Ok(kept))) if !kept.is_from(wanted) => {
@@ -196,7 +198,11 @@ impl<S> Secrets<S> {
         let kept = excuses(&error, wanted).then(|| self.cache.borrow_mut().value(key, now)).flatten();
         let Some(kept) = kept else {
             visit.cache.set(visit.cache.get().filter(|it| it.forwarded.is_none() || forwarded));
-            return Err(error);
+            // Another request may have found it out, which had the name in other letters.
+            return Err(match error {
+                Error::SecretNotFound(..) => Error::SecretNotFound(asked.name.clone(), asked.version.clone()),
+                error => error,
+            });
         };
         if !forwarded {
             status.forwarded = None;
@@ -277,6 +283,7 @@ impl<S> Secrets<S> {
                 evict(azure, &mut self.cache.borrow_mut(), key);
                 azure.replace(&token, error)?;
                 let token = azure.token(effort).await?;
+                azure.charge(azure.host.now());
                 azure.secret(asked, &token, effort).await
             }
             answered => answered,

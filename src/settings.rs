@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::access::Callers;
+use crate::access::budget::BudgetSettings;
 use crate::azure::identity::TokenSource;
 use crate::azure::vault::Vault;
 use crate::error::SettingError;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub identity: TokenSource,
     /// Who may ask for what.
     pub callers: Callers,
+    /// How many calls to Key Vault each of them may cause.
+    pub budget: BudgetSettings,
     /// What is kept in memory, and for how long.
     pub cache: CacheSettings,
     /// Where the host keeps entries for us, if it does.
@@ -84,6 +87,7 @@ impl Settings {
         Ok(Self {
             identity: TokenSource::choose(settings, &vault)?,
             callers: Callers::read(settings, &vault)?,
+            budget: BudgetSettings::parse(settings)?,
             vault,
 
             cache: CacheSettings {
@@ -199,7 +203,7 @@ impl<'a> Lookup<'a> {
         self.number(name, default, range).map(Duration::from_secs)
     }
 
-    fn number<N: FromStr + PartialOrd>(
+    pub(crate) fn number<N: FromStr + PartialOrd>(
         self,
         name: &'static str,
         default: N,

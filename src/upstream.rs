@@ -75,6 +75,11 @@ impl<S> Upstreams<S> {
         self.token.borrow().as_ref().filter(|it| usable(it, now)).map(Rc::clone)
     }
 
+    /// Whether a request for a token is under way.
+    pub fn is_token_under_way(&self) -> bool {
+        self.requests.has(&())
+    }
+
     fn refusal(&self, now: Moment) -> Option<Error> {
         self.refusal.borrow().as_ref().filter(|it| now < it.1).map(|it| it.0.clone())
     }
@@ -261,7 +266,8 @@ impl<H: Host> Azure<'_, H> {
         let mut tries: u32 = 0;
         loop {
             let call = call();
-            let circuit = self.upstreams.circuit(call.upstream());
+            let upstream = call.upstream();
+            let circuit = self.upstreams.circuit(upstream);
             let pass = loop {
                 match circuit.enter(self.host.now(), self.host.random()) {
                     Way::Free(pass) => break pass,
@@ -274,13 +280,17 @@ impl<H: Host> Azure<'_, H> {
             if left < LEAST_TIME {
                 return Err(Error::DeadlineExceeded.into());
             }
-            let limit = self.limit(call.upstream(), left);
+            let limit = self.limit(upstream, left);
+            if tries > 0 && upstream == Upstream::Vault {
+                self.charge(start);
+            }
             let outcome = read(self.send(call, name, limit, effort.by).await);
             tries = tries.saturating_add(1);
             let now = self.host.now();
             let met = match &outcome {
-                // It was we who had no time, and too little to say anything about the other side.
-                Err(Error::DeadlineExceeded) if limit < FAIR_TIME => {
+                // Our own deadline ended the call, too soon to count it against the upstream: the request had waited before it, for
+                // its body or for another request.
+                Err(Error::DeadlineExceeded) if limit < self.fair_time(upstream, effort) => {
                     return Err(Error::DeadlineExceeded.into());
                 }
                 // It was the host that did not even try.
@@ -324,6 +334,29 @@ impl<H: Host> Azure<'_, H> {
                 left.min(self.settings.deadline.checked_div(2).unwrap_or(left))
             }
         }
+    }
+
+    /// The time that a call has to have had for its end to say something about the upstream: nearly all that calls have. If the
+    /// rest of a request's time were enough, one client could close a slow upstream to all others by sending its bodies late.
+    fn fair_time(&self, upstream: Upstream, effort: Effort) -> Duration {
+        let all = self.limit(upstream, effort.patience.unwrap_or(self.settings.deadline));
+        // Some time goes into what comes before a call.
+        let tenth = all.checked_div(10).unwrap_or_default();
+        let fair = if self.visit.late { all } else { all.saturating_sub(tenth) };
+        fair.max(LEAST_FAIR_TIME)
+    }
+
+    /// Charges a call to Key Vault to the caller, which is made in any case.
+    pub fn charge(&self, now: Moment) {
+        if let Some(caller) = self.visit.caller {
+            caller.budget().charge(&self.settings.budget, now);
+        }
+    }
+
+    /// Takes a call to Key Vault from the caller's budget. A renewal after an answer has no caller.
+    pub fn spend(&self, now: Moment) -> Result<(), Error> {
+        let Some(caller) = self.visit.caller else { return Ok(()) };
+        caller.budget().take(&self.settings.budget, now).map_err(Error::BudgetSpent)
     }
 
     /// Sends a call and notes that.
@@ -376,7 +409,7 @@ const VAULT_FIRST_PAUSE: Duration = Duration::from_millis(200);
 const IDENTITY_FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A call that is not answered in this time is not answered for a reason of the other side's.
-const FAIR_TIME: Duration = Duration::from_secs(1);
+const LEAST_FAIR_TIME: Duration = Duration::from_secs(1);
 
 /// What has to be left for a call. With less, the error that is known says more than a timeout would; and of all who wait for a
 /// vault that hangs, each would ask it anew when its time is nearly over.

@@ -3,6 +3,7 @@
 use core::cell::Cell;
 use core::time::Duration;
 
+use crate::access::Caller;
 use crate::azure::Upstream;
 use crate::deadline::Deadline;
 use crate::host::Moment;
@@ -20,7 +21,9 @@ pub struct Visit<'a> {
     /// The trace that it belongs to.
     pub trace: Trace,
     /// Who asks.
-    pub caller: Option<&'a str>,
+    pub caller: Option<&'a Caller>,
+    /// Whether its body came late, so that it has less time than others for reasons of its own.
+    pub late: bool,
     /// For what.
     pub secret: Option<SecretName>,
     /// How the answer came about.
@@ -40,6 +43,7 @@ impl Visit<'_> {
             deadline,
             trace,
             caller: None,
+            late: false,
             secret: None,
             cache: Cell::new(None),
             calls: Cell::new(0),

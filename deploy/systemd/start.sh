@@ -9,12 +9,16 @@ for credential in "${CREDENTIALS_DIRECTORY:-/nonexistent}"/*; do
     [ -z "$value" ] || export "${credential##*/}=$value"
 done
 
+# The allocator has a part of the memory for each thread by itself, and keeps what was freed in each.
+export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
+
 cd "$(dirname "$0")"
 exec wasmtime serve \
     --addr 127.0.0.1:8080 \
     --max-instance-reuse-count 1000000 \
     --max-instance-concurrent-reuse-count 128 \
     --idle-instance-timeout 3600s \
+    --max-concurrent-requests 64 \
     --no-logging-prefix \
     -S cli \
     -W max-memory-size=67108864 -W timeout=30s \
@@ -28,6 +32,7 @@ exec wasmtime serve \
     --env IDENTITY_OBJECT_ID --env IDENTITY_RESOURCE_ID \
     --env GATEWAY_KEY --env GATEWAY_CALLERS \
     --env GATEWAY_ALLOW_ANONYMOUS --env GATEWAY_TRUST_FORWARDED \
+    --env GATEWAY_ALLOWED_HOSTS --env GATEWAY_CALLER_CALLS_PER_SECOND \
     --env GATEWAY_JWT_TENANT --env GATEWAY_JWT_AUDIENCE \
     --env GATEWAY_DEADLINE_SECONDS --env GATEWAY_LOG \
     --env GATEWAY_CACHE_TTL_SECONDS --env GATEWAY_STALE_SECONDS \

@@ -140,7 +140,7 @@ impl Scene {
 
     fn send(&self, mut fields: HeaderFields, body: &[u8]) -> Reply {
         fields.add("content-type", "application/json");
-        let head = Head { method: Method::POST, target: "/".to_owned(), fields };
+        let head = Head { method: Method::POST, target: "/".to_owned(), authority: None, fields };
         let start = self.world.now.get();
         let answered = match pin!(self.gateway.answer(head, Given(body.to_vec())))
             .poll(&mut Context::from_waker(Waker::noop()))

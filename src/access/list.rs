@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::budget::Budget;
 use super::key::KeyHash;
 use super::scope::Pattern;
 use super::tenant::guid;
@@ -69,6 +70,7 @@ impl Entry {
             keys: keys.ok_or(wrong("must have SHA-256 hashes of 64 hexadecimal digits in key_sha256"))?,
             claims: Claimed { oid, appid, roles: self.roles },
             scope: scope.ok_or(wrong("must have names of secrets, or their starts and a '*', in secrets"))?,
+            budget: Budget::new(),
         })
     }
 }

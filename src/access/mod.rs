@@ -13,6 +13,10 @@ mod list;
 
 mod scope;
 
+pub mod budget;
+
+mod site;
+
 pub mod guesses;
 
 use core::fmt;
@@ -22,11 +26,14 @@ use subtle::{Choice, ConditionallySelectable};
 use crate::azure::vault::Vault;
 use crate::error::{Error, SettingError};
 use crate::fields::HeaderFields;
+use crate::request::Head;
 use crate::secret::{Redacted, SecretName};
 use crate::settings::Lookup;
 
+use budget::Budget;
 use key::KeyHash;
 use scope::Pattern;
+use site::AllowedHosts;
 use tenant::{Claims, Tenant};
 
 /// Everybody who may ask.
@@ -35,6 +42,7 @@ pub struct Callers {
     known: Vec<Caller>,
     composed: Caller,
     anonymous: Option<Caller>,
+    allowed_hosts: AllowedHosts,
     trust_forwarded: bool,
     tenant: Option<Tenant>,
 }
@@ -45,6 +53,7 @@ pub struct Caller {
     keys: Vec<KeyHash>,
     claims: Claimed,
     scope: Vec<Pattern>,
+    budget: Budget,
 }
 
 /// What names a caller in a token of Entra ID; one of these is enough.
@@ -104,6 +113,7 @@ impl Callers {
             known,
             composed,
             anonymous: anonymous.then(|| Caller::for_everything(ANYBODY, Vec::new())),
+            allowed_hosts: AllowedHosts::parse(settings)?,
             trust_forwarded: settings.switch("GATEWAY_TRUST_FORWARDED")?,
             tenant,
         })
@@ -148,6 +158,11 @@ impl Callers {
         Admitted::one(&self.composed)
     }
 
+    /// Refuses a request without a key that calls the gateway by a name that is not its own.
+    pub fn expect_own_name(&self, head: &Head) -> Result<(), Error> {
+        if self.allowed_hosts.allow(head) { Ok(()) } else { Err(Error::ForeignName) }
+    }
+
     /// Whoever comes, where that is allowed.
     pub fn anybody(&self) -> Option<Admitted<'_>> {
         self.anonymous.as_ref().map(Admitted::one)
@@ -178,7 +193,7 @@ impl<'a> Admitted<'a> {
 
 impl Caller {
     fn new(name: &str, keys: Vec<KeyHash>, scope: Vec<Pattern>) -> Self {
-        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope }
+        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope, budget: Budget::new() }
     }
 
     fn for_everything(name: &str, keys: Vec<KeyHash>) -> Self {
@@ -188,6 +203,11 @@ impl Caller {
     /// The caller's name, for the log.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the caller may still cost Key Vault in this instance.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
     }
 }
 
@@ -221,9 +241,10 @@ fn has_a_key_twice(callers: &[Caller]) -> bool {
 /// how server-side request forgery looks from here.
 fn came_through_proxy(fields: &HeaderFields) -> bool {
     fields.names().any(|name| {
-        let start = name.get(..FORWARDED.len());
-        start.is_some_and(|it| it.eq_ignore_ascii_case(FORWARDED))
-            || ["forwarded", "via", "x-real-ip"].iter().any(|it| name.eq_ignore_ascii_case(it))
+        let starts_with =
+            |start: &&str| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
+        FIELDS_OF_PROXIES.iter().any(|field| name.eq_ignore_ascii_case(field))
+            || STARTS_OF_PROXIES.iter().any(starts_with)
     })
 }
 
@@ -235,8 +256,23 @@ fn bearer(fields: &HeaderFields) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
-/// How the names of the usual ones begin.
-const FORWARDED: &str = "x-forwarded-";
+/// Fields that proxies add, besides those below: RFC 7239 and RFC 9110 (7.6.3), nginx, Akamai and Cloudflare, Fastly, Azure's
+/// Application Gateway and IIS.
+const FIELDS_OF_PROXIES: [&str; 9] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "true-client-ip",
+    "fastly-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-rewrite-url",
+    "disguised-host",
+];
+
+/// How the names of others begin: the usual ones, nginx and Application Gateway, Azure Front Door, Envoy (also Container Apps and
+/// service meshes), App Service, Cloudflare.
+const STARTS_OF_PROXIES: [&str; 6] = ["x-forwarded-", "x-original-", "x-azure-", "x-envoy-", "x-arr-", "cf-"];
 
 /// The name of whoever has `GATEWAY_KEY`.
 const KEY_HOLDER: &str = "key";

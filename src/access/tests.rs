@@ -115,6 +115,14 @@ fn proxied_requests_need_trust() {
         "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-anything",
+        "x-original-url",
+        "X-Original-Host",
+        "True-Client-IP",
+        "X-Azure-FDID",
+        "x-envoy-external-address",
+        "CF-Connecting-IP",
+        "X-ARR-LOG-ID",
+        "x-client-ip",
         "Via",
         "X-Forwarded-For",
     ] {
@@ -122,7 +130,8 @@ fn proxied_requests_need_trust() {
         assert_eq!(admit(&closed, &headers, None), Err(Error::CameThroughProxy), "{name}");
         assert_eq!(admit(&open, &headers, None), Ok(Some("key")), "{name}");
     }
-    let headers = fields(&[("x-functions-key", "right"), ("x-forwardedfor", ""), ("x-original-url", "")]);
+    let headers =
+        fields(&[("x-functions-key", "right"), ("x-forwardedfor", ""), ("x-original", ""), ("cf", "")]);
     assert_eq!(admit(&closed, &headers, None), Ok(Some("key")));
 }
 

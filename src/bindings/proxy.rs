@@ -154,6 +154,7 @@ fn head(request: &IncomingRequest) -> Head {
     Head {
         method: method(request.method()),
         target: request.path_with_query().unwrap_or_default(),
+        authority: request.authority(),
         fields: request.headers().entries().into(),
     }
 }

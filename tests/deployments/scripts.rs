@@ -152,7 +152,7 @@ fn the_shell_takes_every_script() {
 pub(crate) fn serve(address: &str, component: &str) -> Vec<String> {
     let options = format!(
         "serve --addr {address} --max-instance-reuse-count 1000000 --max-instance-concurrent-reuse-count 128 \
-         --idle-instance-timeout 3600s --no-logging-prefix -S cli -W max-memory-size=67108864 \
+         --idle-instance-timeout 3600s --max-concurrent-requests 64 --no-logging-prefix -S cli -W max-memory-size=67108864 \
          -W timeout=30s"
     );
     let mut words: Vec<_> = options.split_whitespace().map(str::to_owned).collect();

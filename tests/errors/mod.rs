@@ -20,6 +20,8 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::CameThroughProxy, 403, "Forbidden"),
         (Error::NotAuthenticated, 401, "Unauthorized"),
         (Error::TooManyFailures(Duration::from_secs(7)), 429, "TooManyRequests"),
+        (Error::ForeignName, 403, "Forbidden"),
+        (Error::BudgetSpent(Duration::from_secs(7)), 429, "TooManyRequests"),
         (Error::OutOfScope, 403, "Forbidden"),
         (
             Error::Setting(SettingError { name: "KeyVaultUri", should: "is not set" }),
@@ -79,6 +81,8 @@ fn is_in_the_table(error: &Error) {
         | Error::CameThroughProxy
         | Error::NotAuthenticated
         | Error::TooManyFailures(_)
+        | Error::ForeignName
+        | Error::BudgetSpent(_)
         | Error::OutOfScope
         | Error::Setting(_)
         | Error::IdentityRefused(

@@ -1,6 +1,7 @@
 //! The steps of the gateway, in order, with a host that a test scripts.
 
 mod bearers;
+mod bounds;
 mod composed;
 mod forgeries;
 mod memory;
@@ -303,12 +304,12 @@ fn tries_for_readiness_at_most_once_in_five_seconds() {
 }
 
 #[test]
-fn who_asks_for_readiness_and_hangs_up_asks_azure_once_in_five_seconds() {
+fn a_client_that_asks_for_readiness_and_hangs_up_costs_three_calls_in_five_seconds() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([const { Seen::Never }; 2]);
+    gateway.will_answer([const { Seen::Never }; 6]);
     for round in 1..=2 {
         let hung_up = (0..100).filter(|_| gateway.hang_up("GET", "/readyz", &[], "")).count();
-        assert_eq!((hung_up, gateway.calls().len()), (1, round));
+        assert_eq!((hung_up, gateway.calls().len()), (3, 3 * round));
         gateway.pass(Duration::from_secs(5));
     }
     gateway.will_answer([token(3600)]);

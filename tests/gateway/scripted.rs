@@ -116,6 +116,11 @@ impl Scripted {
         self.world.latency.set(time);
     }
 
+    /// The body of each request takes this long.
+    pub fn bodies_take(&self, time: Duration) {
+        self.world.body_time.set(time);
+    }
+
     /// Lets time pass.
     pub fn pass(&self, time: Duration) {
         self.world.now.set(self.world.now.get() + time);
@@ -221,7 +226,8 @@ impl Scripted {
     ) -> (Head, ScriptedBody) {
         self.world.learn_request(target, fields);
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let head = Head { method, target: target.to_owned(), fields: fields.iter().copied().collect() };
+        let fields = fields.iter().copied().collect();
+        let head = Head { method, target: target.to_owned(), authority: None, fields };
         (head, ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) })
     }
 
@@ -301,6 +307,7 @@ struct World {
     settings: Vec<(&'static str, &'static str)>,
     now: Cell<Duration>,
     latency: Cell<Duration>,
+    body_time: Cell<Duration>,
     /// Whether a sleep lasts until the test has let that time pass.
     in_steps: Cell<bool>,
     held: Cell<u32>,
@@ -483,8 +490,13 @@ struct ScriptedBody {
 }
 
 impl Body for ScriptedBody {
-    async fn read(self, most: usize, _: Moment) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         self.world.body_was_read.set(true);
+        let whole = self.world.now.get() + self.world.body_time.get();
+        self.world.now.set(whole.min(end.from_start()));
+        if whole > end.from_start() {
+            return Err(NoBody::TimedOut);
+        }
         if self.content.len() > most { Err(NoBody::TooLarge) } else { Ok(self.content) }
     }
 }

@@ -148,16 +148,19 @@ fn what_was_not_worth_a_second_try_is_tried_by_who_has_nothing_else() {
 }
 
 #[test]
-fn who_waits_for_readiness_never_asks_in_place_of_who_has_gone() {
+fn a_probe_that_hangs_up_does_not_decide_what_the_others_are_told() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Never]);
+    gateway.will_answer([Seen::Never, token(3600).held()]);
     let asks = begin_ready(&gateway);
     let mut waiting: Vec<_> = (0..3).map(|_| begin_ready(&gateway)).collect();
     drop(asks);
+    // One of them takes over, and the others wait for it.
+    assert!(waiting.iter_mut().all(|begun| begun.reply().is_none()));
+    gateway.release();
     for begun in &mut waiting {
-        assert_eq!(outcome(&begun.reply().unwrap()), (503, "Unavailable"));
+        assert_eq!(outcome(&begun.reply().unwrap()), (200, "OK"));
     }
-    assert_eq!(gateway.calls().len(), 1);
+    assert_eq!(gateway.calls().len(), 2);
 }
 
 #[test]
@@ -166,13 +169,12 @@ fn what_was_ready_once_is_no_answer_while_there_is_no_token() {
     gateway.will_answer([token(280)]);
     assert_eq!(outcome(&gateway.request("GET", "/readyz", &[], "")), (200, "OK"));
     gateway.pass(Duration::from_secs(300));
-    gateway.will_answer([Seen::Never]);
-    let asks = begin_ready(&gateway);
-    let mut waits = begin_ready(&gateway);
-    drop(asks);
-    assert_eq!(outcome(&waits.reply().unwrap()), (503, "Unavailable"));
+    gateway.will_answer([const { Seen::Never }; 3]);
+    for _ in 0..3 {
+        drop(begin_ready(&gateway));
+    }
     assert_eq!(outcome(&gateway.request("GET", "/readyz", &[], "")), (503, "Unavailable"));
-    assert_eq!(gateway.calls().len(), 2);
+    assert_eq!(gateway.calls().len(), 4);
 }
 
 #[test]

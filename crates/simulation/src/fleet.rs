@@ -336,7 +336,7 @@ fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
     };
     let version = ask.pinned.then(|| format!(r#","Version":"{}""#, first_version(ask.secret)));
     let body = format!(r#"{{"Secret":"{}"{}}}"#, asked_name(ask), version.unwrap_or_default());
-    (Head { method, target: target.to_owned(), fields }, Content(body.into_bytes()))
+    (Head { method, target: target.to_owned(), authority: None, fields }, Content(body.into_bytes()))
 }
 
 /// The name as the request writes it.

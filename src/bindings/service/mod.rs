@@ -173,6 +173,7 @@ fn head(request: &Request) -> Head {
     Head {
         method: method(request.get_method()),
         target: request.get_path_with_query().unwrap_or_default(),
+        authority: request.get_authority(),
         fields: request.get_headers().copy_all().into(),
     }
 }

@@ -1,0 +1,163 @@
+//! Which names of the gateway a request without a key may use: a defence against DNS rebinding.
+//!
+//! A web page can have its own name resolve to the gateway's address, and then reads answers as its own. Its requests give that
+//! name away, as their authority and in their `Origin`.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::error::SettingError;
+use crate::request::Head;
+use crate::settings::Lookup;
+
+/// The names that the setting `GATEWAY_ALLOWED_HOSTS` adds to those of loopback.
+#[derive(Debug)]
+pub(super) struct AllowedHosts(Vec<String>);
+
+impl AllowedHosts {
+    pub(super) fn parse(settings: Lookup<'_>) -> Result<Self, SettingError> {
+        let text = settings.text("GATEWAY_ALLOWED_HOSTS")?.unwrap_or_default();
+        let names: Vec<String> = text
+            .split(',')
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.is_empty())
+            .collect();
+        if names.iter().all(|name| host_of(name) == Some(name)) {
+            Ok(Self(names))
+        } else {
+            let should = "must be names of hosts, without ports, with commas between them";
+            Err(SettingError { name: "GATEWAY_ALLOWED_HOSTS", should })
+        }
+    }
+
+    /// Whether the request names the gateway as it may be named. A host may not tell the authority; `Origin` is checked in any case.
+    pub(super) fn allow(&self, head: &Head) -> bool {
+        let authority = head.authority.as_deref().or_else(|| head.fields.first("host"));
+        authority.is_none_or(|authority| self.has(authority))
+            && head
+                .fields
+                .all("origin")
+                .all(|origin| origin.and_then(site_of).is_some_and(|site| self.has(site)))
+    }
+
+    fn has(&self, authority: &str) -> bool {
+        let authority = authority.to_ascii_lowercase();
+        host_of(&authority).is_some_and(|host| is_loopback(host) || self.0.iter().any(|name| name == host))
+    }
+}
+
+/// The authority of an origin (RFC 6454, section 7.1). `null` has none.
+fn site_of(origin: &str) -> Option<&str> {
+    let (scheme, site) = origin.split_once("://")?;
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(site)
+}
+
+/// The host of an authority without user information (RFC 9110, section 4.2), in lower case: a name, or an address.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let end = rest.find(']')?;
+            let (host, port) = authority.split_at_checked(end.checked_add(2)?)?;
+            (host, port)
+        }
+        None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?,
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = !host.is_empty() && host.bytes().all(in_name);
+    let is_host = is_name || address(host).is_some();
+    (is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))).then_some(host)
+}
+
+/// Whether `host` is a loopback address, or the name that stands for one (RFC 6761, section 6.3).
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || address(host).is_some_and(|address| address.is_loopback())
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::fields::HeaderFields;
+    use crate::host::Unreadable;
+
+    #[test]
+    fn names_of_the_gateway() {
+        for (authority, allowed) in [
+            ("localhost", true),
+            ("LOCALHOST:8080", true),
+            ("127.0.0.1:8080", true),
+            ("127.8.8.8", true),
+            ("[::1]:8080", true),
+            ("gateway.internal", true),
+            ("Gateway.Internal:443", true),
+            ("10.0.0.7:80", true),
+            ("attacker.example", false),
+            ("attacker.example:8080", false),
+            ("localhost.attacker.example", false),
+            ("127.0.0.1.attacker.example", false),
+            ("attacker@localhost", false),
+            ("localhost:8080@attacker.example", false),
+            ("localhost:x", false),
+            ("[::1", false),
+            ("[::1]x", false),
+            ("[::2]", false),
+            ("10.0.0.8", false),
+            ("0.0.0.0", false),
+            ("not-gateway.internal", false),
+            ("gateway.internal.attacker.example", false),
+            ("", false),
+        ] {
+            let hosts = parse("gateway.internal, 10.0.0.7").unwrap();
+            let by_host = head(None, &[("host", authority)]);
+            let by_authority = head(Some(authority), &[]);
+            let by_origin = head(None, &[("origin", &format!("http://{authority}"))]);
+            for head in [by_host, by_authority, by_origin] {
+                assert_eq!(hosts.allow(&head), allowed, "{authority} {head:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_that_tells_no_authority_leaves_the_origin() {
+        let hosts = parse("").unwrap();
+        for (fields, allowed) in [
+            (&[][..], true),
+            (&[("origin", "https://localhost:3000")], true),
+            (&[("origin", "null")], false),
+            (&[("origin", "file://localhost")], false),
+            (&[("origin", "")], false),
+            (&[("origin", "http://localhost"), ("origin", "http://attacker.example")], false),
+        ] {
+            assert_eq!(hosts.allow(&head(None, fields)), allowed, "{fields:?}");
+        }
+        assert!(!hosts.allow(&head(Some("attacker.example"), &[("host", "localhost")])));
+    }
+
+    #[test]
+    fn only_names_can_be_allowed() {
+        for text in ["a,b.example", " A , [::2] ,", ""] {
+            assert!(parse(text).is_ok(), "{text:?}");
+        }
+        for text in ["http://a", "a:80", "a/b", "*", "a b", "*.example"] {
+            assert_eq!(parse(text).unwrap_err().name, "GATEWAY_ALLOWED_HOSTS", "{text:?}");
+        }
+    }
+
+    fn parse(text: &'static str) -> Result<AllowedHosts, SettingError> {
+        let read = |_: &'static str| Ok::<_, Unreadable>(Some(text.to_owned()));
+        AllowedHosts::parse(Lookup::new(&read))
+    }
+
+    fn head(authority: Option<&str>, fields: &[(&str, &str)]) -> Head {
+        let fields: HeaderFields = fields.iter().copied().collect();
+        Head { method: Method::POST, target: "/".to_owned(), authority: authority.map(str::to_owned), fields }
+    }
+}
