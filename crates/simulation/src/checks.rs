@@ -17,6 +17,9 @@
 //! | `no token past its end` | the vault is not shown a token that ended half a minute before, where its length was told |
 //! | `pause` | after a 429, or a 5xx with `Retry-After`, an instance makes no call to that place before the pause is over |
 //! | `limits` | a call has at least [`LEAST_TIME`] and at most what is left, and one to the vault at most half of the deadline |
+//! | `budget` | a caller with a key gets 429 only for what it has asked itself: it has made [`LEAST_SPENDING`] requests of its own |
+//! | `undisturbed` | where Azure is well, a caller that asks for little gets 200, whatever others send |
+//! | `little left` | what an instance still does after its answers is bounded by the number of secrets |
 //! | `documented` | status and code are documented, and a 503 has `Retry-After` |
 //! | `recovery` | [`RECOVERY`] after the world has healed every secret is served, unmarked |
 //! | `nothing left` | when all is over there is no task, no sleeper and no call |
@@ -31,7 +34,7 @@ use keyvault_gateway::reply::Reply;
 use keyvault_gateway::upstream::LEAST_TIME;
 
 use crate::executor::Task;
-use crate::fleet::{asked_name, first_version, visible};
+use crate::fleet::{asked_name, asked_version, visible};
 use crate::plan::{Ask, Caller, Plan};
 use crate::world::{MARKER, Told, Wish, name};
 
@@ -43,6 +46,9 @@ pub const CALLS_A_SECOND: usize = 6;
 /// been under way for 16 seconds when all was well again, a token is replaced once in ten, and a 404 is remembered for ten.
 pub const RECOVERY: Duration = Duration::from_secs(100);
 
+/// A request makes three calls at the most, and three more with another token, of the hundred that are free.
+const LEAST_SPENDING: usize = 100_usize.div_ceil(CALLS_A_SECOND);
+
 /// Far more than anybody has reason to.
 pub const MOST_LOOKS: u64 = 1_000_000;
 
@@ -53,6 +59,10 @@ pub struct Checks {
     deadline: Duration,
     /// Whether what is read is remembered at all, and stays in memory until its time is over.
     roomy: bool,
+    secrets: usize,
+    undisturbed: bool,
+    /// How many requests of a caller have come to an instance.
+    spending: BTreeMap<(usize, Caller), usize>,
     healed: Duration,
     requests: Vec<Request>,
     calls: Vec<Sent>,
@@ -111,6 +121,9 @@ impl Checks {
             stale: Duration::from_secs(plan.stale),
             deadline: Duration::from_secs(plan.deadline),
             roomy: plan.ttl > 0 && plan.negative > 0 && plan.entries >= 2 * plan.secrets,
+            secrets: plan.secrets,
+            undisturbed: plan.undisturbed,
+            spending: BTreeMap::new(),
             healed: plan.healed,
             requests: Vec::new(),
             calls: Vec::new(),
@@ -155,6 +168,7 @@ impl Checks {
     /// A request has come to an instance.
     pub fn asked(&mut self, instance: usize, ask: Ask, rotations: usize, now: Duration) -> usize {
         let number = self.requests.len();
+        *self.spending.entry((instance, ask.caller)).or_default() += 1;
         self.event(now, format_args!("request {number} to instance {instance}: {ask:?}"));
         self.requests.push(Request { instance, ask, rotations, start: now, over: false });
         number
@@ -183,18 +197,33 @@ impl Checks {
         self.count(reply.code());
 
         self.expect(!visible(reply).contains(MARKER), "nothing shows", || visible(reply));
-        let documented = DOCUMENTED.contains(&(status, reply.code()));
+        let keyed = matches!(ask.caller, Caller::All | Caller::Even | Caller::Bearer);
+        let spent = status == 429 && cache.is_empty() && keyed && {
+            let requests = self.spending.get(&(instance, ask.caller)).copied().unwrap_or_default();
+            requests >= LEAST_SPENDING
+        };
+        if spent {
+            self.count("budget spent");
+        }
+        let alone = status == 200 && !cache.contains("detail=failed");
+        let others = self.undisturbed && ask.caller == Caller::All;
+        self.expect(alone || !others, "undisturbed", || format!("{status} {} {cache}", reply.code()));
+        let documented = ask.caller == Caller::Probe || DOCUMENTED.contains(&(status, reply.code()));
         self.expect(documented, "documented", || format!("{status} {}", reply.code()));
         self.expect(status != 503 || !field("retry-after").is_empty(), "documented", || {
             "no Retry-After".into()
         });
         self.expect(now <= start + self.deadline, "deadline", || format!("{:?} late", now - start));
         // Who has less left than a call needs does not wait for the end.
-        let timely = status != 504 || now + LEAST_TIME >= start + self.deadline;
+        // A late body has its own limit.
+        let late = !ask.late.is_zero();
+        let timely = status != 504 || late || now + LEAST_TIME >= start + self.deadline;
         self.expect(timely, "deadline", || format!("Timeout after {:?}", now - start));
 
         let allowed = match ask.caller {
             Caller::Nobody => matches!(status, 401 | 429),
+            Caller::Probe => matches!(status, 200 | 503),
+            Caller::All | Caller::Even | Caller::Bearer if spent => true,
             Caller::Forger { .. } => matches!(status, 401 | 429 | 502..=504),
             // A key that was not published when the instance last asked is unknown to it for a while, and one that was
             // withdrawn while a request waited is not believed.
@@ -213,10 +242,10 @@ impl Checks {
         if status == 200 && ask.caller == Caller::Bearer {
             self.count("bearer served");
         }
-        if status == 504 {
+        if status == 504 && !late {
             self.timeout(instance, &ask, start, now);
         }
-        if status == 200 && ask.caller != Caller::Metrics {
+        if status == 200 && !matches!(ask.caller, Caller::Metrics | Caller::Probe) {
             self.value(instance, &ask, start, reply, &cache, now);
         }
         let normal = status == 200 && !cache.contains("detail=failed");
@@ -231,7 +260,7 @@ impl Checks {
     }
 
     fn timeout(&mut self, instance: usize, ask: &Ask, start: Duration, now: Duration) {
-        let pinned = ask.pinned.then(|| first_version(ask.secret));
+        let pinned = asked_version(ask);
         let wish = Wish::Secret(name(ask.secret), pinned);
         let settled = self.given.get(&(instance, wish.clone())).and_then(|it| it.settled);
         let Some(settled) = settled.filter(|it| *it >= start && *it < now) else { return };
@@ -257,7 +286,7 @@ impl Checks {
     ) {
         let field = |name: &str| reply.fields().first(name).unwrap_or_default();
         let age = field("age").parse::<u64>().unwrap_or(u64::MAX);
-        let pinned = ask.pinned.then(|| first_version(ask.secret));
+        let pinned = asked_version(ask);
         let key = (instance, Wish::Secret(name(ask.secret), pinned));
         let body = String::from_utf8_lossy(reply.body().expose()).into_owned();
         let given = self.given.get(&key);
@@ -303,6 +332,13 @@ impl Checks {
             (false, _, false, false) => self.count("hit"),
             (false, _, false, true) => self.count("read"),
         }
+    }
+
+    /// A request comes while an instance does so much for requests, and so much after answers.
+    pub fn left_after_answers(&mut self, renewals: usize, requests: usize) {
+        // Each secret may be asked for by its version as well. A renewal that has nothing to do ends when it has its turn.
+        let most = 2 * self.secrets + requests;
+        self.expect(renewals <= most, "little left", || format!("{renewals} renewals, {requests} requests"));
     }
 
     /// A client has gone away.

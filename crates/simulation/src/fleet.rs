@@ -32,6 +32,8 @@ pub struct Fleet {
 
 struct Instance {
     number: usize,
+    /// When its clock began, later by [`EPOCHS`], as that may be before the beginning.
+    epoch: Duration,
     gateway: Rc<Gateway<Simulated>>,
     served: Cell<usize>,
     /// Requests and renewals that are under way, with the number of the request.
@@ -64,9 +66,14 @@ impl Fleet {
         let rotations = self.world.borrow().rotations();
         let request = self.checks.borrow_mut().asked(instance.number, ask, rotations, self.executor.now());
         instance.served.set(instance.served.get() + 1);
+        let renewals = instance.tasks.borrow().iter().filter(|task| task.1.is_none()).count();
+        let requests = instance.tasks.borrow().len() - renewals;
+        self.checks.borrow_mut().left_after_answers(renewals, requests);
         let (fleet, serving) = (Rc::clone(self), Rc::clone(&instance));
         let task = self.executor.spawn(async move {
             let (head, body) = message(&ask, rotations);
+            let executor = fleet.executor.clone();
+            let body = Content { bytes: body, late: ask.late, executor, epoch: serving.epoch };
             let Answered { reply, renewal } = serving.gateway.answer(head, body).await;
             fleet.checks.borrow_mut().answered(request, &reply, fleet.executor.now());
             let renewal = renewal.filter(|_| fleet.host.concurrent > 1);
@@ -139,11 +146,12 @@ impl Fleet {
         }
         let number = self.started.get();
         self.started.set(number + 1);
+        // Nobody says where a clock starts.
+        let offset = Duration::from_millis(self.executor.random() % 5000);
         let host = Simulated {
             number,
             start: now,
-            // Nobody says where a clock starts.
-            offset: Duration::from_millis(self.executor.random() % 5000),
+            offset,
             executor: self.executor.clone(),
             world: Rc::clone(&self.world),
             checks: Rc::clone(&self.checks),
@@ -151,6 +159,7 @@ impl Fleet {
         };
         let instance = Rc::new(Instance {
             number,
+            epoch: now + EPOCHS - offset,
             gateway: Rc::new(Gateway::new(host)),
             served: Cell::new(0),
             tasks: RefCell::new(Vec::new()),
@@ -272,13 +281,27 @@ impl Drop for UnderWay {
     }
 }
 
-struct Content(Vec<u8>);
+struct Content {
+    bytes: Vec<u8>,
+    late: Duration,
+    executor: Executor,
+    /// When the clock of the instance began.
+    epoch: Duration,
+}
 
 impl Body for Content {
-    async fn read(self, _: usize, _: Moment) -> Result<Vec<u8>, NoBody> {
-        Ok(self.0)
+    async fn read(self, _: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
+        if self.late.is_zero() {
+            return Ok(self.bytes);
+        }
+        let left = (end.from_start() + self.epoch).saturating_sub(self.executor.now() + EPOCHS);
+        self.executor.sleep(self.late.min(left)).await;
+        if self.late > left { Err(NoBody::TimedOut) } else { Ok(self.bytes) }
     }
 }
+
+/// A clock may have begun so much before the run.
+const EPOCHS: Duration = Duration::from_secs(5);
 
 /// The key of the caller that may read everything, and of the one that may read the half of it.
 const KEYS: [&str; 2] = ["MARKER-key-all", "MARKER-key-even"];
@@ -293,6 +316,7 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
         ("KeyVaultUri", "https://sim.vault.azure.net".to_owned()),
         ("GATEWAY_KEY", KEYS[0].to_owned()),
         ("GATEWAY_CALLERS", callers),
+        ("GATEWAY_CALLER_CALLS_PER_SECOND", plan.rate.to_string()),
         ("GATEWAY_JWT_TENANT", TENANT.to_owned()),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
         ("GATEWAY_LOG", "debug".to_owned()),
@@ -309,14 +333,14 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     settings
 }
 
-fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
+fn message(ask: &Ask, rotations: usize) -> (Head, Vec<u8>) {
     let mut fields = HeaderFields::new();
     let key = |key| ("x-functions-key", String::from(key));
     let token = |token: &str| ("authorization", format!("Bearer {token}"));
     let (name, value) = match ask.caller {
         Caller::All | Caller::Metrics => key(KEYS[0]),
         Caller::Even => key(KEYS[1]),
-        Caller::Nobody => key("MARKER-key-of-nobody"),
+        Caller::Nobody | Caller::Probe => key("MARKER-key-of-nobody"),
         Caller::Bearer => token(bearer(rotations)),
         Caller::Forger { known_name } => token(forged(known_name)),
     };
@@ -330,19 +354,26 @@ fn message(ask: &Ask, rotations: usize) -> (Head, Content) {
     }
     let (method, target) = match ask.caller {
         Caller::Metrics => (Method::GET, "/metrics"),
+        Caller::Probe => (Method::GET, "/readyz"),
         Caller::All | Caller::Even | Caller::Nobody | Caller::Bearer | Caller::Forger { .. } => {
             (Method::POST, "/")
         }
     };
-    let version = ask.pinned.then(|| format!(r#","Version":"{}""#, first_version(ask.secret)));
+    let version = asked_version(ask).map(|version| format!(r#","Version":"{version}""#));
     let body = format!(r#"{{"Secret":"{}"{}}}"#, asked_name(ask), version.unwrap_or_default());
-    (Head { method, target: target.to_owned(), authority: None, fields }, Content(body.into_bytes()))
+    (Head { method, target: target.to_owned(), authority: None, fields }, body.into_bytes())
 }
 
 /// The name as the request writes it.
 pub fn asked_name(ask: &Ask) -> String {
     let name = name(ask.secret);
     if ask.capitals { name.to_ascii_uppercase() } else { name }
+}
+
+/// The version that the request asks for, if it pins one.
+pub fn asked_version(ask: &Ask) -> Option<String> {
+    let made_up = ask.made_up.map(|number| format!("{:032x}", u128::MAX - u128::from(number)));
+    made_up.or_else(|| ask.pinned.then(|| first_version(ask.secret)))
 }
 
 /// The version that a secret has at first.

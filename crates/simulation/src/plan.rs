@@ -24,6 +24,12 @@ pub struct Plan {
     pub secrets: usize,
     /// How long tokens last, in seconds.
     pub token_life: u64,
+    /// `GATEWAY_CALLER_CALLS_PER_SECOND`.
+    pub rate: u32,
+    /// How many calls in a second the vault takes before it throttles everything for a minute, if it counts them.
+    pub capacity: Option<usize>,
+    /// Whether Azure is well all the time, so that every caller but the hostile ones is answered as if it were alone.
+    pub undisturbed: bool,
     /// Whether tokens come with `refresh_in`.
     pub refresh_in: bool,
     /// A usual latency, in milliseconds.
@@ -106,13 +112,17 @@ pub struct Ask {
     /// The version that the secret had at first is pinned.
     pub pinned: bool,
     pub no_cache: bool,
+    /// A version that does not exist is asked for.
+    pub made_up: Option<u32>,
+    /// The body comes so much later than the head.
+    pub late: Duration,
     pub caller: Caller,
     /// The client hangs up after this time.
     pub hangs_up: Option<Duration>,
 }
 
 /// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// May read everything.
     All,
@@ -126,6 +136,8 @@ pub enum Caller {
     Forger { known_name: bool },
     /// Asks for the counts.
     Metrics,
+    /// Asks for readiness, without a key.
+    Probe,
 }
 
 impl Plan {
@@ -147,6 +159,9 @@ impl Plan {
             host: draw_host(random),
             secrets,
             token_life: *pick(random, &[5, 30, 600, 3600, 86_400]),
+            rate: *pick(random, &[0, 1, 10, 10]),
+            capacity: None,
+            undisturbed: false,
             refresh_in: random.u8(..4) == 0,
             latency: *pick(random, &[1, 10, 100, 300]),
             faults: Vec::new(),
@@ -187,11 +202,102 @@ impl Plan {
             capitals: false,
             pinned: false,
             no_cache: random.u8(..10) == 0,
+            made_up: None,
+            late: Duration::ZERO,
             caller: Caller::All,
             hangs_up: (random.u8(..20) == 0).then(|| Duration::from_millis(random.u64(0..1000))),
         }));
         plan.load.sort_by_key(|it| it.at);
         plan
+    }
+}
+
+impl Plan {
+    /// Hostile clients, and a few others who must not notice: strangers with wrong keys, forged tokens and probes that hang up, and a
+    /// caller with a narrow scope that makes versions up, wants everything afresh, sends its bodies late and hangs up. Azure is well
+    /// all the time, although slow, and throttles everything for a minute when it gets too many calls in a second.
+    pub fn hostile(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed ^ 0xBAD);
+        let random = &mut random;
+        let secrets = random.usize(2..6);
+        let end = Duration::from_secs(random.u64(20..60));
+        let slow = |upstream, most: u64, random: &mut Rng| Fault {
+            from: Duration::ZERO,
+            until: end,
+            upstream,
+            percent: 100,
+            what: Wrong::Slow(random.u64(0..most)),
+        };
+        let faults = vec![
+            slow(Upstream::Identity, 1200, random),
+            slow(Upstream::Vault, 900, random),
+            slow(Upstream::Directory, 1500, random),
+        ];
+        let mut plan = Self {
+            deadline: 10,
+            rate: 10,
+            capacity: Some(250),
+            undisturbed: true,
+            entries: 1000,
+            host: HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) },
+            secrets,
+            token_life: *pick(random, &[30, 600, 86_400]),
+            latency: *pick(random, &[1, 10, 100]),
+            faults,
+            changes: Vec::new(),
+            bearers: random.bool(),
+            load: Vec::new(),
+            healed: end,
+            ..Self::draw(seed)
+        };
+        for _ in 0..random.usize(400..1500) {
+            let caller = match random.u8(..8) {
+                0 | 1 => Caller::Nobody,
+                2 if plan.bearers => Caller::Forger { known_name: random.bool() },
+                2 | 3 => Caller::Probe,
+                _ => Caller::Even,
+            };
+            let narrow = caller == Caller::Even;
+            // Many at once, and then none for a while.
+            let at = Duration::from_secs(random.u64(0..end.as_secs()) / 20 * 20)
+                + Duration::from_micros(random.u64(0..900_000));
+            plan.load.push(Ask {
+                at,
+                secret: 0,
+                capitals: random.bool(),
+                no_cache: narrow && random.u8(..4) == 0,
+                made_up: (narrow && random.u8(..4) > 0).then(|| random.u32(..)),
+                late: if narrow && random.u8(..3) == 0 {
+                    Duration::from_millis(random.u64(0..4000))
+                } else {
+                    Duration::ZERO
+                },
+                caller,
+                hangs_up: (random.u8(..4) == 0).then(|| Duration::from_millis(random.u64(0..3000))),
+                ..ordinary(0, at)
+            });
+        }
+        for _ in 0..random.usize(10..40) {
+            let at = moment(random, end);
+            plan.load.push(ordinary(random.usize(..secrets), at));
+        }
+        plan.load.sort_by_key(|ask| ask.at);
+        plan
+    }
+}
+
+/// A request of a caller that may read everything.
+pub const fn ordinary(secret: usize, at: Duration) -> Ask {
+    Ask {
+        at,
+        secret,
+        capitals: false,
+        pinned: false,
+        no_cache: false,
+        made_up: None,
+        late: Duration::ZERO,
+        caller: Caller::All,
+        hangs_up: None,
     }
 }
 
@@ -267,6 +373,8 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
             capitals: random.u8(..10) == 0,
             pinned: random.u8(..12) == 0,
             no_cache: random.u8(..100) < no_cache,
+            made_up: None,
+            late: Duration::ZERO,
             caller: match random.u8(..25) {
                 0 => Caller::Nobody,
                 1..4 => Caller::Even,

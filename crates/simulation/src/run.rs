@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::checks::RECOVERY;
 use crate::fleet::Fleet;
-use crate::plan::{Ask, Caller, Change, Plan};
+use crate::plan::{Change, Plan, ordinary};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -81,11 +81,6 @@ pub fn play(plan: &Plan, seed: u64) -> Outcome {
 
 /// The largest runs take some hundred thousand. Who needs more runs in a circle.
 const MOST_STEPS: u64 = 5_000_000;
-
-/// A request of who may read everything.
-pub const fn ordinary(secret: usize, at: Duration) -> Ask {
-    Ask { at, secret, capitals: false, pinned: false, no_cache: false, caller: Caller::All, hangs_up: None }
-}
 
 async fn wait_until(fleet: &Fleet, moment: Duration) {
     let left = moment.saturating_sub(fleet.executor.now());

@@ -10,8 +10,8 @@ use core::time::Duration;
 use fastrand::Rng;
 
 use crate::fleet::Fleet;
+use crate::plan::ordinary;
 use crate::plan::{HostPlan, Plan};
-use crate::run::ordinary;
 
 /// A fleet, per instance.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +113,9 @@ impl Case {
             },
             secrets: self.secrets,
             token_life: 86_400,
+            rate: 0,
+            capacity: None,
+            undisturbed: false,
             refresh_in: false,
             latency: 1,
             faults: Vec::new(),

@@ -1,6 +1,7 @@
 //! Azure: one vault, one token source and one directory, what they hold, and what goes wrong with them.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::OnceLock;
 
 use entra::{Application, SigningKey};
@@ -33,6 +34,10 @@ pub struct World {
     rotations: usize,
     /// Whether the vault has been shown a token that ended long ago, as whoever got it could know.
     pub overdue: bool,
+    /// How many calls the vault takes in a second, when the last ones came, and until when it throttles.
+    capacity: Option<usize>,
+    recent: VecDeque<Duration>,
+    throttles_until: Duration,
     random: Rng,
 }
 
@@ -106,6 +111,9 @@ impl World {
             jump: 0,
             rotations: 0,
             overdue: false,
+            capacity: plan.capacity,
+            recent: VecDeque::new(),
+            throttles_until: Duration::ZERO,
             random: Rng::with_seed(seed ^ 0xA2E),
         };
         for number in 0..plan.secrets {
@@ -153,6 +161,9 @@ impl World {
     pub fn answer(&mut self, call: &Call) -> (Wish, Fate, Duration) {
         let wish = wish(call);
         let upstream = call.upstream();
+        if upstream == Upstream::Vault && self.is_throttling() {
+            return (wish, refusal(upstream, 429, Some(60)), Duration::ZERO);
+        }
         let wrong = self
             .faults
             .iter()
@@ -174,6 +185,19 @@ impl World {
             Some(Wrong::ShortLived(_)) | None => self.truth(call, &wish),
         };
         (wish, fate, delay)
+    }
+
+    /// Counts a call to the vault, and says whether it is one too many.
+    fn is_throttling(&mut self) -> bool {
+        let Some(capacity) = self.capacity else { return false };
+        self.recent.push_back(self.now);
+        while self.recent.front().is_some_and(|first| *first + Duration::from_secs(1) <= self.now) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() > capacity {
+            self.throttles_until = self.now + Duration::from_secs(60);
+        }
+        self.now < self.throttles_until
     }
 
     fn truth(&mut self, call: &Call, wish: &Wish) -> Fate {

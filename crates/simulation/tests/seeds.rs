@@ -60,6 +60,25 @@ fn every_invariant_holds_in_crowds() {
 }
 
 #[test]
+fn hostile_clients_change_no_answer_of_others() {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..HOSTILE_RUNS {
+        let outcome = play(&Plan::hostile(seed), seed);
+        assert_eq!(outcome.violation, None, "hostile {seed}");
+        for (what, count) in outcome.counts {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    for what in
+        ["OK", "Unauthorized", "TooManyRequests", "SecretNotFound", "Timeout", "budget spent", "hung up"]
+    {
+        assert!(counts.get(what).is_some_and(|count| *count >= HOSTILE_RUNS), "{what}: {counts:?}");
+    }
+}
+
+const HOSTILE_RUNS: u64 = 200;
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     for seed in [0, 7, 49, 99, 4711] {
         assert_eq!(run(seed).digest, run(seed).digest, "{seed}");
