@@ -295,13 +295,13 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "scopes are not checked",
         file: "src/gateway.rs",
-        from: "        visit.caller = Some(admitted.may_read(&asked.name)?.name());\n",
+        from: "        visit.caller = Some(admitted.may_read(&asked.name)?);\n",
         to: "",
     },
     Mutation {
         name: "a scope is checked only when Azure is asked",
         file: "src/gateway.rs",
-        from: "        visit.caller = Some(admitted.may_read(&asked.name)?.name());\n",
+        from: "        visit.caller = Some(admitted.may_read(&asked.name)?);\n",
         to: "        if self.secrets.size().0 == 0 { admitted.may_read(&asked.name)?; }\n",
     },
     Mutation {
