@@ -155,7 +155,11 @@ impl Programs {
             .options(["-S", "config", "-S", &configuration])
             .options(if self.profiled { &PROFILED[..] } else { &[] })
             .environment(served.settings(Source::AppService2019))
-            .environment([("GATEWAY_KEY", key), ("GATEWAY_LOG", "error")])
+            .environment([
+                ("GATEWAY_KEY", key),
+                ("GATEWAY_LOG", "error"),
+                ("GATEWAY_CALLER_CALLS_PER_SECOND", "0"),
+            ])
             .environment([("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["*"]}]"#)]);
         let server = launch.start().map_err(|problem| problem.to_string())?;
         let address = server.address();

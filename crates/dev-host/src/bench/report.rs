@@ -197,7 +197,8 @@ impl Report<'_> {
         format!(
             "Medians of {} rounds of {} s, everybody measured in turn in each round; the whole took {} minutes. \
              Made by `cargo xtask bench`.\n\n{processor}, {cores} cores, {system}; {rust}; Wasmtime {}, {}; azure_identity {}, \
-             azure_security_keyvault_secrets {}, axum {}, moka {}. Everything on loopback. `GATEWAY_LOG=error`.\n",
+             azure_security_keyvault_secrets {}, axum {}, moka {}. Everything on loopback. `GATEWAY_LOG=error`, no budget \
+             of calls per caller.\n",
             self.rounds,
             self.seconds,
             self.took.as_secs().div_ceil(60),

@@ -103,7 +103,9 @@ impl Rig {
     }
 
     fn written(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
-        let mut head = format!("{request} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
+        let named = fields.iter().any(|field| field.starts_with("Host:"));
+        let host = if named { "" } else { "Host: gateway\r\n" };
+        let mut head = format!("{request} HTTP/1.1\r\n{host}Connection: close\r\n");
         for field in fields {
             head += &format!("{field}\r\n");
         }

@@ -40,10 +40,32 @@ fn without_a_key_nobody_gets_in_unless_everybody_may() {
         let rig = Rig::start(component, Source::AppService2017, &[("GATEWAY_KEY", "")]);
         assert_eq!(rig.ask().error(), (401, "Unauthorized".to_owned()), "{component}");
 
-        let open = [("GATEWAY_KEY", ""), ("GATEWAY_ALLOW_ANONYMOUS", "true")];
+        let open =
+            [("GATEWAY_KEY", ""), ("GATEWAY_ALLOW_ANONYMOUS", "true"), ("GATEWAY_ALLOWED_HOSTS", "gateway")];
         let rig = Rig::start(component, Source::AppService2017, &open);
         let answer = rig.send("POST /", &["Content-Type: application/json"], REQUEST.as_bytes());
         assert_eq!(answer.value(), VALUE, "{component}");
+    }
+}
+
+#[test]
+fn without_a_key_a_foreign_name_or_site_gets_nothing() {
+    let open = [("GATEWAY_KEY", ""), ("GATEWAY_ALLOW_ANONYMOUS", "true")];
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &open);
+        // Stock `wasmtime serve` does not tell a component of WASI 0.3 the authority.
+        let foreign_host = if component == "proxy" { 403 } else { 200 };
+        for (fields, status) in [
+            (&["Host: localhost:8080"][..], 200),
+            (&["Host: localhost", "Origin: http://127.0.0.1:3000"], 200),
+            (&["Host: localhost", "Origin: http://attacker.example"], 403),
+            (&["Host: localhost", "Origin: null"], 403),
+            (&["Host: attacker.example"], foreign_host),
+        ] {
+            let fields = [&["Content-Type: application/json"], fields].concat();
+            let answer = rig.send("POST /", &fields, REQUEST.as_bytes());
+            assert_eq!(answer.status, status, "{component} {fields:?}");
+        }
     }
 }
 
