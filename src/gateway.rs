@@ -105,14 +105,12 @@ impl<H: Host> Gateway<H> {
         let admitted = self.admit(settings, head, visit).await?;
         visit.caller = Some(admitted.caller());
         if admitted.is_anybody() {
-            settings.callers.expect_own_name(head)?;
+            settings.callers.expect_own_name(body.authority().as_deref(), &head.fields)?;
         }
 
         head.announces_json()?;
-        let start = self.host.now();
-        let body_deadline = visit.deadline.within(start, settings.patience());
+        let body_deadline = visit.deadline.within(visit.start, settings.patience());
         let body = body.read(LARGEST_BODY, body_deadline.end()).await?;
-        visit.late = self.host.now().since(start) > LATE_BODY;
         let asked = SecretRequest::parse(&body)?;
         visit.secret = Some(asked.name.clone());
         visit.caller = Some(admitted.may_read(&asked.name)?);
@@ -327,9 +325,6 @@ fn level_of(reply: &Reply) -> Level {
 
 /// A caller may have a secret read again this often, however often it asks for that.
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
-
-/// A client on the same machine or in the same data centre sends its few bytes with the head, or right behind it.
-const LATE_BODY: Duration = Duration::from_millis(100);
 
 /// The description of the contract (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");

@@ -103,8 +103,11 @@ impl Stores for NoStores {
     fn forget(_: &str, _: &str) {}
 }
 
-/// The body of a request that is being answered.
+/// A request that is being answered, as far as its host still has it: its body, and what is seldom needed.
 pub trait Body {
+    /// The authority that the request is for, if the host tells it apart from the `Host` field.
+    fn authority(&self) -> Option<String>;
+
     /// Reads it whole, if it has at most `most` bytes and is there by `end`.
     fn read(self, most: usize, end: Moment) -> impl Future<Output = Result<Vec<u8>, NoBody>>;
 }

@@ -15,8 +15,6 @@ pub struct Head {
     pub method: Method,
     /// The path and the query, as they came.
     pub target: String,
-    /// The authority that the request is for, if the host tells it apart from the `Host` field.
-    pub authority: Option<String>,
     /// The header fields.
     pub fields: HeaderFields,
 }
@@ -449,6 +447,6 @@ mod tests {
 
     fn head(fields: &[(&str, &str)]) -> Head {
         let fields = fields.iter().copied().collect();
-        Head { method: Method::POST, target: "/".to_owned(), authority: None, fields }
+        Head { method: Method::POST, target: "/".to_owned(), fields }
     }
 }

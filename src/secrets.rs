@@ -72,7 +72,7 @@ impl<S> Secrets<S> {
         wanted: Wanted,
     ) -> Result<Found, Error> {
         let key = Key::of(asked);
-        let mut looked = false;
+        let (mut looked, mut missed) = (false, false);
         // Since when Azure has been waited for, and whether it is for us to lead, as who did has gone.
         let (mut since, mut inherited) = (None, None);
         loop {
@@ -80,6 +80,10 @@ impl<S> Secrets<S> {
                 return remembered;
             }
             let now = azure.host.now();
+            if !missed {
+                missed = true;
+                azure.visit.missed(now);
+            }
             if H::Stores::THERE && !looked {
                 looked = true;
                 let stored = azure.store().and_then(|it| it.value(&key, now));

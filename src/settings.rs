@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::access::Callers;
-use crate::access::budget::BudgetSettings;
+use crate::access::budget::{BudgetSettings, DEFAULT_RATE, MOST_RATE};
 use crate::azure::identity::TokenSource;
 use crate::azure::vault::Vault;
 use crate::error::SettingError;
@@ -87,7 +87,11 @@ impl Settings {
         Ok(Self {
             identity: TokenSource::choose(settings, &vault)?,
             callers: Callers::read(settings, &vault)?,
-            budget: BudgetSettings::parse(settings)?,
+            budget: BudgetSettings::per_second(settings.number(
+                "GATEWAY_CALLER_CALLS_PER_SECOND",
+                DEFAULT_RATE,
+                0..=MOST_RATE,
+            )?),
             vault,
 
             cache: CacheSettings {
@@ -203,7 +207,7 @@ impl<'a> Lookup<'a> {
         self.number(name, default, range).map(Duration::from_secs)
     }
 
-    pub(crate) fn number<N: FromStr + PartialOrd>(
+    fn number<N: FromStr + PartialOrd>(
         self,
         name: &'static str,
         default: N,
@@ -283,6 +287,8 @@ mod tests {
             ("GATEWAY_LOG", vec!["trace", "INFO"]),
             ("GATEWAY_ALLOW_ANONYMOUS", vec!["yes", "1"]),
             ("GATEWAY_TRUST_FORWARDED", vec!["on"]),
+            ("GATEWAY_ALLOWED_HOSTS", vec!["a:80", "https://a", "*"]),
+            ("GATEWAY_CALLER_CALLS_PER_SECOND", vec!["-1", "1001", "many"]),
             ("GATEWAY_STORE", vec!["default-without-key"]),
             ("GATEWAY_JWT_TENANT", vec!["a b"]),
             ("KEY_VAULT_RESOURCE", vec!["https://vault.azure.net/"]),

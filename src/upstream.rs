@@ -342,7 +342,7 @@ impl<H: Host> Azure<'_, H> {
         let all = self.limit(upstream, effort.patience.unwrap_or(self.settings.deadline));
         // Some time goes into what comes before a call.
         let tenth = all.checked_div(10).unwrap_or_default();
-        let fair = if self.visit.late { all } else { all.saturating_sub(tenth) };
+        let fair = if self.visit.late.get() { all } else { all.saturating_sub(tenth) };
         fair.max(LEAST_FAIR_TIME)
     }
 

@@ -22,8 +22,9 @@ pub struct Visit<'a> {
     pub trace: Trace,
     /// Who asks.
     pub caller: Option<&'a Caller>,
-    /// Whether its body came late, so that it has less time than others for reasons of its own.
-    pub late: bool,
+    /// Whether it had waited, for its body or for the keys of a token, before it looked for the secret: then it has less time for that
+    /// than others.
+    pub late: Cell<bool>,
     /// For what.
     pub secret: Option<SecretName>,
     /// How the answer came about.
@@ -43,12 +44,17 @@ impl Visit<'_> {
             deadline,
             trace,
             caller: None,
-            late: false,
+            late: Cell::new(false),
             secret: None,
             cache: Cell::new(None),
             calls: Cell::new(0),
             asked: Cell::new(false),
         }
+    }
+
+    /// Notes that nothing in memory will do at `now`, so that Azure has to be asked.
+    pub fn missed(&self, now: Moment) {
+        self.late.set(now.since(self.start) > LATE);
     }
 
     /// Notes a call.
@@ -57,3 +63,6 @@ impl Visit<'_> {
         self.asked.set(self.asked.get() || upstream != Upstream::Directory);
     }
 }
+
+/// A client on the same machine or in the same data centre sends its few bytes with the head, or right behind it.
+const LATE: Duration = Duration::from_millis(100);

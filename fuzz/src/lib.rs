@@ -140,7 +140,7 @@ impl Scene {
 
     fn send(&self, mut fields: HeaderFields, body: &[u8]) -> Reply {
         fields.add("content-type", "application/json");
-        let head = Head { method: Method::POST, target: "/".to_owned(), authority: None, fields };
+        let head = Head { method: Method::POST, target: "/".to_owned(), fields };
         let start = self.world.now.get();
         let answered = match pin!(self.gateway.answer(head, Given(body.to_vec())))
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -383,6 +383,10 @@ const LATENCY: Duration = Duration::from_millis(10);
 struct Given(Vec<u8>);
 
 impl Body for Given {
+    fn authority(&self) -> Option<String> {
+        None
+    }
+
     async fn read(self, most: usize, _: Moment) -> Result<Vec<u8>, NoBody> {
         if self.0.len() > most { Err(NoBody::TooLarge) } else { Ok(self.0) }
     }

@@ -3,9 +3,7 @@
 use core::cell::Cell;
 use core::time::Duration;
 
-use crate::error::SettingError;
 use crate::host::Moment;
-use crate::settings::Lookup;
 
 /// The settings of all budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +21,10 @@ pub struct Budget {
 }
 
 impl BudgetSettings {
-    pub(crate) fn parse(settings: Lookup<'_>) -> Result<Self, SettingError> {
-        let rate = settings.number("GATEWAY_CALLER_CALLS_PER_SECOND", DEFAULT_RATE, 0..=MOST_RATE)?;
+    /// `rate` calls in a second; no limit where that is zero.
+    pub fn per_second(rate: u32) -> Self {
         let interval = Duration::from_secs(1).checked_div(rate);
-        Ok(Self { interval, burst: rate.saturating_mul(BURST_SECONDS).max(LEAST_BURST) })
+        Self { interval, burst: rate.saturating_mul(BURST_SECONDS).max(LEAST_BURST) }
     }
 }
 
@@ -58,10 +56,10 @@ impl Budget {
 /// Key Vault takes 4,000 calls for secrets in ten seconds, per vault and region (Microsoft, "Azure Key Vault service limits",
 /// "Secrets, managed storage account keys, and vault transactions"). One caller of one instance gets a fortieth of that. With the
 /// usual TTL of five minutes it is enough for 3,000 secrets.
-const DEFAULT_RATE: u32 = 10;
+pub const DEFAULT_RATE: u32 = 10;
 
-/// More than Key Vault takes from all together.
-const MOST_RATE: u32 = 1000;
+/// The largest rate that can be set: more than Key Vault takes from all together.
+pub const MOST_RATE: u32 = 1000;
 
 /// An application reads its secrets when it starts, all at once.
 const LEAST_BURST: u32 = 100;
@@ -72,11 +70,10 @@ const BURST_SECONDS: u32 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Unreadable;
 
     #[test]
     fn a_burst_is_free_and_then_one_call_per_interval() {
-        let (budget, settings) = (Budget::new(), settings("10"));
+        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
         for call in 0..100 {
             assert_eq!(budget.take(&settings, at(1_000_000)), Ok(()), "{call}");
         }
@@ -96,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_never_fuller_than_full() {
-        let (budget, settings) = (Budget::new(), settings("10"));
+        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
         for start in [0, 1_000_000] {
             let taken = (0..200).filter(|_| budget.take(&settings, at(start)).is_ok()).count();
             assert_eq!(taken, 100, "{start}");
@@ -105,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_charged_in_any_case_is_missing_later() {
-        let (budget, settings) = (Budget::new(), settings("10"));
+        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
         for _ in 0..110 {
             budget.charge(&settings, at(0));
         }
@@ -115,23 +112,11 @@ mod tests {
 
     #[test]
     fn the_rate_can_be_set_and_switched_off() {
-        for (rate, at_once) in [("1", 100), ("10", 100), ("20", 200), ("1000", 10_000), ("0", 20_000)] {
-            let (budget, settings) = (Budget::new(), settings(rate));
+        for (rate, at_once) in [(1, 100), (10, 100), (20, 200), (1000, 10_000), (0, 20_000)] {
+            let (budget, settings) = (Budget::new(), BudgetSettings::per_second(rate));
             let taken = (0..20_000).filter(|_| budget.take(&settings, at(0)).is_ok()).count();
             assert_eq!(taken, at_once, "{rate}");
         }
-        for wrong in ["-1", "1001", "many"] {
-            assert_eq!(parse(wrong).unwrap_err().name, "GATEWAY_CALLER_CALLS_PER_SECOND", "{wrong}");
-        }
-    }
-
-    fn settings(rate: &'static str) -> BudgetSettings {
-        parse(rate).unwrap()
-    }
-
-    fn parse(rate: &'static str) -> Result<BudgetSettings, SettingError> {
-        let read = |_: &'static str| Ok::<_, Unreadable>(Some(rate.to_owned()));
-        BudgetSettings::parse(Lookup::new(&read))
     }
 
     fn at(milliseconds: u64) -> Moment {

@@ -26,7 +26,6 @@ use subtle::{Choice, ConditionallySelectable};
 use crate::azure::vault::Vault;
 use crate::error::{Error, SettingError};
 use crate::fields::HeaderFields;
-use crate::request::Head;
 use crate::secret::{Redacted, SecretName};
 use crate::settings::Lookup;
 
@@ -113,7 +112,12 @@ impl Callers {
             known,
             composed,
             anonymous: anonymous.then(|| Caller::for_everything(ANYBODY, Vec::new())),
-            allowed_hosts: AllowedHosts::parse(settings)?,
+            allowed_hosts: AllowedHosts::parse(&settings.text(HOSTS)?.unwrap_or_default()).ok_or(
+                SettingError {
+                    name: HOSTS,
+                    should: "must be names of hosts, without ports, with commas between them",
+                },
+            )?,
             trust_forwarded: settings.switch("GATEWAY_TRUST_FORWARDED")?,
             tenant,
         })
@@ -159,8 +163,8 @@ impl Callers {
     }
 
     /// Refuses a request without a key that calls the gateway by a name that is not its own.
-    pub fn expect_own_name(&self, head: &Head) -> Result<(), Error> {
-        if self.allowed_hosts.allow(head) { Ok(()) } else { Err(Error::ForeignName) }
+    pub fn expect_own_name(&self, authority: Option<&str>, fields: &HeaderFields) -> Result<(), Error> {
+        if self.allowed_hosts.allow(authority, fields) { Ok(()) } else { Err(Error::ForeignName) }
     }
 
     /// Whoever comes, where that is allowed.
@@ -241,10 +245,16 @@ fn has_a_key_twice(callers: &[Caller]) -> bool {
 /// how server-side request forgery looks from here.
 fn came_through_proxy(fields: &HeaderFields) -> bool {
     fields.names().any(|name| {
-        let starts_with =
-            |start: &&str| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
-        FIELDS_OF_PROXIES.iter().any(|field| name.eq_ignore_ascii_case(field))
-            || STARTS_OF_PROXIES.iter().any(starts_with)
+        let (exact, starts): (&[&str], &[&str]) = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b'x') => (&X_FIELDS, &X_STARTS),
+            Some(b'c') => (&[], &["cf-"]),
+            Some(b'd' | b'f' | b't' | b'v') => (&OTHER_FIELDS, &[]),
+            _ => return false,
+        };
+        exact.iter().any(|field| name.eq_ignore_ascii_case(field))
+            || starts
+                .iter()
+                .any(|start| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)))
     })
 }
 
@@ -256,23 +266,17 @@ fn bearer(fields: &HeaderFields) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
-/// Fields that proxies add, besides those below: RFC 7239 and RFC 9110 (7.6.3), nginx, Akamai and Cloudflare, Fastly, Azure's
-/// Application Gateway and IIS.
-const FIELDS_OF_PROXIES: [&str; 9] = [
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "true-client-ip",
-    "fastly-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-rewrite-url",
-    "disguised-host",
-];
+/// Fields that proxies add: RFC 7239, RFC 9110 (7.6.3), Akamai and Cloudflare, Fastly, App Service.
+const OTHER_FIELDS: [&str; 5] = ["forwarded", "via", "true-client-ip", "fastly-client-ip", "disguised-host"];
+
+/// Those of nginx and others, and of IIS.
+const X_FIELDS: [&str; 4] = ["x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-rewrite-url"];
 
 /// How the names of others begin: the usual ones, nginx and Application Gateway, Azure Front Door, Envoy (also Container Apps and
-/// service meshes), App Service, Cloudflare.
-const STARTS_OF_PROXIES: [&str; 6] = ["x-forwarded-", "x-original-", "x-azure-", "x-envoy-", "x-arr-", "cf-"];
+/// service meshes), App Service. Cloudflare's begin with `cf-`.
+const X_STARTS: [&str; 5] = ["x-forwarded-", "x-original-", "x-azure-", "x-envoy-", "x-arr-"];
+
+const HOSTS: &str = "GATEWAY_ALLOWED_HOSTS";
 
 /// The name of whoever has `GATEWAY_KEY`.
 const KEY_HOLDER: &str = "key";

@@ -144,6 +144,10 @@ struct RequestBody {
 }
 
 impl Body for RequestBody {
+    fn authority(&self) -> Option<String> {
+        self.request.authority()
+    }
+
     async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         let body = self.request.consume().map_err(|()| NoBody::Lost)?;
         read_body(&body, most, self.length, &Timer::until(end))
@@ -154,7 +158,6 @@ fn head(request: &IncomingRequest) -> Head {
     Head {
         method: method(request.method()),
         target: request.path_with_query().unwrap_or_default(),
-        authority: request.authority(),
         fields: request.headers().entries().into(),
     }
 }

@@ -227,7 +227,7 @@ impl Scripted {
         self.world.learn_request(target, fields);
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let fields = fields.iter().copied().collect();
-        let head = Head { method, target: target.to_owned(), authority: None, fields };
+        let head = Head { method, target: target.to_owned(), fields };
         (head, ScriptedBody { content: body.as_bytes().to_vec(), world: Rc::clone(&self.world) })
     }
 
@@ -490,6 +490,10 @@ struct ScriptedBody {
 }
 
 impl Body for ScriptedBody {
+    fn authority(&self) -> Option<String> {
+        None
+    }
+
     async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         self.world.body_was_read.set(true);
         let whole = self.world.now.get() + self.world.body_time.get();

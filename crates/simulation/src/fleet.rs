@@ -290,6 +290,10 @@ struct Content {
 }
 
 impl Body for Content {
+    fn authority(&self) -> Option<String> {
+        None
+    }
+
     async fn read(self, _: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         if self.late.is_zero() {
             return Ok(self.bytes);
@@ -361,7 +365,7 @@ fn message(ask: &Ask, rotations: usize) -> (Head, Vec<u8>) {
     };
     let version = asked_version(ask).map(|version| format!(r#","Version":"{version}""#));
     let body = format!(r#"{{"Secret":"{}"{}}}"#, asked_name(ask), version.unwrap_or_default());
-    (Head { method, target: target.to_owned(), authority: None, fields }, body.into_bytes())
+    (Head { method, target: target.to_owned(), fields }, body.into_bytes())
 }
 
 /// The name as the request writes it.

@@ -160,6 +160,10 @@ struct RequestBody {
 }
 
 impl Body for RequestBody {
+    fn authority(&self) -> Option<String> {
+        self.request.get_authority()
+    }
+
     async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
         let (done, result) = wit_future::new(|| Ok(()));
         let (stream, trailers) = Request::consume_body(self.request, result);
@@ -173,7 +177,6 @@ fn head(request: &Request) -> Head {
     Head {
         method: method(request.get_method()),
         target: request.get_path_with_query().unwrap_or_default(),
-        authority: request.get_authority(),
         fields: request.get_headers().copy_all().into(),
     }
 }
