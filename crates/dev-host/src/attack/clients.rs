@@ -59,7 +59,11 @@ pub(super) async fn slow_bodies(target: &Target, key: Key, count: usize, lasting
 }
 
 async fn slow_body(target: &Target, key: Key) -> io::Result<Answer> {
-    let (reader, mut writer) = target.connect().await?.into_split();
+    slow_body_on(target.connect().await?, target, key).await
+}
+
+pub(super) async fn slow_body_on(stream: TcpStream, target: &Target, key: Key) -> io::Result<Answer> {
+    let (reader, mut writer) = stream.into_split();
     let head = target.head(presented(target, key), "Connection: close\r\nContent-Length: 8000\r\n\r\n{");
     writer.write_all(head.as_bytes()).await?;
     let dripping = async {

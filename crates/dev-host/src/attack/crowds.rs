@@ -1,7 +1,7 @@
 //! Crowds that write many requests before they read an answer.
 
-use super::attacks::{Answers, Said};
-use super::clients::{hold, together};
+use super::attacks::{Answers, Key, Said};
+use super::clients::{hold, slow_body_on, together};
 use crate::client::{Answer, PATIENCE, Target, within};
 use std::io;
 use std::time::{Duration, Instant};
@@ -78,6 +78,27 @@ pub(super) async fn slow_readers(target: &Target, count: usize, lasting: Duratio
             }
             .await;
             answers.add(start, answer);
+            answers
+        }
+    }))
+    .await
+}
+
+/// Clients with a right key whose bodies are slow, as many at a time as `count`, each of which begins again `rounds` times.
+///
+/// Their connections are all there before: when hundreds end at the same time, the host's queue of new ones resets some.
+pub(super) async fn take_places(target: &Target, count: usize, rounds: usize) -> Answers {
+    let mut opened = hold(target, Said::Nothing, count * rounds).await.into_iter();
+    together((0..count).map(|_| {
+        let connections: Vec<_> = opened.by_ref().take(rounds).collect();
+        let target = target.clone();
+        async move {
+            let mut answers = Answers::default();
+            for connection in connections {
+                let start = Instant::now();
+                let answer = async { slow_body_on(connection?, &target, Key::Right).await };
+                answers.add(start, within(PATIENCE, answer).await);
+            }
             answers
         }
     }))
