@@ -95,6 +95,8 @@ pub(crate) struct Shipped {
     pub(crate) options: &'static [&'static str],
     /// The requests that may be in progress at the same time: what is beyond waits in the host.
     pub(crate) places: usize,
+    /// The instances that these need at most.
+    pub(crate) instances: usize,
 }
 
 impl Shipped {
@@ -129,6 +131,7 @@ impl Shipped {
             "timeout=30s",
         ],
         places: 300,
+        instances: 300,
     };
 
     const SERVICE: Self = Self {
@@ -147,6 +150,7 @@ impl Shipped {
             "timeout=30s",
         ],
         places: 64,
+        instances: 1,
     };
 }
 

@@ -6,6 +6,7 @@ use super::clients::{
 use super::crowds::{pipelined, slow_readers, take_places};
 use super::others::{self, Reads};
 use crate::client::{Answer, Target};
+use crate::rig::Shipped;
 use keyvault_emulator::facts;
 use std::collections::BTreeMap;
 use std::io;
@@ -81,6 +82,8 @@ pub(super) struct Size {
     pub(super) slow_readers: usize,
     /// The requests that the host lets be in progress.
     pub(super) places: usize,
+    /// The instances that these need at most.
+    pub(super) instances: usize,
     /// How often each of those that take all places does so.
     pub(super) rounds: usize,
     /// For how long an attack that has no other end goes on.
@@ -90,7 +93,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) const fn full(places: usize) -> Self {
+    pub(super) const fn full(shipped: Shipped) -> Self {
         Self {
             slow_bodies: 200,
             idle: 10_000,
@@ -100,14 +103,15 @@ impl Size {
             crowd: 200_000,
             pipelined: 700,
             slow_readers: 1_000,
-            places,
+            places: shipped.places,
+            instances: shipped.instances,
             rounds: 3,
             lasting: Duration::from_secs(15),
             limit: Duration::from_secs(900),
         }
     }
 
-    pub(super) const fn small(places: usize) -> Self {
+    pub(super) const fn small(shipped: Shipped) -> Self {
         Self {
             slow_bodies: 50,
             idle: 1_000,
@@ -117,7 +121,8 @@ impl Size {
             crowd: 12_000,
             pipelined: 20,
             slow_readers: 200,
-            places,
+            places: shipped.places,
+            instances: shipped.instances,
             rounds: 1,
             lasting: Duration::from_millis(1500),
             limit: Duration::from_secs(180),
@@ -322,12 +327,15 @@ impl Hostile {
     }
 
     /// The memory, in bytes, that it may cost.
-    pub(super) fn most_growth(self) -> u64 {
+    pub(super) fn most_growth(self, size: &Size) -> u64 {
+        let instances = size.instances as u64 * MEMORY_OF_AN_INSTANCE;
         match self {
             Self::Crowd(_, connections) => {
-                MOST_GROWTH_OF_A_CROWD + connections.saturating_sub(CROWD) as u64 * MEMORY_OF_A_CONNECTION
+                MOST_GROWTH_OF_A_CROWD
+                    + instances
+                    + connections.saturating_sub(CROWD) as u64 * MEMORY_OF_A_CONNECTION
             }
-            Self::Pipelined => MOST_GROWTH_OF_A_CROWD,
+            Self::Pipelined => MOST_GROWTH_OF_A_CROWD + instances,
             _ => MOST_GROWTH,
         }
     }
@@ -415,6 +423,9 @@ const CROWD: usize = 345;
 
 /// The memory that an attack may cost. See docs/hostile-input.md for what it is made of.
 const MOST_GROWTH: u64 = 200 << 20;
+
+/// An instance of the component, of which `proxy` has one for each request in progress.
+const MEMORY_OF_AN_INSTANCE: u64 = 200 << 10;
 
 /// The memory that a crowd of [`CROWD`] connections may cost, however many requests it makes. Measured are 26 to 31 MiB; where
 /// finished requests leave something behind, as they once did, it is 2 KiB more with each.

@@ -42,7 +42,7 @@ impl Attack {
     pub(crate) fn run(self) -> Result<(), String> {
         let files = process::raise_file_limit();
         let shipped = Shipped::of(&self.component)?;
-        let size = if self.small { Size::small(shipped.places) } else { Size::full(shipped.places) };
+        let size = if self.small { Size::small(shipped) } else { Size::full(shipped) };
         let attacks: Vec<_> =
             Hostile::ALL.into_iter().filter(|hostile| !self.small || hostile.is_in_small()).collect();
         let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
@@ -87,6 +87,8 @@ struct Row {
     took: Duration,
     /// What the host said about instances that trapped.
     traps: Vec<String>,
+    /// The memory, in bytes, that it may have cost.
+    most_growth: u64,
 }
 
 impl Row {
@@ -120,7 +122,7 @@ impl Row {
         }
         if let Some([before, peak, after]) = self.memory {
             let growth = peak.max(after).saturating_sub(before);
-            expect(growth <= self.hostile.most_growth(), format!("memory grew by {} MiB", growth >> 20));
+            expect(growth <= self.most_growth, format!("memory grew by {} MiB", growth >> 20));
         }
         expect(self.traps.is_empty(), format!("{} traps: {:?}", self.traps.len(), self.traps.first()));
         problems
@@ -157,8 +159,8 @@ fn measure(component: &Path, options: &[&'static str], hostile: Hostile, size: &
             let memory_after = memory.now();
             let after = others::read(&target, READS_IN_PEACE).await;
             let memory = memory_before.zip(peak).zip(memory_after).map(|((a, b), c)| [a, b, c]);
-            let (name, traps) = (hostile.name(size), Vec::new());
-            Row { hostile, name, answers, before, during, after, memory, took, traps }
+            let (name, traps, most_growth) = (hostile.name(size), Vec::new(), hostile.most_growth(size));
+            Row { hostile, name, answers, before, during, after, memory, took, traps, most_growth }
         };
         tokio::select! {
             row = tokio::time::timeout(size.limit, measured) => {
