@@ -49,6 +49,11 @@ impl Target {
         asking_for(SECRET, &self.head_of(&format!("Authorization: Bearer {token}\r\n")))
     }
 
+    /// A whole request for what anyone may read.
+    pub(crate) fn get(&self, path: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)
+    }
+
     /// A request on a connection of its own.
     pub(crate) async fn ask(&self, request: &str) -> io::Result<Answer> {
         let mut stream = self.connect().await?;

@@ -65,11 +65,16 @@ pub(crate) fn launch(component: PathBuf) -> Result<Launch, String> {
 
 /// The component as machine code: whoever starts many hosts does not wait for each.
 pub(crate) fn compile(component: &Path, directory: &Path) -> Result<PathBuf, String> {
+    compile_with(&[], component, directory)
+}
+
+/// The same with options of `wasmtime compile`, which have to go with those of the host.
+pub(crate) fn compile_with(options: &[&str], component: &Path, directory: &Path) -> Result<PathBuf, String> {
     let compiled = directory.join(component.with_extension("cwasm").file_name().unwrap_or_default());
     let program =
         std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
     let mut command = Command::new(program);
-    let status = command.arg("compile").arg(component).arg("-o").arg(&compiled).status();
+    let status = command.arg("compile").args(options).arg(component).arg("-o").arg(&compiled).status();
     match status {
         Ok(status) if status.success() => Ok(compiled),
         Ok(_) | Err(_) => Err(format!("{} cannot be compiled", component.display())),
@@ -82,6 +87,75 @@ pub(crate) fn random_text() -> Result<String, String> {
     getrandom::fill(&mut bytes).map_err(|problem| format!("no random numbers: {problem}"))?;
     Ok(bytes.iter().map(|it| format!("{it:02x}")).collect())
 }
+
+/// How a component is started where it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shipped {
+    /// Options of `wasmtime serve`.
+    pub(crate) options: &'static [&'static str],
+    /// The requests that may be in progress at the same time: what is beyond waits in the host.
+    pub(crate) places: usize,
+    /// The instances that these need at most.
+    pub(crate) instances: usize,
+}
+
+impl Shipped {
+    /// That of a component, by the name of its file.
+    pub(crate) fn of(component: &Path) -> Result<Self, String> {
+        let name = component.file_stem().unwrap_or_default().to_string_lossy();
+        if name.starts_with("proxy") {
+            Ok(Self::PROXY)
+        } else if name.starts_with("service") {
+            Ok(Self::SERVICE)
+        } else {
+            Err(format!(
+                "{}: the name must start with `proxy` or `service`, which the host's options depend on",
+                component.display()
+            ))
+        }
+    }
+
+    /// An instance of it is three core instances, and Wasmtime's pooling allocator has 1,000 of those: beyond 333 requests in
+    /// progress the host answered every one with 500.
+    const PROXY: Self = Self {
+        options: &[
+            "--max-instance-reuse-count",
+            "100000",
+            "--idle-instance-timeout",
+            "3600s",
+            "--max-concurrent-requests",
+            "300",
+            "-W",
+            "max-memory-size=67108864",
+            "-W",
+            "timeout=30s",
+        ],
+        places: 300,
+        instances: 300,
+    };
+
+    const SERVICE: Self = Self {
+        options: &[
+            "--max-instance-reuse-count",
+            "1000000",
+            "--max-instance-concurrent-reuse-count",
+            "128",
+            "--idle-instance-timeout",
+            "3600s",
+            "--max-concurrent-requests",
+            "64",
+            "-W",
+            "max-memory-size=67108864",
+            "-W",
+            "timeout=30s",
+        ],
+        places: 64,
+        instances: 1,
+    };
+}
+
+/// Code that a host runs with `-W timeout` has to be compiled with this.
+pub(crate) const INTERRUPTIBLE: [&str; 2] = ["-W", "epoch-interruption=y"];
 
 /// The path of the replaced function.
 pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
@@ -98,3 +172,20 @@ pub(crate) const LIVING_ON: [&str; 6] = [
     "--idle-instance-timeout",
     "3600s",
 ];
+
+#[test]
+fn the_options_go_by_the_name_of_the_file() {
+    let cases = [
+        ("target/components/proxy.wasm", Some(300)),
+        ("proxy-spin.wasm", Some(300)),
+        ("target/components/service.wasm", Some(64)),
+        ("service-old.wasm", Some(64)),
+        ("gateway.wasm", None),
+        ("proxy/gateway.wasm", None),
+        ("", None),
+    ];
+    for (component, places) in cases {
+        let shipped = Shipped::of(Path::new(component)).ok();
+        assert_eq!(shipped.map(|shipped| shipped.places), places, "{component}");
+    }
+}

@@ -1,10 +1,12 @@
 //! The attacks.
 
 use super::clients::{
-    LARGE_BODIES, forged_token, guesses, hold, large_bodies, large_heads, slow_bodies, speak,
+    GUESSERS, LARGE_BODIES, ask_on, forged_token, hold, large_bodies, large_heads, slow_bodies, speak,
 };
+use super::crowds::{pipelined, slow_readers, take_places};
 use super::others::{self, Reads};
 use crate::client::{Answer, Target};
+use crate::rig::Shipped;
 use keyvault_emulator::facts;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +29,22 @@ pub(super) enum Hostile {
     LargeBody(Key, Length),
     /// Heads beyond all measure.
     LargeHeads,
+    /// So many connections that stay open, with one request at a time on each, as fast as they are answered.
+    Crowd(What, usize),
+    /// Connections on which all requests are written before the first answer is read.
+    Pipelined,
+    /// Clients that ask for large answers and read next to nothing of them.
+    SlowReaders,
+    /// Slow bodies with a right key, so many times as many as there are places for.
+    AllPlaces(usize),
+}
+
+/// What a crowd asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    WrongKey,
+    RightKey,
+    NoRoute,
 }
 
 /// Whether a hostile client has a key.
@@ -57,6 +75,17 @@ pub(super) struct Size {
     pub(super) wrong_keys: usize,
     pub(super) forged_tokens: usize,
     pub(super) body: u64,
+    /// The requests of all connections of a crowd.
+    pub(super) crowd: usize,
+    /// The requests on each pipelined connection.
+    pub(super) pipelined: usize,
+    pub(super) slow_readers: usize,
+    /// The requests that the host lets be in progress.
+    pub(super) places: usize,
+    /// The instances that these need at most.
+    pub(super) instances: usize,
+    /// How often each of those that take all places does so.
+    pub(super) rounds: usize,
     /// For how long an attack that has no other end goes on.
     pub(super) lasting: Duration,
     /// Longer than the longest attack takes on two busy cores with a host that is not optimised.
@@ -64,25 +93,41 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) const FULL: Self = Self {
-        slow_bodies: 200,
-        idle: 10_000,
-        wrong_keys: 100_000,
-        forged_tokens: 20_000,
-        body: 1 << 30,
-        lasting: Duration::from_secs(15),
-        limit: Duration::from_secs(900),
-    };
+    pub(super) const fn full(shipped: Shipped) -> Self {
+        Self {
+            slow_bodies: 200,
+            idle: 10_000,
+            wrong_keys: 100_000,
+            forged_tokens: 20_000,
+            body: 1 << 30,
+            crowd: 200_000,
+            pipelined: 700,
+            slow_readers: 1_000,
+            places: shipped.places,
+            instances: shipped.instances,
+            rounds: 3,
+            lasting: Duration::from_secs(15),
+            limit: Duration::from_secs(900),
+        }
+    }
 
-    pub(super) const SMALL: Self = Self {
-        slow_bodies: 50,
-        idle: 1_000,
-        wrong_keys: 5_000,
-        forged_tokens: 1_000,
-        body: 64 << 20,
-        lasting: Duration::from_millis(1500),
-        limit: Duration::from_secs(180),
-    };
+    pub(super) const fn small(shipped: Shipped) -> Self {
+        Self {
+            slow_bodies: 50,
+            idle: 1_000,
+            wrong_keys: 5_000,
+            forged_tokens: 1_000,
+            body: 64 << 20,
+            crowd: 12_000,
+            pipelined: 20,
+            slow_readers: 200,
+            places: shipped.places,
+            instances: shipped.instances,
+            rounds: 1,
+            lasting: Duration::from_millis(1500),
+            limit: Duration::from_secs(180),
+        }
+    }
 }
 
 /// How an attack was answered.
@@ -118,7 +163,7 @@ impl Answers {
 }
 
 impl Hostile {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::SlowBodies(Key::Right),
         Self::SlowBodies(Key::Wrong),
         Self::Idle(Said::Nothing),
@@ -131,7 +176,29 @@ impl Hostile {
         Self::LargeBody(Key::Wrong, Length::Announced),
         Self::LargeBody(Key::Wrong, Length::Chunked),
         Self::LargeHeads,
+        Self::Crowd(What::WrongKey, CROWD),
+        Self::Crowd(What::RightKey, CROWD),
+        Self::Crowd(What::NoRoute, CROWD),
+        Self::Crowd(What::WrongKey, HOSTS_CONNECTIONS),
+        Self::Pipelined,
+        Self::SlowReaders,
+        Self::AllPlaces(1),
+        Self::AllPlaces(2),
     ];
+
+    /// Whether it is part of the attack with a fraction of everything, which leaves out what is much like another one.
+    pub(super) fn is_in_small(self) -> bool {
+        !matches!(
+            self,
+            Self::Idle(Said::HalfAHead)
+                | Self::WrongKeys
+                | Self::LargeBody(Key::Right, Length::Chunked)
+                | Self::LargeBody(Key::Wrong, Length::Announced)
+                | Self::Crowd(What::RightKey | What::NoRoute, _)
+                | Self::Crowd(_, HOSTS_CONNECTIONS)
+                | Self::AllPlaces(1)
+        )
+    }
 
     pub(super) fn name(self, size: &Size) -> String {
         let key = |key| match key {
@@ -152,6 +219,19 @@ impl Hostile {
                 format!("{LARGE_BODIES} chunked bodies of {} MiB at a time, {}", size.body >> 20, key(it))
             }
             Self::LargeHeads => "heads of 64 KiB, of 200 fields, of 1 MiB".to_owned(),
+            Self::Crowd(what, connections) => {
+                let what = match what {
+                    What::WrongKey => "with a wrong key",
+                    What::RightKey => "with a right key",
+                    What::NoRoute => "for what is not there",
+                };
+                format!("{} requests {what} on {connections} connections", size.crowd)
+            }
+            Self::Pipelined => format!("{CROWD} connections with {} requests in one go", size.pipelined),
+            Self::SlowReaders => format!("{} slow readers of large answers", size.slow_readers),
+            Self::AllPlaces(times) => {
+                format!("{} slow bodies at a time for {} places", times * size.places, size.places)
+            }
         }
     }
 
@@ -160,6 +240,10 @@ impl Hostile {
         let connections = match self {
             Self::Idle(_) => size.idle,
             Self::IdleUnderDefaults => HOSTS_CONNECTIONS,
+            Self::Crowd(_, connections) => connections,
+            Self::Pipelined => CROWD,
+            Self::SlowReaders => size.slow_readers,
+            Self::AllPlaces(times) => times * size.places * size.rounds,
             Self::SlowBodies(_)
             | Self::WrongKeys
             | Self::ForgedTokens
@@ -183,6 +267,9 @@ impl Hostile {
             Self::SlowBodies(Key::Right) => {
                 vec![("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string())]
             }
+            Self::AllPlaces(_) => {
+                vec![("GATEWAY_DEADLINE_SECONDS", DEADLINE_IN_PLACES.as_secs().to_string())]
+            }
             Self::ForgedTokens => vec![
                 ("GATEWAY_JWT_TENANT", facts::TENANT.to_owned()),
                 ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
@@ -196,15 +283,22 @@ impl Hostile {
             | Self::IdleUnderDefaults
             | Self::WrongKeys
             | Self::LargeBody(..)
-            | Self::LargeHeads => Vec::new(),
+            | Self::LargeHeads
+            | Self::Crowd(..)
+            | Self::Pipelined
+            | Self::SlowReaders => Vec::new(),
         }
     }
 
     /// Whether this is an answer, or none, that the attack has to expect.
     pub(super) fn may_be_answered(self, answer: &str) -> bool {
         let right: &[&str] = match self {
-            Self::SlowBodies(Key::Right) => &["504"],
-            Self::WrongKeys | Self::ForgedTokens => &["401", "429"],
+            Self::SlowBodies(Key::Right) | Self::AllPlaces(_) => &["504"],
+            Self::WrongKeys | Self::ForgedTokens | Self::Crowd(What::WrongKey, _) => &["401", "429"],
+            Self::Crowd(What::RightKey, _) | Self::Pipelined => &["200"],
+            Self::Crowd(What::NoRoute, _) => &["404"],
+            // The first answer was under way for as long as the attack lasted, and may have been given up.
+            Self::SlowReaders => &["200", CLOSED],
             // They have said something after all.
             Self::Idle(_) | Self::IdleUnderDefaults => &["200"],
             // Whoever writes on and on may lose the answer when the connection is closed.
@@ -219,7 +313,30 @@ impl Hostile {
     pub(super) fn longest_answer(self) -> Duration {
         match self {
             Self::SlowBodies(Key::Right) => DEADLINE + SLACK,
+            Self::AllPlaces(_) => self.wait_for_a_place() + DEADLINE_IN_PLACES + SLACK,
             _ => SLACK,
+        }
+    }
+
+    /// How long a request may have to wait for those that came before it.
+    pub(super) fn wait_for_a_place(self) -> Duration {
+        match self {
+            Self::AllPlaces(times) => DEADLINE_IN_PLACES * times as u32,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The memory, in bytes, that it may cost.
+    pub(super) fn most_growth(self, size: &Size) -> u64 {
+        let instances = size.instances as u64 * MEMORY_OF_AN_INSTANCE;
+        match self {
+            Self::Crowd(_, connections) => {
+                MOST_GROWTH_OF_A_CROWD
+                    + instances
+                    + connections.saturating_sub(CROWD) as u64 * MEMORY_OF_A_CONNECTION
+            }
+            Self::Pipelined => MOST_GROWTH_OF_A_CROWD + instances,
+            _ => MOST_GROWTH,
         }
     }
 
@@ -232,7 +349,10 @@ impl Hostile {
     /// Attacks, while others read.
     pub(super) async fn attack(self, target: &Target, size: &Size) -> (Answers, Reads) {
         match self {
-            Self::SlowBodies(key) => others::read_during(target, slow_bodies(target, key, size)).await,
+            Self::SlowBodies(key) => {
+                let attack = slow_bodies(target, key, size.slow_bodies, size.lasting);
+                others::read_during(target, attack).await
+            }
             Self::Idle(said) => {
                 let attack = async {
                     let held = hold(target, said, size.idle).await;
@@ -248,17 +368,33 @@ impl Hostile {
             }
             Self::WrongKeys => {
                 let request = |target: &Target, index| target.request(&format!("guess-{index}"), "");
-                others::read_during(target, guesses(target, size.wrong_keys, request)).await
+                others::read_during(target, ask_on(target, GUESSERS, size.wrong_keys, request)).await
             }
             Self::ForgedTokens => {
                 let token = forged_token();
                 let request = move |target: &Target, _| target.request_with_token(&token);
-                others::read_during(target, guesses(target, size.forged_tokens, request)).await
+                others::read_during(target, ask_on(target, GUESSERS, size.forged_tokens, request)).await
             }
             Self::LargeBody(key, length) => {
                 others::read_during(target, large_bodies(target, key, length, size)).await
             }
             Self::LargeHeads => others::read_during(target, large_heads(target, size)).await,
+            Self::Crowd(what, connections) => {
+                let request = move |target: &Target, index| match what {
+                    What::WrongKey => target.request(&format!("guess-{index}"), ""),
+                    What::RightKey => target.request(&target.key, ""),
+                    What::NoRoute => target.get("/nothing"),
+                };
+                others::read_during(target, ask_on(target, connections, size.crowd, request)).await
+            }
+            Self::Pipelined => others::read_during(target, pipelined(target, CROWD, size.pipelined)).await,
+            Self::SlowReaders => {
+                others::read_during(target, slow_readers(target, size.slow_readers, size.lasting)).await
+            }
+            Self::AllPlaces(times) => {
+                let attack = take_places(target, times * size.places, size.rounds);
+                others::read_during(target, attack).await
+            }
         }
     }
 }
@@ -281,6 +417,25 @@ const OTHER_FILES: usize = 500;
 
 /// `GATEWAY_DEADLINE_SECONDS` of those whom slow bodies attack: shorter than by itself, so that they attack often.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The connections of a crowd: many more than there are places, and few enough that the memory that it costs is not theirs.
+const CROWD: usize = 345;
+
+/// The memory that an attack may cost. See docs/hostile-input.md for what it is made of.
+const MOST_GROWTH: u64 = 200 << 20;
+
+/// An instance of the component, of which `proxy` has one for each request in progress.
+const MEMORY_OF_AN_INSTANCE: u64 = 200 << 10;
+
+/// The memory that a crowd of [`CROWD`] connections may cost, however many requests it makes. Measured are 26 to 31 MiB; where
+/// finished requests leave something behind, as they once did, it is 2 KiB more with each.
+const MOST_GROWTH_OF_A_CROWD: u64 = 32 << 20;
+
+/// What the host has for each connection with requests on it, as measured with crowds of two sizes.
+const MEMORY_OF_A_CONNECTION: u64 = 24 << 10;
+
+/// `GATEWAY_DEADLINE_SECONDS` of those whose places are all taken.
+const DEADLINE_IN_PLACES: Duration = Duration::from_secs(4);
 
 /// Those who find out whether nobody is answered, and how long they wait.
 const IMPATIENT: usize = 5;

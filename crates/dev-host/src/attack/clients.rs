@@ -21,7 +21,15 @@ async fn crowd<F>(count: usize, client: impl Fn(usize) -> F) -> Answers
 where
     F: Future<Output = Answers> + Send + 'static,
 {
-    let clients: Vec<_> = (0..count).map(|index| tokio::spawn(client(index))).collect();
+    together((0..count).map(client)).await
+}
+
+/// The same for clients that differ.
+pub(super) async fn together<F>(clients: impl Iterator<Item = F>) -> Answers
+where
+    F: Future<Output = Answers> + Send + 'static,
+{
+    let clients: Vec<_> = clients.map(tokio::spawn).collect();
     let mut answers = Answers::default();
     for client in clients {
         answers = answers.join(client.await.unwrap_or_default());
@@ -36,9 +44,8 @@ fn rounds(lasting: Duration) -> impl Iterator<Item = Instant> {
 }
 
 /// Clients that send a byte of their body now and then, and begin again when they are answered.
-pub(super) async fn slow_bodies(target: &Target, key: Key, size: &Size) -> Answers {
-    let lasting = size.lasting;
-    crowd(size.slow_bodies, |_| {
+pub(super) async fn slow_bodies(target: &Target, key: Key, count: usize, lasting: Duration) -> Answers {
+    crowd(count, |_| {
         let target = target.clone();
         async move {
             let mut answers = Answers::default();
@@ -52,7 +59,11 @@ pub(super) async fn slow_bodies(target: &Target, key: Key, size: &Size) -> Answe
 }
 
 async fn slow_body(target: &Target, key: Key) -> io::Result<Answer> {
-    let (reader, mut writer) = target.connect().await?.into_split();
+    slow_body_on(target.connect().await?, target, key).await
+}
+
+pub(super) async fn slow_body_on(stream: TcpStream, target: &Target, key: Key) -> io::Result<Answer> {
+    let (reader, mut writer) = stream.into_split();
     let head = target.head(presented(target, key), "Connection: close\r\nContent-Length: 8000\r\n\r\n{");
     writer.write_all(head.as_bytes()).await?;
     let dripping = async {
@@ -132,17 +143,18 @@ pub(super) fn forged_token() -> String {
     entra.sign_as_stranger(&entra.signing_header(), &claims)
 }
 
-/// Clients that try `all` credentials over connections that stay open.
-pub(super) async fn guesses<R>(target: &Target, all: usize, request: R) -> Answers
+/// Clients that make `all` requests over `connections` that stay open, one at a time on each.
+pub(super) async fn ask_on<R>(target: &Target, connections: usize, all: usize, request: R) -> Answers
 where
     R: Fn(&Target, usize) -> String + Clone + Send + 'static,
 {
-    crowd(GUESSERS, |client| {
+    let opened = hold(target, Said::Nothing, connections).await;
+    together(opened.into_iter().enumerate().map(|(client, opened)| {
         let (target, request) = (target.clone(), request.clone());
         async move {
             let mut answers = Answers::default();
-            let mut connection = None;
-            for index in (client..all).step_by(GUESSERS) {
+            let mut connection = opened.ok().map(BufReader::new);
+            for index in (client..all).step_by(connections) {
                 let start = Instant::now();
                 let request = request(&target, index);
                 let guess = async {
@@ -159,7 +171,7 @@ where
             }
             answers
         }
-    })
+    }))
     .await
 }
 
@@ -257,7 +269,7 @@ const OPENERS: usize = 64;
 const SPEAKERS: usize = 100;
 
 /// How many guess keys at the same time.
-const GUESSERS: usize = 32;
+pub(super) const GUESSERS: usize = 32;
 
 /// How many send large bodies at the same time.
 pub(super) const LARGE_BODIES: usize = 8;
