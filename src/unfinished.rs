@@ -85,7 +85,7 @@ pub const fn is_large(bytes: usize) -> bool {
 
 /// A load of 32 connections on one instance leaves fewer unfinished, so that its requests never wait. Each takes some 5 KiB of the
 /// host's memory.
-const CROWD: usize = 16;
+const CROWD: usize = 4;
 
 /// Room for more than a hundred of the largest values at a time. The host has a copy of each.
 const MOST_BYTES: usize = 4 * 1024 * 1024;

@@ -18,6 +18,7 @@ pub struct Launch {
     address: SocketAddr,
     options: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    own_environment: Vec<(OsString, OsString)>,
     echo: bool,
 }
 
@@ -30,6 +31,7 @@ impl Launch {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             options: Vec::new(),
             environment: Vec::new(),
+            own_environment: Vec::new(),
             echo: false,
         }
     }
@@ -60,6 +62,13 @@ impl Launch {
         self
     }
 
+    /// Adds to the environment of the host, of which the component learns nothing.
+    #[must_use]
+    pub fn own_environment(mut self, name: &str, value: &str) -> Self {
+        self.own_environment.push((name.into(), value.into()));
+        self
+    }
+
     /// Prints the child's lines to standard error and keeps none of them, from when it takes requests: for as long as somebody
     /// likes to look at them.
     #[must_use]
@@ -83,6 +92,7 @@ impl Launch {
         command.env_clear().stdin(Stdio::piped()).args(["serve", "--until-input-ends"]);
         // Without `cli` a component has no environment.
         command.args(["-S", "cli", "--addr", &self.address.to_string()]);
+        command.envs(self.own_environment.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.environment {
             // The name alone: everyone on the machine can read a command line.
             command.env(name, value).arg("--env").arg(name);

@@ -138,6 +138,8 @@ fn measure(component: &Path, options: &[&'static str], hostile: Hostile, size: &
         .options(["--allow-precompiled"])
         .options(options)
         .options(hostile.host_options())
+        // As the files in deploy/ do.
+        .own_environment("MALLOC_ARENA_MAX", "2")
         .environment([("GATEWAY_KEY", key.as_str())])
         .environment(hostile.settings());
     let mut rig = Rig::start(emulator, launch)?;
