@@ -309,7 +309,10 @@ impl From<NoBody> for Error {
 /// What a component asks for that is composed with us.
 fn asked(name: &str, version: Option<&str>) -> Result<SecretRequest, Error> {
     let name = SecretName::parse(name).ok_or(Error::NoValidSecret)?;
-    let version = version.map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion)).transpose()?;
+    let version = version
+        .filter(|text| !text.is_empty())
+        .map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion))
+        .transpose()?;
     Ok(SecretRequest { name, version })
 }
 

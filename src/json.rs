@@ -6,6 +6,14 @@ use core::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
+/// Reads JSON that was made outside. A byte order mark before it is skipped: some clients of .NET write one, and Azure's services send
+/// one now and then (RFC 8259, section 8.1, lets a parser ignore it).
+pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// What an object says. A struct of Serde's can be read from a list as well, whose members stand in the order of our
 /// fields; nobody means that, so it is refused.
 pub(crate) struct Object<T>(pub(crate) T);
@@ -33,6 +41,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_byte_order_mark_is_skipped() {
+        for (text, number) in
+            [("7", Some(7)), ("\u{feff}7", Some(7)), ("\u{feff}\u{feff}7", None), ("7\u{feff}", None)]
+        {
+            assert_eq!(parse::<u8>(text.as_bytes()).ok(), number, "{text:?}");
+        }
+    }
 
     #[test]
     fn only_an_object_is_an_object() {

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use crate::error::Error;
 use crate::fields::HeaderFields;
+use crate::json;
 use crate::secret::{SecretName, SecretVersion};
 
 /// A request without its body. It may hold the caller's key, in a header field and in the query.
@@ -36,8 +37,13 @@ pub enum Route {
 
 impl Head {
     /// The path.
+    ///
+    /// A target in absolute form may have none, which means the root (RFC 9112, section 3.2.2, and RFC 9110, section 4.2.3).
     pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        match self.target.split('?').next() {
+            None | Some("") => "/",
+            Some(path) => path,
+        }
     }
 
     /// The query.
@@ -69,10 +75,12 @@ impl Head {
     /// Refuses a body that is not said to be JSON, or said to be too large, before any of it is read.
     pub fn announces_json(&self) -> Result<(), Error> {
         let content_type = self.fields.first("content-type").unwrap_or_default();
+        // A list, which may have empty elements (RFC 9110, sections 8.4 and 5.6.1).
+        let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
         let encoded = self
             .fields
             .all("content-encoding")
-            .any(|it| !it.is_some_and(|it| it.eq_ignore_ascii_case("identity")));
+            .any(|codings| !codings.is_some_and(|list| list.split(',').map(str::trim).all(is_plain)));
         if !is_json(content_type) || encoded {
             return Err(Error::NotJson);
         }
@@ -110,14 +118,15 @@ impl SecretRequest {
     /// Reads the body: a JSON object with `Secret` and perhaps `Version`, whose names have any case, as they had in the
     /// function before us. Twice the same name is not valid, since nobody could say which one counts.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let fields: Fields = serde_json::from_slice(body).map_err(|_| Error::NotAnObject)?;
+        let fields: Fields = json::parse(body).map_err(|_| Error::NotAnObject)?;
         let name = match fields.secret {
             Field::Text(text) => SecretName::parse(&text),
             Field::Absent | Field::Null | Field::Other => None,
         };
         let version = match fields.version {
             Field::Absent | Field::Null => Ok(None),
+            // As with other clients of Key Vault, this is the latest version.
+            Field::Text(text) if text.is_empty() => Ok(None),
             Field::Text(text) => SecretVersion::parse(&text).map(Some).ok_or(Error::NoValidVersion),
             Field::Other => Err(Error::NoValidVersion),
         };
@@ -125,15 +134,18 @@ impl SecretRequest {
     }
 }
 
-/// The path of the function before us. Its host did not look at the case, nor at a slash at the end.
+/// The path of the function that the gateway replaces, with the prefix that a function app has by itself, or without one
+/// (`routePrefix` in `host.json`). The Functions host ignores case, and a slash at the end.
 fn is_function(path: &str) -> bool {
-    path.strip_suffix('/').unwrap_or(path).eq_ignore_ascii_case("/api/GetKeyVaultSecret")
+    let path = path.strip_suffix('/').unwrap_or(path);
+    ["/api/GetKeyVaultSecret", "/GetKeyVaultSecret"].iter().any(|known| path.eq_ignore_ascii_case(known))
 }
 
-/// `application/json` or a type that is based on it (RFC 6839), with any parameters.
+/// `application/json`, `text/json`, which the function took as well, or a type that is based on JSON (RFC 6839), with any parameters.
+/// None of them is one that a web page may send to another site without asking (Fetch, "CORS-safelisted request-header").
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if ["application/json", "text/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
         return true;
     }
     let based = essence.split_once('/').and_then(|(kind, subtype)| Some((kind, subtype.rsplit_once('+')?)));
@@ -288,9 +300,6 @@ pub const LARGEST_BODY: usize = 8 * 1024;
 /// 128 KiB.
 const LARGEST_HEAD: usize = 32 * 1024;
 
-/// Some clients of .NET put this before their JSON, and its parsers pass over it.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,7 +322,13 @@ mod tests {
             ("post", "/", Err(Error::WrongMethod("POST"))),
             ("POST", "/healthz", Err(Error::WrongMethod("GET"))),
             ("HEAD", "/readyz", Err(Error::WrongMethod("GET"))),
-            ("POST", "", Err(Error::NoRoute)),
+            ("POST", "", Ok(Route::Secret)),
+            ("POST", "?code=x", Ok(Route::Secret)),
+            ("POST", "/GetKeyVaultSecret", Ok(Route::Secret)),
+            ("POST", "/getkeyvaultsecret/?code=x", Ok(Route::Secret)),
+            ("GET", "", Err(Error::WrongMethod("POST"))),
+            ("POST", "/GetKeyVaultSecret/x", Err(Error::NoRoute)),
+            ("POST", "/api/api/GetKeyVaultSecret", Err(Error::NoRoute)),
             ("POST", "//", Err(Error::NoRoute)),
             ("POST", "/api", Err(Error::NoRoute)),
             ("POST", "/api/GetKeyVaultSecret/x", Err(Error::NoRoute)),
@@ -335,7 +350,10 @@ mod tests {
             ("Application/JSON;charset=\"utf-8\"; x=y", true),
             ("application/problem+json", true),
             ("application/vnd.example.v1+json ; x=y", true),
-            ("text/json", false),
+            ("text/json", true),
+            ("Text/JSON; charset=utf-8", true),
+            ("text/jsonx", false),
+            ("text/x-json", false),
             ("text/plain", false),
             ("application/jsonp", false),
             ("application/+json", false),
@@ -360,6 +378,11 @@ mod tests {
             (("content-encoding", "gzip"), Err(Error::NotJson)),
             (("content-encoding", "identity"), Ok(())),
             (("content-encoding", "Identity"), Ok(())),
+            (("content-encoding", ""), Ok(())),
+            (("content-encoding", "identity,"), Ok(())),
+            (("content-encoding", " , identity ,"), Ok(())),
+            (("content-encoding", "identity, gzip"), Err(Error::NotJson)),
+            (("content-encoding", ",br"), Err(Error::NotJson)),
             (("content-length", "8192"), Ok(())),
             (("content-length", "8193"), Err(Error::BodyTooLarge)),
             (("content-length", "18446744073709551615"), Err(Error::BodyTooLarge)),
@@ -410,7 +433,8 @@ mod tests {
             (with_version("a", &format!("\"{version}\"")), Ok(("a", Some(version)))),
             (with_version("a", &format!("\"{}\"", version.to_uppercase())), Ok(("a", Some(version)))),
             (with_version("a", "null"), Ok(("a", None))),
-            (with_version("a", "\"\""), Err(Error::NoValidVersion)),
+            (with_version("a", "\"\""), Ok(("a", None))),
+            (with_version("a", "\" \""), Err(Error::NoValidVersion)),
             (with_version("a", "\"latest\""), Err(Error::NoValidVersion)),
             (with_version("a", "7"), Err(Error::NoValidVersion)),
             (with_version("../keys", "7"), Err(Error::NoValidSecret)),

@@ -8,13 +8,13 @@ use super::scope::Pattern;
 use super::tenant::guid;
 use super::{ANYBODY, COMPOSED, Caller, Claimed, KEY_HOLDER};
 use crate::error::SettingError;
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::settings::Lookup;
 
 /// The callers that the setting names; none, if it is not set.
 pub(super) fn read(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
     let Some(text) = settings.text("GATEWAY_CALLERS")? else { return Ok(Vec::new()) };
-    let entries: Vec<Object<Entry>> = serde_json::from_str(&text)
+    let entries: Vec<Object<Entry>> = json::parse(text.as_bytes())
         .map_err(|_| wrong("must be a JSON list of objects with name, secrets, and what names the caller"))?;
     if entries.len() > MOST_CALLERS {
         return Err(wrong("has too many callers"));

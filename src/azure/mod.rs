@@ -25,7 +25,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::secret::Redacted;
 use crate::trace::Trace;
 
@@ -150,7 +150,7 @@ impl Answer {
 
     /// Reads the body as a JSON object. What the parser has to say is not passed on, as it quotes the body.
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        serde_json::from_slice(self.body.expose()).ok().map(|Object(it)| it)
+        json::parse(self.body.expose()).ok().map(|Object(content)| content)
     }
 }
 

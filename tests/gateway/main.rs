@@ -340,6 +340,28 @@ fn the_token_goes_to_the_vault_and_the_identity_secret_to_its_endpoint() {
 }
 
 #[test]
+fn a_byte_order_mark_before_json_changes_nothing() {
+    let marked = |answer| match answer {
+        Seen::Answer(status, retry_after, body) => {
+            Seen::Answer(status, retry_after, format!("\u{feff}{body}"))
+        }
+        other => other,
+    };
+    let error =
+        |status, code: &str| Seen::Answer(status, None, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
+    for (answers, code) in [
+        (vec![token(3600), secret("a", "v")], "OK"),
+        (vec![token(3600), error(404, "SecretNotFound")], "SecretNotFound"),
+        (vec![token(3600), error(403, "Forbidden")], "VaultAccessDenied"),
+        (vec![Seen::Answer(400, None, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
+    ] {
+        let gateway = Scripted::new(&[("GATEWAY_CALLERS", "\u{feff}[]")]);
+        gateway.will_answer(answers.into_iter().map(marked));
+        assert_eq!(gateway.post("/", "\u{feff}{\"Secret\":\"a\"}").code(), code);
+    }
+}
+
+#[test]
 fn the_description_is_served_as_it_is() {
     let reply = Scripted::new(&[]).request("GET", "/openapi.json", &[], "");
     assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));

@@ -179,10 +179,12 @@ impl Sent {
             name == "forwarded" || name == "via" || name.starts_with("x-forwarded-")
         };
         self.method == Method::POST
-            && (path.is_empty() || path.eq_ignore_ascii_case(PATH))
+            && [PATH, "/GetKeyVaultSecret", ""].iter().any(|known| path.eq_ignore_ascii_case(known))
             && self.has_key()
             && values("content-type").iter().any(|it| it.contains("json"))
-            && values("content-encoding").iter().all(|it| it == "identity")
+            && values("content-encoding")
+                .iter()
+                .all(|list| list.split(',').all(|coding| ["", "identity"].contains(&coding.trim())))
             && !self.fields.iter().any(forwarded)
             && self.body.len() <= 8192
             && self.secret().is_some()
@@ -303,8 +305,9 @@ const MANY: u64 = 3000;
 /// The one version that any of [`BODIES`] names.
 const VERSION: &str = "/00000000000000000000000000000000";
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "/",
+    "/GetKeyVaultSecret",
     PATH,
     "/API/getkeyvaultsecret",
     "/api/GetKeyVaultSecret/",
@@ -323,9 +326,16 @@ const FIELDS: [(&str, &[&str]); 16] = [
     ("authorization", &["Basic eDp5", "Negotiate", ""]),
     (
         "content-type",
-        &["application/json", "text/plain", "application/x+json;x=\"", "multipart/form-data", "a/b/json"],
+        &[
+            "application/json",
+            "text/json",
+            "text/plain",
+            "application/x+json;x=\"",
+            "multipart/form-data",
+            "a/b/json",
+        ],
     ),
-    ("content-encoding", &["gzip", "identity", "br, gzip"]),
+    ("content-encoding", &["gzip", "identity", "br, gzip", "identity, ,", "identity, br"]),
     ("content-length", &["0", "1", "8192", "8193", "18446744073709551616", "-1", "x"]),
     ("transfer-encoding", &["chunked", "gzip, chunked"]),
     ("x-forwarded-for", &["203.0.113.9", "unknown"]),
