@@ -110,7 +110,14 @@ impl<S> Secrets<S> {
             let read = match seat {
                 // The next one leads then, on its own budget.
                 Seat::Leads(leader) => match azure.spend(now) {
-                    Ok(()) => leader.land_if(self.read(azure, asked, &key, effort).await, is_for_all),
+                    Ok(()) => {
+                        let before = azure.visit.to_vault.get();
+                        let read = self.read(azure, asked, &key, effort).await;
+                        if azure.visit.to_vault.get() == before {
+                            azure.give_back();
+                        }
+                        leader.land_if(read, is_for_all)
+                    }
                     Err(error) => Err(error.into()),
                 },
                 Seat::Follows(follower) => match azure.landed(follower, effort.by).await {

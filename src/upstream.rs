@@ -353,6 +353,13 @@ impl<H: Host> Azure<'_, H> {
         }
     }
 
+    /// Gives back a call that was taken and not made.
+    pub fn give_back(&self) {
+        if let Some(caller) = self.visit.caller {
+            caller.budget().give_back(&self.settings.budget);
+        }
+    }
+
     /// Takes a call to Key Vault from the caller's budget. A renewal after an answer has no caller.
     pub fn spend(&self, now: Moment) -> Result<(), Error> {
         let Some(caller) = self.visit.caller else { return Ok(()) };

@@ -31,6 +31,8 @@ pub struct Visit<'a> {
     pub cache: Cell<Option<CacheStatus>>,
     /// How many calls to Azure it made.
     pub calls: Cell<u32>,
+    /// How many of them went to the vault.
+    pub to_vault: Cell<u32>,
     /// Whether one of them was for the secret, and not only to find out who asks.
     pub asked: Cell<bool>,
 }
@@ -48,6 +50,7 @@ impl Visit<'_> {
             secret: None,
             cache: Cell::new(None),
             calls: Cell::new(0),
+            to_vault: Cell::new(0),
             asked: Cell::new(false),
         }
     }
@@ -60,6 +63,9 @@ impl Visit<'_> {
     /// Notes a call.
     pub fn called(&self, upstream: Upstream) {
         self.calls.set(self.calls.get().saturating_add(1));
+        if upstream == Upstream::Vault {
+            self.to_vault.set(self.to_vault.get().saturating_add(1));
+        }
         self.asked.set(self.asked.get() || upstream != Upstream::Directory);
     }
 }

@@ -45,6 +45,13 @@ impl Budget {
         Ok(())
     }
 
+    /// Gives back a call that was taken and not made, as a circuit breaker is open or there is no token.
+    pub fn give_back(&self, settings: &BudgetSettings) {
+        if let Some(interval) = settings.interval {
+            self.full_at.set(self.full_at.get().minus(interval));
+        }
+    }
+
     /// Takes one call that is made in any case, such as another try: the budget may go below nothing.
     pub fn charge(&self, settings: &BudgetSettings, now: Moment) {
         if let Some(interval) = settings.interval {
@@ -108,6 +115,17 @@ mod tests {
         }
         assert_eq!(budget.take(&settings, at(0)), Err(Duration::from_millis(1100)));
         assert_eq!(budget.take(&settings, at(1100)), Ok(()));
+    }
+
+    #[test]
+    fn a_call_that_was_not_made_is_given_back() {
+        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
+        for _ in 0..500 {
+            assert_eq!(budget.take(&settings, at(0)), Ok(()));
+            budget.give_back(&settings);
+        }
+        let taken = (0..200).filter(|_| budget.take(&settings, at(0)).is_ok()).count();
+        assert_eq!(taken, 100);
     }
 
     #[test]

@@ -63,6 +63,21 @@ fn no_cache_and_tries_again_are_paid_from_the_same_budget() {
 }
 
 #[test]
+fn a_call_that_is_not_made_costs_nothing() {
+    let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
+    let failing = Seen::Answer(503, Some("60"), String::new());
+    gateway.will_answer([token(86_400), failing]);
+    for number in 0..300 {
+        // The vault is left alone while it says so.
+        assert_eq!(read(&gateway, "the-right-key", &format!("a-{number}"), None), (503, "Unavailable"));
+    }
+    assert_eq!(gateway.calls().len(), 2);
+    gateway.pass(Duration::from_secs(60));
+    gateway.will_answer([secret("a", "v")]);
+    assert_eq!(read(&gateway, "the-right-key", "a", None), (200, "OK"));
+}
+
+#[test]
 fn a_refresh_ahead_is_paid_by_no_caller() {
     let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
     gateway.will_answer([token(86_400), secret("a", "old")]);
