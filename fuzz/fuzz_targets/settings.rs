@@ -137,7 +137,7 @@ const ELSEWHERE: [&str; 5] = [
 ];
 
 /// Every setting.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 32] = [
     "KeyVaultUri",
     "KEY_VAULT_URI",
     "KEY_VAULT_RESOURCE",
