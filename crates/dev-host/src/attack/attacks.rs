@@ -336,7 +336,10 @@ impl Hostile {
                     + instances
                     + connections.saturating_sub(CROWD) as u64 * MEMORY_OF_A_CONNECTION
             }
-            Self::Pipelined => MOST_GROWTH_OF_A_CROWD + instances,
+            Self::Pipelined => {
+                let ahead = (CROWD * size.pipelined) as u64 * SENT_AHEAD;
+                MOST_GROWTH_OF_A_CROWD + instances + ahead
+            }
             _ => MOST_GROWTH,
         }
     }
@@ -431,6 +434,9 @@ const MEMORY_OF_AN_INSTANCE: u64 = 200 << 10;
 /// The memory that a crowd of [`CROWD`] connections may cost, however many requests it makes. Measured are 17 to 30 MiB; where
 /// finished requests leave something behind, as they once did, it is 2 KiB more with each.
 const MOST_GROWTH_OF_A_CROWD: u64 = 32 << 20;
+
+/// The bytes of a request that a client sends ahead, which the host's HTTP server reads and keeps.
+const SENT_AHEAD: u64 = 50;
 
 /// What the host has for each connection with requests on it, as measured with crowds of two sizes.
 const MEMORY_OF_A_CONNECTION: u64 = 24 << 10;
