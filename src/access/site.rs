@@ -20,10 +20,11 @@ impl AllowedHosts {
         names.iter().all(|name| host_of(name) == Some(name)).then_some(Self(names))
     }
 
-    /// Whether the request names the gateway as it may be named. A host may not tell the authority; `Origin` is checked in any case.
+    /// Whether all names that the request has for the gateway are allowed: its authority, each `Host` and each `Origin`. A host may not
+    /// tell the first two. A field that is not text has no name, and so none that is allowed.
     pub(super) fn allow(&self, authority: Option<&str>, fields: &HeaderFields) -> bool {
-        let authority = authority.or_else(|| fields.first("host"));
         authority.is_none_or(|authority| self.has(authority))
+            && fields.all("host").all(|host| host.is_some_and(|host| self.has(host)))
             && fields.all("origin").all(|origin| origin.and_then(site_of).is_some_and(|site| self.has(site)))
     }
 
@@ -125,7 +126,16 @@ mod tests {
         ] {
             assert_eq!(hosts.allow(None, &fields.iter().copied().collect()), allowed, "{fields:?}");
         }
-        assert!(!hosts.allow(Some("attacker.example"), &HeaderFields::from_iter([("host", "localhost")])));
+        for (authority, host, allowed) in [
+            ("attacker.example", "localhost".as_bytes(), false),
+            ("localhost", b"attacker.example", false),
+            ("localhost", b"attacker\xFF.example", false),
+            ("localhost", b"127.0.0.1:80", true),
+        ] {
+            let fields = HeaderFields::from_iter([("host", host)]);
+            assert_eq!(hosts.allow(Some(authority), &fields), allowed, "{authority} {host:?}");
+            assert_eq!(hosts.allow(None, &fields), allowed || host == b"localhost", "{host:?}");
+        }
     }
 
     #[test]

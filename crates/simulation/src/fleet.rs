@@ -146,7 +146,7 @@ impl Fleet {
         }
         let number = self.started.get();
         self.started.set(number + 1);
-        // Nobody says where a clock starts.
+        // A clock may start anywhere.
         let offset = Duration::from_millis(self.executor.random() % 5000);
         let host = Simulated {
             number,
