@@ -128,13 +128,8 @@ const ENDPOINTS: [&str; 4] =
     ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_AUTHORITY_HOST", "AZURE_POD_IDENTITY_AUTHORITY_HOST"];
 
 /// Where tokens come from if no setting says so.
-const ELSEWHERE: [&str; 5] = [
-    "169.254.169.254",
-    "login.microsoftonline.com",
-    "login.chinacloudapi.cn",
-    "login.microsoftonline.us",
-    "login.microsoftonline.de",
-];
+const ELSEWHERE: [&str; 4] =
+    ["169.254.169.254", "login.microsoftonline.com", "login.chinacloudapi.cn", "login.microsoftonline.us"];
 
 /// Every setting.
 const NAMES: [&str; 32] = [

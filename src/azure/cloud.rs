@@ -66,7 +66,9 @@ pub(super) const PUBLIC: &Cloud = &CLOUDS[0];
 /// identifiers". Authorities: Microsoft, "Microsoft Entra authentication and national clouds". Issuers: the field `issuer`
 /// of each authority's OpenID configuration, without and with `/v2.0` in its address, as Microsoft's MSAL libraries and
 /// the Azure Toolkit have them.
-const CLOUDS: [Cloud; 4] = [
+///
+/// Microsoft Cloud Germany (`vault.microsoftazure.de`) closed on 2021-10-29 and is none of them.
+const CLOUDS: [Cloud; 3] = [
     Cloud {
         suffix: ".vault.azure.net",
         audience: "https://vault.azure.net",
@@ -87,12 +89,5 @@ const CLOUDS: [Cloud; 4] = [
         authority: "https://login.microsoftonline.us",
         issuer_v1: "https://sts.windows.net",
         issuer_v2: "https://login.microsoftonline.us",
-    },
-    Cloud {
-        suffix: ".vault.microsoftazure.de",
-        audience: "https://vault.microsoftazure.de",
-        authority: "https://login.microsoftonline.de",
-        issuer_v1: "https://sts.microsoftonline.de",
-        issuer_v2: "https://login.microsoftonline.de",
     },
 ];

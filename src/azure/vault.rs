@@ -231,7 +231,6 @@ mod tests {
             ("https://MY-VAULT.VAULT.AZURE.NET:443/", "https://vault.azure.net"),
             ("https://my-vault.vault.azure.cn", "https://vault.azure.cn"),
             ("https://my-vault.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net"),
-            ("https://my-vault.vault.microsoftazure.de", "https://vault.microsoftazure.de"),
         ];
         for (uri, audience) in known {
             let vault = Vault::parse("KeyVaultUri", uri, None, None).unwrap();
@@ -263,6 +262,7 @@ mod tests {
             ("https://my--vault.vault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.azure.net:8443", None, None, "KEY_VAULT_RESOURCE"),
             ("https://my-hsm.managedhsm.azure.net", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-vault.vault.microsoftazure.de", None, None, "KEY_VAULT_RESOURCE"),
             ("http://127.0.0.1:1", None, None, "KEY_VAULT_RESOURCE"),
             (
                 "https://my-vault.vault.azure.net",

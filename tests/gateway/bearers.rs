@@ -362,12 +362,6 @@ fn each_cloud_has_its_directory_and_its_issuers() {
             "sts.windows.net",
             "login.microsoftonline.us",
         ),
-        (
-            "vault.microsoftazure.de",
-            "login.microsoftonline.de",
-            "sts.microsoftonline.de",
-            "login.microsoftonline.de",
-        ),
     ] {
         for (claims, issuer) in [
             (BILLING.claims(BEGINNING), format!("https://{v1}/{TENANT}/")),

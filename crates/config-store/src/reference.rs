@@ -106,8 +106,7 @@ const MARK: &str = "@Microsoft.KeyVault";
 
 /// Where a vault is that is known by its name alone (Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for
 /// object identifiers").
-const DOMAINS: [&str; 4] =
-    ["vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net", "vault.microsoftazure.de"];
+const DOMAINS: [&str; 3] = ["vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net"];
 
 #[cfg(test)]
 mod tests {
@@ -222,6 +221,7 @@ mod tests {
             (by_name, "https://prod.vault.azure.net", true),
             (by_name, "https://prod.vault.azure.net:443", true),
             (by_name, "https://prod.vault.usgovcloudapi.net", true),
+            (by_name, "https://prod.vault.microsoftazure.de", false),
             (by_name, "https://prod.vault.azure.net:8443", false),
             (by_name, "https://prod.internal.example", false),
             (by_name, "http://prod.vault.azure.net", false),

@@ -45,15 +45,13 @@ impl Certificates {
     }
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 8] = [
     "*.vault.azure.net",
     "*.vault.azure.cn",
     "*.vault.usgovcloudapi.net",
-    "*.vault.microsoftazure.de",
     "login.microsoftonline.com",
     "login.chinacloudapi.cn",
     "login.microsoftonline.us",
-    "login.microsoftonline.de",
     "localhost",
     "127.0.0.1",
 ];

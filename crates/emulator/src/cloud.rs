@@ -87,7 +87,7 @@ pub(crate) const PUBLIC: &Cloud = &CLOUDS[0];
 /// argoproj-labs/argocd-vault-plugin issue 621).
 pub(crate) const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
-const CLOUDS: [Cloud; 4] = [
+const CLOUDS: [Cloud; 3] = [
     Cloud {
         vaults: ".vault.azure.net",
         audience: "https://vault.azure.net",
@@ -98,11 +98,6 @@ const CLOUDS: [Cloud; 4] = [
         vaults: ".vault.usgovcloudapi.net",
         audience: "https://vault.usgovcloudapi.net",
         login: "login.microsoftonline.us",
-    },
-    Cloud {
-        vaults: ".vault.microsoftazure.de",
-        audience: "https://vault.microsoftazure.de",
-        login: "login.microsoftonline.de",
     },
 ];
 
@@ -132,7 +127,7 @@ mod tests {
             ("https://demo.vault.azure.net", "Vault https://vault.azure.net"),
             ("https://DEMO.vault.azure.cn", "Vault https://vault.azure.cn"),
             ("https://demo.vault.usgovcloudapi.net", "Vault https://vault.usgovcloudapi.net"),
-            ("https://demo.vault.microsoftazure.de", "Vault https://vault.microsoftazure.de"),
+            ("https://demo.vault.microsoftazure.de", "Stranger"),
             ("http://demo.vault.azure.net", "Stranger"),
             ("https://login.microsoftonline.com", "Login"),
             ("http://login.microsoftonline.com", "Stranger"),

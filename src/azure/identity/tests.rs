@@ -160,7 +160,6 @@ fn each_cloud_has_its_authority() {
         ("vault.azure.net", "login.microsoftonline.com"),
         ("vault.azure.cn", "login.chinacloudapi.cn"),
         ("vault.usgovcloudapi.net", "login.microsoftonline.us"),
-        ("vault.microsoftazure.de", "login.microsoftonline.de"),
     ] {
         let vault = Vault::parse("KeyVaultUri", &format!("https://my-vault.{suffix}"), None, None).unwrap();
         let call = choose_for(&settings, &vault).unwrap().get(vault.audience());

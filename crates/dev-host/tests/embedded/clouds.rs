@@ -10,7 +10,6 @@ fn a_vault_of_each_cloud_gets_the_tokens_of_its_cloud() {
         ("demo.vault.azure.net", "https://vault.azure.net", "login.microsoftonline.com"),
         ("demo.vault.azure.cn", "https://vault.azure.cn", "login.chinacloudapi.cn"),
         ("demo.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net", "login.microsoftonline.us"),
-        ("demo.vault.microsoftazure.de", "https://vault.microsoftazure.de", "login.microsoftonline.de"),
     ] {
         let scope = format!("{audience}/.default");
         for (source, token_from, asked_for) in [

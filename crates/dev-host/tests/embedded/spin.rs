@@ -19,12 +19,7 @@ fn the_manifest_lets_it_reach_every_source_of_tokens_and_every_cloud() {
         Source::CloudShell,
         Source::ClientSecret,
     ] {
-        for vault in [
-            "demo.vault.azure.net",
-            "demo.vault.azure.cn",
-            "demo.vault.usgovcloudapi.net",
-            "demo.vault.microsoftazure.de",
-        ] {
+        for vault in ["demo.vault.azure.net", "demo.vault.azure.cn", "demo.vault.usgovcloudapi.net"] {
             for world in SPIN {
                 in_virtual_time(async {
                     let emulator = azure();

@@ -297,7 +297,7 @@ const OURS: [&str; 4] = [
 ];
 
 /// What Azure says, and we say to it.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 10] = [
     "FunctionsKey realm=\"keyvault-gateway\", Bearer realm=\"keyvault-gateway\"",
     "accept: application/json",
     "application/json; charset=utf-8",
@@ -305,7 +305,6 @@ const PUBLIC: [&str; 11] = [
     "https://vault.azure.net/.default",
     "https://vault.azure.cn/.default",
     "https://vault.usgovcloudapi.net/.default",
-    "https://vault.microsoftazure.de/.default",
     "/oauth2/v2.0/token",
     "client_credentials",
     "authorization",
@@ -322,13 +321,8 @@ const ENDPOINTS: [&str; 4] =
     ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"];
 
 /// Where token sources are without a setting.
-const AZURES_OWN: [&str; 5] = [
-    "169.254.169.254",
-    "login.microsoftonline.com",
-    "login.microsoftonline.us",
-    "login.microsoftonline.de",
-    "login.chinacloudapi.cn",
-];
+const AZURES_OWN: [&str; 4] =
+    ["169.254.169.254", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"];
 
 /// Header fields that every call may have. `traceparent` has two ids of the caller, and nothing else of it.
 const EVERYWHERE: [&str; 4] = ["host", "accept", "user-agent", "traceparent"];

@@ -108,7 +108,6 @@ async fn the_audience_follows_the_host() {
         ("https://demo.vault.azure.net", "https://vault.azure.net"),
         ("https://demo.vault.azure.cn", "https://vault.azure.cn"),
         ("https://demo.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net"),
-        ("https://demo.vault.microsoftazure.de", "https://vault.microsoftazure.de"),
         ("https://keys.example", "https://vault.example"),
         ("http://10.0.0.1", "https://vault.example"),
         ("http://127.0.0.1:8080", "https://vault.example"),
