@@ -29,10 +29,11 @@ param publicNetworkAccess string = 'Enabled'
 @description('Resource ids of the subnets, with the service endpoint Microsoft.KeyVault, from which alone the public address answers; empty for every network.')
 param subnetIds array = []
 
-// Key Vault Secrets User: reads the values of secrets, and does nothing else.
+// Key Vault Secrets User: reads the value of a secret (getSecret), and lists names and properties without values (readMetadata).
 var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+// All control-plane versions before 2026-02-01 retire on 27 February 2027.
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: vaultName
   location: location
   properties: {
