@@ -20,7 +20,7 @@ fn the_image_runs_as_nobody_and_its_host_has_a_hash() {
         instruction("ARG"),
         [
             "BUILD_IMAGE=docker.io/library/rust:1.95.0-bookworm",
-            "RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot",
+            "RUNTIME_IMAGE=gcr.io/distroless/cc-debian13:nonroot",
             "WASMTIME_VERSION=48.0.8",
             "TARGETARCH=amd64",
             "WASMTIME_SHA256",
@@ -83,7 +83,9 @@ fn the_pods_are_shut_in_and_are_probed() {
     assert_eq!(container["ports"], json!([{"name": "http", "containerPort": 8080}]));
     assert_eq!(container["livenessProbe"]["httpGet"], json!({"path": "/healthz", "port": "http"}));
     assert_eq!(container["readinessProbe"]["httpGet"], json!({"path": "/readyz", "port": "http"}));
-    assert_eq!(container["resources"]["limits"], json!({"memory": "256Mi"}));
+    // The deployment safeguards of AKS raise requests below 100m and 100Mi.
+    let resources = json!({"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}});
+    assert_eq!(container["resources"], resources);
 }
 
 #[test]
