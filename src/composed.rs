@@ -59,11 +59,11 @@ impl From<&Error> for NoValue {
             Error::OutOfScope => Self::Forbidden,
             Error::NoValidVersion => Self::InvalidVersion,
             Error::Setting(error) => Self::Configuration(error.name),
-            Error::IdentityRefused(_) | Error::IdentityUnusable => Self::Identity,
+            Error::IdentityRefused { .. } | Error::IdentityUnusable => Self::Identity,
             Error::SecretNotFound(..) => Self::NotFound,
             Error::SecretDisabled => Self::Disabled,
-            Error::VaultDenied(_) => Self::AccessDenied,
-            Error::TokenRefused(_) | Error::VaultRefused(_) | Error::VaultUnusable => Self::Vault,
+            Error::VaultDenied(..) => Self::AccessDenied,
+            Error::TokenRefused(..) | Error::VaultRefused(..) | Error::VaultUnusable => Self::Vault,
             Error::BudgetSpent(wait) => Self::Throttled(seconds(Some(*wait))),
             Error::IdentityThrottled(pause) | Error::VaultThrottled(pause) => {
                 Self::Throttled(seconds(*pause))
@@ -71,8 +71,9 @@ impl From<&Error> for NoValue {
             Error::IdentityUnavailable(pause)
             | Error::IdentityUnreachable(pause)
             | Error::VaultUnavailable(pause)
-            | Error::VaultUnreachable(pause) => Self::Unavailable(seconds(*pause)),
-            Error::CallNotAllowed => Self::Unavailable(seconds(None)),
+            | Error::VaultUnreachable(pause)
+            | Error::TokenNotAccepted { pause, .. } => Self::Unavailable(seconds(*pause)),
+            Error::CallNotAllowed | Error::IdentityAbsent(_) => Self::Unavailable(seconds(None)),
             Error::DeadlineExceeded => Self::Timeout,
         }
     }

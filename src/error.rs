@@ -1,4 +1,4 @@
-//! What can fail, and who is to blame. No variant carries text that came from outside.
+//! What can fail, and who is to blame. No variant carries text that came from outside, but for a [`Code`].
 
 use core::fmt;
 use core::time::Duration;
@@ -47,7 +47,18 @@ pub enum Error {
     Setting(SettingError),
 
     /// The token source refused.
-    IdentityRefused(Refusal),
+    IdentityRefused {
+        /// Why, as far as its answer tells.
+        reason: Refusal,
+        /// Which one it is, as `IDENTITY_SOURCE` has it.
+        source: &'static str,
+        /// The status of its answer.
+        status: u16,
+        /// The code in its answer.
+        code: Option<Code>,
+    },
+    /// There is no metadata service here: something else answered at its address, with this status.
+    IdentityAbsent(u16),
     /// The token source answered with something that is not a token.
     IdentityUnusable,
     /// The token source has had too many requests; it may have said when to come back.
@@ -71,11 +82,18 @@ pub enum Error {
     /// The secret is there, but disabled.
     SecretDisabled,
     /// The vault does not let us in.
-    VaultDenied(Denial),
-    /// The vault did not accept our token, nor a new one where there was one a short while ago or now.
-    TokenRefused(Complaint),
+    VaultDenied(Denial, Option<Code>),
+    /// The vault will never accept our token, nor a new one, for this reason.
+    TokenRefused(Complaint, Option<Code>),
+    /// The vault does not accept our token at the moment, nor a new one, and gives no reason that would last: a later try may go well.
+    TokenNotAccepted {
+        /// When to come back, if it is known.
+        pause: Option<Duration>,
+        /// The code in its answer.
+        code: Option<Code>,
+    },
     /// The vault refused with a status that makes no sense for our request.
-    VaultRefused(u16),
+    VaultRefused(u16, Option<Code>),
     /// The vault answered with something that is not a secret.
     VaultUnusable,
     /// The vault has had too many requests; it may have said when to come back.
@@ -111,8 +129,14 @@ pub enum Refusal {
     Audience,
     /// It does not accept what we authenticate with: the identity header, or the client secret.
     Credential,
-    /// Something else, with this status.
-    Other(u16),
+    /// The tenant is not known to it.
+    Tenant,
+    /// The tenant has no such application, or has disabled it.
+    Application,
+    /// A policy of the tenant forbids it (Conditional Access for workload identities).
+    Policy,
+    /// Something else.
+    Other,
 }
 
 /// Why the vault does not let us in, as far as its answer tells.
@@ -132,15 +156,50 @@ pub enum Denial {
     Unexplained,
 }
 
-/// What the vault has against our token, as far as its answer tells.
+/// What the vault has against our token, where that will not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Complaint {
-    /// It is for another audience than ours, so `KEY_VAULT_RESOURCE` is not that of this vault.
+    /// It is for another audience than the vault's, so `KEY_VAULT_RESOURCE` is wrong.
     Audience,
-    /// It wants claims that no managed identity has unless it says that it knows of continuous access evaluation.
+    /// It is of another tenant than the vault's.
+    Issuer,
+    /// It lacks claims that no managed identity has unless it says that it knows of continuous access evaluation.
     Claims,
-    /// It did not say.
-    Unexplained,
+}
+
+/// A code from an answer of Azure's, for the operator: 1 to 64 ASCII letters, digits and underscores, so that no text comes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code(String);
+
+impl Code {
+    /// Accepts what is a code.
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        (allowed && (1..=LONGEST_CODE).contains(&text.len())).then(|| Self(text.to_owned()))
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// In bytes.
+const LONGEST_CODE: usize = 64;
+
+impl Error {
+    /// Whether it is a token that is missing, and the token source that has none.
+    pub const fn is_about_identity(&self) -> bool {
+        matches!(
+            self,
+            Self::IdentityRefused { .. }
+                | Self::IdentityAbsent(_)
+                | Self::IdentityUnusable
+                | Self::IdentityThrottled(_)
+                | Self::IdentityUnavailable(_)
+                | Self::IdentityUnreachable(_)
+        )
+    }
 }
 
 impl fmt::Display for Error {
@@ -168,13 +227,22 @@ impl fmt::Display for Error {
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
             }
-            Self::IdentityRefused(refusal) => match refusal {
-                Refusal::NoSuchIdentity => "the token source knows no such identity",
-                Refusal::SeveralIdentities => "the token source has several identities, and none is chosen",
-                Refusal::Audience => "the token source does not know the audience",
-                Refusal::Credential => "the token source does not accept the credential",
-                Refusal::Other(status) => return write!(f, "the token source refused with status {status}"),
-            },
+            Self::IdentityRefused { reason, source, status, code } => {
+                let reason = match reason {
+                    Refusal::NoSuchIdentity => "the token source knows no such identity",
+                    Refusal::SeveralIdentities => "the token source has several identities, and none is chosen",
+                    Refusal::Audience => "the token source does not know the audience",
+                    Refusal::Credential => "the token source does not accept the credential",
+                    Refusal::Tenant => "the token source does not know the tenant",
+                    Refusal::Application => "the token source knows no such application, or it is disabled",
+                    Refusal::Policy => "a policy of the tenant forbids the sign-in",
+                    Refusal::Other => "the token source refused",
+                };
+                return write!(f, "{reason} ({source}, status {status}{})", Shown(code.as_ref()));
+            }
+            Self::IdentityAbsent(status) => {
+                return write!(f, "there is no metadata service at its address (imds, status {status})");
+            }
             Self::IdentityUnusable => "the token source answered with something that is not a token",
             Self::IdentityThrottled(_) => "the token source is throttling",
             Self::IdentityUnavailable(_) => "the token source is failing",
@@ -187,7 +255,7 @@ impl fmt::Display for Error {
             Self::DirectoryUnreachable(_) => "the directory of callers does not answer",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
-            Self::VaultDenied(denial) => match denial {
+            Self::VaultDenied(denial, code) => match denial {
                 Denial::AccessPolicy => "the vault denied access: no access policy",
                 Denial::RoleAssignment => "the vault denied access: no role assignment",
                 Denial::Firewall => "the vault denied access: firewall",
@@ -195,14 +263,26 @@ impl fmt::Display for Error {
                 Denial::OnBehalfOf => {
                     "the vault denied access: the policy is for an application on behalf of a user"
                 }
-                Denial::Unexplained => "the vault denied access",
+                Denial::Unexplained => {
+                    return write!(f, "the vault denied access (status 403{})", Shown(code.as_ref()));
+                }
             },
-            Self::TokenRefused(complaint) => match complaint {
-                Complaint::Audience => "the vault did not accept the token: it wants another audience",
-                Complaint::Claims => "the vault did not accept the token: it wants more claims",
-                Complaint::Unexplained => "the vault did not accept the token",
-            },
-            Self::VaultRefused(status) => return write!(f, "the vault refused with status {status}"),
+            Self::TokenRefused(complaint, code) => {
+                let wanted = match complaint {
+                    Complaint::Audience => "it wants another audience",
+                    Complaint::Issuer => "it wants one of another tenant",
+                    Complaint::Claims => "it wants more claims",
+                };
+                let code = Shown(code.as_ref());
+                return write!(f, "the vault did not accept the token: {wanted} (status 401{code})");
+            }
+            Self::TokenNotAccepted { code, .. } => {
+                let code = Shown(code.as_ref());
+                return write!(f, "the vault does not accept the token at the moment (status 401{code})");
+            }
+            Self::VaultRefused(status, code) => {
+                return write!(f, "the vault refused (status {status}{})", Shown(code.as_ref()));
+            }
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::VaultThrottled(_) => "the vault is throttling",
             Self::VaultUnavailable(_) => "the vault is failing",
@@ -215,3 +295,12 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// A code behind a status, if there is one.
+struct Shown<'a>(Option<&'a Code>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |code| write!(f, ", code {}", code.as_str()))
+    }
+}

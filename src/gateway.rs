@@ -82,7 +82,9 @@ impl<H: Host> Gateway<H> {
         };
         let (mut reply, error) = match outcome {
             Ok(reply) => (reply, None),
-            Err(error) if route == Ok(Route::Ready) => (Reply::not_ready(&error), Some(error)),
+            Err(error) if route == Ok(Route::Ready) => {
+                (Reply::not_ready(&error, self.unused(Some(&error))), Some(error))
+            }
             Err(error) => (Reply::error(&error), Some(error)),
         };
         if let Some(status) = visit.cache.get() {
@@ -268,6 +270,19 @@ impl<H: Host> Gateway<H> {
         self.log(visit, level_of(reply), reply.status(), reply.code(), error);
     }
 
+    /// The variables that were set and not used, where `error` is that there is no token.
+    fn unused(&self, error: Option<&Error>) -> &[&'static str] {
+        let no_token = || self.upstreams.token_if(Token::is_valid, self.host.now()).is_none();
+        match (self.settings.get(), error) {
+            (Some(settings), Some(error))
+                if error.is_about_identity() || (*error == Error::DeadlineExceeded && no_token()) =>
+            {
+                settings.identity.unused()
+            }
+            _ => &[],
+        }
+    }
+
     /// Logs what was answered, unless the settings want less than that.
     fn log(
         &self,
@@ -289,6 +304,7 @@ impl<H: Host> Gateway<H> {
             status: status.as_u16(),
             code,
             cause: error,
+            unused: self.unused(error),
             cache: visit.cache.get().map(|it| it.outcome().name()),
             upstream: visit.calls.get(),
             duration: self.host.now().since(visit.start),

@@ -44,6 +44,9 @@ pub struct Line<'a> {
     /// What went wrong, in words of ours.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub cause: Option<&'a Error>,
+    /// The variables of other token sources that were set and not used, where that may be the reason.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub unused: &'a [&'a str],
     /// How the secret came to be in the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'a str>,
@@ -115,6 +118,7 @@ mod tests {
             status: 200,
             code: "OK",
             cause: None,
+            unused: &[],
             cache: Some("miss"),
             upstream: 2,
             duration: Duration::from_micros(12_345),
@@ -129,13 +133,13 @@ mod tests {
             secret: None,
             status: 502,
             code: "VaultError",
-            cause: Some(&Error::VaultRefused(418)),
+            cause: Some(&Error::VaultRefused(418, None)),
             cache: None,
             ..line
         };
         assert_eq!(
             render(&line),
-            r#"{"time":"2024-12-31T23:59:59Z","level":"error","request":"0af7651916cd43dd8448eb211c80319c","status":502,"code":"VaultError","cause":"the vault refused with status 418","upstream":2,"ms":12.35}"#
+            r#"{"time":"2024-12-31T23:59:59Z","level":"error","request":"0af7651916cd43dd8448eb211c80319c","status":502,"code":"VaultError","cause":"the vault refused (status 418)","upstream":2,"ms":12.35}"#
         );
     }
 }

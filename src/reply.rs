@@ -130,17 +130,24 @@ impl Reply {
             | Error::VaultUnreachable(pause)
             | Error::DirectoryThrottled(pause)
             | Error::DirectoryUnavailable(pause)
-            | Error::DirectoryUnreachable(pause) => reply.retry_after(*pause),
+            | Error::DirectoryUnreachable(pause)
+            | Error::TokenNotAccepted { pause, .. } => reply.retry_after(*pause),
             Error::TooManyFailures(pause) | Error::BudgetSpent(pause) => reply.retry_after(Some(*pause)),
-            Error::CallNotAllowed => reply.retry_after(None),
+            Error::CallNotAllowed | Error::IdentityAbsent(_) => reply.retry_after(None),
             _ => {}
         }
         reply
     }
 
-    /// The component is not ready, for the reason of `error`.
-    pub fn not_ready(error: &Error) -> Self {
+    /// The component is not ready, for the reason of `error`; `unused` are variables that were set and not used, where that may be
+    /// the reason.
+    pub fn not_ready(error: &Error, unused: &[&'static str]) -> Self {
         let mut reply = Self::error(error);
+        if !unused.is_empty() {
+            let (_, code, message) = explain(error);
+            let message = format!("{message} Set and not used: {}.", unused.join(", "));
+            reply.body = Self::problem(reply.status, code, &message).body;
+        }
         reply.status = StatusCode::SERVICE_UNAVAILABLE;
         if !reply.fields.has("retry-after") {
             reply.retry_after(None);
@@ -310,18 +317,22 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             let message = format!("The setting {} {}.", error.name, error.should);
             return (StatusCode::INTERNAL_SERVER_ERROR, "ConfigurationError", message.into());
         }
-        Error::IdentityRefused(refusal) => (
+        Error::IdentityRefused { reason, .. } => (
             IDENTITY_ERROR,
-            match refusal {
+            match reason {
                 Refusal::NoSuchIdentity => "The token source knows no such managed identity.",
                 Refusal::SeveralIdentities => {
                     "The token source has several managed identities, and none is chosen."
                 }
                 Refusal::Audience => "The token source does not know the audience.",
                 Refusal::Credential => "The token source does not accept the gateway's credential.",
-                Refusal::Other(_) => "The token source refused to give a token.",
+                Refusal::Tenant => "The token source does not know the tenant.",
+                Refusal::Application => "The token source knows no such application, or it is disabled.",
+                Refusal::Policy => "A policy of the tenant forbids the gateway to sign in.",
+                Refusal::Other => "The token source refused to give a token.",
             },
         ),
+        Error::IdentityAbsent(_) => (UNAVAILABLE, "There is no metadata service where the gateway runs."),
         Error::IdentityUnusable => (IDENTITY_ERROR, "The token source gave an answer that cannot be used."),
         Error::IdentityThrottled(_) => (
             (StatusCode::SERVICE_UNAVAILABLE, "IdentityThrottled"),
@@ -346,12 +357,15 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             return (StatusCode::NOT_FOUND, "SecretNotFound", message.into());
         }
         Error::SecretDisabled => ((StatusCode::FORBIDDEN, "SecretDisabled"), "The secret is disabled."),
-        Error::VaultDenied(_) => (
+        Error::VaultDenied(..) => (
             (StatusCode::FORBIDDEN, "VaultAccessDenied"),
             "Key Vault does not let this gateway read the secret.",
         ),
-        Error::TokenRefused(_) => (VAULT_ERROR, "Key Vault does not accept the gateway's token."),
-        Error::VaultRefused(_) => (VAULT_ERROR, "Key Vault refused the request."),
+        Error::TokenRefused(..) => (VAULT_ERROR, "Key Vault does not accept the gateway's token."),
+        Error::TokenNotAccepted { .. } => {
+            (UNAVAILABLE, "Key Vault does not accept the gateway's token at the moment.")
+        }
+        Error::VaultRefused(..) => (VAULT_ERROR, "Key Vault refused the request."),
         Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
         Error::VaultThrottled(_) => {
             ((StatusCode::SERVICE_UNAVAILABLE, "VaultThrottled"), "Key Vault has had too many requests.")

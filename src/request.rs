@@ -51,24 +51,25 @@ impl Head {
         self.target.split_once('?').map(|it| it.1)
     }
 
-    /// The route that is meant, if this is a method that it answers.
+    /// The route that is meant, if this is a method that it answers. HEAD is answered as GET.
     pub fn route(&self) -> Result<Route, Error> {
         if self.fields.bytes().saturating_add(self.target.len()) > LARGEST_HEAD {
             return Err(Error::HeadersTooLarge);
         }
-        let (route, method) = match self.path() {
-            "/" => (Route::Secret, Method::POST),
-            "/healthz" => (Route::Health, Method::GET),
-            "/readyz" => (Route::Ready, Method::GET),
-            "/openapi.json" => (Route::OpenApi, Method::GET),
-            "/metrics" => (Route::Metrics, Method::GET),
-            path if is_function(path) => (Route::Secret, Method::POST),
+        let route = match self.path() {
+            "/healthz" => Route::Health,
+            "/readyz" => Route::Ready,
+            "/openapi.json" => Route::OpenApi,
+            "/metrics" => Route::Metrics,
+            path if path == "/" || is_function(path) => Route::Secret,
             _ => return Err(Error::NoRoute),
         };
-        match (self.method == method, method == Method::POST) {
-            (true, _) => Ok(route),
-            (false, true) => Err(Error::WrongMethod("POST")),
-            (false, false) => Err(Error::WrongMethod("GET")),
+        match (route, &self.method) {
+            (Route::Secret, &Method::POST) => Ok(route),
+            (Route::Secret, _) => Err(Error::WrongMethod("POST")),
+            // Hosts send the head of an answer to HEAD, and leave out its body (RFC 9110, section 9.3.2).
+            (_, &Method::GET | &Method::HEAD) => Ok(route),
+            _ => Err(Error::WrongMethod("GET, HEAD")),
         }
     }
 
@@ -320,8 +321,15 @@ mod tests {
             ("PUT", "/api/GetKeyVaultSecret", Err(Error::WrongMethod("POST"))),
             ("OPTIONS", "/", Err(Error::WrongMethod("POST"))),
             ("post", "/", Err(Error::WrongMethod("POST"))),
-            ("POST", "/healthz", Err(Error::WrongMethod("GET"))),
-            ("HEAD", "/readyz", Err(Error::WrongMethod("GET"))),
+            ("POST", "/healthz", Err(Error::WrongMethod("GET, HEAD"))),
+            ("HEAD", "/healthz", Ok(Route::Health)),
+            ("HEAD", "/readyz?x", Ok(Route::Ready)),
+            ("HEAD", "/openapi.json", Ok(Route::OpenApi)),
+            ("HEAD", "/metrics", Ok(Route::Metrics)),
+            ("head", "/healthz", Err(Error::WrongMethod("GET, HEAD"))),
+            ("HEAD", "/", Err(Error::WrongMethod("POST"))),
+            ("HEAD", "/api/GetKeyVaultSecret", Err(Error::WrongMethod("POST"))),
+            ("HEAD", "/x", Err(Error::NoRoute)),
             ("POST", "", Ok(Route::Secret)),
             ("POST", "?code=x", Ok(Route::Secret)),
             ("POST", "/GetKeyVaultSecret", Ok(Route::Secret)),

@@ -16,13 +16,16 @@ pub enum Trouble {
     Failing,
     /// It does not answer.
     Unreachable,
+    /// It does not accept our token at the moment, so what it would say of a secret is not known.
+    NotAccepting,
 }
 
 impl Trouble {
     /// The trouble behind `error`, and the pause that Azure asked for.
     ///
     /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS
-    /// ([`TokenSource`](crate::azure::identity::TokenSource) tells its sources apart).
+    /// ([`TokenSource`](crate::azure::identity::TokenSource) tells its sources apart); and a 401 of the vault that is about no
+    /// lasting fault of the token ([`Vault::read`](crate::azure::vault::Vault)).
     pub const fn behind(error: &Error) -> Option<(Self, Option<Duration>)> {
         match error {
             Error::IdentityThrottled(pause)
@@ -34,6 +37,7 @@ impl Trouble {
             Error::IdentityUnreachable(pause)
             | Error::VaultUnreachable(pause)
             | Error::DirectoryUnreachable(pause) => Some((Self::Unreachable, *pause)),
+            Error::TokenNotAccepted { pause, .. } => Some((Self::NotAccepting, *pause)),
             Error::NoRoute
             | Error::WrongMethod(_)
             | Error::HeadersTooLarge
@@ -50,14 +54,15 @@ impl Trouble {
             | Error::BudgetSpent(_)
             | Error::OutOfScope
             | Error::Setting(_)
-            | Error::IdentityRefused(_)
+            | Error::IdentityRefused { .. }
+            | Error::IdentityAbsent(_)
             | Error::IdentityUnusable
             | Error::DirectoryUnusable
             | Error::SecretNotFound(..)
             | Error::SecretDisabled
-            | Error::VaultDenied(_)
-            | Error::TokenRefused(_)
-            | Error::VaultRefused(_)
+            | Error::VaultDenied(..)
+            | Error::TokenRefused(..)
+            | Error::VaultRefused(..)
             | Error::VaultUnusable
             | Error::CallNotAllowed
             | Error::DeadlineExceeded => None,
@@ -67,14 +72,17 @@ impl Trouble {
     /// What a request is told that is not even tried, as it would meet this trouble at `upstream`.
     const fn error(self, upstream: Upstream, left: Duration) -> Error {
         match (upstream, self) {
+            (Upstream::Vault, Self::NotAccepting) => {
+                Error::TokenNotAccepted { pause: Some(left), code: None }
+            }
             (Upstream::Identity, Self::Throttled) => Error::IdentityThrottled(Some(left)),
-            (Upstream::Identity, Self::Failing) => Error::IdentityUnavailable(Some(left)),
+            (Upstream::Identity, Self::Failing | Self::NotAccepting) => Error::IdentityUnavailable(Some(left)),
             (Upstream::Identity, Self::Unreachable) => Error::IdentityUnreachable(Some(left)),
             (Upstream::Vault, Self::Throttled) => Error::VaultThrottled(Some(left)),
             (Upstream::Vault, Self::Failing) => Error::VaultUnavailable(Some(left)),
             (Upstream::Vault, Self::Unreachable) => Error::VaultUnreachable(Some(left)),
             (Upstream::Directory, Self::Throttled) => Error::DirectoryThrottled(Some(left)),
-            (Upstream::Directory, Self::Failing) => Error::DirectoryUnavailable(Some(left)),
+            (Upstream::Directory, Self::Failing | Self::NotAccepting) => Error::DirectoryUnavailable(Some(left)),
             (Upstream::Directory, Self::Unreachable) => Error::DirectoryUnreachable(Some(left)),
         }
     }
@@ -139,25 +147,30 @@ impl Circuit {
 
     /// Asks for a call's way at `now`; `random` sets those apart that wait for the same moment.
     pub fn enter(&self, now: Moment, random: u64) -> Way<'_> {
-        match self.gate.get() {
-            Gate::Closed => Way::Free(Pass { circuit: self, start: now, probe: false }),
+        if let Some(error) = self.closed(now) {
+            return Way::Closed(error);
+        }
+        let gate = self.gate.get();
+        match gate {
             Gate::Slow { until, trouble } if now < until => {
                 let left = until.since(now);
                 let error = trouble.error(self.upstream, left);
-                Way::Slow(left.saturating_add(part(left, random)), error)
+                return Way::Slow(left.saturating_add(part(left, random)), error);
             }
-            Gate::Slow { .. } => {
-                self.gate.set(Gate::Closed);
-                Way::Free(Pass { circuit: self, start: now, probe: false })
-            }
+            Gate::Open { trouble, .. } => self.gate.set(Gate::Probing { trouble }),
+            Gate::Closed | Gate::Slow { .. } | Gate::Probing { .. } => self.gate.set(Gate::Closed),
+        }
+        Way::Free(Pass { circuit: self, start: now, probe: matches!(gate, Gate::Open { .. }) })
+    }
+
+    /// What a call is told at `now` if it may not be tried.
+    pub fn closed(&self, now: Moment) -> Option<Error> {
+        match self.gate.get() {
             Gate::Open { until, trouble } if now < until => {
-                Way::Closed(trouble.error(self.upstream, until.since(now)))
+                Some(trouble.error(self.upstream, until.since(now)))
             }
-            Gate::Open { trouble, .. } => {
-                self.gate.set(Gate::Probing { trouble });
-                Way::Free(Pass { circuit: self, start: now, probe: true })
-            }
-            Gate::Probing { trouble } => Way::Closed(trouble.error(self.upstream, PROBE_PAUSE)),
+            Gate::Probing { trouble } => Some(trouble.error(self.upstream, PROBE_PAUSE)),
+            Gate::Closed | Gate::Slow { .. } | Gate::Open { .. } => None,
         }
     }
 
@@ -175,7 +188,7 @@ impl Circuit {
             // It is the trouble that is known already, so it counts no more; but it may last longer.
             let own = match trouble {
                 Trouble::Throttled => FIRST_PAUSE.saturating_sub(quarter(FIRST_PAUSE)),
-                Trouble::Failing | Trouble::Unreachable => Duration::ZERO,
+                Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting => Duration::ZERO,
             };
             self.pause_until(now.plus(asked.unwrap_or_default().max(own)));
             return;
@@ -186,7 +199,9 @@ impl Circuit {
         let opens = probe || troubles >= TROUBLES;
         let rounds = match trouble {
             Trouble::Throttled => troubles.saturating_sub(1),
-            Trouble::Failing | Trouble::Unreachable => troubles.saturating_sub(TROUBLES),
+            Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting => {
+                troubles.saturating_sub(TROUBLES)
+            }
         };
         let own = doubled(FIRST_PAUSE, rounds, LONGEST_OWN_PAUSE);
         // A quarter more or less, so that a fleet does not come back as one.
@@ -197,8 +212,10 @@ impl Circuit {
             _ if opens => Gate::Open { until, trouble },
             Trouble::Throttled => Gate::Slow { until, trouble },
             // Whoever says when to come back is believed, and by everybody.
-            Trouble::Failing | Trouble::Unreachable if asked.is_some() => Gate::Slow { until, trouble },
-            Trouble::Failing | Trouble::Unreachable => Gate::Closed,
+            Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting if asked.is_some() => {
+                Gate::Slow { until, trouble }
+            }
+            Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting => Gate::Closed,
         });
     }
 
@@ -438,9 +455,11 @@ mod tests {
             (Error::VaultThrottled(Some(seconds(3))), Some((Trouble::Throttled, Some(seconds(3))))),
             (Error::VaultUnavailable(None), Some((Trouble::Failing, None))),
             (Error::IdentityUnreachable(None), Some((Trouble::Unreachable, None))),
-            (Error::TokenRefused(Complaint::Unexplained), None),
+            (Error::TokenRefused(Complaint::Issuer, None), None),
+            (Error::TokenNotAccepted { pause: None, code: None }, Some((Trouble::NotAccepting, None))),
+            (Error::IdentityAbsent(403), None),
             (Error::SecretDisabled, None),
-            (Error::VaultRefused(400), None),
+            (Error::VaultRefused(400, None), None),
             (Error::VaultUnusable, None),
             (Error::IdentityUnusable, None),
             (Error::CallNotAllowed, None),

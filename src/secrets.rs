@@ -4,7 +4,6 @@ use core::cell::RefCell;
 use core::time::Duration;
 use std::rc::Rc;
 
-use crate::azure::vault::Secret;
 use crate::cache::{Cache, Kept, Key, Wanted};
 use crate::deadline::{Effort, Failed, is_for_all};
 use crate::error::Error;
@@ -252,7 +251,7 @@ impl<S> Secrets<S> {
     ) -> Result<Rc<Kept>, Failed> {
         let settings = &azure.settings.cache;
         let start = azure.host.now();
-        let read = self.ask(azure, asked, key, effort).await;
+        let read = azure.secret(asked, effort).await;
         let now = azure.host.now();
         let mut cache = self.cache.borrow_mut();
         match read {
@@ -279,27 +278,6 @@ impl<S> Secrets<S> {
             }
         }
     }
-
-    /// Asks the vault, with a new token once if it refuses the one at hand.
-    async fn ask<H: Host<Signal = S>>(
-        &self,
-        azure: &Azure<'_, H>,
-        asked: &SecretRequest,
-        key: &Key,
-        effort: Effort,
-    ) -> Result<(Secret, Moment), Failed> {
-        let token = azure.token(effort).await?;
-        match azure.secret(asked, &token, effort).await {
-            Err(Failed { error: error @ Error::TokenRefused(_), .. }) => {
-                evict(azure, &mut self.cache.borrow_mut(), key);
-                azure.replace(&token, error)?;
-                let token = azure.token(effort).await?;
-                azure.charge(azure.host.now());
-                azure.secret(asked, &token, effort).await
-            }
-            answered => answered,
-        }
-    }
 }
 
 impl<S> Default for Secrets<S> {
@@ -322,23 +300,23 @@ fn hit(ttl: i64) -> CacheStatus {
 }
 
 /// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no
-/// sense. Who wants a fresh value gets one from memory only if Azure cannot be reached.
+/// sense. Who wants a fresh value gets one from memory only if Azure cannot be reached, or cannot tell.
 fn excuses(error: &Error, wanted: Wanted) -> bool {
     match (Trouble::behind(error), wanted) {
-        (Some((Trouble::Unreachable, _)), _) => true,
+        (Some((Trouble::Unreachable | Trouble::NotAccepting, _)), _) => true,
         (Some((Trouble::Throttled | Trouble::Failing, _)), wanted) => wanted == Wanted::Kept,
-        (None, _) => *error == Error::DeadlineExceeded,
+        (None, _) => matches!(error, Error::DeadlineExceeded | Error::IdentityAbsent(_)),
     }
 }
 
-/// Whether the vault said no, so that what it gave before is not served any more.
+/// Whether the vault said no, so that what it gave before is not served any more: to the secret, or to a new token for good.
 fn is_no(error: &Error) -> bool {
     matches!(
         error,
-        Error::TokenRefused(_)
-            | Error::VaultDenied(_)
+        Error::TokenRefused(..)
+            | Error::VaultDenied(..)
             | Error::SecretDisabled
             | Error::SecretNotFound(..)
-            | Error::VaultRefused(404)
+            | Error::VaultRefused(404, _)
     )
 }

@@ -4,6 +4,7 @@ use core::cell::{Cell, RefCell};
 use core::time::Duration;
 use std::rc::Rc;
 
+use crate::access::budget::{Budget, BudgetSettings};
 use crate::azure::directory::{Directory, SigningKeys};
 use crate::azure::identity::Token;
 use crate::azure::vault::Secret;
@@ -31,8 +32,8 @@ pub struct Upstreams<S> {
     refusal: RefCell<Option<(Error, Moment)>>,
     /// When a token that is still good may be renewed again, after that has failed.
     renew_from: Cell<Moment>,
-    /// When a token that the vault refuses may be replaced again.
-    replace_from: Cell<Moment>,
+    /// How often a token that the vault refuses may still be replaced.
+    replacements: Budget,
     identity: Circuit,
     vault: Circuit,
     directory: Circuit,
@@ -63,7 +64,7 @@ impl<S> Upstreams<S> {
             requests: Flights::new(),
             refusal: RefCell::new(None),
             renew_from: Cell::new(start),
-            replace_from: Cell::new(start),
+            replacements: Budget::new(),
             identity: Circuit::new(Upstream::Identity),
             vault: Circuit::new(Upstream::Vault),
             directory: Circuit::new(Upstream::Directory),
@@ -130,6 +131,11 @@ impl<H: Host> Azure<'_, H> {
             if let Some(error) = self.upstreams.refusal(now) {
                 return Err(error.into());
             }
+            // Who has something else at hand does not wait for one who asks again and again.
+            let closed = self.upstreams.identity.closed(now).filter(|_| !effort.retries && self.upstreams.is_token_under_way());
+            if let Some(error) = closed {
+                return Err(Failed::cut_short(error));
+            }
             let board = || self.upstreams.requests.board(&(), now, effort.by.end());
             match inherited.take().map_or_else(board, Seat::Leads) {
                 Seat::Leads(leader) => return leader.land_if(self.fetch_token(effort).await, is_for_all),
@@ -192,7 +198,7 @@ impl<H: Host> Azure<'_, H> {
         let source = &self.settings.identity;
         let call = || source.get(self.settings.vault.audience());
         let read = |answer| source.read(answer, self.host.now(), self.host.unix_time());
-        match self.ask(call, source.name(), IDENTITY_FIRST_PAUSE, read, effort).await {
+        match self.ask(call, source.name(), read, |_| false, effort).await {
             Ok((token, _)) => {
                 if let Some(store) = self.store() {
                     store.keep_token(&token, self.host.now());
@@ -211,37 +217,48 @@ impl<H: Host> Azure<'_, H> {
         }
     }
 
-    /// Drops a token that the vault refuses, unless another request has replaced it already, so that there can be a new
-    /// one: it may have been revoked, or signed with a key that the vault does not know yet (`AKV10046`). A token source
-    /// may give the same token again, for a day; so this happens once in [`REPLACEMENT_PAUSE`], and not for each secret.
-    pub fn replace(&self, token: &Rc<Token>, refused: Error) -> Result<(), Error> {
+    /// Drops a token that the vault refuses, so that there can be a new one; whether that is worth it.
+    ///
+    /// It may have been revoked, or signed with a key that the vault does not know yet. Another request may have replaced it
+    /// already. A token source may give the same token again, for a day, so there is a bound: [`REPLACEMENTS`].
+    fn replace(&self, token: &Rc<Token>) -> bool {
         let now = self.host.now();
         let mut kept = self.upstreams.token.borrow_mut();
         if kept.as_ref().is_some_and(|it| Rc::ptr_eq(it, token)) {
-            if now < self.upstreams.replace_from.get() {
-                return Err(refused);
+            if self.upstreams.replacements.take(&REPLACEMENTS, now).is_err() {
+                return false;
             }
-            self.upstreams.replace_from.set(now.plus(REPLACEMENT_PAUSE));
             *kept = None;
             if let Some(store) = self.store() {
                 store.forget_token(token, now);
                 self.upstreams.refused.replace(Some(Rc::clone(token)));
             }
         }
-        Ok(())
+        true
     }
 
-    /// Reads a secret with `token`; with it comes the moment at which the vault was asked.
-    pub async fn secret(
-        &self,
-        asked: &SecretRequest,
-        token: &Token,
-        effort: Effort,
-    ) -> Result<(Secret, Moment), Failed> {
+    /// Reads a secret; with it comes the moment at which the vault was asked. A token that the vault refuses is replaced, once for
+    /// each read.
+    pub async fn secret(&self, asked: &SecretRequest, effort: Effort) -> Result<(Secret, Moment), Failed> {
         let (name, version) = (&asked.name, asked.version.as_ref());
-        let call = || self.settings.vault.get(name, version, token);
-        let read = |answer| self.settings.vault.read(answer, name, version, self.host.unix_time());
-        self.ask(call, "vault", VAULT_FIRST_PAUSE, read, effort).await
+        let vault = &self.settings.vault;
+        let read = |answer| vault.read(answer, name, version, self.host.unix_time());
+        let replaced = Cell::new(false);
+        loop {
+            let token = self.token(effort).await?;
+            let first = !replaced.get();
+            // What is wrong with a token says nothing of the vault as long as there can be another one.
+            let is_replaced = |error: &Error| {
+                let about_token = matches!(error, Error::TokenRefused(..) | Error::TokenNotAccepted { .. });
+                replaced.set(first && about_token && self.replace(&token));
+                replaced.get()
+            };
+            let read = self.ask(|| vault.get(name, version, &token), "vault", read, is_replaced, effort).await;
+            if !(first && replaced.get()) {
+                return read;
+            }
+            self.charge(self.host.now());
+        }
     }
 
     /// Asks for the keys that a tenant's tokens are signed with; with them comes the moment at which that was.
@@ -251,16 +268,20 @@ impl<H: Host> Azure<'_, H> {
         effort: Effort,
     ) -> Result<(SigningKeys, Moment), Failed> {
         let read = |answer| Directory::keys(answer, self.host.unix_time());
-        self.ask(|| directory.get(), "signing-keys", VAULT_FIRST_PAUSE, read, effort).await
+        self.ask(|| directory.get(), "signing-keys", read, |_| false, effort).await
     }
 
-    /// Makes a call until it is answered, or not worth another try, or `effort` leaves no time for one.
+    /// Makes a call until it is answered, or not worth another try, or `effort` leaves no time for one. An error for which
+    /// `is_ours` is true ends it at once, and says nothing of the upstream.
+    ///
+    /// Without a token nothing can be done, so a token source is asked until there is no more time. It may just be starting: the
+    /// metadata service of Container Instances answers seconds after them (MicrosoftDocs/azure-docs issue 61891).
     async fn ask<T>(
         &self,
         call: impl Fn() -> Call,
         name: &'static str,
-        first_pause: Duration,
         read: impl Fn(Result<Answer, NoAnswer>) -> Result<T, Error>,
+        is_ours: impl Fn(&Error) -> bool,
         effort: Effort,
     ) -> Result<(T, Moment), Failed> {
         let mut tries: u32 = 0;
@@ -272,6 +293,11 @@ impl<H: Host> Azure<'_, H> {
                 match circuit.enter(self.host.now(), self.host.random()) {
                     Way::Free(pass) => break pass,
                     Way::Slow(wait, error) => self.pause(wait, effort, error).await?,
+                    // It is what this request has met itself that has closed the way.
+                    Way::Closed(error) if tries > 0 && upstream == Upstream::Identity => {
+                        let wait = Trouble::behind(&error).and_then(|it| it.1).unwrap_or(LEAST_TIME);
+                        self.pause(wait, effort, error).await?;
+                    }
                     Way::Closed(error) => return Err(error.into()),
                 }
             };
@@ -286,6 +312,7 @@ impl<H: Host> Azure<'_, H> {
             }
             let outcome = read(self.send(call, name, limit, effort.by).await);
             tries = tries.saturating_add(1);
+            let most = if upstream == Upstream::Identity { u32::MAX } else { TRIES };
             let now = self.host.now();
             let met = match &outcome {
                 // Our own deadline ended the call, too soon to count it against the upstream: the request had waited before it, for
@@ -296,16 +323,19 @@ impl<H: Host> Azure<'_, H> {
                 // It was the host that did not even try.
                 Err(Error::CallNotAllowed) => return Err(Error::CallNotAllowed.into()),
                 Err(Error::DeadlineExceeded) => Some((Trouble::Unreachable, None)),
+                Err(error) if is_ours(error) => return Err(error.clone().into()),
                 Err(error) => Trouble::behind(error),
                 Ok(_) => None,
             };
             pass.end(met, now, self.host.random());
             match outcome {
                 Ok(read) => return Ok((read, start)),
-                Err(error) if Trouble::behind(&error).is_none() || tries >= TRIES => {
-                    return Err(error.into());
-                }
+                Err(error) if Trouble::behind(&error).is_none() || tries >= most => return Err(error.into()),
                 Err(error) => {
+                    let first_pause = match upstream {
+                        Upstream::Identity => IDENTITY_FIRST_PAUSE,
+                        Upstream::Vault | Upstream::Directory => VAULT_FIRST_PAUSE,
+                    };
                     let asked = met.and_then(|it| it.1).unwrap_or_default();
                     let wait = backoff(first_pause, tries, self.host.random()).max(asked);
                     self.pause(wait, effort, error).await?;
@@ -406,8 +436,10 @@ pub const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 /// A token that is still good is renewed long before its end, so there is no hurry where that fails.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
-/// The identity endpoint of a virtual machine answers twenty requests a second, for all that run on it.
-const REPLACEMENT_PAUSE: Duration = Duration::from_secs(10);
+/// How often an instance replaces a token that the vault refuses: five times at once, and then once in ten seconds. The metadata
+/// service answers twenty requests for tokens in a second, for all that run on a machine (Microsoft, "Azure Instance Metadata
+/// Service", "Rate limiting"): a vault that refuses all tokens makes a hundred instances ask ten times in a second.
+const REPLACEMENTS: BudgetSettings = BudgetSettings::one_in(Duration::from_secs(10), 5);
 
 /// The first pause before a call to the vault, or to a directory, is tried again, as in Microsoft's client for Rust (`azure_core`).
 const VAULT_FIRST_PAUSE: Duration = Duration::from_millis(200);

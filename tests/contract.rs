@@ -55,6 +55,9 @@ fn every_error_is_described() {
         }
     }
     for path in ["/healthz", "/readyz", "/openapi.json", "/metrics"] {
+        let responses =
+            |method| document["paths"][path][method]["responses"].as_object().unwrap().keys().collect::<Vec<_>>();
+        assert_eq!(responses("head"), responses("get"), "{path}");
         for (status, response) in document["paths"][path]["get"]["responses"].as_object().unwrap() {
             for code in codes(resolve(&document, response)) {
                 let known = table()
@@ -69,7 +72,7 @@ fn every_error_is_described() {
 #[test]
 fn not_being_ready_has_one_status() {
     for (error, _, code) in table() {
-        let reply = Reply::not_ready(&error);
+        let reply = Reply::not_ready(&error, &[]);
         assert_eq!((reply.status(), reply.code()), (StatusCode::SERVICE_UNAVAILABLE, code));
         assert!(reply.fields().has("retry-after"));
     }

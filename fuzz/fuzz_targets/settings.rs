@@ -132,7 +132,7 @@ const ELSEWHERE: [&str; 4] =
     ["169.254.169.254", "login.microsoftonline.com", "login.chinacloudapi.cn", "login.microsoftonline.us"];
 
 /// Every setting.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 36] = [
     "KeyVaultUri",
     "KEY_VAULT_URI",
     "KEY_VAULT_RESOURCE",
@@ -142,6 +142,7 @@ const NAMES: [&str; 32] = [
     "IDENTITY_HEADER",
     "MSI_ENDPOINT",
     "MSI_SECRET",
+    "DEFAULT_IDENTITY_CLIENT_ID",
     "AZURE_TENANT_ID",
     "AZURE_CLIENT_ID",
     "AZURE_CLIENT_SECRET",
@@ -149,6 +150,9 @@ const NAMES: [&str; 32] = [
     "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     "IDENTITY_OBJECT_ID",
     "IDENTITY_RESOURCE_ID",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "AZURE_FEDERATED_TOKEN_FILE",
     "GATEWAY_KEY",
     "GATEWAY_CALLERS",
     "GATEWAY_JWT_TENANT",

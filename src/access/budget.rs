@@ -26,10 +26,16 @@ impl BudgetSettings {
         let interval = Duration::from_secs(1).checked_div(rate);
         Self { interval, burst: rate.saturating_mul(BURST_SECONDS).max(LEAST_BURST) }
     }
+
+    /// `burst` calls at once, and then one in each `interval`.
+    pub const fn one_in(interval: Duration, burst: u32) -> Self {
+        Self { interval: Some(interval), burst }
+    }
 }
 
 impl Budget {
-    pub(super) const fn new() -> Self {
+    /// A full one.
+    pub const fn new() -> Self {
         Self { full_at: Cell::new(Moment::EARLIEST) }
     }
 

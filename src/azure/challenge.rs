@@ -8,16 +8,16 @@ use std::borrow::Cow;
 
 use crate::error::Complaint;
 
-/// Why a vault whose tokens should be for `audience` refused one, as far as `field` tells.
-pub(super) fn complaint(field: Option<&str>, audience: &str) -> Complaint {
+/// What a vault whose tokens should be for `audience` has against one for good, as far as `field` tells.
+pub(super) fn complaint(field: Option<&str>, audience: &str) -> Option<Complaint> {
     let mut parameters = Parameters::of_bearer(field.unwrap_or_default());
-    let mut complaint = Complaint::Unexplained;
+    let mut complaint = None;
     for (name, value) in &mut parameters {
         match name.to_ascii_lowercase().as_str() {
-            "error" if value == "insufficient_claims" => return Complaint::Claims,
+            "error" if value == "insufficient_claims" => return Some(Complaint::Claims),
             // The one is the other with `/.default` behind it.
             "resource" | "scope" if value.strip_suffix("/.default").unwrap_or(&value) != audience => {
-                complaint = Complaint::Audience;
+                complaint = Some(Complaint::Audience);
             }
             _ => {}
         }
@@ -93,40 +93,40 @@ mod tests {
             // What Microsoft's services have answered, and its clients are tested with.
             (
                 r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net""#,
-                Complaint::Unexplained,
+                None,
             ),
             (
                 r#"Bearer authorization="https://login.microsoftonline.com/t", scope="https://vault.azure.net/.default""#,
-                Complaint::Unexplained,
+                None,
             ),
             (
                 r#"Bearer resource="https://vault.azure.cn", authorization="https://login.chinacloudapi.cn/t""#,
-                Complaint::Audience,
+                Some(Complaint::Audience),
             ),
             (
                 r#"Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ==""#,
-                Complaint::Claims,
+                Some(Complaint::Claims),
             ),
-            (r#"bearer error=insufficient_claims"#, Complaint::Claims),
-            (r#"Bearer error="invalid_token", resource="x""#, Complaint::Audience),
-            (r#"BEARER Resource = "https://vault.azure.net" , x=y"#, Complaint::Unexplained),
-            (r#"Bearer resource="https://vault.azure.net/""#, Complaint::Audience),
-            (r#"Bearer resource="https:\/\/vault.azure.net""#, Complaint::Unexplained),
+            (r#"bearer error=insufficient_claims"#, Some(Complaint::Claims)),
+            (r#"Bearer error="invalid_token", resource="x""#, Some(Complaint::Audience)),
+            (r#"BEARER Resource = "https://vault.azure.net" , x=y"#, None),
+            (r#"Bearer resource="https://vault.azure.net/""#, Some(Complaint::Audience)),
+            (r#"Bearer resource="https:\/\/vault.azure.net""#, None),
             // What is none, or not whole, tells nothing.
-            (r#"Basic realm=/var/opt/azcmagent/tokens/x.key"#, Complaint::Unexplained),
-            (r#"Bearer resource="https://vault.azure.cn"#, Complaint::Unexplained),
-            (r#"Bearer resource"#, Complaint::Unexplained),
-            (r#"Bearer "resource"="x""#, Complaint::Unexplained),
-            (r#"Bearer ="x""#, Complaint::Unexplained),
-            (r#"Bearer resource="\"#, Complaint::Unexplained),
-            ("Bearer", Complaint::Unexplained),
-            ("Bearer ,,,", Complaint::Unexplained),
-            ("", Complaint::Unexplained),
+            (r#"Basic realm=/var/opt/azcmagent/tokens/x.key"#, None),
+            (r#"Bearer resource="https://vault.azure.cn"#, None),
+            (r#"Bearer resource"#, None),
+            (r#"Bearer "resource"="x""#, None),
+            (r#"Bearer ="x""#, None),
+            (r#"Bearer resource="\"#, None),
+            ("Bearer", None),
+            ("Bearer ,,,", None),
+            ("", None),
         ] {
             assert_eq!(complaint(Some(field), ours), expected, "{field}");
         }
         let long = format!(r#"Bearer x="{}", error=insufficient_claims"#, "x".repeat(9000));
-        assert_eq!(complaint(Some(&long), ours), Complaint::Unexplained);
-        assert_eq!(complaint(None, ours), Complaint::Unexplained);
+        assert_eq!(complaint(Some(&long), ours), None);
+        assert_eq!(complaint(None, ours), None);
     }
 }

@@ -25,6 +25,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
+use crate::error::Code;
 use crate::json::{self, Object};
 use crate::secret::Redacted;
 use crate::trace::Trace;
@@ -164,12 +165,38 @@ struct ErrorBody {
     code: String,
     inner_code: String,
     text: String,
+    /// The code that begins with the name of a service and ends with a number, such as `AKV10046`, where there is one.
+    number: Option<String>,
 }
 
 impl ErrorBody {
     fn of(answer: &Answer) -> Self {
-        answer.json().unwrap_or_default()
+        let mut body: Self = answer.json().unwrap_or_default();
+        if let Some(number) = numbered(&body.text) {
+            body.number = Some(number.to_owned());
+        }
+        body
     }
+
+    /// Its codes, the one that tells most first.
+    fn codes(&self) -> impl Iterator<Item = &str> {
+        let codes = [self.number.as_deref().unwrap_or_default(), &self.inner_code, &self.code];
+        codes.into_iter().filter(|it| !it.is_empty())
+    }
+
+    /// The code that an operator is shown.
+    fn operator_code(&self) -> Option<Code> {
+        self.codes().find_map(Code::parse)
+    }
+}
+
+/// The first word of `text` that is a numbered code of Key Vault, of Entra, or of the library that both check tokens with.
+fn numbered(text: &str) -> Option<&str> {
+    let mut words = text.split(|it: char| !it.is_ascii_alphanumeric());
+    words.find(|word| {
+        let numbers = ["AKV", "AADSTS", "IDX"].iter().find_map(|it| word.strip_prefix(it));
+        numbers.is_some_and(|it| (1..=12).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_digit()))
+    })
 }
 
 impl<'de> Deserialize<'de> for ErrorBody {
@@ -199,6 +226,7 @@ impl<'de> Deserialize<'de> for ErrorBody {
                             let error: ErrorBody = map.next_value()?;
                             body.code = error.code;
                             body.inner_code = error.inner_code;
+                            body.number = error.number.or(body.number);
                             if !error.text.is_empty() {
                                 body.text = error.text;
                             }
@@ -206,6 +234,10 @@ impl<'de> Deserialize<'de> for ErrorBody {
                         "code" => body.code = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         "message" | "error_description" => {
                             body.text = map.next_value::<Option<_>>()?.unwrap_or_default();
+                        }
+                        "error_codes" => {
+                            let Numbers(first) = map.next_value()?;
+                            body.number = first.map(|it| format!("AADSTS{it}")).or(body.number);
                         }
                         "innererror" => body.inner_code = map.next_value::<ErrorBody>()?.code,
                         _ => drop(map.next_value::<IgnoredAny>()?),
@@ -216,6 +248,16 @@ impl<'de> Deserialize<'de> for ErrorBody {
         }
 
         from.deserialize_any(Fields)
+    }
+}
+
+/// The first number of a list, if it is one of numbers.
+struct Numbers(Option<u64>);
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let list = serde_json::Value::deserialize(from)?;
+        Ok(Self(list.get(0).and_then(serde_json::Value::as_u64)))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::cloud::{Cloud, PUBLIC};
 use super::identity::Token;
 use super::{Answer, Call, Endpoint, ErrorBody, Upstream, challenge};
-use crate::error::{Denial, Error, SettingError};
+use crate::error::{Complaint, Denial, Error, SettingError};
 use crate::host::NoAnswer;
 use crate::secret::{Redacted, SecretName, SecretVersion};
 
@@ -60,6 +60,12 @@ impl Vault {
         let origin = Endpoint::parse(uri).filter(Endpoint::is_origin).ok_or(wrong)?;
         if !origin.is_tls() && !origin.is_loopback() {
             return Err(SettingError { name, should: "may be plain http only for a loopback address" });
+        }
+        if origin.host().contains(".managedhsm.") {
+            return Err(SettingError {
+                name,
+                should: "is the address of a Managed HSM, which has keys and no secrets; it must be that of a vault",
+            });
         }
         let cloud = Cloud::of_vault(&origin);
         let audience = match (resource, cloud) {
@@ -151,18 +157,38 @@ impl Vault {
         };
         match answer.status() {
             200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),
-            401 => {
-                let complaint = challenge::complaint(answer.challenge.as_deref(), self.audience.as_str());
-                Err(Error::TokenRefused(complaint))
-            }
+            401 => Err(self.token_error(&answer, unix_time)),
             403 => Err(denial(&ErrorBody::of(&answer))),
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
                 Err(Error::SecretNotFound(name.clone(), version.cloned()))
             }
             429 => Err(Error::VaultThrottled(answer.pause(unix_time))),
             408 | 500..=599 => Err(Error::VaultUnavailable(answer.pause(unix_time))),
-            status => Err(Error::VaultRefused(status)),
+            status => Err(Error::VaultRefused(status, ErrorBody::of(&answer).operator_code())),
         }
+    }
+
+    /// What a 401 means. It is about the token and never about the secret.
+    ///
+    /// Some reasons last: such a token will never do. All others may pass, since a vault says 401 as well where it cannot check a
+    /// token at the moment: one and the same token was refused and accepted within a second (`AKV10046`,
+    /// Azure-Samples/azuresandbox issue 362).
+    fn token_error(&self, answer: &Answer, unix_time: u64) -> Error {
+        let body = ErrorBody::of(answer);
+        let challenged = challenge::complaint(answer.challenge.as_deref(), self.audience.as_str());
+        let numbered = body.number.as_deref();
+        let coded = LASTING.iter().find(|it| numbered == Some(it.0)).map(|it| it.1);
+        let worded = || SENTENCES.iter().find(|it| body.text.contains(it.0)).map(|it| it.1);
+        let complaint = match challenged {
+            Some(Complaint::Claims) => challenged,
+            _ if numbered == Some(PASSING) => None,
+            _ => coded.or(challenged).or_else(worded),
+        };
+        let code = body.operator_code();
+        complaint.map_or_else(
+            || Error::TokenNotAccepted { pause: answer.pause(unix_time), code: code.clone() },
+            |complaint| Error::TokenRefused(complaint, code.clone()),
+        )
     }
 }
 
@@ -194,21 +220,39 @@ fn read_secret(answer: &Answer, name: &SecretName, version: Option<&SecretVersio
 }
 
 fn denial(body: &ErrorBody) -> Error {
-    Error::VaultDenied(match body.inner_code.as_str() {
+    let denial = match body.inner_code.as_str() {
         "SecretDisabled" => return Error::SecretDisabled,
         "AccessDenied" => Denial::AccessPolicy,
         "ForbiddenByRbac" => Denial::RoleAssignment,
         "ForbiddenByFirewall" => Denial::Firewall,
         "ForbiddenByConnection" => Denial::PrivateLink,
         "ForbiddenByPolicy" => Denial::OnBehalfOf,
+        // Versions of the API before 7.0 have no inner code.
+        "" if body.text.contains("on a disabled secret") => return Error::SecretDisabled,
         _ => Denial::Unexplained,
-    })
+    };
+    Error::VaultDenied(denial, body.operator_code())
 }
 
 fn parse_api_version(text: &str) -> Option<String> {
     let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'.');
     ((1..=32).contains(&text.len()) && allowed).then(|| text.to_owned())
 }
+
+/// The codes of Key Vault, and of the library that it checks tokens with (Microsoft.IdentityModel), for what a token will never do.
+const LASTING: [(&str, Complaint); 4] = [
+    ("AKV10022", Complaint::Audience),
+    ("AKV10032", Complaint::Issuer),
+    ("IDX10214", Complaint::Audience),
+    ("IDX10205", Complaint::Issuer),
+];
+
+/// The vault cannot find the key to check a signature with, which passes by itself.
+const PASSING: &str = "AKV10046";
+
+/// The same as [`LASTING`] where there is no code, as in the answers of 2019.
+const SENTENCES: [(&str, Complaint); 2] =
+    [("Invalid audience", Complaint::Audience), ("Invalid issuer", Complaint::Issuer)];
 
 /// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
 const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
@@ -221,7 +265,7 @@ const DEFAULT_API_VERSION: &str = "2025-07-01";
 mod tests {
     use super::*;
     use crate::azure::identity::tests::token;
-    use crate::error::Complaint;
+    use crate::error::Code;
 
     #[test]
     fn vaults_and_their_audiences() {
@@ -261,8 +305,10 @@ mod tests {
             ("https://my-vaultvault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
             ("https://my--vault.vault.azure.net", None, None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.azure.net:8443", None, None, "KEY_VAULT_RESOURCE"),
-            ("https://my-hsm.managedhsm.azure.net", None, None, "KEY_VAULT_RESOURCE"),
             ("https://my-vault.vault.microsoftazure.de", None, None, "KEY_VAULT_RESOURCE"),
+            ("https://my-hsm.managedhsm.azure.net", None, None, "KeyVaultUri"),
+            ("https://my-hsm.managedhsm.azure.cn/", None, None, "KeyVaultUri"),
+            ("https://MY-HSM.managedhsm.usgovcloudapi.net", resource, None, "KeyVaultUri"),
             ("http://127.0.0.1:1", None, None, "KEY_VAULT_RESOURCE"),
             (
                 "https://my-vault.vault.azure.net",
@@ -346,24 +392,32 @@ mod tests {
             format!(r#"{{"error":{{"code":"Forbidden","message":"m","innererror":{{"code":"{code}"}}}}}}"#)
         };
         let code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+        let denied = |denial, code| Error::VaultDenied(denial, Code::parse(code));
         for (status, body, error) in [
-            (400, code("BadParameter"), Error::VaultRefused(400)),
-            (401, code("Unauthorized"), Error::TokenRefused(Complaint::Unexplained)),
+            (400, code("BadParameter"), Error::VaultRefused(400, Code::parse("BadParameter"))),
             (403, inner("SecretDisabled"), Error::SecretDisabled),
-            (403, inner("AccessDenied"), Error::VaultDenied(Denial::AccessPolicy)),
-            (403, inner("ForbiddenByRbac"), Error::VaultDenied(Denial::RoleAssignment)),
-            (403, inner("ForbiddenByFirewall"), Error::VaultDenied(Denial::Firewall)),
-            (403, inner("ForbiddenByConnection"), Error::VaultDenied(Denial::PrivateLink)),
-            (403, inner("ForbiddenByPolicy"), Error::VaultDenied(Denial::OnBehalfOf)),
-            (403, code("Forbidden"), Error::VaultDenied(Denial::Unexplained)),
-            (403, "<html>".to_owned(), Error::VaultDenied(Denial::Unexplained)),
+            (403, inner("AccessDenied"), denied(Denial::AccessPolicy, "AccessDenied")),
+            (403, inner("ForbiddenByRbac"), denied(Denial::RoleAssignment, "ForbiddenByRbac")),
+            (403, inner("ForbiddenByFirewall"), denied(Denial::Firewall, "ForbiddenByFirewall")),
+            (403, inner("ForbiddenByConnection"), denied(Denial::PrivateLink, "ForbiddenByConnection")),
+            (403, inner("ForbiddenByPolicy"), denied(Denial::OnBehalfOf, "ForbiddenByPolicy")),
+            (403, inner("ForbiddenByNewRule"), denied(Denial::Unexplained, "ForbiddenByNewRule")),
+            (403, code("Forbidden"), denied(Denial::Unexplained, "Forbidden")),
+            (403, "<html>".to_owned(), denied(Denial::Unexplained, "")),
+            // As in the answers of 2016-10-01.
+            (
+                403,
+                r#"{"error":{"code":"Forbidden","message":"Operation get is not allowed on a disabled secret."}}"#
+                    .to_owned(),
+                Error::SecretDisabled,
+            ),
             (404, code("SecretNotFound"), Error::SecretNotFound(name(), None)),
-            (404, code("ResourceNotFound"), Error::VaultRefused(404)),
-            (404, "<html>".to_owned(), Error::VaultRefused(404)),
-            (405, code("MethodNotAllowed"), Error::VaultRefused(405)),
-            (409, code("Conflict"), Error::VaultRefused(409)),
-            (301, String::new(), Error::VaultRefused(301)),
-            (204, String::new(), Error::VaultRefused(204)),
+            (404, code("ResourceNotFound"), Error::VaultRefused(404, Code::parse("ResourceNotFound"))),
+            (404, "<html>".to_owned(), Error::VaultRefused(404, None)),
+            (405, code("MethodNotAllowed"), Error::VaultRefused(405, Code::parse("MethodNotAllowed"))),
+            (409, code("Conflict"), Error::VaultRefused(409, Code::parse("Conflict"))),
+            (301, String::new(), Error::VaultRefused(301, None)),
+            (204, String::new(), Error::VaultRefused(204, None)),
             (408, String::new(), Error::VaultUnavailable(None)),
             (429, code("Throttled"), Error::VaultThrottled(None)),
             (500, String::new(), Error::VaultUnavailable(None)),
@@ -379,6 +433,49 @@ mod tests {
             (NoAnswer::TooLarge, Error::VaultUnusable),
         ] {
             assert_eq!(vault().read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn a_401_is_about_the_token() {
+        use Complaint::*;
+        let ours = r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net""#;
+        let other = r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.cn""#;
+        let claims = r#"Bearer realm="", error="insufficient_claims", claims="e30=""#;
+        // `None`: it may pass.
+        for (challenge, message, complaint, code) in [
+            (ours, "AKV10022: Invalid audience. Expected x, found: y.", Some(Audience), "AKV10022"),
+            (ours, "AKV10032: Invalid issuer. Expected one of x, found y.", Some(Issuer), "AKV10032"),
+            ("", "AKV10032: whatever it says then", Some(Issuer), "AKV10032"),
+            (ours, "Error validating token: IDX10214", Some(Audience), "IDX10214"),
+            (ours, "Error validating token: IDX10205.", Some(Issuer), "IDX10205"),
+            (ours, "Invalid audience. Expected x, found: y.", Some(Audience), "Unauthorized"),
+            (ours, "Invalid issuer. Expected x, found: y.", Some(Issuer), "Unauthorized"),
+            (other, "m", Some(Audience), "Unauthorized"),
+            (claims, "AKV10046: m", Some(Claims), "AKV10046"),
+            (claims, "m", Some(Claims), "Unauthorized"),
+            (ours, "AKV10046: Unable to resolve the key used for signature validation.", None, "AKV10046"),
+            (other, "AKV10046: Unable to resolve the key.", None, "AKV10046"),
+            (ours, "AKV10000: Request is missing a Bearer or PoP token.", None, "AKV10000"),
+            (ours, "Error validating token: IDX10223", None, "IDX10223"),
+            (ours, "AKV19999: something new", None, "AKV19999"),
+            (ours, "m", None, "Unauthorized"),
+        ] {
+            let body = format!(r#"{{"error":{{"code":"Unauthorized","message":"{message}"}}}}"#);
+            let answer = Answer::new(401, Some("7".to_owned()), body.into())
+                .with_challenge(Some(challenge.to_owned()).filter(|it| !it.is_empty()));
+            let read = vault().read(Ok(answer), &name(), None, 0).unwrap_err();
+            let code = Code::parse(code);
+            let pause = Some(core::time::Duration::from_secs(7));
+            let expected = match complaint {
+                Some(complaint) => Error::TokenRefused(complaint, code),
+                None => Error::TokenNotAccepted { pause, code },
+            };
+            assert_eq!(read, expected, "{challenge} {message}");
+        }
+        for body in ["", "<html>", "Unauthorized", "[]"] {
+            let read = vault().read(Ok(Answer::new(401, None, body.into())), &name(), None, 0);
+            assert_eq!(read.unwrap_err(), Error::TokenNotAccepted { pause: None, code: None }, "{body}");
         }
     }
 

@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::error::{Complaint, Denial, Error, Refusal, SettingError};
+use keyvault_gateway::error::{Code, Complaint, Denial, Error, Refusal, SettingError};
 use keyvault_gateway::secret::SecretName;
 
 /// One of each error, with what a caller learns of it.
 pub fn table() -> Vec<(Error, u16, &'static str)> {
-    let table = vec![
+    let mut table = vec![
         (Error::NoRoute, 404, "NotFound"),
         (Error::WrongMethod("POST"), 405, "MethodNotAllowed"),
         (Error::HeadersTooLarge, 431, "RequestHeaderFieldsTooLarge"),
@@ -28,11 +28,7 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
             500,
             "ConfigurationError",
         ),
-        (Error::IdentityRefused(Refusal::NoSuchIdentity), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::SeveralIdentities), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::Audience), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::Credential), 502, "IdentityError"),
-        (Error::IdentityRefused(Refusal::Other(418)), 502, "IdentityError"),
+        (Error::IdentityAbsent(403), 503, "Unavailable"),
         (Error::IdentityUnusable, 502, "IdentityError"),
         (Error::IdentityThrottled(Some(Duration::from_secs(5))), 503, "IdentityThrottled"),
         (Error::IdentityUnavailable(None), 503, "Unavailable"),
@@ -44,22 +40,25 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
-        (Error::VaultDenied(Denial::AccessPolicy), 403, "VaultAccessDenied"),
-        (Error::VaultDenied(Denial::RoleAssignment), 403, "VaultAccessDenied"),
-        (Error::VaultDenied(Denial::Firewall), 403, "VaultAccessDenied"),
-        (Error::VaultDenied(Denial::PrivateLink), 403, "VaultAccessDenied"),
-        (Error::VaultDenied(Denial::OnBehalfOf), 403, "VaultAccessDenied"),
-        (Error::VaultDenied(Denial::Unexplained), 403, "VaultAccessDenied"),
-        (Error::TokenRefused(Complaint::Audience), 502, "VaultError"),
-        (Error::TokenRefused(Complaint::Claims), 502, "VaultError"),
-        (Error::TokenRefused(Complaint::Unexplained), 502, "VaultError"),
-        (Error::VaultRefused(418), 502, "VaultError"),
+        (Error::TokenNotAccepted { pause: None, code: Code::parse("AKV10046") }, 503, "Unavailable"),
+        (Error::VaultRefused(418, Code::parse("Teapot")), 502, "VaultError"),
         (Error::VaultUnusable, 502, "VaultError"),
         (Error::VaultThrottled(None), 503, "VaultThrottled"),
         (Error::VaultUnavailable(None), 503, "Unavailable"),
         (Error::VaultUnreachable(None), 503, "Unavailable"),
         (Error::DeadlineExceeded, 504, "Timeout"),
     ];
+    for reason in REFUSALS {
+        let code = Code::parse("invalid_request");
+        let error = Error::IdentityRefused { reason, source: "imds", status: 400, code };
+        table.push((error, 502, "IdentityError"));
+    }
+    for denial in DENIALS {
+        table.push((Error::VaultDenied(denial, Code::parse("Forbidden")), 403, "VaultAccessDenied"));
+    }
+    for complaint in COMPLAINTS {
+        table.push((Error::TokenRefused(complaint, Code::parse("AKV10022")), 502, "VaultError"));
+    }
     for (error, ..) in &table {
         is_in_the_table(error);
     }
@@ -85,13 +84,19 @@ fn is_in_the_table(error: &Error) {
         | Error::BudgetSpent(_)
         | Error::OutOfScope
         | Error::Setting(_)
-        | Error::IdentityRefused(
-            Refusal::NoSuchIdentity
-            | Refusal::SeveralIdentities
-            | Refusal::Audience
-            | Refusal::Credential
-            | Refusal::Other(_),
-        )
+        | Error::IdentityRefused {
+            reason:
+                Refusal::NoSuchIdentity
+                | Refusal::SeveralIdentities
+                | Refusal::Audience
+                | Refusal::Credential
+                | Refusal::Tenant
+                | Refusal::Application
+                | Refusal::Policy
+                | Refusal::Other,
+            ..
+        }
+        | Error::IdentityAbsent(_)
         | Error::IdentityUnusable
         | Error::IdentityThrottled(_)
         | Error::IdentityUnavailable(_)
@@ -110,9 +115,11 @@ fn is_in_the_table(error: &Error) {
             | Denial::PrivateLink
             | Denial::OnBehalfOf
             | Denial::Unexplained,
+            _,
         )
-        | Error::TokenRefused(Complaint::Audience | Complaint::Claims | Complaint::Unexplained)
-        | Error::VaultRefused(_)
+        | Error::TokenRefused(Complaint::Audience | Complaint::Issuer | Complaint::Claims, _)
+        | Error::TokenNotAccepted { .. }
+        | Error::VaultRefused(..)
         | Error::VaultUnusable
         | Error::VaultThrottled(_)
         | Error::VaultUnavailable(_)
@@ -120,3 +127,25 @@ fn is_in_the_table(error: &Error) {
         | Error::DeadlineExceeded => {}
     }
 }
+
+const REFUSALS: [Refusal; 8] = [
+    Refusal::NoSuchIdentity,
+    Refusal::SeveralIdentities,
+    Refusal::Audience,
+    Refusal::Credential,
+    Refusal::Tenant,
+    Refusal::Application,
+    Refusal::Policy,
+    Refusal::Other,
+];
+
+const DENIALS: [Denial; 6] = [
+    Denial::AccessPolicy,
+    Denial::RoleAssignment,
+    Denial::Firewall,
+    Denial::PrivateLink,
+    Denial::OnBehalfOf,
+    Denial::Unexplained,
+];
+
+const COMPLAINTS: [Complaint; 3] = [Complaint::Audience, Complaint::Issuer, Complaint::Claims];

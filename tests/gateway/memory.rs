@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
-use crate::{asking, refused};
+use crate::asking;
 
 #[test]
 fn a_warm_read_asks_nobody() {
@@ -111,10 +111,6 @@ fn a_no_evicts_at_once_and_is_never_answered_with_an_old_value() {
         (vec![Seen::Answer(404, None, String::new())], "VaultError"),
         (vec![Seen::Answer(403, None, disabled.to_owned())], "SecretDisabled"),
         (vec![Seen::Answer(403, None, String::new())], "VaultAccessDenied"),
-        (vec![refused(401), token(86_400), refused(401)], "VaultError"),
-        // The vault does not know the token, and there is no other.
-        (vec![refused(401), Seen::Answer(400, None, String::new())], "IdentityError"),
-        (vec![refused(401), gone(), gone(), gone()], "Unavailable"),
     ] {
         let gateway = warm("old");
         gateway.pass(Duration::from_secs(271));

@@ -6,7 +6,7 @@ use keyvault_gateway::host::NoAnswer;
 
 use crate::memory::warm;
 use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
-use crate::{asking, refused};
+use crate::asking;
 
 #[test]
 fn what_may_pass_is_tried_again() {
@@ -19,15 +19,6 @@ fn what_may_pass_is_tried_again() {
             assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
             assert_eq!(gateway.calls().len(), 2 + tries);
         }
-    }
-}
-
-#[test]
-fn a_token_is_tried_for_again_too() {
-    for trouble in [throttled(None), failing(None), lost()] {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([trouble.clone(), trouble, token(3600), secret("a", "v")]);
-        assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
     }
 }
 
@@ -58,7 +49,7 @@ fn says_when_to_come_back() {
         (vec![token(3600), failing(Some("0")), failing(Some("0")), failing(Some("0"))], "Unavailable", "1"),
         (vec![token(3600), lost(), lost(), lost()], "Unavailable", "1"),
         (vec![throttled(Some("11"))], "IdentityThrottled", "11"),
-        (vec![lost(), lost(), lost()], "Unavailable", "1"),
+        (vec![lost(); 6], "Unavailable", "6"),
     ] {
         let gateway = Scripted::new(&[]);
         gateway.will_answer(answers);
@@ -191,19 +182,6 @@ fn with_an_old_value_at_hand_azure_is_waited_for_a_quarter_of_the_deadline() {
     gateway.will_answer([secret("a", "new")]);
     gateway.post("/", &asking("a"));
     assert_eq!(gateway.limits()[2], Duration::from_millis(2500));
-}
-
-#[test]
-fn a_token_that_is_refused_is_replaced_at_most_once_in_ten_seconds() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), refused(401), token(3600), refused(401), refused(401)]);
-    for name in ["a", "b"] {
-        assert_eq!(gateway.post("/", &asking(name)).code(), "VaultError", "{name}");
-    }
-    assert_eq!(gateway.calls().len(), 5);
-    gateway.pass(Duration::from_secs(10));
-    gateway.will_answer([refused(401), token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
 }
 
 #[test]

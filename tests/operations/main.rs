@@ -119,6 +119,8 @@ fn the_lines_on_the_page_are_as_the_gateway_writes_them() {
                 error
             });
             assert_eq!(level == Level::Error, status >= 500, "{sample}");
+            let unused = fields.get("unused").and_then(Value::as_array).cloned().unwrap_or_default();
+            let unused: Vec<_> = unused.iter().map(|it| it.as_str().unwrap()).collect();
             log::render(&Line {
                 time,
                 level,
@@ -128,6 +130,7 @@ fn the_lines_on_the_page_are_as_the_gateway_writes_them() {
                 status,
                 code,
                 cause: cause.as_ref(),
+                unused: &unused,
                 cache: text("cache"),
                 upstream: fields["upstream"].as_u64().unwrap().try_into().unwrap(),
                 duration,
@@ -158,6 +161,7 @@ fn every_field_of_a_line_is_on_the_page_and_in_a_sample() {
         status: 200,
         code: "",
         cause: Some(&error),
+        unused: &[""],
         cache: Some(""),
         upstream: 0,
         duration: Duration::ZERO,
@@ -215,7 +219,10 @@ fn links_lead_to_a_heading() {
 fn cause(error: &Error) -> String {
     match error {
         Error::Setting(_) => "the setting …".to_owned(),
-        _ => error.to_string().replace("418", "…"),
+        _ => match error.to_string().split_once(" (") {
+            Some((cause, _)) => format!("{cause} (…)"),
+            None => error.to_string(),
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Instance Metadata Service of virtual machines, scale sets and AKS nodes.
+//! The Instance Metadata Service of virtual machines, scale sets and AKS nodes, and of Container Instances on Linux.
 //!
 //! Source: Microsoft, "How to use managed identities for Azure resources on an Azure VM to acquire an access token",
 //! section "Get a token using HTTP".
@@ -13,6 +13,8 @@ use crate::secret::Redacted;
 pub struct Imds {
     pub(super) origin: Endpoint,
     pub(super) identity: Selector,
+    /// The variables of other places that are set and were not enough for one.
+    pub(super) unused: Vec<&'static str>,
 }
 
 impl Imds {

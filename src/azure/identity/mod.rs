@@ -17,8 +17,6 @@ mod token;
 pub use selector::Selector;
 pub use token::Token;
 
-use core::time::Duration;
-
 use super::vault::Audience;
 use super::{Answer, Call};
 use crate::error::Error;
@@ -51,6 +49,18 @@ impl TokenSource {
         }
     }
 
+    /// The variables of other places that are set, and were not used as they are not all that such a place has. It is what an operator
+    /// needs to know where the last source, the metadata service, has no token.
+    pub fn unused(&self) -> &[&'static str] {
+        match self {
+            Self::Imds(source) => &source.unused,
+            Self::AppService2019(_)
+            | Self::AppService2017(_)
+            | Self::CloudShell(_)
+            | Self::ClientSecret(_) => &[],
+        }
+    }
+
     /// Asks for a token for `audience`.
     pub(crate) fn get(&self, audience: &Audience) -> Call {
         match self {
@@ -76,24 +86,12 @@ impl TokenSource {
             Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::IdentityUnusable),
         };
-        match (answer.status(), self) {
-            (200, _) => Token::read(&answer, now, unix_time).ok_or(Error::IdentityUnusable),
-            (429, _) => Err(Error::IdentityThrottled(answer.pause(unix_time))),
-            // IMDS is being upgraded, for up to 70 seconds (Microsoft, "Use managed identities on a virtual machine to
-            // acquire access token", "Retry guidance"). MSAL for .NET waits ten seconds between its tries.
-            (410, Self::Imds(_)) => {
-                Err(Error::IdentityUnavailable(answer.pause(unix_time).or(Some(UPGRADE_PAUSE))))
-            }
-            // IMDS says 404 while it updates its endpoints (the same section).
-            (404, Self::Imds(_)) | (408 | 500..=599, _) => {
-                Err(Error::IdentityUnavailable(answer.pause(unix_time)))
-            }
-            _ => Err(Error::IdentityRefused(refusal::of(&answer))),
+        match answer.status() {
+            200 => Token::read(&answer, now, unix_time).ok_or(Error::IdentityUnusable),
+            _ => Err(refusal::error(&answer, self, unix_time)),
         }
     }
 }
-
-const UPGRADE_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,120 +1,109 @@
-//! Why a token source refuses.
+//! Why a token source gives no token.
 //!
-//! The forms are those of [`ErrorBody`]; the texts are matched in words that have stayed the same over the years, and
-//! what is not known is [`Refusal::Other`]. Nothing of the text goes further than this file.
+//! What counts is, in this order: the status, where it says enough; the codes of the answer; the sentences in it; and in the end
+//! what is most often the reason at this source. The forms of answers are those of [`ErrorBody`]. Nothing of a text goes further
+//! than this file.
 
+use core::time::Duration;
+
+use super::TokenSource;
 use crate::azure::{Answer, ErrorBody};
-use crate::error::Refusal;
+use crate::error::{Error, Refusal};
 
-/// Reads the reason from a refusal's status and body.
-pub(super) fn of(answer: &Answer) -> Refusal {
-    let ErrorBody { code, text, .. } = ErrorBody::of(answer);
-    let says = |words: &[&str]| words.iter().any(|it| text.contains(it) || code == *it);
-    if says(&["Multiple user assigned identities"]) {
-        Refusal::SeveralIdentities
-    } else if says(&[
-        "No User Assigned or Delegated Managed Identity found",
-        "No Managed Identity found",
-        "No MSI found",
-        "Identity not found",
-        "ManagedIdentityNotFound",
-    ]) {
-        Refusal::NoSuchIdentity
-    } else if says(&[
-        "invalid_resource",
-        "invalid_scope",
-        "AudienceNotSupported",
-        "AADSTS500011",
-        "AADSTS50001:",
-    ]) {
-        Refusal::Audience
-    } else if matches!(answer.status(), 401 | 403)
-        || says(&[
-            "invalid_client",
-            "unauthorized_client",
-            "SecretHeaderNotFound",
-            "AADSTS7000215",
-            "AADSTS7000222",
-        ])
-    {
-        Refusal::Credential
-    } else {
-        Refusal::Other(answer.status())
+/// What an answer of `source` means that is no token; `unix_time` is now.
+pub(super) fn error(answer: &Answer, source: &TokenSource, unix_time: u64) -> Error {
+    let status = answer.status();
+    let body = ErrorBody::of(answer);
+    let pause = || answer.pause(unix_time);
+    match (status, source) {
+        (429, _) => return Error::IdentityThrottled(pause()),
+        (408 | 500..=599, _) => return Error::IdentityUnavailable(pause()),
+        // IMDS is being upgraded, for up to 70 seconds (Microsoft, "Use managed identities on a virtual machine to acquire access
+        // token", "Retry guidance"). MSAL for .NET waits ten seconds between its tries.
+        (410, TokenSource::Imds(_)) => return Error::IdentityUnavailable(pause().or(Some(UPGRADE_PAUSE))),
+        // IMDS is shown nothing that it could refuse. It is a proxy that says this, Docker Desktop, or what a cluster puts in its
+        // place (Azure/azure-sdk-for-net issue 38218).
+        (401 | 403, TokenSource::Imds(_)) => return Error::IdentityAbsent(status),
+        _ => {}
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons() {
-        for (status, body, reason) in [
-            (
-                400,
-                r#"{"statusCode":400,"message":"No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.","correlationId":"c"}"#,
-                Refusal::NoSuchIdentity,
-            ),
-            (
-                400,
-                r#"{"StatusCode":400,"Message":"No MSI found for specified ClientId/ResourceId.","CorrelationId":"c"}"#,
-                Refusal::NoSuchIdentity,
-            ),
-            (
-                400,
-                r#"{"StatusCode":400,"Message":"No Managed Identity found for specified ClientId/ResourceId/PrincipalId."}"#,
-                Refusal::NoSuchIdentity,
-            ),
-            (
-                400,
-                r#"{"error":"invalid_request","error_description":"Identity not found"}"#,
-                Refusal::NoSuchIdentity,
-            ),
-            (
-                400,
-                r#"{"error":"invalid_request","error_description":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}"#,
-                Refusal::SeveralIdentities,
-            ),
-            (
-                400,
-                r#"{"error":"invalid_resource","error_description":"AADSTS500011: The resource principal named x was not found"}"#,
-                Refusal::Audience,
-            ),
-            (400, r#"{"error":"invalid_resource","error_description":"AADSTS50001: x"}"#, Refusal::Audience),
-            (
-                400,
-                r#"{"error":{"code":"AudienceNotSupported","message":"Audience x is not a supported MSI token audience."}}"#,
-                Refusal::Audience,
-            ),
-            (
-                400,
-                r#"{"error":"bad_request_102","error_description":"Required metadata header not specified"}"#,
-                Refusal::Other(400),
-            ),
-            (401, r#"{"error":"unknown_source","error_description":"Unknown Source"}"#, Refusal::Credential),
-            (401, "Invalid secret token header: .", Refusal::Credential),
-            (401, "", Refusal::Credential),
-            (403, "", Refusal::Credential),
-            (
-                401,
-                r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}"#,
-                Refusal::Credential,
-            ),
-            (
-                400,
-                r#"{"error":"unauthorized_client","error_description":"AADSTS700016: Application was not found"}"#,
-                Refusal::Credential,
-            ),
-            (
-                404,
-                r#"{"error":{"correlationId":"c","code":"ManagedIdentityNotFound","message":"m"}}"#,
-                Refusal::NoSuchIdentity,
-            ),
-            (404, "", Refusal::Other(404)),
-            (400, "<html>", Refusal::Other(400)),
-            (302, "", Refusal::Other(302)),
-        ] {
-            assert_eq!(of(&Answer::new(status, None, body.into())), reason, "{status} {body}");
+    let coded = body.codes().find_map(|code| CODES.iter().find(|it| it.0 == code)).map(|it| it.1);
+    let worded = || SENTENCES.iter().find(|it| body.text.contains(it.0)).map(|it| Meaning::Refused(it.1));
+    match coded.or_else(worded).unwrap_or_else(|| usual(status, source)) {
+        Meaning::Throttled => Error::IdentityThrottled(pause()),
+        Meaning::Failing => Error::IdentityUnavailable(pause()),
+        Meaning::Refused(reason) => {
+            Error::IdentityRefused { reason, source: source.name(), status, code: body.operator_code() }
         }
     }
 }
+
+/// What it means that there is no token.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Refused(Refusal),
+    Throttled,
+    Failing,
+}
+
+/// What `status` means most often at `source`, where nothing else in the answer tells.
+const fn usual(status: u16, source: &TokenSource) -> Meaning {
+    match (status, source) {
+        // IMDS says this while it updates its endpoints ("Retry guidance", as above).
+        (404, TokenSource::Imds(_)) => Meaning::Failing,
+        (
+            400 | 404,
+            TokenSource::AppService2019(_) | TokenSource::AppService2017(_) | TokenSource::Imds(_),
+        ) => Meaning::Refused(Refusal::NoSuchIdentity),
+        // There is but one identity.
+        (400, TokenSource::CloudShell(_)) => Meaning::Refused(Refusal::Audience),
+        (400, TokenSource::ClientSecret(_)) | (401 | 403, _) => Meaning::Refused(Refusal::Credential),
+        _ => Meaning::Refused(Refusal::Other),
+    }
+}
+
+/// Codes: of IMDS (Microsoft, "How to use managed identities … to acquire an access token", "Error handling"), Container
+/// Instances, which has Service Fabric's (Azure/azure-sdk-for-net issue 45547), Cloud Shell, OAuth (RFC 6749, section 5.2) and Entra
+/// (Microsoft, "Microsoft Entra authentication and authorization error codes").
+const CODES: [(&str, Meaning); 28] = [
+    ("AADSTS50001", Meaning::Refused(Refusal::Audience)),
+    ("AADSTS500011", Meaning::Refused(Refusal::Audience)),
+    ("AADSTS70011", Meaning::Refused(Refusal::Audience)),
+    ("AADSTS90002", Meaning::Refused(Refusal::Tenant)),
+    ("AADSTS900023", Meaning::Refused(Refusal::Tenant)),
+    ("AADSTS700016", Meaning::Refused(Refusal::Application)),
+    ("AADSTS7000112", Meaning::Refused(Refusal::Application)),
+    ("AADSTS7000215", Meaning::Refused(Refusal::Credential)),
+    ("AADSTS7000216", Meaning::Refused(Refusal::Credential)),
+    ("AADSTS7000218", Meaning::Refused(Refusal::Credential)),
+    ("AADSTS7000222", Meaning::Refused(Refusal::Credential)),
+    ("AADSTS53003", Meaning::Refused(Refusal::Policy)),
+    ("AADSTS530032", Meaning::Refused(Refusal::Policy)),
+    ("AADSTS50196", Meaning::Throttled),
+    ("AADSTS90055", Meaning::Throttled),
+    ("DefaultIdentityNotDefined", Meaning::Refused(Refusal::NoSuchIdentity)),
+    ("ManagedIdentityNotFound", Meaning::Refused(Refusal::NoSuchIdentity)),
+    ("SecretHeaderNotFound", Meaning::Refused(Refusal::Credential)),
+    ("AudienceNotSupported", Meaning::Refused(Refusal::Audience)),
+    ("invalid_resource", Meaning::Refused(Refusal::Audience)),
+    ("invalid_scope", Meaning::Refused(Refusal::Audience)),
+    ("invalid_tenant", Meaning::Refused(Refusal::Tenant)),
+    ("unauthorized_client", Meaning::Refused(Refusal::Application)),
+    ("invalid_client", Meaning::Refused(Refusal::Credential)),
+    ("server_error", Meaning::Failing),
+    ("temporarily_unavailable", Meaning::Failing),
+    // "Required metadata header not specified": no fault of an identity.
+    ("bad_request_102", Meaning::Refused(Refusal::Other)),
+    ("unsupported_response_type", Meaning::Refused(Refusal::Other)),
+];
+
+/// Words that have stayed the same over the years, where there is no code that would tell.
+const SENTENCES: [(&str, Refusal); 6] = [
+    ("Multiple user assigned identities", Refusal::SeveralIdentities),
+    ("No User Assigned or Delegated Managed Identity found", Refusal::NoSuchIdentity),
+    ("No Managed Identity found", Refusal::NoSuchIdentity),
+    ("No MSI found", Refusal::NoSuchIdentity),
+    ("Identity not found", Refusal::NoSuchIdentity),
+    ("is not a supported MSI token audience", Refusal::Audience),
+];
+
+const UPGRADE_PAUSE: Duration = Duration::from_secs(10);

@@ -5,67 +5,116 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::azure::vault::Vault;
-use crate::error::Refusal;
+use crate::error::{Code, Refusal};
 use crate::host::Unreadable;
 use crate::settings::Lookup;
 
 #[test]
-fn the_first_source_with_its_settings_is_chosen() {
-    let (endpoint, header) =
-        (("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "h"));
+fn every_place_of_azure_has_its_source_or_is_named() {
+    let endpoint = ("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token");
+    let header = ("IDENTITY_HEADER", "h");
     let (msi, secret) = (("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"), ("MSI_SECRET", "s"));
     let (tenant, client) = (("AZURE_TENANT_ID", "contoso.onmicrosoft.com"), ("AZURE_CLIENT_ID", "c"));
     let client_secret = ("AZURE_CLIENT_SECRET", "x y&z=ü");
-    for (settings, source) in [
-        (vec![], Ok("imds")),
-        (vec![endpoint, header], Ok("app-service-2019")),
-        (vec![endpoint, header, msi, secret], Ok("app-service-2019")),
-        (vec![msi, secret], Ok("app-service-2017")),
-        (vec![endpoint, msi, secret], Ok("app-service-2017")),
-        (vec![endpoint, ("IDENTITY_HEADER", ""), msi, secret], Ok("app-service-2017")),
-        (vec![msi], Ok("cloud-shell")),
-        (vec![msi, ("MSI_SECRET", "")], Ok("cloud-shell")),
-        (vec![tenant, client, client_secret], Ok("client-secret")),
-        (vec![msi, secret, tenant, client, client_secret], Ok("app-service-2017")),
-        (vec![endpoint], Ok("imds")),
-        (vec![header], Err("IDENTITY_ENDPOINT")),
-        (vec![secret], Err("MSI_ENDPOINT")),
-        (vec![tenant, client], Ok("imds")),
-        (vec![endpoint, header, ("IDENTITY_SOURCE", "imds")], Ok("imds")),
+    let thumbprint = ("IDENTITY_SERVER_THUMBPRINT", "a6f221ac");
+    let arc = ("IMDS_ENDPOINT", "http://localhost:40342");
+    let federated = ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token");
+    let named = |name| ("IDENTITY_SOURCE", name);
+    // Each with what it has set; the source, and what is passed over; or the setting that is wrong or marks the place.
+    let supported = [
+        ("App Service and Functions, Linux", vec![endpoint, header, msi, secret], "app-service-2019", ""),
+        ("App Service and Functions, Windows", vec![endpoint, header], "app-service-2019", ""),
+        ("the older pair alone", vec![msi, secret], "app-service-2017", ""),
+        ("Container Apps", vec![endpoint, header], "app-service-2019", ""),
+        ("Automation", vec![endpoint, header], "app-service-2019", ""),
+        ("Azure Machine Learning", vec![msi, secret], "app-service-2017", ""),
+        ("Cloud Shell", vec![msi], "cloud-shell", ""),
         (
-            vec![endpoint, header, msi, secret, ("IDENTITY_SOURCE", "app-service-2017")],
-            Ok("app-service-2017"),
+            "Container Instances, Linux",
+            vec![header, thumbprint],
+            "imds",
+            "IDENTITY_HEADER IDENTITY_SERVER_THUMBPRINT",
         ),
+        ("virtual machine or scale set, an AKS node, a laptop, GitHub Actions", vec![], "imds", ""),
+        ("Batch", vec![client], "imds", ""),
+        ("AKS with workload identity", vec![client, tenant, federated], "imds", "AZURE_FEDERATED_TOKEN_FILE"),
+        ("outside of Azure", vec![tenant, client, client_secret], "client-secret", ""),
+        // Half of what a place has.
+        ("", vec![header], "imds", "IDENTITY_HEADER"),
+        ("", vec![("IDENTITY_HEADER", "a\r\nb")], "imds", "IDENTITY_HEADER"),
+        ("", vec![endpoint], "imds", "IDENTITY_ENDPOINT"),
+        ("", vec![secret], "imds", "MSI_SECRET"),
+        ("", vec![arc], "imds", "IMDS_ENDPOINT"),
+        ("", vec![thumbprint], "imds", "IDENTITY_SERVER_THUMBPRINT"),
+        ("", vec![endpoint, thumbprint], "imds", "IDENTITY_ENDPOINT IDENTITY_SERVER_THUMBPRINT"),
+        ("", vec![header, secret], "imds", "IDENTITY_HEADER MSI_SECRET"),
+        ("", vec![client, client_secret], "imds", "AZURE_CLIENT_SECRET"),
+        ("", vec![tenant, client_secret], "imds", "AZURE_CLIENT_SECRET"),
+        ("", vec![tenant, client], "imds", ""),
+        ("", vec![endpoint, msi, secret], "app-service-2017", ""),
+        ("", vec![endpoint, ("IDENTITY_HEADER", ""), msi, secret], "app-service-2017", ""),
+        ("", vec![header, msi], "cloud-shell", ""),
+        ("", vec![msi, ("MSI_SECRET", "")], "cloud-shell", ""),
+        ("", vec![header, tenant, client, client_secret], "client-secret", ""),
+        ("", vec![msi, secret, tenant, client, client_secret], "app-service-2017", ""),
+        // A place that is not supported, with something else that works there.
+        ("", vec![endpoint, header, thumbprint, tenant, client, client_secret], "client-secret", ""),
+        ("", vec![endpoint, arc, tenant, client, client_secret], "client-secret", ""),
+        ("", vec![endpoint, arc, named("imds")], "imds", ""),
+        // A source that is named is chosen outright.
+        ("", vec![endpoint, header, named("imds")], "imds", ""),
+        ("", vec![endpoint, header, thumbprint, named("app-service-2019")], "app-service-2019", ""),
+        ("", vec![endpoint, header, msi, secret, named("app-service-2017")], "app-service-2017", ""),
+        ("", vec![msi, secret, tenant, client, client_secret, named("client-secret")], "client-secret", ""),
+        ("", vec![msi, secret, named("cloud-shell")], "cloud-shell", ""),
+    ];
+    for (place, settings, source, unused) in supported {
+        let chosen = choose(&settings).unwrap_or_else(|it| panic!("{place} {settings:?}: {it:?}"));
+        let found = (chosen.name(), chosen.unused().join(" "));
+        assert_eq!(found, (source, unused.to_owned()), "{place} {settings:?}");
+    }
+    for (place, settings, wrong) in [
+        ("Service Fabric", vec![endpoint, header, thumbprint], "IDENTITY_SERVER_THUMBPRINT"),
         (
-            vec![msi, secret, tenant, client, client_secret, ("IDENTITY_SOURCE", "client-secret")],
-            Ok("client-secret"),
+            "Container Instances, Windows",
+            vec![("IDENTITY_ENDPOINT", "http://10.92.0.21:2377/metadata/identity/oauth2/token"), header, thumbprint],
+            "IDENTITY_SERVER_THUMBPRINT",
         ),
-        (vec![msi, secret, ("IDENTITY_SOURCE", "cloud-shell")], Ok("cloud-shell")),
-        (vec![("IDENTITY_SOURCE", "app-service-2019")], Err("IDENTITY_SOURCE")),
-        (vec![("IDENTITY_SOURCE", "arc")], Err("IDENTITY_SOURCE")),
-        (vec![client, client_secret], Err("AZURE_TENANT_ID")),
-        (vec![tenant, client_secret], Err("AZURE_CLIENT_ID")),
-        (vec![("AZURE_TENANT_ID", "a/b"), client, client_secret], Err("AZURE_TENANT_ID")),
+        ("a server with Azure Arc", vec![endpoint, arc], "IMDS_ENDPOINT"),
+        // A source that is named and has not all of its settings.
+        ("", vec![named("app-service-2019")], "IDENTITY_SOURCE"),
+        ("", vec![header, named("app-service-2019")], "IDENTITY_SOURCE"),
+        ("", vec![secret, named("app-service-2017")], "IDENTITY_SOURCE"),
+        ("", vec![named("cloud-shell")], "IDENTITY_SOURCE"),
+        ("", vec![client_secret, named("client-secret")], "IDENTITY_SOURCE"),
+        ("", vec![named("arc")], "IDENTITY_SOURCE"),
+        ("", vec![endpoint, arc, named("azure-arc")], "IDENTITY_SOURCE"),
+        // A place with something wrong.
+        ("", vec![("AZURE_TENANT_ID", "a/b"), client, client_secret], "AZURE_TENANT_ID"),
         (
+            "",
             vec![tenant, client, client_secret, ("AZURE_AUTHORITY_HOST", "http://example.com")],
-            Err("AZURE_AUTHORITY_HOST"),
+            "AZURE_AUTHORITY_HOST",
         ),
-        (vec![("IDENTITY_ENDPOINT", "localhost:1"), header], Err("IDENTITY_ENDPOINT")),
-        (vec![endpoint, ("IDENTITY_HEADER", "a\r\nb")], Err("IDENTITY_HEADER")),
-        (vec![("MSI_ENDPOINT", "/msi"), secret], Err("MSI_ENDPOINT")),
-        (vec![("MSI_ENDPOINT", "/msi")], Err("MSI_ENDPOINT")),
-        (vec![msi, ("MSI_SECRET", "a b")], Err("MSI_SECRET")),
-        (vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://a/b")], Err("AZURE_POD_IDENTITY_AUTHORITY_HOST")),
-        (vec![client, ("IDENTITY_OBJECT_ID", "o")], Err("IDENTITY_OBJECT_ID")),
-        (vec![client, ("IDENTITY_RESOURCE_ID", "/subscriptions/x")], Err("IDENTITY_RESOURCE_ID")),
-        (vec![("IDENTITY_RESOURCE_ID", "x")], Err("IDENTITY_RESOURCE_ID")),
-        (vec![("AZURE_CLIENT_ID", "a&b")], Err("AZURE_CLIENT_ID")),
-        (vec![msi, secret, ("IDENTITY_OBJECT_ID", "o")], Err("IDENTITY_OBJECT_ID")),
-        (vec![msi, secret, ("IDENTITY_RESOURCE_ID", "/subscriptions/x")], Err("IDENTITY_RESOURCE_ID")),
-        (vec![msi, client], Err("AZURE_CLIENT_ID")),
+        ("", vec![("IDENTITY_ENDPOINT", "localhost:1"), header], "IDENTITY_ENDPOINT"),
+        ("", vec![endpoint, ("IDENTITY_HEADER", "a\r\nb")], "IDENTITY_HEADER"),
+        ("", vec![("MSI_ENDPOINT", "/msi"), secret], "MSI_ENDPOINT"),
+        ("", vec![("MSI_ENDPOINT", "/msi")], "MSI_ENDPOINT"),
+        ("", vec![msi, ("MSI_SECRET", "a b")], "MSI_SECRET"),
+        (
+            "",
+            vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://a/b")],
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        ),
+        ("", vec![client, ("IDENTITY_OBJECT_ID", "o")], "IDENTITY_OBJECT_ID"),
+        ("", vec![client, ("IDENTITY_RESOURCE_ID", "/subscriptions/x")], "IDENTITY_RESOURCE_ID"),
+        ("", vec![("IDENTITY_RESOURCE_ID", "x")], "IDENTITY_RESOURCE_ID"),
+        ("", vec![("AZURE_CLIENT_ID", "a&b")], "AZURE_CLIENT_ID"),
+        ("", vec![msi, secret, ("IDENTITY_OBJECT_ID", "o")], "IDENTITY_OBJECT_ID"),
+        ("", vec![msi, secret, ("IDENTITY_RESOURCE_ID", "/subscriptions/x")], "IDENTITY_RESOURCE_ID"),
+        ("", vec![msi, client], "AZURE_CLIENT_ID"),
     ] {
-        let chosen = choose(&settings);
-        assert_eq!(chosen.as_ref().map(TokenSource::name).map_err(|it| it.name), source, "{settings:?}");
+        assert_eq!(choose(&settings).unwrap_err().name, wrong, "{place} {settings:?}");
     }
 }
 
@@ -75,6 +124,7 @@ fn requests() {
         [("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "head")];
     let older = [("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"), ("MSI_SECRET", "head")];
     let client = ("AZURE_CLIENT_ID", "5e29463d");
+    let default = ("DEFAULT_IDENTITY_CLIENT_ID", GUID);
     let object = ("IDENTITY_OBJECT_ID", "8d3b");
     let id = ("IDENTITY_RESOURCE_ID", "/subscriptions/s/resourcegroups/g");
     let resource = "resource=https%3A%2F%2Fvault.azure.net";
@@ -102,6 +152,20 @@ fn requests() {
         ),
         (vec![older[0], older[1]], older_query.clone(), "secret: head"),
         (vec![older[0], older[1], client], format!("{older_query}&clientid=5e29463d"), "secret: head"),
+        // Azure Machine Learning.
+        (vec![older[0], older[1], default], format!("{older_query}&clientid={GUID}"), "secret: head"),
+        (vec![older[0], older[1], default, client], format!("{older_query}&clientid=5e29463d"), "secret: head"),
+        (
+            vec![older[0], older[1], ("DEFAULT_IDENTITY_CLIENT_ID", "none")],
+            older_query.clone(),
+            "secret: head",
+        ),
+        (
+            vec![app_service[0], app_service[1], default],
+            newer_query.clone(),
+            "x-identity-header: head",
+        ),
+        (vec![default], imds_query.clone(), "metadata: true"),
         (vec![], imds_query.clone(), "metadata: true"),
         (vec![client], format!("{imds_query}&client_id=5e29463d"), "metadata: true"),
         (vec![object], format!("{imds_query}&object_id=8d3b"), "metadata: true"),
@@ -172,28 +236,122 @@ fn each_cloud_has_its_authority() {
 #[test]
 fn answers_without_a_token() {
     let imds = choose(&[]).unwrap();
-    let app_service = choose(&[("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "h")]).unwrap();
-    let after = |seconds| Some(Duration::from_secs(seconds));
-    for (source, status, retry_after, error) in [
-        (&imds, 200, None, Error::IdentityUnusable),
-        (&imds, 204, None, Error::IdentityRefused(Refusal::Other(204))),
-        (&imds, 302, None, Error::IdentityRefused(Refusal::Other(302))),
-        (&imds, 400, None, Error::IdentityRefused(Refusal::Other(400))),
-        (&imds, 404, None, Error::IdentityUnavailable(None)),
-        (&imds, 410, None, Error::IdentityUnavailable(after(10))),
-        (&imds, 410, Some("70"), Error::IdentityUnavailable(after(70))),
-        (&imds, 429, Some("5"), Error::IdentityThrottled(after(5))),
-        (&imds, 500, None, Error::IdentityUnavailable(None)),
-        (&app_service, 401, None, Error::IdentityRefused(Refusal::Credential)),
-        (&app_service, 404, None, Error::IdentityRefused(Refusal::Other(404))),
-        (&app_service, 410, None, Error::IdentityRefused(Refusal::Other(410))),
-        (&app_service, 429, None, Error::IdentityThrottled(None)),
-        (&app_service, 500, None, Error::IdentityUnavailable(None)),
-        (&app_service, 503, Some("7"), Error::IdentityUnavailable(after(7))),
+    let newer = choose(&[("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "h")]).unwrap();
+    let older = choose(&[("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "h")]).unwrap();
+    let shell = choose(&[("MSI_ENDPOINT", "http://a")]).unwrap();
+    let entra =
+        choose(&[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")]).unwrap();
+    let all = [&newer, &older, &shell, &entra, &imds];
+    let nested = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"{code} "}}}}"#);
+    let flat = |code: &str, text: &str| format!(r#"{{"error":"{code}","error_description":"{text}"}}"#);
+    let app_service = |text: &str| format!(r#"{{"statusCode":400,"message":"{text}","correlationId":"c"}}"#);
+    let aadsts = |code: &str, number: u64| {
+        format!(
+            r#"{{"error":"{code}","error_description":"AADSTS{number}: text. Trace ID: x","error_codes":[{number}]}}"#
+        )
+    };
+    use Refusal::*;
+    let refused = |reason, code: &str| Some((reason, code.to_owned()));
+    // `None`: it may pass.
+    for (sources, status, body, expected) in [
+        // App Service and Container Apps: these texts, and whatever comes next.
+        (
+            &[&newer, &older][..],
+            400,
+            app_service("No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId."),
+            refused(NoSuchIdentity, ""),
+        ),
+        (&[&newer, &older], 400, app_service("Unable to load the identity."), refused(NoSuchIdentity, "")),
+        (
+            &[&newer, &older],
+            400,
+            r#"{"StatusCode":400,"Message":"No MSI found for specified ClientId/ResourceId."}"#.to_owned(),
+            refused(NoSuchIdentity, ""),
+        ),
+        (&[&newer, &older], 400, r#"{"message":"whatever"}"#.to_owned(), refused(NoSuchIdentity, "")),
+        (&[&newer, &older, &imds], 400, String::new(), refused(NoSuchIdentity, "")),
+        (&[&newer, &older, &imds], 400, "<html>".to_owned(), refused(NoSuchIdentity, "")),
+        // Azure Machine Learning (Azure/azure-sdk-for-net issues 49174 and 46932).
+        (
+            &[&older],
+            404,
+            "InternalError - :{\nInfo: Request failure status code: 404\n\n}".to_owned(),
+            refused(NoSuchIdentity, ""),
+        ),
+        (&[&older], 401, "Invalid secret token header: .".to_owned(), refused(Credential, "")),
+        (&[&newer], 404, nested("SecretHeaderNotFound"), refused(Credential, "SecretHeaderNotFound")),
+        // Container Instances.
+        (
+            &[&imds, &newer],
+            404,
+            nested("DefaultIdentityNotDefined"),
+            refused(NoSuchIdentity, "DefaultIdentityNotDefined"),
+        ),
+        (&[&imds], 404, nested("ManagedIdentityNotFound"), refused(NoSuchIdentity, "ManagedIdentityNotFound")),
+        (&[&imds], 404, nested("Updating"), None),
+        (&[&imds], 404, String::new(), None),
+        // The metadata service.
+        (&[&imds], 400, flat("invalid_request", "Identity not found"), refused(NoSuchIdentity, "invalid_request")),
+        (
+            &[&imds],
+            400,
+            flat("invalid_request", "Multiple user assigned identities exist, please specify the clientId"),
+            refused(SeveralIdentities, "invalid_request"),
+        ),
+        (&[&imds], 400, flat("bad_request_102", "Required metadata header"), refused(Other, "bad_request_102")),
+        (&all[..], 400, aadsts("invalid_resource", 500_011), refused(Audience, "AADSTS500011")),
+        (&all[..], 400, flat("invalid_resource", "AADSTS50001: x"), refused(Audience, "AADSTS50001")),
+        // Cloud Shell.
+        (&[&shell], 400, nested("AudienceNotSupported"), refused(Audience, "AudienceNotSupported")),
+        (&[&shell], 400, String::new(), refused(Audience, "")),
+        // Entra.
+        (&[&entra], 400, aadsts("invalid_request", 90_002), refused(Tenant, "AADSTS90002")),
+        (&[&entra], 400, aadsts("invalid_request", 900_023), refused(Tenant, "AADSTS900023")),
+        (&[&entra], 400, flat("invalid_tenant", ""), refused(Tenant, "invalid_tenant")),
+        (&[&entra], 400, aadsts("unauthorized_client", 700_016), refused(Application, "AADSTS700016")),
+        (&[&entra], 401, aadsts("invalid_client", 7_000_112), refused(Application, "AADSTS7000112")),
+        (&[&entra], 401, aadsts("invalid_client", 7_000_215), refused(Credential, "AADSTS7000215")),
+        (&[&entra], 401, aadsts("invalid_client", 7_000_222), refused(Credential, "AADSTS7000222")),
+        (&[&entra], 400, aadsts("invalid_grant", 53_003), refused(Policy, "AADSTS53003")),
+        (&[&entra], 400, aadsts("access_denied", 530_032), refused(Policy, "AADSTS530032")),
+        (&[&entra], 400, aadsts("invalid_scope", 70_011), refused(Audience, "AADSTS70011")),
+        (&[&entra], 400, aadsts("invalid_request", 4_711), refused(Credential, "AADSTS4711")),
+        (&[&entra], 400, r#"{"error":"x","error_codes":[900023]}"#.to_owned(), refused(Tenant, "AADSTS900023")),
+        (&[&entra], 401, aadsts("invalid_client", 700_027), refused(Credential, "AADSTS700027")),
+        (&[&entra], 400, flat("temporarily_unavailable", ""), None),
+        // A code is shown only if it is one.
+        (&[&newer], 401, nested("two words"), refused(Credential, "")),
+        (&[&newer], 403, nested(&"x".repeat(65)), refused(Credential, "")),
+        (&[&newer], 403, nested(&"x".repeat(64)), refused(Credential, &"x".repeat(64))),
+        (&all[..], 302, String::new(), refused(Other, "")),
+        (&all[..], 204, String::new(), refused(Other, "")),
+        (&[&newer, &older, &shell, &entra], 410, String::new(), refused(Other, "")),
+        (&all[..], 408, String::new(), None),
+        (&all[..], 500, app_service("An unexpected error occured while fetching the AAD Token."), None),
+        (&all[..], 503, nested("ManagedIdentityNotFound"), None),
     ] {
-        let answer = Answer::new(status, retry_after.map(str::to_owned), Vec::new());
-        let read = source.read(Ok(answer), Moment::after_start(Duration::ZERO), 0);
-        assert_eq!(read.unwrap_err(), error, "{} {status}", source.name());
+        for source in sources {
+            let expected = expected.clone().map_or(Error::IdentityUnavailable(None), |(reason, code)| {
+                Error::IdentityRefused { reason, source: source.name(), status, code: Code::parse(&code) }
+            });
+            let read = read_answer(source, status, None, &body);
+            assert_eq!(read, expected, "{} {status} {body}", source.name());
+        }
+    }
+    let after = |seconds| Some(Duration::from_secs(seconds));
+    for (source, status, retry_after, body, error) in [
+        (&imds, 200, None, String::new(), Error::IdentityUnusable),
+        (&imds, 401, None, flat("unknown_source", "Unknown Source"), Error::IdentityAbsent(401)),
+        (&imds, 403, None, "connecting to 169.254.169.254:80: unreachable".to_owned(), Error::IdentityAbsent(403)),
+        (&imds, 410, None, String::new(), Error::IdentityUnavailable(after(10))),
+        (&imds, 410, Some("70"), String::new(), Error::IdentityUnavailable(after(70))),
+        (&imds, 429, Some("5"), String::new(), Error::IdentityThrottled(after(5))),
+        (&newer, 429, None, String::new(), Error::IdentityThrottled(None)),
+        (&newer, 503, Some("7"), String::new(), Error::IdentityUnavailable(after(7))),
+        (&entra, 400, Some("7"), aadsts("invalid_request", 90_055), Error::IdentityThrottled(after(7))),
+        (&entra, 400, None, aadsts("invalid_request", 50_196), Error::IdentityThrottled(None)),
+    ] {
+        assert_eq!(read_answer(source, status, retry_after, &body), error, "{} {status} {body}", source.name());
     }
     for (no_answer, error) in [
         (NoAnswer::Lost, Error::IdentityUnreachable(None)),
@@ -217,6 +375,13 @@ fn no_source_shows_what_it_holds() {
         assert!(!format!("{source:?} {call:?}").contains("marker"), "{}", source.name());
     }
 }
+
+fn read_answer(source: &TokenSource, status: u16, retry_after: Option<&str>, body: &str) -> Error {
+    let answer = Answer::new(status, retry_after.map(str::to_owned), body.into());
+    source.read(Ok(answer), Moment::after_start(Duration::ZERO), 0).unwrap_err()
+}
+
+const GUID: &str = "5e29463d-71da-4fe0-8e69-999b57db23b0";
 
 /// A token with the text `value` that lasts an hour from the start of the clock.
 pub(in crate::azure) fn token(value: &str) -> Token {

@@ -86,7 +86,7 @@ fn requests_that_are_refused_cost_azure_nothing() {
         ] {
             let answer = rig.send(request, &fields, body.as_bytes());
             assert_eq!(answer.error(), (status, code.to_owned()), "{component}: {request} {body}");
-            let allow = if request == "POST /healthz" { "GET" } else { "POST" };
+            let allow = if request == "POST /healthz" { "GET, HEAD" } else { "POST" };
             assert_eq!(
                 answer.field("allow"),
                 if status == 405 { allow } else { "" },

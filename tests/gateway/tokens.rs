@@ -1,0 +1,264 @@
+//! What a 401 of the vault means, which is about the token and never about the secret; and how a token is got.
+
+use core::time::Duration;
+
+use keyvault_gateway::host::NoAnswer;
+
+use crate::asking;
+use crate::memory::warm;
+use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
+
+#[test]
+fn a_vault_that_refuses_and_accepts_a_token_in_turns_is_asked_again() {
+    for said in PASSING {
+        for refusals in 1..=3 {
+            let gateway = Scripted::new(&[]);
+            gateway.will_answer([token(3600), refused(said), token(3600)]);
+            gateway.will_answer(vec![refused(said); refusals - 1]);
+            gateway.will_answer([secret("a", "v")]);
+            assert_eq!(gateway.post("/", &asking("a")).code(), "OK", "{said} {refusals}");
+            // The first token, the one in its place, and no more.
+            assert_eq!(tokens(&gateway), 2, "{said} {refusals}");
+        }
+    }
+}
+
+#[test]
+fn a_vault_that_accepts_no_token_is_not_there_for_the_moment() {
+    for said in PASSING {
+        let gateway = Scripted::new(&[]);
+        gateway.will_answer([token(3600), refused(said), token(3600)]);
+        gateway.will_answer(vec![refused(said); 3]);
+        let reply = gateway.post("/", &asking("a"));
+        assert_eq!((reply.status().as_u16(), reply.code()), (503, "Unavailable"), "{said}");
+        assert_eq!((field(&reply, "retry-after"), gateway.calls().len()), ("1", 6), "{said}");
+        let code = said.split(' ').find_map(|it| it.strip_suffix(':')).unwrap_or("Unauthorized");
+        let cause = format!("the vault does not accept the token at the moment (status 401, code {code})");
+        assert!(gateway.log()[0].contains(&cause), "{said} {:?}", gateway.log());
+        // The circuit breaker is open: the next request is not even tried.
+        assert_eq!(gateway.post("/", &asking("b")).code(), "Unavailable", "{said}");
+        assert_eq!(gateway.calls().len(), 6, "{said}");
+        gateway.pass(Duration::from_secs(2));
+        gateway.will_answer([secret("b", "v")]);
+        assert_eq!(gateway.post("/", &asking("b")).code(), "OK", "{said}");
+    }
+}
+
+#[test]
+fn a_token_that_will_never_do_is_replaced_once_and_not_tried_again() {
+    for (said, cause) in LASTING {
+        let gateway = Scripted::new(&[]);
+        gateway.will_answer([token(3600), refused(said), token(3600), refused(said)]);
+        let reply = gateway.post("/", &asking("a"));
+        assert_eq!((reply.status().as_u16(), reply.code()), (502, "VaultError"), "{said}");
+        assert_eq!(gateway.calls().len(), 4, "{said}");
+        assert!(gateway.log()[0].contains(cause), "{said} {:?}", gateway.log());
+    }
+}
+
+#[test]
+fn no_401_that_may_pass_takes_a_value_away() {
+    for said in PASSING {
+        let renewed = || [refused(said), token(86_400), refused(said)];
+        // What came of the new token makes no difference.
+        let gone = || [refused(said), lost()];
+        for answers in [Vec::from(renewed()), Vec::from(gone())] {
+            let gateway = warm("old");
+            gateway.pass(Duration::from_secs(300));
+            gateway.will_answer(answers);
+            let reply = gateway.post("/", &asking("a"));
+            assert_eq!(body_of(&reply), r#"{"Secret":"a","Value":"old"}"#, "{said}");
+            assert_eq!(field(&reply, "cache-status"), "keyvault-gateway; fwd=stale; ttl=-30; detail=failed");
+            // It is still there a while later.
+            gateway.pass(Duration::from_secs(60));
+            gateway.will_answer([lost()]);
+            assert_eq!(gateway.post("/", &asking("a")).code(), "OK", "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_value_outlives_a_token_that_cannot_be_replaced_and_not_one_that_will_never_do() {
+    for (said, _) in LASTING {
+        for (answers, code, afterwards) in [
+            (vec![refused(said), token(86_400), refused(said)], "VaultError", "Unavailable"),
+            // There is no new token, so no new one was refused.
+            (vec![refused(said), lost()], "OK", "OK"),
+            (vec![refused(said), Seen::Answer(400, None, String::new())], "IdentityError", "OK"),
+        ] {
+            let gateway = warm("old");
+            gateway.pass(Duration::from_secs(300));
+            gateway.will_answer(answers);
+            assert_eq!(gateway.post("/", &asking("a")).code(), code, "{said}");
+            gateway.pass(Duration::from_secs(60));
+            gateway.will_answer(vec![lost(); 6]);
+            assert_eq!(gateway.post("/", &asking("a")).code(), afterwards, "{said} {code}");
+        }
+    }
+}
+
+#[test]
+fn who_wants_a_fresh_value_gets_the_old_one_while_the_vault_cannot_tell() {
+    let gateway = warm("old");
+    gateway.pass(Duration::from_secs(60));
+    for round in 0..4 {
+        // From the second round on with the token that has just been got, at last with an open circuit breaker.
+        gateway.will_answer(match round {
+            0..3 => vec![refused(PASSING[0]), token(86_400), refused(PASSING[0])],
+            _ => Vec::new(),
+        });
+        let reply = gateway.post_no_cache(&asking("a"));
+        assert_eq!(body_of(&reply), r#"{"Secret":"a","Value":"old"}"#, "{round}");
+        assert!(field(&reply, "cache-status").ends_with("detail=failed"), "{round}");
+        gateway.pass(Duration::from_millis(if round < 2 { 1100 } else { 0 }));
+    }
+}
+
+#[test]
+fn each_read_may_replace_a_token_up_to_five_times_at_once_and_then_once_in_ten_seconds() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(3600)]);
+    for name in ["a", "b", "c", "d", "e"] {
+        gateway.will_answer([refused(PASSING[0]), token(3600), secret(name, "v")]);
+        assert_eq!(gateway.post("/", &asking(name)).code(), "OK", "{name}");
+    }
+    assert_eq!(tokens(&gateway), 6);
+    // A vault that goes on like this does no harm to the token source, and can still be asked again.
+    gateway.will_answer([refused(PASSING[0]), refused(PASSING[0]), secret("f", "v")]);
+    assert_eq!(gateway.post("/", &asking("f")).code(), "OK");
+    gateway.will_answer([refused(LASTING[0].0)]);
+    assert_eq!(gateway.post("/", &asking("g")).code(), "VaultError");
+    assert_eq!(tokens(&gateway), 6);
+    for (seconds, answers, code) in [
+        (10, vec![refused(LASTING[0].0), token(3600), secret("h", "v")], "OK"),
+        (2, vec![refused(LASTING[0].0)], "VaultError"),
+    ] {
+        gateway.pass(Duration::from_secs(seconds));
+        gateway.will_answer(answers);
+        assert_eq!(gateway.post("/", &asking(&format!("h{seconds}").replace("h10", "h"))).code(), code);
+    }
+}
+
+#[test]
+fn a_token_source_that_is_just_starting_is_asked_until_there_is_a_token() {
+    for trouble in [lost(), Seen::Answer(404, None, String::new()), Seen::Answer(500, None, String::new())] {
+        for tries in [3, 4, 5] {
+            let gateway = Scripted::new(&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")]);
+            gateway.will_answer(vec![trouble.clone(); tries]);
+            gateway.will_answer([token(3600), secret("a", "v")]);
+            assert_eq!(gateway.post("/", &asking("a")).code(), "OK", "{tries}");
+            assert!(gateway.now() < Duration::from_secs(10), "{:?}", gateway.now());
+        }
+    }
+}
+
+#[test]
+fn a_token_source_that_never_answers_well_costs_few_calls_and_then_nothing() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer(vec![lost(); 6]);
+    let reply = gateway.post("/", &asking("a"));
+    assert_eq!((reply.status().as_u16(), reply.code()), (503, "Unavailable"));
+    assert!(gateway.now() > Duration::from_secs(4), "{:?}", gateway.now());
+    assert!(gateway.log()[0].contains("the token source does not answer"), "{:?}", gateway.log());
+    // It was not this request that found out, so it does not wait.
+    let before = gateway.now();
+    assert_eq!(gateway.post("/", &asking("b")).code(), "Unavailable");
+    assert_eq!((gateway.now(), gateway.calls().len()), (before, 6));
+}
+
+#[test]
+fn who_has_a_value_does_not_wait_for_who_asks_for_a_token_again_and_again() {
+    let gateway = Scripted::new(&[]);
+    gateway.will_answer([token(280), secret("a", "old")]);
+    assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
+    gateway.pass(Duration::from_secs(300));
+    gateway.will_answer(vec![lost(); 3]);
+    let fields = [("content-type", "application/json"), ("x-functions-key", "the-right-key")];
+    let mut other = gateway.begin("POST", "/", &fields, &asking("b"));
+    for _ in 0..3 {
+        gateway.pass(Duration::from_millis(100));
+        assert!(other.reply().is_none());
+    }
+    let before = gateway.now();
+    let reply = gateway.post("/", &asking("a"));
+    assert_eq!(body_of(&reply), r#"{"Secret":"a","Value":"old"}"#);
+    assert_eq!((gateway.now(), gateway.calls().len()), (before, 5));
+    gateway.will_answer([token(3600), secret("b", "v")]);
+    gateway.pass(Duration::from_secs(2));
+    assert_eq!(other.reply().map(|it| it.code()), Some("OK"));
+}
+
+#[test]
+fn what_answers_in_place_of_the_metadata_service_is_no_refusal_of_it() {
+    let gateway = Scripted::new(&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")]);
+    gateway.will_answer([Seen::Answer(403, None, "connecting to 169.254.169.254:80: unreachable".to_owned())]);
+    let reply = gateway.post("/", &asking("a"));
+    assert_eq!((reply.status().as_u16(), reply.code(), gateway.calls().len()), (503, "Unavailable", 1));
+    assert_eq!(field(&reply, "retry-after"), "1");
+    let cause = r#""cause":"there is no metadata service at its address (imds, status 403)""#;
+    assert!(gateway.log()[0].contains(cause), "{:?}", gateway.log());
+}
+
+#[test]
+fn a_variable_that_was_not_enough_for_a_source_is_named_where_the_last_source_fails() {
+    for (settings, unused) in [
+        (&[("IDENTITY_HEADER", "the-header")][..], r#"["IDENTITY_HEADER"]"#),
+        (
+            &[("IDENTITY_HEADER", "the-header"), ("IDENTITY_SERVER_THUMBPRINT", "a6f2")],
+            r#"["IDENTITY_HEADER","IDENTITY_SERVER_THUMBPRINT"]"#,
+        ),
+        (&[("AZURE_CLIENT_SECRET", "the-secret")], r#"["AZURE_CLIENT_SECRET"]"#),
+        (&[], ""),
+    ] {
+        for answer in [lost(), Seen::Answer(400, None, String::new()), Seen::Nothing(NoAnswer::TimedOut)] {
+            let settings = [&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")], settings].concat();
+            let gateway = Scripted::new(&settings);
+            gateway.will_answer([answer.clone()]);
+            let reply = gateway.request("GET", "/readyz", &[], "");
+            assert_eq!(reply.status(), 503);
+            let named = unused.trim_matches(['[', ']']).replace('"', "").replace(',', ", ");
+            let sentence = format!("Set and not used: {named}.");
+            assert_eq!(body_of(&reply).contains(&sentence), !unused.is_empty(), "{}", body_of(&reply));
+            let line = gateway.log()[0].clone();
+            assert_eq!(line.contains(&format!(r#""unused":{unused}"#)), !unused.is_empty(), "{line}");
+            // Nothing of it goes anywhere.
+            assert!(!gateway.fields().iter().flatten().any(|it| it.contains("the-")), "{settings:?}");
+        }
+        // What fails for another reason has nothing to do with it.
+        let settings = [&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")], settings].concat();
+        let gateway = Scripted::new(&settings);
+        gateway.will_answer([token(3600), Seen::Answer(403, None, String::new())]);
+        gateway.post("/", &asking("a"));
+        assert!(!gateway.log()[0].contains("unused"));
+    }
+}
+
+/// What a vault says that may pass.
+const PASSING: [&str; 5] = [
+    "AKV10046: Unable to resolve the key used for signature validation.",
+    "AKV10000: Request is missing a Bearer or PoP token.",
+    "IDX10223: Lifetime validation failed.",
+    "AKV19999: Something that is not known yet.",
+    "",
+];
+
+/// What it says of a token that will never do, and what the log says then.
+const LASTING: [(&str, &str); 3] = [
+    ("AKV10022: Invalid audience.", "it wants another audience (status 401, code AKV10022)"),
+    ("AKV10032: Invalid issuer.", "it wants one of another tenant (status 401, code AKV10032)"),
+    ("Invalid issuer.", "it wants one of another tenant (status 401, code Unauthorized)"),
+];
+
+fn refused(said: &str) -> Seen {
+    let body = format!(r#"{{"error":{{"code":"Unauthorized","message":"{said}"}}}}"#);
+    Seen::Answer(401, None, body)
+}
+
+fn lost() -> Seen {
+    Seen::Nothing(NoAnswer::Lost)
+}
+
+/// How many tokens have been asked for.
+fn tokens(gateway: &Scripted) -> usize {
+    gateway.calls().iter().filter(|it| it.contains("/token")).count()
+}
