@@ -68,6 +68,7 @@ impl Emulator {
         let effect = fault.map(|it| &it.effect);
         match (ask.kind, effect) {
             (Kind::Vault, effect) => self.lock().respond(ask, effect),
+            (Kind::Token(_), Some(Effect::RefuseToken(refusal))) => refusal.answer(),
             (Kind::Token(source), Some(Effect::Status(status))) => identity::error(source, status.as_u16()),
             (Kind::Token(source), _) => identity::answer(ask, source, &Issuer::of(self), now()),
             (Kind::Discovery | Kind::SigningKeys, Some(Effect::Status(status))) => {

@@ -12,6 +12,8 @@ mod vault;
 
 mod upstream;
 
+mod failures;
+
 mod settings;
 
 mod memory;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use tokio::time::Instant;
 
 pub(crate) use self::spoil::whole;
 
-use crate::Refusal;
+
+use crate::{Refusal, TokenRefusal};
 use crate::request::{Ask, Kind};
 use crate::store::is_name;
 
@@ -19,17 +21,26 @@ use crate::store::is_name;
 /// One that no request can meet is not taken: only a vault [refuses](Effect::Refuse) and has secrets.
 ///
 /// In JSON, as the control route takes it, everything but a wish may be left out:
-/// `{"upstream":"vault","secret":"db","times":2,"delay_ms":50,"retry_after":"1","effect":{"refuse":"throttled"}}`.
+/// `{"upstream":"vault","secret":"db","times":2,"every":2,"lasts_ms":5000,"delay_ms":50,"retry_after":"1","effect":{"refuse":"throttled"}}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     upstream: Upstream,
     secret: Option<String>,
     times: Option<u32>,
+    every: Option<u32>,
+    lasts_ms: Option<u64>,
     delay_ms: u64,
     #[serde(deserialize_with = "header_value")]
     retry_after: Option<HeaderValue>,
     pub(crate) effect: Effect,
+}
+
+/// A rule in force: since when, and how many requests it could have befallen.
+struct Rule {
+    fault: Fault,
+    since: Instant,
+    met: u32,
 }
 
 /// The requests that a fault is for.
@@ -56,6 +67,8 @@ pub enum Effect {
     Truth,
     /// Key Vault refuses. No other requests meet this fault.
     Refuse(Refusal),
+    /// A token source refuses. No other requests meet this fault.
+    RefuseToken(TokenRefusal),
     /// An error of this status with the body that the upstream documents for it.
     Status(#[serde(deserialize_with = "status")] StatusCode),
     /// This answer and no other.
@@ -68,6 +81,8 @@ pub enum Effect {
     EmptyBody,
     /// The true status with text that is nearly JSON.
     BrokenJson,
+    /// The true answer with a byte order mark in front of its body, as Azure's services send it now and then.
+    ByteOrderMark,
     /// The first half of the true body, as a whole message.
     TruncatedJson,
     /// 200 with valid JSON of this many bytes, with a `Content-Length`.
@@ -108,7 +123,16 @@ impl Default for Fault {
 impl Fault {
     /// Befalls every request to `upstream` until the faults are cleared.
     pub fn new(upstream: Upstream, effect: Effect) -> Self {
-        Self { upstream, secret: None, times: None, delay_ms: 0, retry_after: None, effect }
+        Self {
+            upstream,
+            secret: None,
+            times: None,
+            every: None,
+            lasts_ms: None,
+            delay_ms: 0,
+            retry_after: None,
+            effect,
+        }
     }
 
     /// Key Vault refuses every request.
@@ -119,6 +143,16 @@ impl Fault {
     /// Befalls only so many requests.
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
+    }
+
+    /// Befalls the first of so many requests, and then the next after these; with 2 every other one.
+    pub fn every(self, every: u32) -> Self {
+        Self { every: Some(every), ..self }
+    }
+
+    /// Ends by itself after this time, in whole milliseconds.
+    pub fn lasting(self, time: Duration) -> Self {
+        Self { lasts_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 
     /// Befalls only requests to a vault for this secret.
@@ -147,6 +181,9 @@ impl Fault {
                 "this fault befalls nothing: `refuse` is for a vault only, `status` for every upstream",
             );
         }
+        if matches!(self.effect, Effect::RefuseToken(_)) && self.upstream != Upstream::Token {
+            return Err("this fault befalls nothing: `refuse_token` is for a token source only");
+        }
         if elsewhere && self.secret.is_some() {
             return Err("this fault befalls nothing: only a request to a vault is for a secret");
         }
@@ -155,7 +192,7 @@ impl Fault {
                 "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens",
             );
         }
-        if self.times == Some(0) {
+        if self.times == Some(0) || self.every == Some(0) {
             return Err("this fault befalls nothing: it is for 0 requests");
         }
         Ok(())
@@ -181,6 +218,8 @@ impl Fault {
         match self.effect {
             Effect::Truth => "truth",
             Effect::Refuse(_) => "refuse",
+            Effect::RefuseToken(_) => "refuse_token",
+            Effect::ByteOrderMark => "byte_order_mark",
             Effect::Status(_) => "status",
             Effect::Answer(_) => "answer",
             Effect::Redirect(_) => "redirect",
@@ -201,14 +240,14 @@ impl Fault {
 /// The rules that are in force.
 #[derive(Default)]
 pub(crate) struct Faults {
-    rules: Vec<Fault>,
+    rules: Vec<Rule>,
 }
 
 impl Faults {
     /// Adds a rule, if there are requests that it can befall. The error is a sentence.
     pub(crate) fn add(&mut self, fault: Fault) -> Result<(), &'static str> {
         fault.check()?;
-        self.rules.push(fault);
+        self.rules.push(Rule { fault, since: Instant::now(), met: 0 });
         Ok(())
     }
 
@@ -218,12 +257,22 @@ impl Faults {
 
     /// The first rule that befalls this request; it is used up by one.
     pub(crate) fn take(&mut self, ask: &Ask) -> Option<Fault> {
-        let at = self.rules.iter().position(|it| it.befalls(ask))?;
-        let rule = &mut self.rules[at];
-        rule.times = rule.times.map(|it| it - 1);
-        let fault = rule.clone();
-        self.rules.retain(|it| it.times != Some(0));
+        self.rules.retain(|it| it.fault.lasts_ms.is_none_or(|most| it.since.elapsed().as_millis() < most.into()));
+        let mut meeting = self.rules.iter_mut().filter(|it| it.fault.befalls(ask));
+        let rule = meeting.find_map(|it| it.is_its_turn().then_some(it))?;
+        rule.fault.times = rule.fault.times.map(|it| it - 1);
+        let fault = rule.fault.clone();
+        self.rules.retain(|it| it.fault.times != Some(0));
         Some(fault)
+    }
+}
+
+impl Rule {
+    /// Counts a request, and says whether it is one of those that are befallen.
+    fn is_its_turn(&mut self) -> bool {
+        let turn = self.fault.every.is_none_or(|every| self.met.is_multiple_of(every));
+        self.met = self.met.wrapping_add(1);
+        turn
     }
 }
 

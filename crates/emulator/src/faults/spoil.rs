@@ -51,6 +51,7 @@ impl Fault {
             Effect::BrokenJson => {
                 answer.map(|_| whole(Bytes::from_static(b"{\"value\": \"half\", \"id\": }")))
             }
+            Effect::ByteOrderMark => answer.map(|it| whole([b"\xEF\xBB\xBF", &it[..]].concat().into())),
             Effect::TruncatedJson => answer.map(|it| whole(half(&it))),
             Effect::HugeBody(length) => {
                 let mut response = huge(*length);
@@ -71,6 +72,7 @@ impl Fault {
             }),
             Effect::Truth
             | Effect::Refuse(_)
+            | Effect::RefuseToken(_)
             | Effect::Status(_)
             | Effect::HangBeforeHeaders
             | Effect::CutBeforeHeaders => answer.map(whole),

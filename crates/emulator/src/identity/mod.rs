@@ -12,6 +12,8 @@ mod cloud_shell;
 
 mod expiry;
 
+pub(crate) mod wording;
+
 use bytes::Bytes;
 use http::Response;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use keyvault_emulator::{
-    Answer, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Source, Upstream, facts,
+    Answer, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Source, TokenRefusal, Upstream, facts,
 };
 use serde_json::{Value, json};
 
@@ -100,6 +100,53 @@ async fn a_token_endpoint_fails_in_its_own_words() {
         let text = String::from_utf8_lossy(&heard.body);
         assert!(heard.status == status && text.contains(part), "{line} {status}: {} {text}", heard.status);
     }
+}
+
+#[tokio::test]
+async fn every_other_request_is_befallen() {
+    let emulator = Emulator::new();
+    emulator.fault(Fault::new(Upstream::Token, Effect::Status(http::StatusCode::IM_A_TEAPOT)).every(2));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let heard = ask(&emulator, "GET http://169.254.169.254/metadata/identity/oauth2/token", &[], "").await;
+        seen.push(heard.expect("an answer").status.as_u16() == 418);
+    }
+    assert_eq!(seen, [true, false, true, false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_may_end_by_itself() {
+    let emulator = Emulator::new();
+    let late = Fault::new(Upstream::Token, Effect::CutBeforeHeaders).lasting(Duration::from_secs(5));
+    emulator.fault(late);
+    for (wait, cut) in [(0, true), (4999, true), (1, false)] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let heard = ask(&emulator, "GET http://169.254.169.254/metadata/identity/oauth2/token", &[], "").await;
+        assert_eq!(heard.is_err(), cut, "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_source_refuses_in_the_words_that_were_met() {
+    for refusal in TokenRefusal::ALL {
+        let emulator = Emulator::new();
+        emulator.fault(Fault::new(Upstream::Token, Effect::RefuseToken(refusal)));
+        let line = "GET http://169.254.169.254/metadata/identity/oauth2/token";
+        let heard = ask(&emulator, line, &[], "").await.expect("an answer");
+        assert!((400..=404).contains(&heard.status.as_u16()) && heard.body.len() > 20, "{refusal:?}");
+        let name = format!("{refusal:?}");
+        if let Some(number) = name.strip_prefix("Aadsts") {
+            let body: Value = serde_json::from_slice(&heard.body).expect("JSON");
+            assert_eq!(body["error_codes"][0].to_string(), number);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_stands_before_the_true_answer() {
+    let (plain, marked) = (under(Effect::Truth).await, under(Effect::ByteOrderMark).await);
+    assert_eq!(marked.body.len(), plain.body.len() + 3);
+    assert!(marked.body.starts_with(b"\xEF\xBB\xBF{"), "{:?}", marked.body);
 }
 
 #[tokio::test]
