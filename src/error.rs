@@ -230,7 +230,9 @@ impl fmt::Display for Error {
             Self::IdentityRefused { reason, source, status, code } => {
                 let reason = match reason {
                     Refusal::NoSuchIdentity => "the token source knows no such identity",
-                    Refusal::SeveralIdentities => "the token source has several identities, and none is chosen",
+                    Refusal::SeveralIdentities => {
+                        "the token source has several identities, and none is chosen"
+                    }
                     Refusal::Audience => "the token source does not know the audience",
                     Refusal::Credential => "the token source does not accept the credential",
                     Refusal::Tenant => "the token source does not know the tenant",

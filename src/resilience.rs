@@ -76,13 +76,17 @@ impl Trouble {
                 Error::TokenNotAccepted { pause: Some(left), code: None }
             }
             (Upstream::Identity, Self::Throttled) => Error::IdentityThrottled(Some(left)),
-            (Upstream::Identity, Self::Failing | Self::NotAccepting) => Error::IdentityUnavailable(Some(left)),
+            (Upstream::Identity, Self::Failing | Self::NotAccepting) => {
+                Error::IdentityUnavailable(Some(left))
+            }
             (Upstream::Identity, Self::Unreachable) => Error::IdentityUnreachable(Some(left)),
             (Upstream::Vault, Self::Throttled) => Error::VaultThrottled(Some(left)),
             (Upstream::Vault, Self::Failing) => Error::VaultUnavailable(Some(left)),
             (Upstream::Vault, Self::Unreachable) => Error::VaultUnreachable(Some(left)),
             (Upstream::Directory, Self::Throttled) => Error::DirectoryThrottled(Some(left)),
-            (Upstream::Directory, Self::Failing | Self::NotAccepting) => Error::DirectoryUnavailable(Some(left)),
+            (Upstream::Directory, Self::Failing | Self::NotAccepting) => {
+                Error::DirectoryUnavailable(Some(left))
+            }
             (Upstream::Directory, Self::Unreachable) => Error::DirectoryUnreachable(Some(left)),
         }
     }

@@ -132,7 +132,11 @@ impl<H: Host> Azure<'_, H> {
                 return Err(error.into());
             }
             // Who has something else at hand does not wait for one who asks again and again.
-            let closed = self.upstreams.identity.closed(now).filter(|_| !effort.retries && self.upstreams.is_token_under_way());
+            let closed = self
+                .upstreams
+                .identity
+                .closed(now)
+                .filter(|_| !effort.retries && self.upstreams.is_token_under_way());
             if let Some(error) = closed {
                 return Err(Failed::cut_short(error));
             }
@@ -253,7 +257,8 @@ impl<H: Host> Azure<'_, H> {
                 replaced.set(first && about_token && self.replace(&token));
                 replaced.get()
             };
-            let read = self.ask(|| vault.get(name, version, &token), "vault", read, is_replaced, effort).await;
+            let read =
+                self.ask(|| vault.get(name, version, &token), "vault", read, is_replaced, effort).await;
             if !(first && replaced.get()) {
                 return read;
             }

@@ -55,8 +55,9 @@ fn every_error_is_described() {
         }
     }
     for path in ["/healthz", "/readyz", "/openapi.json", "/metrics"] {
-        let responses =
-            |method| document["paths"][path][method]["responses"].as_object().unwrap().keys().collect::<Vec<_>>();
+        let responses = |method| {
+            document["paths"][path][method]["responses"].as_object().unwrap().keys().collect::<Vec<_>>()
+        };
         assert_eq!(responses("head"), responses("get"), "{path}");
         for (status, response) in document["paths"][path]["get"]["responses"].as_object().unwrap() {
             for code in codes(resolve(&document, response)) {

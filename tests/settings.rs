@@ -51,7 +51,12 @@ fn all_settings() -> BTreeSet<String> {
         vec![],
         vec![vault],
         vec![vault, ("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "s")],
-        vec![vault, ("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "h"), ("IDENTITY_SERVER_THUMBPRINT", "t")],
+        vec![
+            vault,
+            ("IDENTITY_ENDPOINT", "http://a"),
+            ("IDENTITY_HEADER", "h"),
+            ("IDENTITY_SERVER_THUMBPRINT", "t"),
+        ],
         vec![vault, client_secret[0], client_secret[1], client_secret[2]],
     ];
     let mut names = BTreeSet::new();

@@ -439,8 +439,10 @@ mod tests {
     #[test]
     fn a_401_is_about_the_token() {
         use Complaint::*;
-        let ours = r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net""#;
-        let other = r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.cn""#;
+        let ours =
+            r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net""#;
+        let other =
+            r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.cn""#;
         let claims = r#"Bearer realm="", error="insufficient_claims", claims="e30=""#;
         // `None`: it may pass.
         for (challenge, message, complaint, code) in [

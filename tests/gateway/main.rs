@@ -302,9 +302,7 @@ fn a_client_that_asks_for_readiness_and_hangs_up_costs_three_calls_in_five_secon
 
 #[test]
 fn a_wrong_method_is_405_wherever_it_is() {
-    for (method, target) in
-        [("POST", "/healthz"), ("POST", "/readyz"), ("HEAD", "/"), ("PUT", "/metrics")]
-    {
+    for (method, target) in [("POST", "/healthz"), ("POST", "/readyz"), ("HEAD", "/"), ("PUT", "/metrics")] {
         let reply = Scripted::new(&[]).request(method, target, &[], "");
         assert_eq!((reply.status().as_u16(), reply.code()), (405, "MethodNotAllowed"), "{method} {target}");
         assert!(!reply.fields().has("retry-after"));

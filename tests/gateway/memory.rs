@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
 use crate::asking;
+use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
 
 #[test]
 fn a_warm_read_asks_nobody() {

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use keyvault_gateway::reply::Reply;
 
-use crate::scripted::{Begun, Scripted, Seen, body_of, field, secret, token};
 use crate::asking;
+use crate::scripted::{Begun, Scripted, Seen, body_of, field, secret, token};
 
 #[test]
 fn a_leader_without_time_does_not_decide_for_who_has_plenty() {

@@ -191,7 +191,11 @@ fn who_has_a_value_does_not_wait_for_who_asks_for_a_token_again_and_again() {
 #[test]
 fn what_answers_in_place_of_the_metadata_service_is_no_refusal_of_it() {
     let gateway = Scripted::new(&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")]);
-    gateway.will_answer([Seen::Answer(403, None, "connecting to 169.254.169.254:80: unreachable".to_owned())]);
+    gateway.will_answer([Seen::Answer(
+        403,
+        None,
+        "connecting to 169.254.169.254:80: unreachable".to_owned(),
+    )]);
     let reply = gateway.post("/", &asking("a"));
     assert_eq!((reply.status().as_u16(), reply.code(), gateway.calls().len()), (503, "Unavailable", 1));
     assert_eq!(field(&reply, "retry-after"), "1");

@@ -4,9 +4,9 @@ use core::time::Duration;
 
 use keyvault_gateway::host::NoAnswer;
 
+use crate::asking;
 use crate::memory::warm;
 use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
-use crate::asking;
 
 #[test]
 fn what_may_pass_is_tried_again() {

@@ -98,8 +98,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
-pub use crate::identity::wording::TokenRefusal;
 pub use crate::faults::{Answer, Effect, Fault, Upstream};
+pub use crate::identity::wording::TokenRefusal;
 pub use crate::journal::{Call, Credential};
 pub use crate::refusal::Refusal;
 pub use crate::request::Kind;

@@ -5,7 +5,8 @@
 //! | `the vault's own value` | a 200 has a value, a version and an `Age` that the vault gave to this very instance for that very name |
 //! | `within its age` | no value is older than 1.1 × TTL, or 1.1 × TTL + stale with a mark; the mark and a negative `ttl` are there just when they should be |
 //! | `fresh for who wants it` | a request with `no-cache` gets a value that was asked for a second before it, or later, unless it is marked |
-//! | `a no is final` | a value from before a 401, 403 or 404 of the vault is not served after it |
+//! | `a no is final` | a value from before a 403 or 404 of the vault is not served after it |
+//! | `nothing is taken away` | whatever fails, and a 401 of the vault as well, a value is served until its time is over, unless the vault says 403 or 404 |
 //! | `nothing shows` | the marker is in no log line, no header and no body but that of a 200, which is exactly the documented one |
 //! | `scope` | who has no key and no good token gets 401 or 429, who may not have a secret gets 403, and neither makes a call; who has one never does |
 //! | `keys seldom` | an instance that has got the keys of callers' tokens does not ask for them again within [`ASK_PAUSE`] |
@@ -21,7 +22,7 @@
 //! | `undisturbed` | where Azure is well, a caller that asks for little gets 200, whatever others send |
 //! | `little left` | what an instance still does after its answers is bounded by the number of secrets |
 //! | `documented` | status and code are documented, and a 503 has `Retry-After` |
-//! | `recovery` | [`RECOVERY`] after the world has healed every secret is served, unmarked |
+//! | `recovery` | [`RECOVERY`] after, or [`SOON`](crate::plan::SOON) where all that failed was a vault that refused good tokens, the world has healed every secret is served, unmarked |
 //! | `nothing left` | when all is over there is no task, no sleeper and no call |
 
 use core::time::Duration;
@@ -64,6 +65,7 @@ pub struct Checks {
     /// How many requests of a caller have come to an instance.
     spending: BTreeMap<(usize, Caller), usize>,
     healed: Duration,
+    recovery: Duration,
     requests: Vec<Request>,
     calls: Vec<Sent>,
     under_way: Vec<usize>,
@@ -101,6 +103,8 @@ struct Sent {
 struct Given {
     values: Vec<Value>,
     no: Option<Duration>,
+    /// Whether the last that it said was that it does not accept the token.
+    not_accepted: bool,
     answered: VecDeque<Duration>,
     /// When the last call for it was over, in a way that leaves nothing to wait for.
     settled: Option<Duration>,
@@ -125,6 +129,7 @@ impl Checks {
             undisturbed: plan.undisturbed,
             spending: BTreeMap::new(),
             healed: plan.healed,
+            recovery: plan.recovery,
             requests: Vec::new(),
             calls: Vec::new(),
             under_way: Vec::new(),
@@ -239,6 +244,7 @@ impl Checks {
         };
         self.expect(allowed, "scope", || format!("{status} {}", reply.code()));
 
+        self.nothing_is_taken_away(instance, &ask, reply, now);
         if status == 200 && ask.caller == Caller::Bearer {
             self.count("bearer served");
         }
@@ -249,13 +255,30 @@ impl Checks {
             self.value(instance, &ask, start, reply, &cache, now);
         }
         let normal = status == 200 && !cache.contains("detail=failed");
-        let should = matches!(ask.caller, Caller::All | Caller::Bearer) && start >= self.healed + RECOVERY;
+        let should =
+            matches!(ask.caller, Caller::All | Caller::Bearer) && start >= self.healed + self.recovery;
         self.expect(normal || !should, "recovery", || format!("{status} {} {cache}", reply.code()));
         if cache.contains("collapsed") {
             self.count("collapsed");
         }
         if cache.contains("hit") && status == 404 {
             self.count("remembered 404");
+        }
+    }
+
+    fn nothing_is_taken_away(&mut self, instance: usize, ask: &Ask, reply: &Reply, now: Duration) {
+        let key = (instance, Wish::Secret(name(ask.secret), asked_version(ask)));
+        let Some(given) = self.given.get(&key) else { return };
+        let reads = ask.caller == Caller::All && ask.made_up.is_none();
+        let last = given.values.last().filter(|it| given.no.is_none_or(|no| no < it.came));
+        let lasts = last.is_some_and(|it| now < it.asked + self.ttl - self.ttl / 10 + self.stale);
+        let (held, refused) = (reads && lasts && self.roomy && ask.late.is_zero(), given.not_accepted);
+        // Who wants a fresh value gets an old one only where Azure cannot be reached, or cannot tell.
+        let failed = reply.status() == 503 || reply.status() == 504;
+        let (code, fresh) = (reply.code(), ask.no_cache);
+        self.expect(!failed || !held || fresh, "nothing is taken away", || format!("{key:?} {code}"));
+        if held && refused && reply.status() == 200 {
+            self.count("kept through a 401");
         }
     }
 
@@ -369,6 +392,9 @@ impl Checks {
             }
             _ => Wish::Token,
         };
+        if upstream == Upstream::Identity {
+            self.count("token call");
+        }
         self.event(now, format_args!("call {number} of instance {instance}: {wish:?} within {limit:?}"));
         let same = |it: &&usize| self.calls[**it].instance == instance && self.calls[**it].wish == wish;
         let twice = self.under_way.iter().any(|it| same(&it));
@@ -427,7 +453,8 @@ impl Checks {
             given.answered.pop_front();
         }
         let answered = given.answered.len();
-        given.settled = (!matches!(told, Told::Trouble(..))).then_some(now);
+        given.settled = (!matches!(told, Told::Trouble(..) | Told::NotAccepted)).then_some(now);
+        given.not_accepted = told == Told::NotAccepted;
         match told {
             Told::Secret { version, value } => {
                 given.values.push(Value { asked: at, came: now, version, value });
@@ -436,7 +463,7 @@ impl Checks {
             Told::Keys(rotations) => {
                 self.keys.insert(instance, (rotations, at, now));
             }
-            Told::Token | Told::Other(_) => {}
+            Told::Token | Told::Other(_) | Told::NotAccepted => {}
             Told::Trouble(status, retry_after) => {
                 let asked = retry_after.map(|it| Duration::from_secs(it.min(60)));
                 let until = self.pauses.entry((instance, upstream)).or_default();

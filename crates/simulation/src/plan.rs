@@ -5,6 +5,8 @@ use core::time::Duration;
 use fastrand::Rng;
 use keyvault_gateway::azure::Upstream;
 
+use crate::checks::RECOVERY;
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -44,6 +46,8 @@ pub struct Plan {
     pub load: Vec<Ask>,
     /// When everything is well again.
     pub healed: Duration,
+    /// How long after that everything is as ever.
+    pub recovery: Duration,
 }
 
 /// How a host treats its instances.
@@ -78,6 +82,8 @@ pub enum Wrong {
     Slow(u64),
     /// A status, perhaps with `Retry-After` in seconds.
     Status(u16, Option<u64>),
+    /// The vault refuses a good token, as it cannot check it.
+    Wavering,
     /// A body that makes no sense.
     Garbage,
     /// A token that lasts for this many seconds only.
@@ -169,6 +175,7 @@ impl Plan {
             bearers: random.u8(..6) == 0,
             load: Vec::new(),
             healed,
+            recovery: RECOVERY,
         };
         for _ in 0..random.usize(0..8) {
             plan.faults.push(draw_fault(random, healed));
@@ -286,6 +293,54 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// A vault that refuses good tokens, now and then or all of them, for up to a minute, and is well otherwise.
+    pub fn wavering(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed ^ 0x401);
+        let random = &mut random;
+        let secrets = random.usize(1..6);
+        let from = Duration::from_secs(random.u64(0..10));
+        let healed = from + Duration::from_secs(random.u64(5..60));
+        let percent = *pick(random, &[10, 30, 50, 90, 100]);
+        let mut plan = Self {
+            ttl: *pick(random, &[1, 3, 10]),
+            stale: 3600,
+            negative: 10,
+            deadline: 10,
+            rate: 0,
+            entries: 1000,
+            host: HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) },
+            secrets,
+            token_life: 86_400,
+            refresh_in: false,
+            latency: *pick(random, &[1, 10, 100]),
+            faults: vec![Fault {
+                from,
+                until: healed,
+                upstream: Upstream::Vault,
+                percent,
+                what: Wrong::Wavering,
+            }],
+            changes: Vec::new(),
+            bearers: false,
+            load: Vec::new(),
+            healed,
+            recovery: SOON,
+            ..Self::draw(seed)
+        };
+        let end = healed + SOON + Duration::from_secs(20);
+        for _ in 0..random.usize(50..400) {
+            let at = moment(random, end);
+            plan.load.push(Ask { no_cache: random.u8(..10) == 0, ..ordinary(random.usize(..secrets), at) });
+        }
+        plan.load.sort_by_key(|ask| ask.at);
+        plan
+    }
+}
+
+/// The longest pause of our own making, with its spread, and the second for which an error is remembered.
+pub const SOON: Duration = Duration::from_secs(16 + 4 + 1);
+
 /// A request of a caller that may read everything.
 pub const fn ordinary(secret: usize, at: Duration) -> Ask {
     Ask {
@@ -324,7 +379,7 @@ fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
         1 => Some(random.u64(4..100)),
         _ => None,
     };
-    let what = match random.u8(..12) {
+    let what = match random.u8(..13) {
         0 | 1 => Wrong::Lost,
         2 | 3 => Wrong::Hang,
         4 => Wrong::Slow(random.u64(100..15_000)),
@@ -333,6 +388,7 @@ fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
         8 => Wrong::Status(*pick(random, &[400, 401, 403, 404, 410, 418]), None),
         9 => Wrong::Garbage,
         10 => Wrong::ShortLived(random.u64(0..20)),
+        11 if upstream == Upstream::Vault => Wrong::Wavering,
         _ => Wrong::Status(503, None),
     };
     Fault { from, until, upstream, percent: *pick(random, &[10, 50, 90, 100, 100]), what }

@@ -123,6 +123,7 @@ impl Case {
             changes: Vec::new(),
             load: Vec::new(),
             healed: Duration::ZERO,
+            recovery: Duration::ZERO,
         }
     }
 }

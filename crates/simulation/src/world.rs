@@ -83,8 +83,10 @@ pub enum Fate {
 pub enum Told {
     /// This version with this value.
     Secret { version: String, value: String },
-    /// 401, 403 or 404: it is not to be had.
+    /// 403 or 404: it is not to be had.
     No(u16),
+    /// 401: the token is not accepted, for no reason that would last.
+    NotAccepted,
     /// A token.
     Token,
     /// The keys of the callers' tenant after so many rotations: the one that signs, those before and after it.
@@ -176,6 +178,7 @@ impl World {
             Some(Wrong::Lost) => Fate::Lost,
             Some(Wrong::Hang) => Fate::Hang,
             Some(Wrong::Status(status, retry_after)) => refusal(upstream, status, retry_after),
+            Some(Wrong::Wavering) => refusal(upstream, 401, None),
             Some(Wrong::Garbage) => told(200, None, format!("{MARKER} <html>"), Told::Other(200)),
             Some(Wrong::ShortLived(seconds)) if upstream == Upstream::Identity => self.token(seconds),
             Some(Wrong::Slow(milliseconds)) => {
@@ -357,9 +360,11 @@ fn refusal(upstream: Upstream, status: u16, retry_after: Option<u64>) -> Fate {
         404 => ("SecretNotFound", ""),
         _ => ("Error", ""),
     };
-    let body = format!(r#"{{"error":{{"code":"{code}","message":"{MARKER}"{inner}}}}}"#);
+    let number = if status == 401 { "AKV10046: " } else { "" };
+    let body = format!(r#"{{"error":{{"code":"{code}","message":"{number}{MARKER}"{inner}}}}}"#);
     let what = match status {
-        401 | 403 | 404 if upstream == Upstream::Vault => Told::No(status),
+        401 if upstream == Upstream::Vault => Told::NotAccepted,
+        403 | 404 if upstream == Upstream::Vault => Told::No(status),
         408 | 429 | 500..=599 => Told::Trouble(status, retry_after),
         _ => Told::Other(status),
     };

@@ -34,6 +34,7 @@ fn every_invariant_holds_in_ten_thousand_runs_and_everything_happens_in_them() {
         "collapsed",
         "hit",
         "hung up",
+        "kept through a 401",
         "leader vanished",
         "lost",
         "no-cache asked",
@@ -77,6 +78,27 @@ fn hostile_clients_change_no_answer_of_others() {
 }
 
 const HOSTILE_RUNS: u64 = 200;
+
+/// A vault that cannot check tokens takes nothing away, is soon forgotten, and costs few tokens.
+#[test]
+fn a_vault_that_refuses_good_tokens_is_no_reason_to_forget_a_value() {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..WAVERING_RUNS {
+        let plan = Plan::wavering(seed);
+        let outcome = play(&plan, seed);
+        assert_eq!(outcome.violation, None, "wavering {seed}");
+        let tokens = outcome.counts.get("token call").copied().unwrap_or_default();
+        assert!(tokens <= 1 + 5 + plan.healed.as_secs().div_ceil(10), "wavering {seed}: {tokens} tokens");
+        for (what, count) in outcome.counts {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    for what in ["OK", "Unavailable", "kept through a 401", "no-cache asked"] {
+        assert!(counts.get(what).is_some_and(|count| *count >= WAVERING_RUNS), "{what}: {counts:?}");
+    }
+}
+
+const WAVERING_RUNS: u64 = 500;
 
 #[test]
 fn the_same_seed_is_the_same_run() {

@@ -121,10 +121,7 @@ fn none_set(settings: Lookup<'_>, names: &'static [&'static str]) -> Result<bool
 }
 
 /// Those of `names` that are set.
-fn set_of(
-    settings: Lookup<'_>,
-    names: &'static [&'static str],
-) -> Result<Vec<&'static str>, SettingError> {
+fn set_of(settings: Lookup<'_>, names: &'static [&'static str]) -> Result<Vec<&'static str>, SettingError> {
     let mut set = Vec::new();
     for name in names {
         if settings.text(name)?.is_some() {

@@ -77,7 +77,11 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("Service Fabric", vec![endpoint, header, thumbprint], "IDENTITY_SERVER_THUMBPRINT"),
         (
             "Container Instances, Windows",
-            vec![("IDENTITY_ENDPOINT", "http://10.92.0.21:2377/metadata/identity/oauth2/token"), header, thumbprint],
+            vec![
+                ("IDENTITY_ENDPOINT", "http://10.92.0.21:2377/metadata/identity/oauth2/token"),
+                header,
+                thumbprint,
+            ],
             "IDENTITY_SERVER_THUMBPRINT",
         ),
         ("a server with Azure Arc", vec![endpoint, arc], "IMDS_ENDPOINT"),
@@ -101,11 +105,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("", vec![("MSI_ENDPOINT", "/msi"), secret], "MSI_ENDPOINT"),
         ("", vec![("MSI_ENDPOINT", "/msi")], "MSI_ENDPOINT"),
         ("", vec![msi, ("MSI_SECRET", "a b")], "MSI_SECRET"),
-        (
-            "",
-            vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://a/b")],
-            "AZURE_POD_IDENTITY_AUTHORITY_HOST",
-        ),
+        ("", vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://a/b")], "AZURE_POD_IDENTITY_AUTHORITY_HOST"),
         ("", vec![client, ("IDENTITY_OBJECT_ID", "o")], "IDENTITY_OBJECT_ID"),
         ("", vec![client, ("IDENTITY_RESOURCE_ID", "/subscriptions/x")], "IDENTITY_RESOURCE_ID"),
         ("", vec![("IDENTITY_RESOURCE_ID", "x")], "IDENTITY_RESOURCE_ID"),
@@ -154,17 +154,17 @@ fn requests() {
         (vec![older[0], older[1], client], format!("{older_query}&clientid=5e29463d"), "secret: head"),
         // Azure Machine Learning.
         (vec![older[0], older[1], default], format!("{older_query}&clientid={GUID}"), "secret: head"),
-        (vec![older[0], older[1], default, client], format!("{older_query}&clientid=5e29463d"), "secret: head"),
+        (
+            vec![older[0], older[1], default, client],
+            format!("{older_query}&clientid=5e29463d"),
+            "secret: head",
+        ),
         (
             vec![older[0], older[1], ("DEFAULT_IDENTITY_CLIENT_ID", "none")],
             older_query.clone(),
             "secret: head",
         ),
-        (
-            vec![app_service[0], app_service[1], default],
-            newer_query.clone(),
-            "x-identity-header: head",
-        ),
+        (vec![app_service[0], app_service[1], default], newer_query.clone(), "x-identity-header: head"),
         (vec![default], imds_query.clone(), "metadata: true"),
         (vec![], imds_query.clone(), "metadata: true"),
         (vec![client], format!("{imds_query}&client_id=5e29463d"), "metadata: true"),
@@ -258,7 +258,9 @@ fn answers_without_a_token() {
         (
             &[&newer, &older][..],
             400,
-            app_service("No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId."),
+            app_service(
+                "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId.",
+            ),
             refused(NoSuchIdentity, ""),
         ),
         (&[&newer, &older], 400, app_service("Unable to load the identity."), refused(NoSuchIdentity, "")),
@@ -287,18 +289,33 @@ fn answers_without_a_token() {
             nested("DefaultIdentityNotDefined"),
             refused(NoSuchIdentity, "DefaultIdentityNotDefined"),
         ),
-        (&[&imds], 404, nested("ManagedIdentityNotFound"), refused(NoSuchIdentity, "ManagedIdentityNotFound")),
+        (
+            &[&imds],
+            404,
+            nested("ManagedIdentityNotFound"),
+            refused(NoSuchIdentity, "ManagedIdentityNotFound"),
+        ),
         (&[&imds], 404, nested("Updating"), None),
         (&[&imds], 404, String::new(), None),
         // The metadata service.
-        (&[&imds], 400, flat("invalid_request", "Identity not found"), refused(NoSuchIdentity, "invalid_request")),
+        (
+            &[&imds],
+            400,
+            flat("invalid_request", "Identity not found"),
+            refused(NoSuchIdentity, "invalid_request"),
+        ),
         (
             &[&imds],
             400,
             flat("invalid_request", "Multiple user assigned identities exist, please specify the clientId"),
             refused(SeveralIdentities, "invalid_request"),
         ),
-        (&[&imds], 400, flat("bad_request_102", "Required metadata header"), refused(Other, "bad_request_102")),
+        (
+            &[&imds],
+            400,
+            flat("bad_request_102", "Required metadata header"),
+            refused(Other, "bad_request_102"),
+        ),
         (&all[..], 400, aadsts("invalid_resource", 500_011), refused(Audience, "AADSTS500011")),
         (&all[..], 400, flat("invalid_resource", "AADSTS50001: x"), refused(Audience, "AADSTS50001")),
         // Cloud Shell.
@@ -316,7 +333,12 @@ fn answers_without_a_token() {
         (&[&entra], 400, aadsts("access_denied", 530_032), refused(Policy, "AADSTS530032")),
         (&[&entra], 400, aadsts("invalid_scope", 70_011), refused(Audience, "AADSTS70011")),
         (&[&entra], 400, aadsts("invalid_request", 4_711), refused(Credential, "AADSTS4711")),
-        (&[&entra], 400, r#"{"error":"x","error_codes":[900023]}"#.to_owned(), refused(Tenant, "AADSTS900023")),
+        (
+            &[&entra],
+            400,
+            r#"{"error":"x","error_codes":[900023]}"#.to_owned(),
+            refused(Tenant, "AADSTS900023"),
+        ),
         (&[&entra], 401, aadsts("invalid_client", 700_027), refused(Credential, "AADSTS700027")),
         (&[&entra], 400, flat("temporarily_unavailable", ""), None),
         // A code is shown only if it is one.
@@ -342,7 +364,13 @@ fn answers_without_a_token() {
     for (source, status, retry_after, body, error) in [
         (&imds, 200, None, String::new(), Error::IdentityUnusable),
         (&imds, 401, None, flat("unknown_source", "Unknown Source"), Error::IdentityAbsent(401)),
-        (&imds, 403, None, "connecting to 169.254.169.254:80: unreachable".to_owned(), Error::IdentityAbsent(403)),
+        (
+            &imds,
+            403,
+            None,
+            "connecting to 169.254.169.254:80: unreachable".to_owned(),
+            Error::IdentityAbsent(403),
+        ),
         (&imds, 410, None, String::new(), Error::IdentityUnavailable(after(10))),
         (&imds, 410, Some("70"), String::new(), Error::IdentityUnavailable(after(70))),
         (&imds, 429, Some("5"), String::new(), Error::IdentityThrottled(after(5))),
@@ -351,7 +379,12 @@ fn answers_without_a_token() {
         (&entra, 400, Some("7"), aadsts("invalid_request", 90_055), Error::IdentityThrottled(after(7))),
         (&entra, 400, None, aadsts("invalid_request", 50_196), Error::IdentityThrottled(None)),
     ] {
-        assert_eq!(read_answer(source, status, retry_after, &body), error, "{} {status} {body}", source.name());
+        assert_eq!(
+            read_answer(source, status, retry_after, &body),
+            error,
+            "{} {status} {body}",
+            source.name()
+        );
     }
     for (no_answer, error) in [
         (NoAnswer::Lost, Error::IdentityUnreachable(None)),

@@ -254,8 +254,8 @@ fn without_code(line: &str) -> String {
     let shown = line.split_once("\"cause\":\"").and_then(|(start, rest)| {
         let (cause, rest) = rest.split_once('"')?;
         let (cause, code) = cause.strip_suffix(')')?.rsplit_once(", code ")?;
-        let is_code = (1..=64).contains(&code.len())
-            && code.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        let is_code =
+            (1..=64).contains(&code.len()) && code.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
         is_code.then(|| format!("{start}\"cause\":\"{cause})\"{rest}\n"))
     });
     shown.unwrap_or_else(|| format!("{line}\n"))

@@ -57,7 +57,11 @@ fn each_wording_of_a_token_source_has_its_cause() {
         (newer, TokenRefusal::Reworded, no_identity),
         (older, TokenRefusal::NoMsi, no_identity),
         (older, TokenRefusal::Reworded, no_identity),
-        (older, TokenRefusal::MachineLearning, "the token source knows no such identity (app-service-2017, status 404)"),
+        (
+            older,
+            TokenRefusal::MachineLearning,
+            "the token source knows no such identity (app-service-2017, status 404)",
+        ),
         (
             Source::Imds,
             TokenRefusal::DefaultIdentityNotDefined,
@@ -70,8 +74,16 @@ fn each_wording_of_a_token_source_has_its_cause() {
         ),
         (Source::ClientSecret, TokenRefusal::Aadsts900023, "the token source does not know the tenant"),
         (Source::ClientSecret, TokenRefusal::Aadsts700016, "the token source knows no such application"),
-        (Source::ClientSecret, TokenRefusal::Aadsts7000215, "the token source does not accept the credential"),
-        (Source::ClientSecret, TokenRefusal::Aadsts7000222, "the token source does not accept the credential"),
+        (
+            Source::ClientSecret,
+            TokenRefusal::Aadsts7000215,
+            "the token source does not accept the credential",
+        ),
+        (
+            Source::ClientSecret,
+            TokenRefusal::Aadsts7000222,
+            "the token source does not accept the credential",
+        ),
         (Source::ClientSecret, TokenRefusal::Aadsts53003, "a policy of the tenant forbids the sign-in"),
     ] {
         for component in BOTH {
@@ -126,7 +138,8 @@ fn half_a_pair_of_variables_is_passed_over_and_shown_to_no_one() {
 
 #[test]
 fn a_place_that_is_not_supported_is_named_at_once() {
-    let (endpoint, header) = (("IDENTITY_ENDPOINT", "http://192.0.2.1/"), ("IDENTITY_HEADER", "a-header-of-it"));
+    let (endpoint, header) =
+        (("IDENTITY_ENDPOINT", "http://192.0.2.1/"), ("IDENTITY_HEADER", "a-header-of-it"));
     let fabric = [endpoint, header, ("IDENTITY_SERVER_THUMBPRINT", "a6f221acd0")];
     let arc = [endpoint, ("IMDS_ENDPOINT", "http://192.0.2.1/")];
     let hsm = [("KeyVaultUri", "https://my-hsm.managedhsm.azure.net/")];
@@ -140,7 +153,10 @@ fn a_place_that_is_not_supported_is_named_at_once() {
             let (start, answer) = (Instant::now(), rig.ask());
             assert_eq!(answer.error(), (500, "ConfigurationError".to_owned()), "{component} {named}");
             let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-            assert!(message.starts_with(&format!("The setting {named} ")) && message.contains(says), "{message}");
+            assert!(
+                message.starts_with(&format!("The setting {named} ")) && message.contains(says),
+                "{message}"
+            );
             assert!(start.elapsed() < Duration::from_secs(5), "{component} {named}");
             assert_eq!(rig.calls(), (0, 0), "{component} {named}");
         }
@@ -206,14 +222,22 @@ fn head_is_answered_as_get_without_the_body() {
         ] {
             let get = rig.send(&format!("GET {route}"), &fields, b"");
             let head = rig.send(&format!("HEAD {route}"), &fields, b"");
-            assert_eq!((get.status, head.status, head.body.as_str()), (status, status, ""), "{component} {route}");
+            assert_eq!(
+                (get.status, head.status, head.body.as_str()),
+                (status, status, ""),
+                "{component} {route}"
+            );
             for field in ["content-type", "cache-control", "x-content-type-options", "www-authenticate"] {
                 assert_eq!(head.field(field), get.field(field), "{component} {route} {field}");
             }
         }
         for route in ["/", "/api/GetKeyVaultSecret"] {
             let head = rig.send(&format!("HEAD {route}"), &[&key], b"");
-            assert_eq!((head.status, head.field("allow"), head.body.as_str()), (405, "POST", ""), "{component}");
+            assert_eq!(
+                (head.status, head.field("allow"), head.body.as_str()),
+                (405, "POST", ""),
+                "{component}"
+            );
         }
         // The connection is as good as before: what comes next on it is the next answer.
         let next = "HEAD /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n\

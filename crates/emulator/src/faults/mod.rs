@@ -11,10 +11,9 @@ use tokio::time::Instant;
 
 pub(crate) use self::spoil::whole;
 
-
-use crate::{Refusal, TokenRefusal};
 use crate::request::{Ask, Kind};
 use crate::store::is_name;
+use crate::{Refusal, TokenRefusal};
 
 /// A rule: which requests meet this fault, and what it does to them.
 ///
@@ -257,7 +256,8 @@ impl Faults {
 
     /// The first rule that befalls this request; it is used up by one.
     pub(crate) fn take(&mut self, ask: &Ask) -> Option<Fault> {
-        self.rules.retain(|it| it.fault.lasts_ms.is_none_or(|most| it.since.elapsed().as_millis() < most.into()));
+        self.rules
+            .retain(|it| it.fault.lasts_ms.is_none_or(|most| it.since.elapsed().as_millis() < most.into()));
         let mut meeting = self.rules.iter_mut().filter(|it| it.fault.befalls(ask));
         let rule = meeting.find_map(|it| it.is_its_turn().then_some(it))?;
         rule.fault.times = rule.fault.times.map(|it| it - 1);

@@ -88,9 +88,10 @@ impl TokenRefusal {
             }
             Self::NoMsi => pascal("No MSI found for specified ClientId/ResourceId."),
             Self::Reworded => app_service("The identity that was asked for is not attached to this site."),
-            Self::MachineLearning => {
-                reply::text(reply::status(404), "InternalError - :{\nInfo: Request failure status code: 404\n\n}")
-            }
+            Self::MachineLearning => reply::text(
+                reply::status(404),
+                "InternalError - :{\nInfo: Request failure status code: 404\n\n}",
+            ),
             Self::DefaultIdentityNotDefined => reply::json(
                 reply::status(404),
                 &json!({"error": {"code": "DefaultIdentityNotDefined", "message": "DefaultIdentityNotDefined ",
@@ -121,12 +122,9 @@ impl TokenRefusal {
             Self::Aadsts7000222 => {
                 entra(401, "invalid_client", 7_000_222, "The provided client secret keys are expired.")
             }
-            Self::Aadsts53003 => entra(
-                400,
-                "invalid_grant",
-                53_003,
-                "Access has been blocked by Conditional Access policies.",
-            ),
+            Self::Aadsts53003 => {
+                entra(400, "invalid_grant", 53_003, "Access has been blocked by Conditional Access policies.")
+            }
         }
     }
 }

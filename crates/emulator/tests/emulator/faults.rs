@@ -108,7 +108,8 @@ async fn every_other_request_is_befallen() {
     emulator.fault(Fault::new(Upstream::Token, Effect::Status(http::StatusCode::IM_A_TEAPOT)).every(2));
     let mut seen = Vec::new();
     for _ in 0..5 {
-        let heard = ask(&emulator, "GET http://169.254.169.254/metadata/identity/oauth2/token", &[], "").await;
+        let heard =
+            ask(&emulator, "GET http://169.254.169.254/metadata/identity/oauth2/token", &[], "").await;
         seen.push(heard.expect("an answer").status.as_u16() == 418);
     }
     assert_eq!(seen, [true, false, true, false, true]);
@@ -121,7 +122,8 @@ async fn a_fault_may_end_by_itself() {
     emulator.fault(late);
     for (wait, cut) in [(0, true), (4999, true), (1, false)] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        let heard = ask(&emulator, "GET http://169.254.169.254/metadata/identity/oauth2/token", &[], "").await;
+        let heard =
+            ask(&emulator, "GET http://169.254.169.254/metadata/identity/oauth2/token", &[], "").await;
         assert_eq!(heard.is_err(), cut, "{wait}");
     }
 }
