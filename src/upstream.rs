@@ -64,7 +64,7 @@ impl<S> Upstreams<S> {
             requests: Flights::new(),
             refusal: RefCell::new(None),
             renew_from: Cell::new(start),
-            replacements: Budget::new(),
+            replacements: Budget::full(),
             identity: Circuit::new(Upstream::Identity),
             vault: Circuit::new(Upstream::Vault),
             directory: Circuit::new(Upstream::Directory),

@@ -35,7 +35,7 @@ impl BudgetSettings {
 
 impl Budget {
     /// A full one.
-    pub const fn new() -> Self {
+    pub const fn full() -> Self {
         Self { full_at: Cell::new(Moment::EARLIEST) }
     }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_free_and_then_one_call_per_interval() {
-        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
+        let (budget, settings) = (Budget::full(), BudgetSettings::per_second(10));
         for call in 0..100 {
             assert_eq!(budget.take(&settings, at(1_000_000)), Ok(()), "{call}");
         }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_never_fuller_than_full() {
-        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
+        let (budget, settings) = (Budget::full(), BudgetSettings::per_second(10));
         for start in [0, 1_000_000] {
             let taken = (0..200).filter(|_| budget.take(&settings, at(start)).is_ok()).count();
             assert_eq!(taken, 100, "{start}");
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_charged_in_any_case_is_missing_later() {
-        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
+        let (budget, settings) = (Budget::full(), BudgetSettings::per_second(10));
         for _ in 0..110 {
             budget.charge(&settings, at(0));
         }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_not_made_is_given_back() {
-        let (budget, settings) = (Budget::new(), BudgetSettings::per_second(10));
+        let (budget, settings) = (Budget::full(), BudgetSettings::per_second(10));
         for _ in 0..500 {
             assert_eq!(budget.take(&settings, at(0)), Ok(()));
             budget.give_back(&settings);
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn the_rate_can_be_set_and_switched_off() {
         for (rate, at_once) in [(1, 100), (10, 100), (20, 200), (1000, 10_000), (0, 20_000)] {
-            let (budget, settings) = (Budget::new(), BudgetSettings::per_second(rate));
+            let (budget, settings) = (Budget::full(), BudgetSettings::per_second(rate));
             let taken = (0..20_000).filter(|_| budget.take(&settings, at(0)).is_ok()).count();
             assert_eq!(taken, at_once, "{rate}");
         }

@@ -70,7 +70,7 @@ impl Entry {
             keys: keys.ok_or(wrong("must have SHA-256 hashes of 64 hexadecimal digits in key_sha256"))?,
             claims: Claimed { oid, appid, roles: self.roles },
             scope: scope.ok_or(wrong("must have names of secrets, or their starts and a '*', in secrets"))?,
-            budget: Budget::new(),
+            budget: Budget::full(),
         })
     }
 }

@@ -197,7 +197,7 @@ impl<'a> Admitted<'a> {
 
 impl Caller {
     fn new(name: &str, keys: Vec<KeyHash>, scope: Vec<Pattern>) -> Self {
-        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope, budget: Budget::new() }
+        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope, budget: Budget::full() }
     }
 
     fn for_everything(name: &str, keys: Vec<KeyHash>) -> Self {

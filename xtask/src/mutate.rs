@@ -151,7 +151,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a 403 does not evict",
         file: "src/secrets.rs",
-        from: "            | Error::VaultDenied(_)\n            | Error::SecretDisabled\n",
+        from: "            | Error::VaultDenied(..)\n            | Error::SecretDisabled\n",
         to: "",
     },
     Mutation {
@@ -161,10 +161,10 @@ const MUTATIONS: &[Mutation] = &[
         to: "",
     },
     Mutation {
-        name: "a 401 does not evict",
+        name: "a 401 that may pass evicts",
         file: "src/secrets.rs",
-        from: "                evict(azure, &mut self.cache.borrow_mut(), key);\n                azure.replace",
-        to: "                azure.replace",
+        from: "        Error::TokenRefused(..)\n",
+        to: "        Error::TokenRefused(..)\n            | Error::TokenNotAccepted { .. }\n",
     },
     Mutation {
         name: "there is no single flight for secrets",
@@ -235,8 +235,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a circuit that opened stays open",
         file: "src/resilience.rs",
-        from: "                self.gate.set(Gate::Probing { trouble });\n                Way::Free",
-        to: "                return Way::Closed(trouble.error(self.upstream, PROBE_PAUSE));\n                #[expect(unreachable_code)]\n                Way::Free",
+        from: "Gate::Open { trouble, .. } => self.gate.set(Gate::Probing { trouble }),",
+        to: "Gate::Open { trouble, .. } => return Way::Closed(trouble.error(self.upstream, PROBE_PAUSE)),",
     },
     Mutation {
         name: "a probe that vanishes keeps its place",
