@@ -1,90 +1,76 @@
-//! `cargo xtask compose`: makes one component of an application and of the gateway.
+//! Composed applications: the examples and the reader of `bench`, each with the components that it imports from.
 
-use crate::components::{self, Component, TARGET};
-use crate::process::{cargo, run};
-use std::ffi::{OsStr, OsString};
+use crate::components::{self, Component};
+use crate::process::Done;
+use std::fs;
 use std::path::{Path, PathBuf};
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-/// What is composed: the examples, or somebody's file into another.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Composed {
-    Examples,
-    File { application: OsString, output: OsString },
-}
-
-impl Composed {
-    pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, String> {
-        let is_other = |it: &&OsString| Path::new(it).extension() != Some(OsStr::new("wasm"));
-        match arguments {
-            [] => Ok(Self::Examples),
-            [application, output] => match arguments.iter().find(is_other) {
-                None => Ok(Self::File { application: application.clone(), output: output.clone() }),
-                Some(other) => Err(format!("{} is no .wasm file", other.display())),
-            },
-            _ => Err("compose takes an application and an output, or neither".to_owned()),
-        }
-    }
-
-    /// Builds the components that an application may import from, and composes them as far as it does.
-    pub(crate) fn make(&self) -> Result<(), String> {
-        eprintln!("[1/2] building the gateway and its config store (about a minute the first time)");
-        components::build(&PARTS)?;
-        match self {
-            Self::Examples => {
-                eprintln!("[2/2] building the examples and composing them");
-                examples()
-            }
-            Self::File { application, output } => {
-                eprintln!("[2/2] composing");
-                compose(Path::new(application), Path::new(output))
-            }
-        }
-    }
-}
-
-/// Builds the examples and composes each: `target/components/NAME-alone.wasm` and `NAME.wasm`. The parts have been built.
-pub(crate) fn examples() -> Result<(), String> {
-    for (name, package, features) in EXAMPLES {
-        compose_package(name, package, features)?;
+/// Builds each example by itself (`target/components/NAME-alone.wasm`) and composed (`NAME.wasm`). The parts are built.
+pub(crate) fn examples() -> Done {
+    for (name, package, features, parts) in EXAMPLES {
+        build(name, package, features, parts)?;
     }
     Ok(())
 }
 
-/// Builds an application and composes it. The parts have been built.
-pub(crate) fn compose_package(name: &str, package: &str, features: &str) -> Result<PathBuf, String> {
+/// Builds an application and composes it with `parts`, of which each may import from those after it.
+pub(crate) fn build(name: &str, package: &str, features: &str, parts: &[Component]) -> Done<PathBuf> {
     let application = components::build_as(&format!("{name}-alone"), package, features, "release")?;
-    let output = components::path(name);
-    compose(&application, &output)?;
-    Ok(output)
+    let files: Vec<_> = std::iter::once(application).chain(parts.iter().map(|it| it.path())).collect();
+    let whole = components::path(name);
+    compose(&files, &whole).map_err(|problem| format!("cannot compose {}: {problem}", whole.display()))?;
+    Ok(whole)
 }
 
-/// Checks the examples, as they are for their host.
-pub(crate) fn lints() -> Result<(), String> {
-    for (_, package, features) in EXAMPLES {
-        let mut clippy = cargo(["clippy", "-p", package, "--target", TARGET, "--no-default-features"]);
-        run(clippy.args(["--features", features, "--", "-D", "warnings"]))?;
+/// Checks the examples for their target.
+pub(crate) fn lint() -> Done {
+    EXAMPLES.iter().try_for_each(|(_, package, features, _)| components::lint(package, features))
+}
+
+/// Writes the first of `files` with each import satisfied by the nearest file after it that exports it. All other imports stay
+/// imports of the whole, which exports what the first file exports.
+fn compose(files: &[PathBuf], whole: &Path) -> Done {
+    let mut graph = CompositionGraph::new();
+    let mut parts: Vec<(NodeId, Vec<String>)> = Vec::new();
+    for file in files.iter().rev() {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let package = Package::from_bytes(&name, None, fs::read(file)?, graph.types_mut())?;
+        let package = graph.register_package(package)?;
+        let world = &graph.types()[graph[package].ty()];
+        let imports: Vec<_> = world.imports.keys().cloned().collect();
+        let exports = world.exports.keys().cloned().collect();
+        let instance = graph.instantiate(package);
+        let mut satisfied = parts.is_empty();
+        // Middleware of the host stays the host's: parts give each other secrets and a configuration only.
+        for import in imports.iter().filter(|it| GIVEN.iter().any(|given| it.starts_with(given))) {
+            let exporter = parts.iter().rev().find(|(_, exports)| exports.contains(import));
+            let Some((exporter, _)) = exporter else { continue };
+            let export = graph.alias_instance_export(*exporter, import)?;
+            graph.set_instantiation_argument(instance, import, export)?;
+            satisfied = true;
+        }
+        if !satisfied {
+            return Err(format!("{} imports nothing that the parts after it export", file.display()).into());
+        }
+        parts.push((instance, exports));
     }
+    let (application, exports) = parts.pop().ok_or("there is no application")?;
+    for name in &exports {
+        let export = graph.alias_instance_export(application, name)?;
+        graph.export(export, name)?;
+    }
+    fs::write(whole, graph.encode(EncodeOptions::default())?)?;
     Ok(())
 }
 
-fn compose(application: &Path, output: &Path) -> Result<(), String> {
-    eprintln!("composing {} (half a minute the first time)", output.display());
-    let mut compose = cargo(["run", "--quiet", "-p", "compose", "--"]);
-    run(compose.arg(absolute(output)?).arg(absolute(application)?).args(PARTS.map(Component::path)))?;
-    components::say_size(output)
-}
+/// The packages of the interfaces that parts give each other.
+const GIVEN: [&str; 2] = ["keyvault:gateway/", "wasi:config/"];
 
-/// Cargo works in the root of the repository, the user perhaps somewhere else.
-fn absolute(path: &Path) -> Result<PathBuf, String> {
-    std::path::absolute(path).map_err(|problem| format!("{}: {problem}", path.display()))
-}
-
-/// The names of the composed examples, with their packages and features.
-const EXAMPLES: [(&str, &str, &str); 3] = [
-    ("configured-proxy", "configured", "proxy"),
-    ("configured-service", "configured", "service"),
-    ("awaiting", "awaiting", ""),
+/// The composed examples: name, package, features, and the parts below the application.
+const EXAMPLES: [(&str, &str, &str, &[Component]); 3] = [
+    ("configured-proxy", "configured", "proxy", &[Component::ConfigStore, Component::Proxy]),
+    ("configured-service", "configured", "service", &[Component::ConfigStore, Component::Proxy]),
+    ("awaiting", "awaiting", "", &[Component::Service]),
 ];
-
-/// What an application may import from. Whoever imports stands before the one that it imports from.
-const PARTS: [Component; 3] = [Component::ConfigStore, Component::Proxy, Component::Service];

@@ -1,0 +1,125 @@
+//! The starts of `deploy/` pass every setting of `docs/settings.md` on and agree in their options; all other files name
+//! settings that exist.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+#[test]
+fn every_start_passes_each_setting_on_and_has_the_same_options() {
+    let script = read("deploy/systemd/start.sh").replace("\\\n", "");
+    let (_, script) = script.split_once("exec wasmtime ").unwrap();
+    let host: Value = serde_json::from_str(&read("deploy/functions/host.json")).unwrap();
+    let container = read("deploy/container/Containerfile").replace("\\\n", "");
+    let (_, entrypoint) = container.split_once("ENTRYPOINT [\"/usr/local/bin/wasmtime\",").unwrap();
+    let mut options = Vec::new();
+    for (words, address, component) in [
+        (script.split_whitespace().map(str::to_owned).collect(), "127.0.0.1:8080", "service.wasm"),
+        (
+            serde_json::from_value(host["customHandler"]["description"]["arguments"].clone()).unwrap(),
+            "127.0.0.1:%FUNCTIONS_CUSTOMHANDLER_PORT%",
+            "service.wasm",
+        ),
+        (serde_json::from_str(&format!("[{entrypoint}")).unwrap(), "0.0.0.0:8080", "/service.wasm"),
+    ] {
+        let words: Vec<String> = words;
+        let first = words.iter().position(|word| word == "--env").unwrap();
+        let (serve, environment) = words.split_at(first);
+        assert_eq!(&serve[..3], ["serve", "--addr", address]);
+        let (last, environment) = environment.split_last().unwrap();
+        let names: Vec<_> = environment.chunks(2).map(|pair| [pair[0].as_str(), pair[1].as_str()]).collect();
+        let expected = settings();
+        assert_eq!(names, expected.iter().map(|name| ["--env", name]).collect::<Vec<_>>(), "{address}");
+        assert_eq!(last, component);
+        options.push(serve[3..].to_vec());
+    }
+    assert!(options.iter().all(|of_one| *of_one == options[0]), "{options:?}");
+    assert!(options[0].contains(&"--max-instance-reuse-count".to_owned()));
+}
+
+#[test]
+fn every_variable_of_a_deployment_is_a_setting() {
+    let settings = settings();
+    let unit = read("deploy/systemd/keyvault-gateway.service");
+    let example = read("deploy/systemd/settings.env");
+    let pods = read("deploy/container/kubernetes.yaml");
+    let app = read("deploy/container/container-app.bicep");
+    let credentials = unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")?.split_once(':'));
+    let variables = example.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
+    for (place, names) in [
+        ("credentials", credentials.map(|(name, _)| name).collect::<Vec<_>>()),
+        ("settings.env", variables.map(|(name, _)| name).collect()),
+        ("kubernetes.yaml", names(between(&pods, " env:\n", " securityContext:\n"), "- name: ")),
+        ("container-app.bicep", names(between(&app, " env: ", " probes: "), "name: '")),
+    ] {
+        let unknown: Vec<_> = names.iter().filter(|name| !settings.iter().any(|it| it == *name)).collect();
+        assert_eq!((names.len() > 1, unknown), (true, vec![]), "{place}: {names:?}");
+    }
+}
+
+#[test]
+fn every_variable_of_the_spin_app_is_declared_and_what_is_secret_comes_from_a_secret() {
+    let app = read("deploy/spinkube/keyvault-gateway.yaml");
+    let manifest: toml::Table = read("spin.toml").parse().unwrap();
+    let declared = manifest["variables"].as_table().unwrap();
+    // What stands there with a `#` is to be taken as it is.
+    let variables = between(&app, "\n  variables:\n", "\n  runtimeConfig:\n").replace("# ", "");
+    let blocks: Vec<_> = variables.split("- name: ").skip(1).map(|it| it.split_once('\n').unwrap()).collect();
+    assert!(blocks.len() > 4);
+    for (name, value) in blocks {
+        let variable = declared.get(name).unwrap_or_else(|| panic!("spin.toml has no {name}"));
+        let secret = variable.get("secret").is_some_and(|it| it.as_bool() == Some(true));
+        assert!(!secret || value.contains("secretKeyRef:") && !value.contains(" value:"), "{name}");
+    }
+}
+
+#[test]
+fn the_image_has_the_versions_of_the_repository_and_the_vault_one_role() {
+    let lock: toml::Table = read("Cargo.lock").parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let wasmtime = packages.iter().find(|it| it["name"].as_str() == Some("wasmtime-cli")).unwrap();
+    let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
+    let rust = toolchain["toolchain"]["channel"].as_str().unwrap();
+    for (file, line) in [
+        (
+            "container/Containerfile",
+            format!("ARG WASMTIME_VERSION={}", wasmtime["version"].as_str().unwrap()),
+        ),
+        ("container/Containerfile", format!("ARG BUILD_IMAGE=docker.io/library/rust:{rust}-bookworm")),
+        ("container/Containerfile", "USER 65532:65532".to_owned()),
+        // Key Vault Secrets User (Microsoft, "Azure built-in roles").
+        ("azure/vault.bicep", "var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'".to_owned()),
+    ] {
+        let text = read(&format!("deploy/{file}"));
+        assert_eq!(text.lines().filter(|it| **it == line).count(), 1, "{file}: {line}");
+    }
+    assert_eq!(read("deploy/azure/vault.bicep").matches("/roleAssignments@").count(), 1);
+}
+
+/// The settings of the first column of the tables, in the order of the page.
+fn settings() -> Vec<String> {
+    let mut settings = Vec::new();
+    for row in read("docs/settings.md").lines().filter_map(|line| line.strip_prefix("| ")) {
+        for name in row.split(" | ").next().unwrap().split('`') {
+            let upper =
+                name.contains('_') && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+            if (upper || name == "KeyVaultUri") && !settings.iter().any(|it| it == name) {
+                settings.push(name.to_owned());
+            }
+        }
+    }
+    settings
+}
+
+fn names<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| Some(line.trim().strip_prefix(mark)?.trim_end_matches('\''))).collect()
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    text.split_once(start).unwrap().1.split_once(end).unwrap().0
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}

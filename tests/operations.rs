@@ -1,0 +1,206 @@
+//! `docs/operations.md` has a runbook for every error, every metric and log lines as the gateway writes them; the alerts of
+//! `deploy/alerts` are about metrics, labels and codes that exist.
+
+mod errors;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use errors::table;
+use keyvault_gateway::error::Error;
+use keyvault_gateway::log::{self, CallLine, Level, Line};
+use keyvault_gateway::metrics::Metrics;
+use keyvault_gateway::reply::Reply;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[test]
+fn every_code_has_a_runbook_with_its_causes() {
+    let mut expected: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (error, status, code) in table() {
+        expected.entry(format!("{status} `{code}`")).or_default().insert(cause(&error));
+    }
+    // There is no error behind it that could be told.
+    expected.insert("500 `InternalError`".to_owned(), BTreeSet::new());
+    let page = read("docs/operations.md");
+    let mut runbooks = BTreeMap::new();
+    for runbook in section(&page, "## Runbooks").split("\n### ").skip(1) {
+        let (heading, text) = runbook.split_once('\n').unwrap();
+        for row in rows(text) {
+            assert!(row.len() == 3 && row[1..].iter().all(|cell| cell.ends_with('.')), "{heading}: {row:?}");
+        }
+        runbooks.insert(heading.to_owned(), rows(text).into_iter().map(|row| row[0].clone()).collect());
+    }
+    assert_eq!(runbooks, expected);
+}
+
+#[test]
+fn every_metric_is_on_the_page_with_its_kind_its_labels_and_their_values() {
+    let page = read("docs/operations.md");
+    let described = section(&page, "## Metrics");
+    let on_the_page: BTreeMap<_, _> = rows(described)
+        .into_iter()
+        .map(|row| {
+            let labels = row[2].split(", ").filter(|label| *label != "–").map(str::to_owned);
+            (row[0].clone(), (row[1].clone(), labels.collect::<BTreeSet<_>>()))
+        })
+        .collect();
+    assert_eq!(on_the_page, metrics());
+    for (label, value) in metric_text().lines().flat_map(labels) {
+        let free = ["le", "status", "code"].contains(&label.as_str());
+        assert!(free || described.contains(&format!("`{value}`")), "{label}={value}");
+    }
+}
+
+#[test]
+fn the_log_lines_on_the_page_are_as_the_gateway_writes_them() {
+    let page = read("docs/operations.md");
+    let log = section(&page, "## The log");
+    let samples: Vec<_> = log.lines().filter(|line| line.starts_with('{')).collect();
+    let mut shown = BTreeSet::new();
+    for sample in &samples {
+        let fields: Map<String, Value> = serde_json::from_str(sample).unwrap();
+        assert_eq!(&rendered(&fields), sample);
+        shown.extend(fields.into_iter().map(|(name, _)| name));
+    }
+    let described: BTreeSet<_> = rows(log).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!((samples.len() > 5, described), (true, shown));
+}
+
+#[test]
+fn alerts_are_about_metrics_labels_and_codes_that_exist() {
+    let page = read("docs/operations.md");
+    let reasons: BTreeSet<_> =
+        rows(section(&page, "### Why these thresholds")).into_iter().map(|row| row[0].clone()).collect();
+    let mut codes: BTreeSet<_> = table().into_iter().map(|(_, _, code)| code).collect();
+    codes.insert("InternalError");
+    let series: BTreeSet<_> = metric_text().lines().flat_map(labels).collect();
+    let mut named = BTreeSet::new();
+    for file in ["prometheus.yaml", "loki.yaml", "alerts.bicep", "alerts.jq"] {
+        let text = read(&format!("deploy/alerts/{file}"));
+        for word in text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_') {
+            if word.starts_with("KeyVaultGateway") {
+                named.insert(word.to_owned());
+            }
+            if word.starts_with("keyvault_gateway_") {
+                assert!(metrics().keys().any(|family| is_series_of(word, family)), "{file}: {word}");
+            }
+        }
+        // Codes and values of labels are the words in quotes, of which a regular expression has several.
+        for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', '/'])) {
+            let quoted = line.split('"').skip(1).step_by(2).flat_map(|text| text.split('|'));
+            for word in
+                quoted.filter(|word| word.starts_with(char::is_uppercase) && !word.contains("Gateway"))
+            {
+                assert!(codes.contains(word), "{file}: there is no code {word}");
+            }
+        }
+        for (label, value) in text.lines().flat_map(labels).filter(|_| file == "prometheus.yaml") {
+            let plain = value.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            let exists = series.iter().any(|(name, of)| *name == label && (*of == value || !plain));
+            assert!(exists || label == "job", "{file}: {label}={value}");
+        }
+    }
+    assert_eq!(named, reasons);
+}
+
+/// The line that the gateway writes with these fields.
+fn rendered(fields: &Map<String, Value>) -> String {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let time = OffsetDateTime::parse(text("time").unwrap(), &Rfc3339).unwrap().unix_timestamp();
+    let time = u64::try_from(time).unwrap();
+    let level = match text("level").unwrap() {
+        "error" => Level::Error,
+        "info" => Level::Info,
+        "debug" => Level::Debug,
+        other => panic!("{other}"),
+    };
+    let request = text("request").unwrap();
+    let status = fields.get("status").and_then(Value::as_u64).map(|status| u16::try_from(status).unwrap());
+    let duration = Duration::from_secs_f64(fields["ms"].as_f64().unwrap() / 1000.0);
+    if let Some(call) = text("call") {
+        return log::render(&CallLine { time, level, request, call, status, duration });
+    }
+    let (status, code) = (status.unwrap(), text("code").unwrap());
+    let cause = text("cause").map(|cause| {
+        let found = table().into_iter().find(|(error, ..)| error.to_string() == cause);
+        let (error, its_status, its_code) = found.unwrap();
+        assert_eq!((its_status, its_code), (status, code), "{cause}");
+        error
+    });
+    let unused: Vec<_> = fields.get("unused").and_then(Value::as_array).into_iter().flatten().collect();
+    log::render(&Line {
+        time,
+        level,
+        request,
+        caller: text("caller"),
+        secret: text("secret"),
+        status,
+        code,
+        cause: cause.as_ref(),
+        unused: &unused.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>(),
+        cache: text("cache"),
+        upstream: fields["upstream"].as_u64().unwrap().try_into().unwrap(),
+        duration,
+    })
+}
+
+/// What the log says of `error`, as it is on the page: `…` stands for what differs.
+fn cause(error: &Error) -> String {
+    match (error, error.to_string().split_once(" (")) {
+        (Error::Setting(_), _) => "the setting …".to_owned(),
+        (_, Some((cause, _))) => format!("{cause} (…)"),
+        (_, None) => error.to_string(),
+    }
+}
+
+/// The kind and the labels of each metric. Every histogram has the label `le`, which is not listed.
+fn metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let text = metric_text();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let with_labels = families.map(|(family, kind)| {
+        let series = text.lines().filter(|line| is_series_of(line.split('{').next().unwrap(), family));
+        let names = series.flat_map(labels).map(|(label, _)| label).filter(|label| label != "le");
+        (family.to_owned(), (kind.to_owned(), names.collect()))
+    });
+    with_labels.collect()
+}
+
+/// The metrics of an instance that has a token.
+fn metric_text() -> String {
+    let metrics = Metrics::new();
+    metrics.replied(&Reply::state("ok"), None, Duration::ZERO);
+    metrics.render((0, 0), Some((Duration::ZERO, Duration::ZERO)))
+}
+
+/// The labels and values between the braces of a line, as Prometheus writes and selects them.
+fn labels(line: &str) -> Vec<(String, String)> {
+    let lists = line.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    let pairs = lists.flat_map(|list| list.split(',')).filter_map(|pair| pair.split_once('='));
+    pairs.map(|(label, value)| (label.to_owned(), value.trim_matches(['~', '"']).to_owned())).collect()
+}
+
+fn is_series_of(name: &str, family: &str) -> bool {
+    name.strip_prefix(family).is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+}
+
+/// The text below `heading`, up to the next heading of its kind.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, section) = page.split_once(&format!("\n{heading}\n")).unwrap();
+    let kind = heading.split(' ').next().unwrap();
+    section.split(&format!("\n{kind} ")).next().unwrap().split("\n## ").next().unwrap()
+}
+
+/// The rows of the tables in `text` whose first cell is code, without the marks of code.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().filter(|line| line.starts_with("| `"));
+    let cells = lines.map(|line| line.trim_start_matches("| ").trim_end_matches(" |").split(" | "));
+    cells.map(|row| row.map(|cell| cell.replace('`', "")).collect()).collect()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
