@@ -33,13 +33,9 @@ impl Component {
         }
     }
 
-    pub(crate) fn name(self) -> &'static str {
-        self.parts()[0]
-    }
-
     /// Where the built component is.
     pub(crate) fn path(self) -> PathBuf {
-        path(self.name())
+        path(self.parts()[0])
     }
 
     /// Checks the component for its target.

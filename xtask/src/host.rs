@@ -44,25 +44,26 @@ pub(crate) fn attack(release: bool, component: Component, options: &[OsString]) 
 
 /// Measures the gateway, and writes the report to `docs/performance` unless an option says otherwise.
 pub(crate) fn bench(options: &[OsString]) -> Done<ExitCode> {
-    const GATEWAYS: [Component; 2] = [Component::Proxy, Component::Service];
+    use Component::{ConfigStore, Proxy, Service};
     let each = |package: &str, profile: &str| {
-        let build = |it: Component| {
-            components::build_as(&format!("{package}-{}-{profile}", it.name()), package, it.name(), profile)
+        let build = |world: &str| {
+            components::build_as(&format!("{package}-{world}-{profile}"), package, world, profile)
         };
-        GATEWAYS.into_iter().map(build).collect::<Result<Vec<_>, _>>()
+        ["proxy", "service"].into_iter().map(build).collect::<Result<Vec<_>, _>>()
     };
-    components::build(&GATEWAYS)?;
+    components::build(&[Proxy, Service, ConfigStore])?;
     let floors = each("floor", "release")?;
-    let compose =
-        |it: Component| compose::build(&format!("reader-{}", it.name()), "reader", it.name(), &[it]);
-    let composed = GATEWAYS.into_iter().map(compose).collect::<Result<Vec<_>, _>>()?;
+    let composed = [
+        compose::build("reader-proxy", "reader", "proxy", &[ConfigStore, Proxy])?,
+        compose::build("reader-service", "reader", "service", &[Service])?,
+    ];
     let named = [each("keyvault-gateway", "named")?, each("floor", "named")?].concat();
     let host = build(true)?;
     eprintln!("building the native service (some 3 minutes the first time)");
     let native = built("native", "host")?;
 
     let mut command = Command::new(host);
-    command.arg("bench").arg("--gateways").args(GATEWAYS.map(Component::path));
+    command.arg("bench").arg("--gateways").args([Proxy, Service].map(Component::path));
     command.arg("--floors").args(floors).arg("--composed").args(composed).arg("--native").arg(native);
     command.arg("--named").args(named);
     if !options.iter().any(|it| it == "--report") {

@@ -16,8 +16,10 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     command.env_remove("CARGO_BUILD_TARGET");
     // What `cargo run` told us about ourselves: build scripts that look at it would run again.
     let ours = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_PACKAGE"];
-    for (name, _) in env::vars().filter(|(name, _)| ours.iter().any(|it| name.starts_with(it))) {
-        command.env_remove(name);
+    for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if ours.iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(name);
+        }
     }
     command
 }
@@ -26,10 +28,10 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
 pub(crate) fn rustc<const N: usize>(arguments: [&str; N]) -> Done<String> {
     let output =
         Command::new("rustc").args(arguments).current_dir(root()).stderr(Stdio::inherit()).output()?;
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout)?.trim().to_owned()),
-        false => Err(format!("`rustc {}` failed ({})", arguments.join(" "), output.status).into()),
+    if !output.status.success() {
+        return Err(format!("`rustc {}` failed ({})", arguments.join(" "), output.status).into());
     }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// Runs `command` to its end.

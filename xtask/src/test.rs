@@ -93,7 +93,6 @@ fn counts_in(text: &str) -> Option<(usize, usize)> {
 
 #[test]
 fn counts_the_results_of_test_programs() {
-    let failed = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; finished in 0.52s";
-    assert_eq!(counts_in(failed), Some((12, 3)));
+    assert_eq!(counts_in("test result: FAILED. 12 passed; 3 failed; 0 ignored"), Some((12, 3)));
     assert_eq!(counts_in("test gateway::works ... ok"), None);
 }
