@@ -44,6 +44,7 @@ impl From<&Error> for NoValue {
             | Error::WrongMethod(_)
             | Error::HeadersTooLarge
             | Error::NotJson
+            | Error::NotUtf8
             | Error::BodyTooLarge
             | Error::BodyLost
             | Error::NotAnObject

@@ -19,6 +19,8 @@ pub enum Error {
     HeadersTooLarge,
     /// The body is not said to be JSON.
     NotJson,
+    /// The body is said to be in another encoding of characters than UTF-8.
+    NotUtf8,
     /// The body is larger than a request can be.
     BodyTooLarge,
     /// The body did not arrive whole.
@@ -168,8 +170,15 @@ pub enum Complaint {
 }
 
 /// A code from an answer of Azure's, for the operator: 1 to 64 ASCII letters, digits and underscores, so that no text comes with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// It is for the log and nothing else, so its `Debug` is blind.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Code(..)")
+    }
+}
 
 impl Code {
     /// Accepts what is a code.
@@ -209,6 +218,7 @@ impl fmt::Display for Error {
             Self::WrongMethod(_) => "the route has other methods",
             Self::HeadersTooLarge => "the header fields are too large",
             Self::NotJson => "the content type is not JSON",
+            Self::NotUtf8 => "the charset of the content type is not UTF-8",
             Self::BodyTooLarge => "the body is too large",
             Self::BodyLost => "the body did not arrive whole",
             Self::NotAnObject => "the body is not a JSON object",

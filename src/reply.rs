@@ -289,6 +289,10 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
             "The request must have a Content-Type of application/json and no Content-Encoding.",
         ),
+        Error::NotUtf8 => (
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
+            "The request must be JSON in UTF-8, and its Content-Type names another charset.",
+        ),
         Error::BodyTooLarge => (
             (StatusCode::PAYLOAD_TOO_LARGE, "ContentTooLarge"),
             "The body of the request is larger than 8 KiB.",

@@ -85,6 +85,9 @@ impl Head {
         if !is_json(content_type) || encoded {
             return Err(Error::NotJson);
         }
+        if !is_utf8(content_type) {
+            return Err(Error::NotUtf8);
+        }
         let length = self.fields.first("content-length").and_then(|it| it.parse::<u64>().ok());
         let largest = u64::try_from(LARGEST_BODY).unwrap_or(u64::MAX);
         if length.is_some_and(|it| it > largest) { Err(Error::BodyTooLarge) } else { Ok(()) }
@@ -152,6 +155,16 @@ fn is_json(content_type: &str) -> bool {
     let based = essence.split_once('/').and_then(|(kind, subtype)| Some((kind, subtype.rsplit_once('+')?)));
     based.is_some_and(|(kind, (name, suffix))| {
         is_token(kind) && is_token(name) && suffix.eq_ignore_ascii_case("json")
+    })
+}
+
+/// Whether a media type names no charset, or one that JSON can have (RFC 8259, section 8.1): UTF-8, or ASCII, which is a part of it.
+fn is_utf8(content_type: &str) -> bool {
+    let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut charsets = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    charsets.all(|(_, value)| {
+        let charset = value.trim().trim_matches('"');
+        ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
     })
 }
 
@@ -375,6 +388,21 @@ mod tests {
         ] {
             let announced = head(&[("content-type", content_type)]).announces_json();
             assert_eq!(announced, if json { Ok(()) } else { Err(Error::NotJson) }, "{content_type:?}");
+        }
+        for (charset, utf8) in [
+            ("; charset=utf-8", true),
+            ("; charset=\"UTF-8\"", true),
+            (";charset=us-ascii;x=y", true),
+            ("; x=y", true),
+            ("; charset=utf-16", false),
+            ("; Charset=UTF-16LE", false),
+            ("; charset=iso-8859-1", false),
+            ("; charset=", false),
+            ("; charset=utf-8; charset=utf-16", false),
+        ] {
+            let content_type = format!("application/json{charset}");
+            let announced = head(&[("content-type", &content_type)]).announces_json();
+            assert_eq!(announced, if utf8 { Ok(()) } else { Err(Error::NotUtf8) }, "{content_type}");
         }
         assert_eq!(head(&[]).announces_json(), Err(Error::NotJson));
     }

@@ -42,6 +42,7 @@ impl Trouble {
             | Error::WrongMethod(_)
             | Error::HeadersTooLarge
             | Error::NotJson
+            | Error::NotUtf8
             | Error::BodyTooLarge
             | Error::BodyLost
             | Error::NotAnObject

@@ -45,6 +45,7 @@ fn every_error_is_the_same_as_over_http() {
         "MethodNotAllowed",
         "RequestHeaderFieldsTooLarge",
         "UnsupportedMediaType",
+        "UnsupportedMediaType",
         "ContentTooLarge",
         "BadRequest",
         "BadRequest",

@@ -1,4 +1,4 @@
-//! What a vault says of a token that it refuses: it changes one line of the log, and nothing else.
+//! What a vault says of a token that it refuses: whether that lasts, and one line of the log.
 //!
 //! An input is the value of `WWW-Authenticate`.
 
@@ -13,29 +13,23 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = String::from_utf8(marked(text)) else { return Corpus::Reject };
-    let (unexplained, without) = ask(None);
     let (scene, reply) = ask(Some(text.clone()));
-
-    assert_eq!((reply.status().as_u16(), reply.code()), (502, "VaultError"));
-    assert_eq!(
-        (reply.status(), reply.code(), reply.fields(), reply.body().expose()),
-        (without.status(), without.code(), without.fields(), without.body().expose())
-    );
-    assert_eq!((scene.count(Upstream::Identity), scene.count(Upstream::Vault)), (2, 2));
-    assert_eq!(*scene.sent(), *unexplained.sent());
+    let answer = (reply.status().as_u16(), reply.code());
+    let calls = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
     scene.keeps_to_itself();
 
-    // One line says why, where the field does.
-    let (log, plain) = (scene.log(), unexplained.log());
-    assert_eq!(log.len(), plain.len());
-    let mut changed = log.iter().zip(plain.iter()).filter(|it| it.0 != it.1);
-    if let Some((line, plain)) = changed.next() {
-        let is = |why: &str| *line == plain.replacen(REFUSED, &format!("{REFUSED}{why}"), 1);
-        let claims = is(": it wants more claims") && text.replace('\\', "").contains("insufficient_claims");
-        let audience = is(": it wants another audience") && text.contains('=');
-        assert!(claims || audience, "{line}");
+    // Where the field says why, in a way that lasts, a new token is tried once and one line says so.
+    let log = scene.log().concat();
+    let claims = log.contains("it wants more claims") && text.replace('\\', "").contains("insufficient_claims");
+    let audience = log.contains("it wants another audience") && text.contains('=');
+    if claims || audience {
+        assert_eq!((answer, calls), ((502, "VaultError"), (2, 2)), "{log}");
+    } else {
+        let (_, without) = ask(None);
+        assert_eq!((answer, calls), ((503, "Unavailable"), (2, 4)), "{log}");
+        assert_eq!((reply.fields(), reply.body().expose()), (without.fields(), without.body().expose()));
+        assert!(log.contains("the vault does not accept the token at the moment (status 401)"), "{log}");
     }
-    assert_eq!(changed.next(), None);
     Corpus::Keep
 });
 
@@ -48,6 +42,3 @@ fn ask(challenge: Option<String>) -> (Scene, Reply) {
     let reply = scene.ask(Some("right"), br#"{"Secret":"db-password"}"#);
     (scene, reply)
 }
-
-/// What the log says of a token that is refused, before the reason.
-const REFUSED: &str = "the vault did not accept the token";

@@ -12,6 +12,7 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::WrongMethod("POST"), 405, "MethodNotAllowed"),
         (Error::HeadersTooLarge, 431, "RequestHeaderFieldsTooLarge"),
         (Error::NotJson, 415, "UnsupportedMediaType"),
+        (Error::NotUtf8, 415, "UnsupportedMediaType"),
         (Error::BodyTooLarge, 413, "ContentTooLarge"),
         (Error::BodyLost, 400, "BadRequest"),
         (Error::NotAnObject, 400, "BadRequest"),
@@ -72,6 +73,7 @@ fn is_in_the_table(error: &Error) {
         | Error::WrongMethod(_)
         | Error::HeadersTooLarge
         | Error::NotJson
+        | Error::NotUtf8
         | Error::BodyTooLarge
         | Error::BodyLost
         | Error::NotAnObject
