@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 /// Builds, runs and tests the Key Vault Gateway
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Task {
     /// Build the components into target/components, and the composed examples if none is named
     Build { components: Vec<Component> },
@@ -82,7 +82,7 @@ enum Task {
 #[derive(clap::Args, Debug)]
 struct Passed {
     /// Options of the program that the command starts; `-- --help` lists them
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PASSED")]
     options: Vec<OsString>,
 }
 
