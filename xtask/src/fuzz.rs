@@ -29,13 +29,11 @@ pub(crate) fn lint() -> Done {
     run(instrumented("clippy")?.args(["--quiet", "--", "-D", "warnings"]))
 }
 
-/// The names of the targets, in order.
+/// The names of the targets.
 fn targets() -> Done<Vec<String>> {
     let files = fs::read_dir(root().join("fuzz/fuzz_targets"))?.flatten();
     let names = files.filter_map(|it| Some(it.file_name().to_str()?.strip_suffix(".rs")?.to_owned()));
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    Ok(names)
+    Ok(names.collect())
 }
 
 /// Cargo with the flags of the fuzzer. A target that is named, even our own, keeps them from build scripts and macros.
@@ -56,8 +54,7 @@ fn folder() -> PathBuf {
 /// Runs one target from its corpus and from what earlier runs found. A long run prints its progress.
 fn run_target(name: &str, runs: u64) -> Done {
     let (artifacts, found) = (folder().join("artifacts").join(name), folder().join("found").join(name));
-    fs::create_dir_all(&artifacts)?;
-    fs::create_dir_all(&found)?;
+    [&artifacts, &found].into_iter().try_for_each(fs::create_dir_all)?;
     let programs = folder().join(rustc(["--print", "host-tuple"])?).join("release");
     let mut command = Command::new(programs.join(name).with_extension(env::consts::EXE_EXTENSION));
     command.current_dir(root()).args(LIMITS).arg(format!("-runs={runs}"));
@@ -68,10 +65,14 @@ fn run_target(name: &str, runs: u64) -> Done {
     }
     // New inputs are written to the first folder only.
     command.arg(&found).arg(format!("fuzz/corpus/{name}")).stdin(Stdio::null());
-    // A failure prints its reason and the file that has the input, also where the progress is not printed.
-    command.args((runs <= SHORT_RUN).then_some("-verbosity=0"));
+    if runs > SHORT_RUN {
+        return run(&mut command);
+    }
     let start = Instant::now();
-    run(&mut command)?;
+    let output = command.output().map_err(|problem| format!("cannot run {name}: {problem}"))?;
+    if !output.status.success() {
+        return Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
     println!("{name:<18} {runs} runs in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -107,7 +107,6 @@ fn reads_the_commands_of_the_documents() {
     Task::command().debug_assert();
     for line in [
         "build proxy service-spin config-store",
-        "dev --addr 127.0.0.1:0",
         "serve --component ../whole.wasm --release -- --addr 127.0.0.1:1 -S config",
         "attack --release --component proxy --small",
         "fuzz settings --runs 7",
