@@ -35,14 +35,11 @@ impl Emulator {
             Err(error) if error.is::<LengthLimitError>() => None,
             Err(_) => return Err(Cut),
         };
-        let too_large = body.is_none();
+        let Some(body) = body else { return Ok(refusal::too_large().answer().map(faults::whole)) };
         let hosts = self.lock().settings.hosts.clone();
-        let Some(ask) = Ask::read(parts, body.unwrap_or_default(), &hosts) else {
+        let Some(ask) = Ask::read(parts, body, &hosts) else {
             return Ok(reply::empty(StatusCode::BAD_REQUEST).map(faults::whole));
         };
-        if too_large {
-            return Ok(refusal::too_large().answer().map(faults::whole));
-        }
         if ask.kind == Kind::Control {
             return Ok(control::answer(self, &ask).map(faults::whole));
         }
@@ -62,10 +59,10 @@ impl Emulator {
 
     /// What Azure would say, or what the fault has it say.
     ///
-    /// Only a vault is answered under the lock: everything else may need a key that has to be made first, for which nobody
-    /// else has to wait.
+    /// Only a vault is answered under the lock: everything else may need a key that has to be made first, and no other
+    /// request waits for that.
     fn respond(&self, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
-        let effect = fault.map(|it| &it.effect);
+        let effect = fault.map(|fault| &fault.effect);
         match (ask.kind, effect) {
             (Kind::Vault, effect) => self.lock().respond(ask, effect),
             (Kind::Token(_), Some(Effect::RefuseToken(refusal))) => refusal.answer(),
@@ -105,7 +102,7 @@ impl State {
         let credential = match ask.kind {
             Kind::Token(source) => identity::credential(ask, source, keys),
             _ => {
-                let verdict = |it| self.tokens.check(it, vault::audience(ask, &self.settings), now());
+                let verdict = |token| self.tokens.check(token, vault::audience(ask, &self.settings), now());
                 match ask.bearer().map(verdict) {
                     None => Credential::Absent,
                     Some(Verdict::Good) => Credential::Right,
@@ -135,8 +132,8 @@ impl State {
     }
 }
 
-/// Bytes: a value of 25 KiB in which every byte is written as `\u00XX`, its attributes and its tags.
-const LARGEST_REQUEST: usize = 256 * 1024;
+/// Bytes: a backup of some dozens of versions of the greatest length, or of many that are shorter.
+const LARGEST_REQUEST: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether the lock is mostly free while somebody else asks for this.
+    /// Whether the lock is mostly free while another thread makes this request.
     fn is_free_during(emulator: &Emulator, request: Request<String>) -> bool {
         let answering = emulator.clone();
         let answer = std::thread::spawn(move || {
@@ -165,21 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_while_keys_are_made() {
-        let get = |address: &str| Request::get(address).body(String::new()).expect("a request");
-        let keys = format!("https://login.microsoftonline.com/{}/discovery/v2.0/keys", crate::facts::TENANT);
+    fn no_request_waits_while_a_key_is_made() {
         let token = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01\
                      &resource=api://gateway";
-        let mut token = get(token);
-        token.headers_mut().insert("metadata", http::HeaderValue::from_static("true"));
+        let keys = format!("https://login.microsoftonline.com/{}/discovery/v2.0/keys", crate::facts::TENANT);
         // Every emulator of the process has the same keys; each of these is the first to need some.
-        for (rotations, request) in [(4, get(&keys)), (8, token)] {
+        for (rotations, address) in [(4, keys.as_str()), (8, token)] {
+            let request = Request::get(address).header("metadata", "true").body(String::new());
             let emulator = Emulator::new();
-            emulator.configure(|it| it.caller_audience = Some("api://gateway".to_owned()));
+            emulator.configure(|settings| settings.caller_audience = Some("api://gateway".to_owned()));
             for _ in 0..rotations {
                 emulator.rotate_signing_keys();
             }
-            assert!(is_free_during(&emulator, request), "{rotations}");
+            assert!(is_free_during(&emulator, request.expect("a request")), "{rotations}");
         }
     }
 }

@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::bundle::{self, Page};
+use crate::bundle;
 use crate::cloud::{PUBLIC, Place};
-use crate::refusal::{
-    Refusal, Refused, bad_parameter, invalid_name, method_not_allowed, not_found, wrong_audience,
-};
+use crate::refusal::{Refusal, Refused, bad_parameter, method_not_allowed, wrong_audience};
 use crate::request::Ask;
 use crate::settings::Settings;
 use crate::store::{Properties, Store, is_name, is_version};
@@ -83,12 +81,12 @@ fn authorize(ask: &Ask, settings: &Settings, tokens: &Tokens, now: i64) -> Resul
 /// What holds for every operation (Microsoft Learn, "Authentication, requests and responses").
 fn check(ask: &Ask) -> Result<(), Refused> {
     let version = ask.parameter("api-version");
-    let version = version.ok_or_else(|| bad_parameter("api-version must be specified".to_owned()))?;
-    if !API_VERSIONS.contains(&version) {
+    let version = version.ok_or_else(|| bad_parameter("api-version must be specified"))?;
+    if !API_VERSIONS.split(' ').any(|known| known == version) {
         return Err(unknown_version(version));
     }
     if ask.method == Method::GET && !ask.body.is_empty() {
-        return Err(bad_parameter("A GET request must not have a body.".to_owned()));
+        return Err(bad_parameter("A GET request must not have a body."));
     }
     Ok(())
 }
@@ -96,32 +94,36 @@ fn check(ask: &Ask) -> Result<(), Refused> {
 /// Does what is asked. `null` is an answer without a body.
 fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
     let segments = ask.segments();
-    let name = match segments.as_slice() {
-        [_, name, ..] if !is_name(name) => return Err(invalid_name(name)),
-        [_, name, ..] => *name,
-        _ => "",
-    };
+    let name = segments.get(1).copied().unwrap_or_default();
+    if segments.len() > 1 && !is_name(name) {
+        return Err(Refusal::InvalidName.about(name));
+    }
     let base = format!("https://{}", ask.authority);
     match (ask.method.as_str(), segments.as_slice()) {
         ("GET", ["secrets"]) => {
-            let page = Page::read(ask, is_name)?;
-            let items = store.all(false).map(|(key, it)| (key.to_owned(), bundle::item(&base, it)));
-            Ok(bundle::page(ask, items.collect(), &page))
+            let items = store.all(false).map(|(key, secret)| (key.to_owned(), bundle::item(&base, secret)));
+            bundle::page(ask, is_name, items)
         }
         ("GET", ["deletedsecrets"]) => {
-            let page = Page::read(ask, is_name)?;
-            let items = store.all(true).map(|(key, it)| (key.to_owned(), bundle::deleted_item(&base, it)));
-            Ok(bundle::page(ask, items.collect(), &page))
+            let all = store.all(true);
+            let items = all.map(|(key, secret)| (key.to_owned(), bundle::deleted_item(&base, secret)));
+            bundle::page(ask, is_name, items)
         }
         ("GET", ["secrets", _, "versions"]) => {
-            let page = Page::read(ask, bundle::is_version_key)?;
             // The versions of a secret that is not there are an empty list, not an error (recordings).
-            let Some(secret) = store.get(name) else { return Ok(bundle::page(ask, Vec::new(), &page)) };
-            let numbered = secret.versions().enumerate();
-            let items = numbered
-                .map(|(number, it)| (bundle::version_key(number), bundle::version_item(&base, secret, it)));
-            Ok(bundle::page(ask, items.collect(), &page))
+            let secret = store.get(name).ok();
+            let name = secret.map_or(name, |secret| &secret.name);
+            let versions = secret.into_iter().flat_map(|secret| &secret.versions).enumerate();
+            let items = versions.map(|(number, version)| {
+                (bundle::version_key(number), bundle::version_item(&base, name, version))
+            });
+            bundle::page(ask, bundle::is_version_key, items)
         }
+        ("POST", ["secrets", "restore"]) => {
+            let secret = store.restore(&body::<Backup>(ask)?.value, &base)?;
+            Ok(bundle::version_item(&base, &secret.name, secret.latest()))
+        }
+        ("POST", ["secrets", _, "backup"]) => Ok(json!({"value": store.backup(name)?})),
         ("GET", ["secrets", _]) => read(&base, store, name, None),
         ("GET", ["secrets", _, version]) => read(&base, store, name, Some(version)),
         ("PUT", ["secrets", _]) => {
@@ -136,10 +138,10 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
         ("DELETE", ["deletedsecrets", _]) => store.purge(name).map(|()| Value::Null),
         ("POST", ["deletedsecrets", _, "recover"]) => {
             let secret = store.recover(name)?;
-            Ok(bundle::version_item(&base, secret, secret.latest()))
+            Ok(bundle::version_item(&base, &secret.name, secret.latest()))
         }
         (method, ["secrets" | "deletedsecrets", ..]) => Err(method_not_allowed(method)),
-        _ => Err(not_found(&ask.path)),
+        _ => Err(Refusal::SecretNotFound.about(&ask.path)),
     }
 }
 
@@ -164,16 +166,20 @@ fn update(
     let version = checked(version)?;
     store.update(name, version, body(ask)?, now)?;
     let (secret, version) = store.version(name, version)?;
-    Ok(bundle::version_item(base, secret, version))
+    Ok(bundle::version_item(base, &secret.name, version))
 }
 
 fn checked(version: Option<&str>) -> Result<Option<&str>, Refused> {
-    match version {
-        Some(version) if !is_version(version) => {
-            Err(bad_parameter(format!("The request URI contains an invalid version: {version}")))
-        }
-        other => Ok(other),
+    match version.filter(|version| !is_version(version)) {
+        Some(bad) => Err(bad_parameter(format!("The request URI contains an invalid version: {bad}"))),
+        None => Ok(version),
     }
+}
+
+/// `SecretRestoreParameters`.
+#[derive(Deserialize)]
+struct Backup {
+    value: String,
 }
 
 /// `SecretSetParameters`.
@@ -187,9 +193,9 @@ struct NewSecret {
 fn body<'a, T: Deserialize<'a>>(ask: &'a Ask) -> Result<T, Refused> {
     let kind = ask.header("content-type").and_then(|it| it.split(';').next()).unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
-        return Err(bad_parameter("The request body is not application/json.".to_owned()));
+        return Err(bad_parameter("The request body is not application/json."));
     }
-    serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid.".to_owned()))
+    serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid."))
 }
 
 /// Azure/azure-sdk-for-net issue 14789 and Azure/azure-sdk-for-python issue 28595.
@@ -231,25 +237,8 @@ const HEADERS: [(&str, &str); 8] = [
 ];
 
 /// The versions of the secrets' part of the REST specification: its folders `stable` and `preview`.
-const API_VERSIONS: [&str; 17] = [
-    "2015-06-01",
-    "2016-10-01",
-    "7.0",
-    "7.1",
-    "7.2",
-    "7.3",
-    "7.4",
-    "7.5",
-    "7.6-preview.2",
-    "7.6",
-    "2025-06-01-preview",
-    "2025-07-01",
-    "2026-01-01-preview",
-    "2026-03-01-preview",
-    LATEST,
-    "2026-05-01-preview",
-    "2026-07-01-preview",
-];
+const API_VERSIONS: &str = "2015-06-01 2016-10-01 7.0 7.1 7.2 7.3 7.4 7.5 7.6-preview.2 7.6 2025-06-01-preview \
+    2025-07-01 2026-01-01-preview 2026-03-01-preview 2026-04-01 2026-05-01-preview 2026-07-01-preview";
 
 /// The newest that is stable. Microsoft's client for Python asks for it from 4.12 on.
 const LATEST: &str = "2026-04-01";

@@ -1,19 +1,17 @@
-//! Entra: its token endpoint, for an application with a secret, and what everybody may read.
+//! Entra: its token endpoint, for an application with a secret, and what is public.
 //!
 //! Source: Microsoft Learn, "Microsoft identity platform and the OAuth 2.0 client credentials flow".
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
+use serde_json::json;
 
-use super::{Form, Issuer, Keys, expiry};
+use super::{Form, Issuer, expiry};
 use crate::caller::{self, Life};
-use crate::journal::Credential;
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn};
 use crate::signing::Published;
-use crate::{facts, random, reply};
+use crate::{facts, now, random, reply};
 
 /// Answers a request for a token at `now`, in Unix seconds.
 pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
@@ -30,12 +28,10 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes
         claims["appidacr"] = "1".into();
         claims
     });
-    let mut fields = Map::new();
-    fields.insert("token_type".to_owned(), "Bearer".into());
-    expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
-    fields.insert("ext_expires_in".to_owned(), expires.saturating_sub(now).into());
-    fields.insert("access_token".to_owned(), token.into());
-    uncached(reply::json(StatusCode::OK, &fields.into()))
+    let left = expires.saturating_sub(now);
+    let mut body = json!({"token_type": "Bearer", "ext_expires_in": left, "access_token": token});
+    expiry::write(&mut body, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
+    with_cache_control("no-store, no-cache", reply::json(StatusCode::OK, &body))
 }
 
 /// The OpenID configuration of a tenant, with the addresses that the client came by.
@@ -44,20 +40,18 @@ pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
         return refuse(&Failure::Tenant);
     }
     let base = format!("{}://{}/{}", ask.scheme, ask.authority, facts::TENANT);
-    reply::json(
-        StatusCode::OK,
-        &json!({
-            "token_endpoint": format!("{base}/oauth2/v2.0/token"),
-            "token_endpoint_auth_methods_supported": ["client_secret_post"],
-            "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
-            "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
-            "issuer": format!("{base}/v2.0"),
-            "jwks_uri": format!("{base}/discovery/v2.0/keys"),
-            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-            "subject_types_supported": ["pairwise"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-        }),
-    )
+    let body = json!({
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+        "issuer": format!("{base}/v2.0"),
+        "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    });
+    reply::json(StatusCode::OK, &body)
 }
 
 /// The keys with which a tenant's tokens are signed.
@@ -68,25 +62,16 @@ pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
     if !is_tenant(ask) {
         return refuse(&Failure::Tenant);
     }
-    let mut response = reply::json(StatusCode::OK, &published.document());
     // Entra's own words; a new key is published long before it signs.
-    let value = HeaderValue::from_static("max-age=86400, private");
-    response.headers_mut().insert(header::CACHE_CONTROL, value);
-    response
+    with_cache_control("max-age=86400, private", reply::json(StatusCode::OK, &published.document()))
 }
 
 /// Whether the path begins with the tenant.
 fn is_tenant(ask: &Ask) -> bool {
-    ask.segments().first().is_some_and(|it| it.eq_ignore_ascii_case(facts::TENANT))
+    ask.segments().first().is_some_and(|name| name.eq_ignore_ascii_case(facts::TENANT))
 }
 
-/// What `ask` shows of the application's secret.
-pub(super) fn credential(ask: &Ask, keys: &Keys) -> Credential {
-    let form = ask.form().unwrap_or_default();
-    Credential::of(find(&form, "client_secret"), &keys.client)
-}
-
-/// What Entra says with this status.
+/// What the token endpoint says with this status.
 pub(super) fn error(status: u16) -> Response<Bytes> {
     refuse(&match status {
         400 => Failure::Application(facts::APP_ID.to_owned()),
@@ -95,7 +80,7 @@ pub(super) fn error(status: u16) -> Response<Bytes> {
     })
 }
 
-/// What Entra says with this status to who reads what everybody may.
+/// What the public addresses say with this status.
 pub(crate) fn public_error(status: u16) -> Response<Bytes> {
     refuse(&match status {
         400 => Failure::Tenant,
@@ -146,70 +131,44 @@ fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
 
 /// Entra's error body. The codes are those of "Microsoft Entra authentication and authorization error codes".
 fn refuse(failure: &Failure) -> Response<Bytes> {
-    let tenant = facts::TENANT;
-    let app = facts::APP_ID;
+    let (tenant, app) = (facts::TENANT, facts::APP_ID);
     let (status, error, code, text) = match failure {
-        Failure::Method => (405, "invalid_request", 900_561, "The endpoint only accepts POST requests.".to_owned()),
-        Failure::OnlyGet => (405, "invalid_request", 900_561, "The endpoint only accepts GET requests.".to_owned()),
-        Failure::Missing("client_secret") => (
-            401,
-            "invalid_client",
-            7_000_216,
-            "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant \
-             type."
-                .to_owned(),
-        ),
+        Failure::Method => (405, "invalid_request", 900_561, "The endpoint only accepts POST requests."),
+        Failure::OnlyGet => (405, "invalid_request", 900_561, "The endpoint only accepts GET requests."),
+        Failure::Missing("client_secret") => (401, "invalid_client", 7_000_216, MISSING_SECRET),
         Failure::Missing(name) => (
             400,
             "invalid_request",
             900_144,
-            format!("The request body must contain the following parameter: '{name}'."),
+            &*format!("The request body must contain the following parameter: '{name}'."),
         ),
         Failure::GrantType => {
-            (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.".to_owned())
+            (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.")
         }
-        Failure::Tenant => (400, "invalid_request", 90_002, "Tenant not found.".to_owned()),
+        Failure::Tenant => (400, "invalid_request", 90_002, "Tenant not found."),
         Failure::Application(id) => (
             400,
             "unauthorized_client",
             700_016,
-            format!("Application with identifier '{id}' was not found in the directory '{tenant}'."),
+            &*format!("Application with identifier '{id}' was not found in the directory '{tenant}'."),
         ),
-        Failure::Secret => (
-            401,
-            "invalid_client",
-            7_000_215,
-            format!(
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client \
-                 secret value, not the client secret ID, for a secret added to app '{app}'."
-            ),
-        ),
-        Failure::Scope => (
-            400,
-            "invalid_scope",
-            1_002_012,
-            "The provided value for scope is not valid. Client credential flows must have a scope value with \
-             /.default suffixed to the resource identifier (application ID URI)."
-                .to_owned(),
-        ),
+        Failure::Secret => (401, "invalid_client", 7_000_215, &*format!("{WRONG_SECRET} '{app}'.")),
+        Failure::Scope => (400, "invalid_scope", 1_002_012, BAD_SCOPE),
         Failure::UnknownResource => (
             400,
             "invalid_resource",
             500_011,
-            format!("The resource principal named in the scope was not found in the tenant named {tenant}."),
+            &*format!(
+                "The resource principal named in the scope was not found in the tenant named {tenant}."
+            ),
         ),
         Failure::Status(status) => {
-            (*status, "temporarily_unavailable", 90_033, "A transient error has occurred.".to_owned())
+            (*status, "temporarily_unavailable", 90_033, "A transient error has occurred.")
         }
     };
-    uncached(reply::json(reply::status(status), &body(error, code, &text)))
-}
-
-fn body(error: &str, code: u32, text: &str) -> Value {
-    let now = OffsetDateTime::now_utc();
     let (trace, correlation) = (random::guid(), random::guid());
-    let timestamp = format!("{} {:02}:{:02}:{:02}Z", now.date(), now.hour(), now.minute(), now.second());
-    json!({
+    let timestamp = expiry::written("[year]-[month]-[day] [hour]:[minute]:[second]Z", now());
+    let body = json!({
         "error": error,
         "error_description":
             format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"),
@@ -218,14 +177,21 @@ fn body(error: &str, code: u32, text: &str) -> Value {
         "trace_id": trace,
         "correlation_id": correlation,
         "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
-    })
+    });
+    with_cache_control("no-store, no-cache", reply::json(reply::status(status), &body))
 }
 
-fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
-    let value = HeaderValue::from_static("no-store, no-cache");
-    response.headers_mut().insert(header::CACHE_CONTROL, value);
+fn with_cache_control(value: &'static str, mut response: Response<Bytes>) -> Response<Bytes> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
     response
 }
+
+const MISSING_SECRET: &str = "'client_assertion', 'client_secret' or 'request' is required for the \
+                              'client_credentials' grant type.";
+const WRONG_SECRET: &str = "Invalid client secret provided. Ensure the secret being sent in the request is the client \
+                            secret value, not the client secret ID, for a secret added to app";
+const BAD_SCOPE: &str = "The provided value for scope is not valid. Client credential flows must have a scope value \
+                         with /.default suffixed to the resource identifier (application ID URI).";
 
 /// Seconds: `"expires_in":3599`, as Entra answers an application without continuous access evaluation.
 const LIFETIME: i64 = 3_599;
