@@ -15,7 +15,7 @@ impl Emulator {
         self.caller_token_at(now(), audience, oid, appid, roles)
     }
 
-    /// The same, given out at `now`, in Unix seconds: for who has a clock of its own.
+    /// The same, given out at `now`, in Unix seconds: for a test that has a clock of its own.
     pub fn caller_token_at(
         &self,
         now: i64,
@@ -29,17 +29,13 @@ impl Emulator {
 
     /// [`Emulator::caller_token`] of version 2, in which the audience is usually the id of an application.
     pub fn caller_token_v2(&self, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> String {
-        self.sign(&self.signing_header(), &Self::caller_claims_v2(now(), audience, oid, appid, roles))
+        let claims = application(audience, oid, appid, roles).claims_v2(now().unsigned_abs());
+        self.sign(&self.signing_header(), &claims)
     }
 
     /// The claims of [`Emulator::caller_token_at`], for a test to change and to [sign](Emulator::sign).
     pub fn caller_claims(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
         application(audience, oid, appid, roles).claims(now.unsigned_abs())
-    }
-
-    /// The same of version 2.
-    pub fn caller_claims_v2(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
-        application(audience, oid, appid, roles).claims_v2(now.unsigned_abs())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A proxy that is its own world: it answers for the hosts of Azure and connects to nobody.
+//! A proxy that answers for the hosts of Azure itself and opens no connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

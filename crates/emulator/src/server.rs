@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::certificates::Certificates;
 use crate::{Emulator, Source, proxy};
 
-/// Where to listen: on loopback, as whoever can connect has the secrets and the control routes.
+/// Where to listen: on loopback, as every client that can connect has the secrets and the control routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Plain HTTP.
@@ -106,8 +106,8 @@ impl Emulator {
 async fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
     if !address.ip().is_loopback() {
         let sentence = format!(
-            "{option} cannot be {address}, which is not on loopback: whoever can connect has the secrets and the \
-             control routes"
+            "{option} cannot be {address}, which is not on loopback: every client that can connect has the \
+             secrets and the control routes"
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
     }
@@ -147,7 +147,7 @@ fn absolute(mut request: Request<Incoming>, scheme: Scheme) -> Request<Incoming>
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(scheme);
     parts.authority = parts.authority.or_else(|| host.parse().ok());
-    // Without a proper host the request stays as it is, and is nobody's.
+    // Without a proper host the request stays as it is, and no host takes it.
     if let Ok(uri) = http::Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }

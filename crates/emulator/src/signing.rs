@@ -1,4 +1,4 @@
-//! The keys that sign tokens: those that Entra publishes, and one that nobody does.
+//! The keys that sign tokens: those that Entra publishes, and one that is never published.
 //!
 //! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform" and "Access tokens in the
 //! Microsoft identity platform".
@@ -9,23 +9,17 @@ use serde_json::Value;
 use crate::{Emulator, facts};
 
 impl Emulator {
-    /// A token of exactly this header and these claims, signed by RS256 with the current key, whatever the header
-    /// says.
+    /// A token of exactly this header and these claims, signed by RS256 with the current key, whatever the header says.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        self.sign_raw(&header.to_string(), &claims.to_string())
+        self.current_key().token(header, claims)
     }
 
-    /// The same of two texts, which need not be JSON, or may be JSON that has a member twice.
-    pub fn sign_raw(&self, header: &str, claims: &str) -> String {
-        self.current_key().token_of(header, claims)
-    }
-
-    /// The same with a key of somebody else, which no document has, whatever the header says.
+    /// The same with a foreign key, which no document has.
     pub fn sign_as_stranger(&self, header: &Value, claims: &Value) -> String {
         SigningKey::stranger().token(header, claims)
     }
 
-    /// The same by HS256 with `secret`. With the public key for a secret it is the attack on whoever lets the token
+    /// The same by HS256 with `secret`. With the public key for a secret it is the attack on verifiers that let the token
     /// choose its algorithm.
     pub fn sign_with_secret(&self, header: &Value, claims: &Value, secret: &[u8]) -> String {
         SigningKey::token_with_secret(header, claims, secret)
@@ -34,11 +28,6 @@ impl Emulator {
     /// The header that Entra gives a token that is signed with the current key.
     pub fn signing_header(&self) -> Value {
         self.current_key().header()
-    }
-
-    /// The id (`kid`) of the current key.
-    pub fn signing_key_id(&self) -> String {
-        self.current_key().id().to_owned()
     }
 
     /// The current public key as PEM: `-----BEGIN PUBLIC KEY-----`, lines that end with a line feed.
@@ -57,7 +46,7 @@ impl Emulator {
     }
 
     fn current_key(&self) -> SigningKey {
-        // Making a key takes its time, for which nobody else has to wait.
+        // Making a key takes its time, for which no other request waits.
         let published = self.lock().published;
         published.current()
     }
