@@ -73,28 +73,14 @@ use crate::store::Properties;
 pub type Body = UnsyncBoxBody<Bytes, Cut>;
 
 /// The connection has ended before the answer did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection was cut")]
 pub struct Cut;
 
 /// The vault does not take a secret, because of its name, its value or its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the vault does not take this secret")]
 pub struct NotTaken;
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection was cut")
-    }
-}
-
-impl fmt::Display for NotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the vault does not take this secret")
-    }
-}
-
-impl std::error::Error for Cut {}
-
-impl std::error::Error for NotTaken {}
 
 /// A Key Vault with its token endpoints. Clones share their state.
 #[derive(Clone)]

@@ -124,15 +124,26 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
             Ok(bundle::version_item(&base, &secret.name, secret.latest()))
         }
         ("POST", ["secrets", _, "backup"]) => Ok(json!({"value": store.backup(name)?})),
-        ("GET", ["secrets", _]) => read(&base, store, name, None),
-        ("GET", ["secrets", _, version]) => read(&base, store, name, Some(version)),
+        ("GET", ["secrets", _, version @ ..]) if version.len() < 2 => {
+            let (secret, version) = store.version(name, checked(version)?)?;
+            // Only this blocks a read: outside of `nbf` and `exp` it works (Microsoft Learn, "About Azure Key Vault
+            // secrets", "Date-time controlled operations").
+            if !version.enabled {
+                return Err(Refusal::SecretDisabled.about(name));
+            }
+            Ok(bundle::whole(&base, secret, version))
+        }
         ("PUT", ["secrets", _]) => {
             let NewSecret { value, properties } = body(ask)?;
             let secret = store.set(name, value, properties, now)?;
             Ok(bundle::whole(&base, secret, secret.latest()))
         }
-        ("PATCH", ["secrets", _]) => update(ask, &base, store, name, None, now),
-        ("PATCH", ["secrets", _, version]) => update(ask, &base, store, name, Some(version), now),
+        ("PATCH", ["secrets", _, version @ ..]) if version.len() < 2 => {
+            let version = checked(version)?;
+            store.update(name, version, body(ask)?, now)?;
+            let (secret, version) = store.version(name, version)?;
+            Ok(bundle::version_item(&base, &secret.name, version))
+        }
         ("DELETE", ["secrets", _]) => Ok(bundle::deleted(&base, store.delete(name, now)?)),
         ("GET", ["deletedsecrets", _]) => Ok(bundle::deleted(&base, store.deleted(name)?)),
         ("DELETE", ["deletedsecrets", _]) => store.purge(name).map(|()| Value::Null),
@@ -145,34 +156,13 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
     }
 }
 
-fn read(base: &str, store: &Store, name: &str, version: Option<&str>) -> Result<Value, Refused> {
-    let (secret, version) = store.version(name, checked(version)?)?;
-    // Only this blocks a read: outside of `nbf` and `exp` it works (Microsoft Learn, "About Azure Key Vault
-    // secrets", "Date-time controlled operations").
-    if !version.enabled {
-        return Err(Refusal::SecretDisabled.about(name));
-    }
-    Ok(bundle::whole(base, secret, version))
-}
-
-fn update(
-    ask: &Ask,
-    base: &str,
-    store: &mut Store,
-    name: &str,
-    version: Option<&str>,
-    now: i64,
-) -> Result<Value, Refused> {
-    let version = checked(version)?;
-    store.update(name, version, body(ask)?, now)?;
-    let (secret, version) = store.version(name, version)?;
-    Ok(bundle::version_item(base, &secret.name, version))
-}
-
-fn checked(version: Option<&str>) -> Result<Option<&str>, Refused> {
-    match version.filter(|version| !is_version(version)) {
-        Some(bad) => Err(bad_parameter(format!("The request URI contains an invalid version: {bad}"))),
-        None => Ok(version),
+/// The version that a path names, if it names one.
+fn checked<'a>(version: &[&'a str]) -> Result<Option<&'a str>, Refused> {
+    match version.first().copied() {
+        Some(bad) if !is_version(bad) => {
+            Err(bad_parameter(format!("The request URI contains an invalid version: {bad}")))
+        }
+        version => Ok(version),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use strum::IntoStaticStr;
 use tokio::time::Instant;
 
 pub(crate) use self::spoil::whole;
@@ -21,7 +22,7 @@ use crate::{Refusal, TokenRefusal};
 ///
 /// In JSON, as the control route takes it, everything but a wish may be left out:
 /// `{"upstream":"vault","secret":"db","times":2,"every":2,"lasts_ms":5000,"delay_ms":50,"retry_after":"1","effect":{"refuse":"throttled"}}`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     upstream: Upstream,
@@ -58,8 +59,9 @@ pub enum Upstream {
 }
 
 /// What a fault does.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Effect {
     /// Nothing: the true answer, for a fault that only delays it or adds `Retry-After`.
     #[default]
@@ -86,7 +88,7 @@ pub enum Effect {
     TruncatedJson,
     /// 200 with valid JSON of this many bytes, with a `Content-Length`.
     HugeBody(u64),
-    /// The same without a `Content-Length`: only who counts notices.
+    /// The same without a `Content-Length`: only a client that counts notices.
     HugeChunkedBody(u64),
     /// Silence.
     HangBeforeHeaders,
@@ -113,25 +115,10 @@ pub struct Answer {
     pub body: String,
 }
 
-impl Default for Fault {
-    fn default() -> Self {
-        Self::new(Upstream::Any, Effect::Truth)
-    }
-}
-
 impl Fault {
     /// Befalls every request to `upstream` until the faults are cleared.
     pub fn new(upstream: Upstream, effect: Effect) -> Self {
-        Self {
-            upstream,
-            secret: None,
-            times: None,
-            every: None,
-            lasts_ms: None,
-            delay_ms: 0,
-            retry_after: None,
-            effect,
-        }
+        Self { upstream, effect, ..Self::default() }
     }
 
     /// Key Vault refuses every request.
@@ -171,30 +158,16 @@ impl Fault {
 
     /// Whether there are requests that this can befall. The error is a sentence that says why not.
     fn check(&self) -> Result<(), &'static str> {
-        let elsewhere = match self.upstream {
-            Upstream::Any | Upstream::Vault => false,
-            Upstream::Token | Upstream::SigningKeys => true,
-        };
-        if elsewhere && matches!(self.effect, Effect::Refuse(_)) {
-            return Err(
-                "this fault befalls nothing: `refuse` is for a vault only, `status` for every upstream",
-            );
-        }
-        if matches!(self.effect, Effect::RefuseToken(_)) && self.upstream != Upstream::Token {
-            return Err("this fault befalls nothing: `refuse_token` is for a token source only");
-        }
-        if elsewhere && self.secret.is_some() {
-            return Err("this fault befalls nothing: only a request to a vault is for a secret");
-        }
-        if self.secret.as_deref().is_some_and(|it| !is_name(it)) {
-            return Err(
-                "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens",
-            );
-        }
-        if self.times == Some(0) || self.every == Some(0) {
-            return Err("this fault befalls nothing: it is for 0 requests");
-        }
-        Ok(())
+        let elsewhere = matches!(self.upstream, Upstream::Token | Upstream::SigningKeys);
+        let for_a_token = matches!(self.effect, Effect::RefuseToken(_));
+        let rules = [
+            (elsewhere && matches!(self.effect, Effect::Refuse(_)), VAULT_ONLY),
+            (for_a_token && self.upstream != Upstream::Token, TOKEN_ONLY),
+            (elsewhere && self.secret.is_some(), NO_SECRETS),
+            (self.secret.as_deref().is_some_and(|name| !is_name(name)), NO_NAME),
+            (self.times == Some(0) || self.every == Some(0), NEVER),
+        ];
+        rules.iter().find(|(broken, _)| *broken).map_or(Ok(()), |(_, sentence)| Err(sentence))
     }
 
     fn befalls(&self, ask: &Ask) -> bool {
@@ -214,27 +187,16 @@ impl Fault {
 
     /// What the journal calls it.
     pub(crate) fn name(&self) -> &'static str {
-        match self.effect {
-            Effect::Truth => "truth",
-            Effect::Refuse(_) => "refuse",
-            Effect::RefuseToken(_) => "refuse_token",
-            Effect::ByteOrderMark => "byte_order_mark",
-            Effect::Status(_) => "status",
-            Effect::Answer(_) => "answer",
-            Effect::Redirect(_) => "redirect",
-            Effect::PlainText => "plain_text",
-            Effect::EmptyBody => "empty_body",
-            Effect::BrokenJson => "broken_json",
-            Effect::TruncatedJson => "truncated_json",
-            Effect::HugeBody(_) => "huge_body",
-            Effect::HugeChunkedBody(_) => "huge_chunked_body",
-            Effect::HangBeforeHeaders => "hang_before_headers",
-            Effect::HangWithinBody => "hang_within_body",
-            Effect::CutBeforeHeaders => "cut_before_headers",
-            Effect::CutWithinBody => "cut_within_body",
-        }
+        (&self.effect).into()
     }
 }
+
+const VAULT_ONLY: &str =
+    "this fault befalls nothing: `refuse` is for a vault only, `status` for every upstream";
+const TOKEN_ONLY: &str = "this fault befalls nothing: `refuse_token` is for a token source only";
+const NO_SECRETS: &str = "this fault befalls nothing: only a request to a vault is for a secret";
+const NO_NAME: &str = "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens";
+const NEVER: &str = "this fault befalls nothing: it is for 0 requests";
 
 /// The rules that are in force.
 #[derive(Default)]

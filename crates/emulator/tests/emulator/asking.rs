@@ -106,7 +106,7 @@ impl Case {
     /// in the answer's headers or in its body, or is not; `keys: a b` are all members of its JSON, `bytes: 3` its length.
     /// A line that begins with spaces goes on with the row above. A path is one of a vault, asked with a good token.
     pub(crate) async fn holds(&self, table: &str) {
-        for row in table.replace("\n  ", " ").lines().filter(|row| !row.is_empty()) {
+        for row in table.replace("\n  ", " ").lines().filter(|row| !row.is_empty() && !row.starts_with('#')) {
             let named = |row: &str| {
                 self.names.iter().fold(row.to_owned(), |row, (name, text)| row.replace(name, text))
             };
