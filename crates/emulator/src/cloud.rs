@@ -7,12 +7,16 @@ use std::net::IpAddr;
 /// Source: Microsoft Learn, "About Azure Key Vault keys, secrets and certificates", table of DNS suffixes.
 #[derive(Debug)]
 pub(crate) struct Cloud {
-    vaults: &'static str,
     pub(crate) audience: &'static str,
     login: &'static str,
 }
 
 impl Cloud {
+    /// The domain of the vaults.
+    fn domain(&self) -> &str {
+        self.audience.trim_start_matches("https://")
+    }
+
     /// The address that a challenge names: who gives tokens for `tenant`.
     pub(crate) fn authority(&self, tenant: &str) -> String {
         format!("https://{}/{tenant}", self.login)
@@ -39,30 +43,19 @@ pub(crate) enum Place {
 /// Whose host `host` is, which has no port, for a client that comes by `scheme`: Azure's vaults and Entra are there by HTTPS
 /// only, IMDS by plain HTTP only. `names` are the hosts that the settings allow.
 pub(crate) fn place(scheme: &str, host: &str, names: &[String]) -> Place {
-    let place = owner(host, names);
-    let there = match place {
-        Place::Vault(_) | Place::Login => scheme == "https",
-        Place::Imds => scheme == "http",
-        Place::Here | Place::Named | Place::Stranger => true,
-    };
-    if there { place } else { Place::Stranger }
-}
-
-fn owner(host: &str, names: &[String]) -> Place {
     let host = host.to_ascii_lowercase();
-    if host == IMDS {
-        return Place::Imds;
+    let https = scheme == "https";
+    let vault = host.split_once('.').filter(|(name, _)| is_vault_name(name));
+    let cloud = vault.and_then(|(_, domain)| CLOUDS.iter().find(|cloud| cloud.domain() == domain));
+    match cloud {
+        Some(cloud) if https => Place::Vault(cloud),
+        Some(_) => Place::Stranger,
+        None if host == IMDS && !https => Place::Imds,
+        None if is_loopback(&host) => Place::Here,
+        None if https && CLOUDS.iter().any(|cloud| cloud.login == host) => Place::Login,
+        None if names.iter().any(|name| name.eq_ignore_ascii_case(&host)) => Place::Named,
+        None => Place::Stranger,
     }
-    if is_loopback(&host) {
-        return Place::Here;
-    }
-    if CLOUDS.iter().any(|it| it.login == host) {
-        return Place::Login;
-    }
-    if let Some(cloud) = CLOUDS.iter().find(|it| host.strip_suffix(it.vaults).is_some_and(is_vault_name)) {
-        return Place::Vault(cloud);
-    }
-    if names.iter().any(|it| it.eq_ignore_ascii_case(&host)) { Place::Named } else { Place::Stranger }
 }
 
 /// Whether Entra knows a resource of this name: a vault's audience, with or without a slash, one vault's own
@@ -77,7 +70,10 @@ pub(crate) fn knows_resource(resource: &str) -> bool {
     let Some(host) = resource.strip_prefix("https://") else { return false };
     let host = host.strip_suffix('/').unwrap_or(host);
     let others = ["management.azure.com", "graph.microsoft.com"];
-    others.contains(&host) || CLOUDS.iter().any(|it| host == &it.vaults[1..] || host.ends_with(it.vaults))
+    let is_in = |cloud: &Cloud| {
+        host.strip_suffix(cloud.domain()).is_some_and(|name| name.is_empty() || name.ends_with('.'))
+    };
+    others.contains(&host) || CLOUDS.iter().any(is_in)
 }
 
 /// The public cloud, which also stands for a host that is in no cloud.
@@ -88,17 +84,9 @@ pub(crate) const PUBLIC: &Cloud = &CLOUDS[0];
 pub(crate) const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
 const CLOUDS: [Cloud; 3] = [
-    Cloud {
-        vaults: ".vault.azure.net",
-        audience: "https://vault.azure.net",
-        login: "login.microsoftonline.com",
-    },
-    Cloud { vaults: ".vault.azure.cn", audience: "https://vault.azure.cn", login: "login.chinacloudapi.cn" },
-    Cloud {
-        vaults: ".vault.usgovcloudapi.net",
-        audience: "https://vault.usgovcloudapi.net",
-        login: "login.microsoftonline.us",
-    },
+    Cloud { audience: "https://vault.azure.net", login: "login.microsoftonline.com" },
+    Cloud { audience: "https://vault.azure.cn", login: "login.chinacloudapi.cn" },
+    Cloud { audience: "https://vault.usgovcloudapi.net", login: "login.microsoftonline.us" },
 ];
 
 /// The link-local address of the Instance Metadata Service.

@@ -28,7 +28,6 @@
 
 mod answer;
 mod bundle;
-mod caller;
 mod certificates;
 mod cloud;
 mod control;

@@ -9,11 +9,6 @@ pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     whole(status, JSON, body.to_string())
 }
 
-/// An answer in plain text.
-pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    whole(status, TEXT, body)
-}
-
 /// An answer without a body, and so without a type.
 pub(crate) fn empty(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());

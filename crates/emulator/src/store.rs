@@ -35,7 +35,7 @@ impl Secret {
 }
 
 /// One version of a secret. All times are Unix seconds.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub(crate) id: String,
     pub(crate) value: String,
@@ -112,17 +112,9 @@ impl Store {
         if let Ok(secret) = self.deleted(name) {
             return Err(Refusal::DeletedButRecoverable.about(&secret.name));
         }
-        let mut version = Version {
-            id: random::version(),
-            value,
-            content_type: None,
-            enabled: true,
-            not_before: None,
-            expires: None,
-            created: now,
-            updated: now,
-            tags: BTreeMap::new(),
-        };
+        let id = random::version();
+        let mut version =
+            Version { id, value, enabled: true, created: now, updated: now, ..Version::default() };
         properties.apply(&mut version);
         let new = || Secret { name: name.to_owned(), deleted: None, versions: Vec::new() };
         let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(new);

@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::caller::Life;
 use crate::cloud::KEY_VAULT_APP;
 use crate::identity::Form;
+use crate::signing::Life;
 
 /// All tokens that are remembered. It has no `Debug`: its keys are the tokens.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    minted: HashMap<String, Minted>,
+    /// What each is for, and when it ends, in Unix seconds.
+    minted: HashMap<String, (String, i64)>,
     order: VecDeque<String>,
     kept: HashMap<Purpose, Kept>,
 }
@@ -31,12 +32,6 @@ pub(crate) struct Kept {
     pub(crate) until: i64,
 }
 
-struct Minted {
-    audience: String,
-    /// Unix seconds.
-    expires: i64,
-}
-
 /// What a vault makes of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -50,7 +45,7 @@ pub(crate) enum Verdict {
 impl Tokens {
     /// Remembers a token for `audience` until `expires`, in Unix seconds, so that a vault can say whom it is for.
     pub(crate) fn remember(&mut self, token: String, audience: &str, expires: i64) {
-        self.minted.insert(token.clone(), Minted { audience: audience.to_owned(), expires });
+        self.minted.insert(token.clone(), (audience.to_owned(), expires));
         self.order.push_back(token);
         if self.order.len() > MOST
             && let Some(oldest) = self.order.pop_front()
@@ -81,14 +76,12 @@ impl Tokens {
 
     /// What a vault whose tokens are for `audience` makes of `token` at `now`, in Unix seconds.
     pub(crate) fn check(&self, token: &str, audience: &str, now: i64) -> Verdict {
-        let Some(minted) = self.minted.get(token) else { return Verdict::Unknown };
-        if minted.expires <= now {
-            return Verdict::Expired;
+        match self.minted.get(token) {
+            None => Verdict::Unknown,
+            Some((_, expires)) if *expires <= now => Verdict::Expired,
+            Some((known, _)) if known == audience || known == KEY_VAULT_APP => Verdict::Good,
+            Some((known, _)) => Verdict::ForAnother(known.clone()),
         }
-        if minted.audience != audience && minted.audience != KEY_VAULT_APP {
-            return Verdict::ForAnother(minted.audience.clone());
-        }
-        Verdict::Good
     }
 
     /// Makes every token unknown, as when the keys that signed them are withdrawn; none is kept.

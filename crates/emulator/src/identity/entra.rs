@@ -7,10 +7,10 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::json;
 
 use super::{Form, Issuer, expiry};
-use crate::caller::{self, Life};
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn};
 use crate::signing::Published;
+use crate::signing::{self, Life};
 use crate::{facts, now, random, reply};
 
 /// Answers a request for a token at `now`, in Unix seconds.
@@ -23,7 +23,7 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes
     let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
     let token = issuer.token(form, &audience, life, || {
-        let mut claims = caller::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
+        let mut claims = signing::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
         // It proved itself with a secret.
         claims["appidacr"] = "1".into();
         claims
@@ -37,7 +37,7 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes
 /// The OpenID configuration of a tenant, with the addresses that the client came by.
 pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
     if ask.method != Method::GET || !is_tenant(ask) {
-        return refuse(&Failure::Tenant);
+        return refuse(&no_tenant());
     }
     let base = format!("{}://{}/{}", ask.scheme, ask.authority, facts::TENANT);
     let body = json!({
@@ -57,10 +57,10 @@ pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
 /// The keys with which a tenant's tokens are signed.
 pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
     if ask.method != Method::GET {
-        return refuse(&Failure::OnlyGet);
+        return refuse(&only("GET"));
     }
     if !is_tenant(ask) {
-        return refuse(&Failure::Tenant);
+        return refuse(&no_tenant());
     }
     // Entra's own words; a new key is published long before it signs.
     with_cache_control("max-age=86400, private", reply::json(StatusCode::OK, &published.document()))
@@ -74,98 +74,90 @@ fn is_tenant(ask: &Ask) -> bool {
 /// What the token endpoint says with this status.
 pub(super) fn error(status: u16) -> Response<Bytes> {
     refuse(&match status {
-        400 => Failure::Application(facts::APP_ID.to_owned()),
-        401 => Failure::Secret,
-        other => Failure::Status(other),
+        400 => no_application(facts::APP_ID),
+        401 => wrong_secret(),
+        other => transient(other),
     })
 }
 
 /// What the public addresses say with this status.
 pub(crate) fn public_error(status: u16) -> Response<Bytes> {
     refuse(&match status {
-        400 => Failure::Tenant,
-        405 => Failure::OnlyGet,
-        other => Failure::Status(other),
+        400 => no_tenant(),
+        405 => only("GET"),
+        other => transient(other),
     })
-}
-
-/// Why Entra gives no token, or nothing else.
-enum Failure {
-    Method,
-    OnlyGet,
-    Missing(&'static str),
-    GrantType,
-    Tenant,
-    /// The id that was sent.
-    Application(String),
-    Secret,
-    Scope,
-    UnknownResource,
-    Status(u16),
 }
 
 /// The audience that is asked for, and what its tokens look like.
 fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
     if ask.method != Method::POST {
-        return Err(Failure::Method);
+        return Err(only("POST"));
     }
     if !is_tenant(ask) {
-        return Err(Failure::Tenant);
+        return Err(no_tenant());
     }
-    let form = ask.form().ok_or(Failure::Missing("grant_type"))?;
-    let field = |name| find(&form, name).ok_or(Failure::Missing(name));
+    let form = ask.form().unwrap_or_default();
+    let field = |name| {
+        let text = format!("The request body must contain the following parameter: '{name}'.");
+        find(&form, name).ok_or_else(|| failure(400, "invalid_request", 900_144, text))
+    };
     if field("grant_type")? != "client_credentials" {
-        return Err(Failure::GrantType);
+        let text = "The app requested an unsupported grant type.";
+        return Err(failure(400, "unsupported_grant_type", 70_003, text));
     }
     let id = field("client_id")?;
     if !id.eq_ignore_ascii_case(facts::APP_ID) {
-        return Err(Failure::Application(id.to_owned()));
+        return Err(no_application(id));
     }
-    if field("client_secret")? != issuer.keys().client {
-        return Err(Failure::Secret);
+    let secret = find(&form, "client_secret");
+    if secret.ok_or_else(|| failure(401, "invalid_client", 7_000_216, MISSING_SECRET))?
+        != issuer.keys().client
+    {
+        return Err(wrong_secret());
     }
-    let audience = field("scope")?.strip_suffix("/.default").ok_or(Failure::Scope)?;
-    let form = issuer.form(audience).ok_or(Failure::UnknownResource)?;
-    Ok((audience.to_owned(), form))
+    let audience = field("scope")?.strip_suffix("/.default");
+    let audience = audience.ok_or_else(|| failure(400, "invalid_scope", 1_002_012, BAD_SCOPE))?;
+    let unknown = || {
+        let tenant = facts::TENANT;
+        let text =
+            format!("The resource principal named in the scope was not found in the tenant named {tenant}.");
+        failure(400, "invalid_resource", 500_011, text)
+    };
+    Ok((audience.to_owned(), issuer.form(audience).ok_or_else(unknown)?))
 }
 
-/// Entra's error body. The codes are those of "Microsoft Entra authentication and authorization error codes".
-fn refuse(failure: &Failure) -> Response<Bytes> {
-    let (tenant, app) = (facts::TENANT, facts::APP_ID);
-    let (status, error, code, text) = match failure {
-        Failure::Method => (405, "invalid_request", 900_561, "The endpoint only accepts POST requests."),
-        Failure::OnlyGet => (405, "invalid_request", 900_561, "The endpoint only accepts GET requests."),
-        Failure::Missing("client_secret") => (401, "invalid_client", 7_000_216, MISSING_SECRET),
-        Failure::Missing(name) => (
-            400,
-            "invalid_request",
-            900_144,
-            &*format!("The request body must contain the following parameter: '{name}'."),
-        ),
-        Failure::GrantType => {
-            (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.")
-        }
-        Failure::Tenant => (400, "invalid_request", 90_002, "Tenant not found."),
-        Failure::Application(id) => (
-            400,
-            "unauthorized_client",
-            700_016,
-            &*format!("Application with identifier '{id}' was not found in the directory '{tenant}'."),
-        ),
-        Failure::Secret => (401, "invalid_client", 7_000_215, &*format!("{WRONG_SECRET} '{app}'.")),
-        Failure::Scope => (400, "invalid_scope", 1_002_012, BAD_SCOPE),
-        Failure::UnknownResource => (
-            400,
-            "invalid_resource",
-            500_011,
-            &*format!(
-                "The resource principal named in the scope was not found in the tenant named {tenant}."
-            ),
-        ),
-        Failure::Status(status) => {
-            (*status, "temporarily_unavailable", 90_033, "A transient error has occurred.")
-        }
-    };
+/// Why Entra gives nothing: status, error, code and text. The codes are those of "Microsoft Entra authentication and
+/// authorization error codes".
+struct Failure(u16, &'static str, u32, String);
+
+fn failure(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Failure {
+    Failure(status, error, code, text.into())
+}
+
+fn only(method: &str) -> Failure {
+    failure(405, "invalid_request", 900_561, format!("The endpoint only accepts {method} requests."))
+}
+
+fn no_tenant() -> Failure {
+    failure(400, "invalid_request", 90_002, "Tenant not found.")
+}
+
+fn no_application(id: &str) -> Failure {
+    let tenant = facts::TENANT;
+    let text = format!("Application with identifier '{id}' was not found in the directory '{tenant}'.");
+    failure(400, "unauthorized_client", 700_016, text)
+}
+
+fn wrong_secret() -> Failure {
+    failure(401, "invalid_client", 7_000_215, format!("{WRONG_SECRET} '{}'.", facts::APP_ID))
+}
+
+fn transient(status: u16) -> Failure {
+    failure(status, "temporarily_unavailable", 90_033, "A transient error has occurred.")
+}
+
+fn refuse(Failure(status, error, code, text): &Failure) -> Response<Bytes> {
     let (trace, correlation) = (random::guid(), random::guid());
     let timestamp = expiry::written("[year]-[month]-[day] [hour]:[minute]:[second]Z", now());
     let body = json!({
@@ -178,7 +170,7 @@ fn refuse(failure: &Failure) -> Response<Bytes> {
         "correlation_id": correlation,
         "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
     });
-    with_cache_control("no-store, no-cache", reply::json(reply::status(status), &body))
+    with_cache_control("no-store, no-cache", reply::json(reply::status(*status), &body))
 }
 
 fn with_cache_control(value: &'static str, mut response: Response<Bytes>) -> Response<Bytes> {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use time::{OffsetDateTime, format_description};
 
-use crate::caller::Life;
 use crate::settings::{ExpiresIn, ExpiresOn, Settings};
+use crate::signing::Life;
 
 /// Writes `expires_in` and `expires_on` as the settings want them, or as `usual` for the source, and `refresh_in` if
 /// they want it. `now`, when the token is given, is in Unix seconds.
@@ -72,43 +72,35 @@ pub(super) fn written(format: &'static str, seconds: i64) -> String {
     at.format(&format).expect("a time has each of these")
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn every_format_that_is_met_in_the_field() {
-        // 14 September 2017, the day of the documents' sample, at 00:00:00 and 15:04:05 UTC.
-        let (midnight, afternoon) = (1_505_347_200, 1_505_401_445);
-        for (rendering, expires, expected) in [
-            (ExpiresOn::Text, midnight, json!("1505347200")),
-            (ExpiresOn::Number, midnight, json!(midnight)),
-            (ExpiresOn::Autorest2017, midnight, json!("09/14/2017 00:00:00 AM +00:00")),
-            (ExpiresOn::Autorest2017, afternoon, json!("09/14/2017 15:04:05 PM +00:00")),
-            (ExpiresOn::Linux2017, midnight, json!("09/14/2017 00:00:00 +00:00")),
-            (ExpiresOn::Windows2017, midnight, json!("9/14/2017 12:00:00 AM +00:00")),
-            (ExpiresOn::Windows2017, afternoon, json!("9/14/2017 3:04:05 PM +00:00")),
-            (ExpiresOn::Unpadded, midnight, json!("9/14/2017 0:00:00 +00:00")),
-            (ExpiresOn::SlashesWithoutOffset, midnight, json!("09/14/2017 00:00:00")),
-            (ExpiresOn::DashesWithoutOffset, midnight, json!("2017-09-14 00:00:00")),
-            (ExpiresOn::Iso, midnight, json!("2017-09-14T00:00:00Z")),
-            (ExpiresOn::IsoFraction, midnight, json!("2017-09-14T00:00:00.0000000+00:00")),
-            (ExpiresOn::Rfc1123, midnight, json!("Thu, 14 Sep 2017 00:00:00 GMT")),
-            (ExpiresOn::Relative, midnight, json!(100)),
-            (ExpiresOn::Empty, midnight, json!("")),
-            (ExpiresOn::Null, midnight, json!(null)),
-        ] {
-            assert_eq!(on(rendering, midnight - 100, expires), Some(expected), "{rendering:?}");
-        }
-        assert_eq!(on(ExpiresOn::Absent, 0, 0), None);
-
-        // A token that was given before has less time left.
-        let settings = Settings { refresh_in: Some(60), ..Settings::default() };
-        let mut body = json!({});
-        let usual = (ExpiresOn::Text, ExpiresIn::Number);
-        write(&mut body, &settings, usual, Life { issued: 1000, expires: 1100 }, 1010);
-        assert_eq!(body, json!({"expires_in": 90, "expires_on": "1100", "refresh_in": 50}));
+#[test]
+fn every_format_that_is_met_in_the_field() {
+    // 14 September 2017, the day of the documents' sample, at 00:00:00 and 15:04:05 UTC.
+    let (midnight, afternoon) = (1_505_347_200, 1_505_401_445);
+    for (rendering, expires, expected) in [
+        (ExpiresOn::Text, midnight, r#""1505347200""#),
+        (ExpiresOn::Number, midnight, "1505347200"),
+        (ExpiresOn::Autorest2017, midnight, r#""09/14/2017 00:00:00 AM +00:00""#),
+        (ExpiresOn::Autorest2017, afternoon, r#""09/14/2017 15:04:05 PM +00:00""#),
+        (ExpiresOn::Linux2017, midnight, r#""09/14/2017 00:00:00 +00:00""#),
+        (ExpiresOn::Windows2017, midnight, r#""9/14/2017 12:00:00 AM +00:00""#),
+        (ExpiresOn::Windows2017, afternoon, r#""9/14/2017 3:04:05 PM +00:00""#),
+        (ExpiresOn::Unpadded, midnight, r#""9/14/2017 0:00:00 +00:00""#),
+        (ExpiresOn::SlashesWithoutOffset, midnight, r#""09/14/2017 00:00:00""#),
+        (ExpiresOn::DashesWithoutOffset, midnight, r#""2017-09-14 00:00:00""#),
+        (ExpiresOn::Iso, midnight, r#""2017-09-14T00:00:00Z""#),
+        (ExpiresOn::IsoFraction, midnight, r#""2017-09-14T00:00:00.0000000+00:00""#),
+        (ExpiresOn::Rfc1123, midnight, r#""Thu, 14 Sep 2017 00:00:00 GMT""#),
+        (ExpiresOn::Relative, midnight, "100"),
+        (ExpiresOn::Empty, midnight, r#""""#),
+        (ExpiresOn::Null, midnight, "null"),
+        (ExpiresOn::Absent, midnight, ""),
+    ] {
+        let written = on(rendering, midnight - 100, expires).map(|value| value.to_string());
+        assert_eq!(written.unwrap_or_default(), expected, "{rendering:?}");
     }
+    // A token that was given before has less time left.
+    let settings = Settings { refresh_in: Some(60), ..Settings::default() };
+    let (mut body, usual) = (serde_json::json!({}), (ExpiresOn::Text, ExpiresIn::Number));
+    write(&mut body, &settings, usual, Life { issued: 1000, expires: 1100 }, 1010);
+    assert_eq!(body, serde_json::json!({"expires_in": 90, "expires_on": "1100", "refresh_in": 50}));
 }

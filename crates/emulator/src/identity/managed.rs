@@ -11,10 +11,10 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Issuer, credential, expiry};
-use crate::caller::{self, Life};
 use crate::journal::Credential;
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
+use crate::signing::{self, Life};
 use crate::tokens::{Kept, Purpose};
 use crate::{facts, random, reply};
 
@@ -144,7 +144,7 @@ fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &UserAssigned, now: i64
     let expires = now.saturating_add(issuer.settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
     let token = issuer.token(purpose.form, &purpose.resource, life, || {
-        caller::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
+        signing::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
     });
     // A client that is told to ask again at some moment gets another token then.
     let refresh = issuer.settings.refresh_in.map(|seconds| now.saturating_add_unsigned(seconds));
@@ -187,7 +187,7 @@ fn app_service(failure: Failure, of_2017: bool) -> Response<Bytes> {
     let unexpected = "An unexpected error occured while fetching the AAD Token.";
     let (status, message) = match failure {
         Failure::Credential if of_2017 => {
-            return reply::text(StatusCode::UNAUTHORIZED, "Invalid secret token header: .");
+            return reply::whole(StatusCode::UNAUTHORIZED, reply::TEXT, "Invalid secret token header: .");
         }
         Failure::Credential => return reply::empty(StatusCode::UNAUTHORIZED),
         Failure::Method => (405, "The method is not allowed."),

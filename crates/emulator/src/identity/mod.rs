@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
 
-use crate::caller::Life;
 use crate::cloud::knows_resource;
 use crate::journal::Credential;
 use crate::request::{Ask, find};
 use crate::settings::{Settings, Source};
+use crate::signing::Life;
 use crate::signing::Published;
 use crate::{Emulator, random};
 

@@ -55,51 +55,40 @@ impl Case {
     pub(crate) async fn new() -> Self {
         let emulator = Emulator::new();
         let version = emulator.set_secret("db-password", "correct horse").expect("a valid name");
+        let name = |row: &'static str| row.split_once(' ').map(|(name, text)| (name, text.to_owned()));
+        let mut names: Vec<_> = include_str!("tables/names.txt").lines().filter_map(name).collect();
         emulator.configure(|settings| settings.lifetime = Some(0));
-        let expired = token(&emulator, "https://vault.azure.net").await;
+        names.push(("$expired", token(&emulator, "https://vault.azure.net").await));
         emulator.configure(|settings| settings.lifetime = None);
-        let client = emulator.settings(Source::ClientSecret, "")[4].1.clone();
-        let base = "http://127.0.0.1/msi/token";
-        let resource = "resource=https://vault.azure.net";
-        let mut names = vec![
-            ("$expired", expired),
-            ("$good", token(&emulator, "https://vault.azure.net").await),
-            ("$slash", token(&emulator, "https://vault.azure.net/").await),
-            ("$management", token(&emulator, "https://management.azure.com/").await),
-            ("$keyvault", token(&emulator, "cfa8b339-82a2-471a-a3c9-0fc0be7a4093").await),
-            ("$china", token(&emulator, "https://vault.azure.cn").await),
-            ("$government", token(&emulator, "https://vault.usgovcloudapi.net").await),
+        for (name, resource) in [
+            ("$good", "https://vault.azure.net"),
+            ("$slash", "https://vault.azure.net/"),
+            ("$management", "https://management.azure.com/"),
+            ("$keyvault", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"),
+            ("$china", "https://vault.azure.cn"),
+            ("$government", "https://vault.usgovcloudapi.net"),
+        ] {
+            names.push((name, token(&emulator, resource).await));
+        }
+        let setting = |source, at: usize| emulator.settings(source, "")[at].1.clone();
+        names.extend([
             ("$version", version),
-            (
-                "$upper",
-                format!("{}/{}/discovery", "https://login.microsoftonline.com", facts::TENANT.to_uppercase()),
-            ),
-            ("$login", format!("https://login.microsoftonline.com/{}", facts::TENANT)),
             ("$tenant", facts::TENANT.to_owned()),
-            ("$grant", format!("grant_type=client_credentials&client_id={}", facts::APP_ID)),
-            ("$vaultscope", "scope=https://vault.azure.net/.default".to_owned()),
-            ("$form", "content-type: application/x-www-form-urlencoded".to_owned()),
-            ("$app2019", format!("{base}?api-version=2019-08-01&{resource}")),
-            ("$app2017", format!("{base}?api-version=2017-09-01&{resource}")),
-            ("$imdsbase", "http://169.254.169.254/metadata/identity/oauth2/token".to_owned()),
-            (
-                "$imds",
-                format!(
-                    "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&{resource}"
-                ),
-            ),
-            ("$shell", "http://localhost:50342/oauth2/token".to_owned()),
-            ("$header", format!("x-identity-header: {}", emulator.settings(Source::AppService2019, "")[3].1)),
-            ("$secret", format!("secret: {}", emulator.settings(Source::AppService2017, "")[3].1)),
-            ("$client", format!("client_secret={client}")),
-            ("$resource", resource.to_owned()),
-            ("$control", "http://127.0.0.1:8080/emulator".to_owned()),
-            ("$read", "https://demo.vault.azure.net/secrets/db-password?api-version=7.4".to_owned()),
-            ("$v", "api-version=7.4".to_owned()),
-        ];
+            ("$TENANT", facts::TENANT.to_uppercase()),
+            ("$application", facts::APP_ID.to_owned()),
+            ("$IDENTITY_HEADER", setting(Source::AppService2019, 3)),
+            ("$AZURE_CLIENT_SECRET", setting(Source::ClientSecret, 4)),
+        ]);
         // A name that begins with another one stands for itself.
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         Self { emulator, names }
+    }
+
+    /// A text with what its names stand for, and what the names in that stand for.
+    fn named(&self, text: &str) -> String {
+        let once =
+            |text: String| self.names.iter().fold(text, |text, (name, value)| text.replace(name, value));
+        once(once(once(text.to_owned())))
     }
 
     /// Asks what each row of `table` says: `METHOD address | header: value | body => status | part | !part`. Each part is
@@ -107,11 +96,8 @@ impl Case {
     /// A line that begins with spaces goes on with the row above. A path is one of a vault, asked with a good token.
     pub(crate) async fn holds(&self, table: &str) {
         for row in table.replace("\n  ", " ").lines().filter(|row| !row.is_empty() && !row.starts_with('#')) {
-            let named = |row: &str| {
-                self.names.iter().fold(row.to_owned(), |row, (name, text)| row.replace(name, text))
-            };
             let (request, expected) = row.split_once(" => ").expect("a request and an answer");
-            let (request, expected) = (named(request), named(expected));
+            let (request, expected) = (self.named(request), self.named(expected));
             let heard = self.asked(&request).await;
             let headers =
                 heard.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
@@ -147,9 +133,7 @@ impl Case {
         let (headers, bodies): (Vec<&str>, Vec<&str>) = parts.partition(is_header);
         let mut headers: Vec<(&str, &str)> =
             headers.iter().filter_map(|part| part.split_once(": ")).collect();
-        let bearer =
-            self.names.iter().find(|(name, _)| *name == "$good").map(|(_, token)| format!("Bearer {token}"));
-        let bearer = bearer.expect("a token");
+        let bearer = self.named("Bearer $good");
         if let Some((method, path)) = line.split_once(" /") {
             line = format!("{method} https://demo.vault.azure.net/{path}");
             headers.extend([("authorization", bearer.as_str()), ("content-type", "application/json")]);
