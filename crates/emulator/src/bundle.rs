@@ -25,16 +25,6 @@ pub(crate) fn item(base: &str, secret: &Secret) -> Value {
     described(&format!("{base}/secrets/{}", secret.name), secret.latest())
 }
 
-/// `DeletedSecretBundle`.
-pub(crate) fn deleted(base: &str, secret: &Secret) -> Value {
-    with_dates(base, secret, version_item(base, &secret.name, secret.latest()))
-}
-
-/// `DeletedSecretItem`.
-pub(crate) fn deleted_item(base: &str, secret: &Secret) -> Value {
-    with_dates(base, secret, item(base, secret))
-}
-
 /// `SecretListResult`: the page of `items` that `maxresults` and `$skiptoken` ask for. The keys of the items are in lower
 /// case and in order, and each is one as `is_key` says.
 ///
@@ -102,7 +92,8 @@ fn described(id: &str, version: &Version) -> Value {
     item
 }
 
-fn with_dates(base: &str, secret: &Secret, mut item: Value) -> Value {
+/// `DeletedSecretBundle` of a version, `DeletedSecretItem` of an item.
+pub(crate) fn deleted(base: &str, secret: &Secret, mut item: Value) -> Value {
     let deleted = secret.deleted.unwrap_or_default();
     item["recoveryId"] = format!("{base}/deletedsecrets/{}", secret.name).into();
     item["deletedDate"] = deleted.into();

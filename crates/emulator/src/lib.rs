@@ -35,7 +35,6 @@ pub mod facts;
 mod faults;
 mod identity;
 mod journal;
-mod proxy;
 mod random;
 mod refusal;
 mod reply;

@@ -71,7 +71,8 @@ async fn run(options: Options) -> Result<(), String> {
         }
     };
     written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    print(&emulator, &served, options.source, &path);
+    print!("{}", paste(&emulator, &served, options.source, &path));
+    io::stdout().flush().map_err(|error| error.to_string())?;
     std::future::pending().await
 }
 
@@ -85,28 +86,21 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Where it listens, the settings of the source, and lines to paste for each client.
-fn print(emulator: &Emulator, served: &Served, source: Source, ca_file: &Path) {
+fn paste(emulator: &Emulator, served: &Served, source: Source, ca_file: &Path) -> String {
+    let lines = |prefix: &str, settings: &[(&str, String)]| {
+        settings.iter().map(|(name, value)| format!("{prefix}{name}={value}")).collect::<Vec<_>>().join("\n")
+    };
     let (http, https, proxy) = (served.http_base(), served.https_base(), served.proxy_base());
-    println!("http  {http}\nhttps {https}\nproxy {proxy}");
-    for (name, value) in served.settings(source) {
-        println!("{name}={value}");
-    }
     // MSAL takes an authority by HTTPS only.
     let base = if source == Source::ClientSecret { &https } else { &http };
-    println!("\n# For every client in this shell: a vault is https://demo.vault.azure.net, or another name.");
-    println!("export HTTPS_PROXY={proxy} HTTP_PROXY={proxy} NO_PROXY=127.0.0.1");
-    for (name, value) in &emulator.settings(source, base)[2..] {
-        println!("export {name}={value}");
-    }
-    let ca_file = ca_file.display();
-    println!("export REQUESTS_CA_BUNDLE='{ca_file}'   # Python");
-    println!("export NODE_EXTRA_CA_CERTS='{ca_file}'  # JavaScript");
-    println!("export SSL_CERT_FILE='{ca_file}'        # Rust, .NET, Go, curl");
-    let settings = emulator.settings(Source::AppService2019, &http);
-    let (endpoint, header) = (&settings[2].1, &settings[3].1);
-    println!("TOKEN=$(curl -s -H 'X-IDENTITY-HEADER: {header}' \\");
-    println!("  '{endpoint}?api-version=2019-08-01&resource=https://vault.azure.net' \\");
-    println!("  | sed -E 's/.*\"access_token\":\"([^\"]*)\".*/\\1/')");
-    println!("curl -x {proxy} --cacert '{ca_file}' -H \"Authorization: Bearer $TOKEN\" \\");
-    println!("  'https://demo.vault.azure.net/secrets?api-version=7.4'");
+    format!(
+        include_str!("paste.txt"),
+        settings = lines("", &served.settings(source)),
+        exports = lines("export ", &emulator.settings(source, base)[2..]),
+        header = emulator.settings(Source::AppService2019, &http)[3].1,
+        ca_file = ca_file.display(),
+        http = http,
+        https = https,
+        proxy = proxy,
+    )
 }

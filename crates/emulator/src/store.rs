@@ -124,8 +124,7 @@ impl Store {
 
     /// The secret, unless it is deleted.
     pub(crate) fn get(&self, name: &str) -> Result<&Secret, Refused> {
-        let secret = self.secrets.get(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_none());
-        secret.ok_or_else(|| Refusal::SecretNotFound.about(name))
+        self.find(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
     }
 
     /// One version of a secret; the newest, if `id` is none.
@@ -163,15 +162,12 @@ impl Store {
 
     /// A secret that is deleted and can be recovered.
     pub(crate) fn deleted(&self, name: &str) -> Result<&Secret, Refused> {
-        let secret = self.secrets.get(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_some());
-        secret.ok_or_else(|| deleted_not_found(name))
+        self.find(name, true).ok_or_else(|| deleted_not_found(name))
     }
 
     /// Undoes [`Store::delete`].
     pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret, Refused> {
-        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
-        let secret =
-            secret.filter(|secret| secret.deleted.is_some()).ok_or_else(|| deleted_not_found(name))?;
+        let secret = self.find_mut(name, true).ok_or_else(|| deleted_not_found(name))?;
         secret.deleted = None;
         Ok(secret)
     }
@@ -214,9 +210,16 @@ impl Store {
     }
 
     fn active(&mut self, name: &str) -> Result<&mut Secret, Refused> {
+        self.find_mut(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
+    }
+
+    fn find(&self, name: &str, deleted: bool) -> Option<&Secret> {
+        self.secrets.get(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_some() == deleted)
+    }
+
+    fn find_mut(&mut self, name: &str, deleted: bool) -> Option<&mut Secret> {
         let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
-        let secret = secret.filter(|secret| secret.deleted.is_none());
-        secret.ok_or_else(|| Refusal::SecretNotFound.about(name))
+        secret.filter(|secret| secret.deleted.is_some() == deleted)
     }
 }
 

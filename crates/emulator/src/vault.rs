@@ -10,7 +10,7 @@ use crate::cloud::{PUBLIC, Place};
 use crate::refusal::{Refusal, Refused, bad_parameter, method_not_allowed, wrong_audience};
 use crate::request::Ask;
 use crate::settings::Settings;
-use crate::store::{Properties, Store, is_name, is_version};
+use crate::store::{Properties, Secret, Store, is_name, is_version};
 use crate::tokens::{Tokens, Verdict};
 use crate::{facts, random, reply};
 
@@ -83,7 +83,11 @@ fn check(ask: &Ask) -> Result<(), Refused> {
     let version = ask.parameter("api-version");
     let version = version.ok_or_else(|| bad_parameter("api-version must be specified"))?;
     if !API_VERSIONS.split(' ').any(|known| known == version) {
-        return Err(unknown_version(version));
+        // Azure/azure-sdk-for-net issue 14789 and Azure/azure-sdk-for-python issue 28595.
+        return Err(bad_parameter(format!(
+            "The specified version ({version}) is not recognized. Consider using the latest supported version \
+             ({LATEST})."
+        )));
     }
     if ask.method == Method::GET && !ask.body.is_empty() {
         return Err(bad_parameter("A GET request must not have a body."));
@@ -99,15 +103,16 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
         return Err(Refusal::InvalidName.about(name));
     }
     let base = format!("https://{}", ask.authority);
+    let latest = |secret: &Secret| bundle::version_item(&base, &secret.name, secret.latest());
+    let deleted = |secret: &Secret| Ok(bundle::deleted(&base, secret, latest(secret)));
     match (ask.method.as_str(), segments.as_slice()) {
         ("GET", ["secrets"]) => {
             let items = store.all(false).map(|(key, secret)| (key.to_owned(), bundle::item(&base, secret)));
             bundle::page(ask, is_name, items)
         }
         ("GET", ["deletedsecrets"]) => {
-            let all = store.all(true);
-            let items = all.map(|(key, secret)| (key.to_owned(), bundle::deleted_item(&base, secret)));
-            bundle::page(ask, is_name, items)
+            let item = |secret| bundle::deleted(&base, secret, bundle::item(&base, secret));
+            bundle::page(ask, is_name, store.all(true).map(|(key, secret)| (key.to_owned(), item(secret))))
         }
         ("GET", ["secrets", _, "versions"]) => {
             // The versions of a secret that is not there are an empty list, not an error (recordings).
@@ -119,10 +124,7 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
             });
             bundle::page(ask, bundle::is_version_key, items)
         }
-        ("POST", ["secrets", "restore"]) => {
-            let secret = store.restore(&body::<Backup>(ask)?.value, &base)?;
-            Ok(bundle::version_item(&base, &secret.name, secret.latest()))
-        }
+        ("POST", ["secrets", "restore"]) => Ok(latest(store.restore(&body::<Backup>(ask)?.value, &base)?)),
         ("POST", ["secrets", _, "backup"]) => Ok(json!({"value": store.backup(name)?})),
         ("GET", ["secrets", _, version @ ..]) if version.len() < 2 => {
             let (secret, version) = store.version(name, checked(version)?)?;
@@ -144,13 +146,10 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
             let (secret, version) = store.version(name, version)?;
             Ok(bundle::version_item(&base, &secret.name, version))
         }
-        ("DELETE", ["secrets", _]) => Ok(bundle::deleted(&base, store.delete(name, now)?)),
-        ("GET", ["deletedsecrets", _]) => Ok(bundle::deleted(&base, store.deleted(name)?)),
+        ("DELETE", ["secrets", _]) => deleted(store.delete(name, now)?),
+        ("GET", ["deletedsecrets", _]) => deleted(store.deleted(name)?),
         ("DELETE", ["deletedsecrets", _]) => store.purge(name).map(|()| Value::Null),
-        ("POST", ["deletedsecrets", _, "recover"]) => {
-            let secret = store.recover(name)?;
-            Ok(bundle::version_item(&base, &secret.name, secret.latest()))
-        }
+        ("POST", ["deletedsecrets", _, "recover"]) => Ok(latest(store.recover(name)?)),
         (method, ["secrets" | "deletedsecrets", ..]) => Err(method_not_allowed(method)),
         _ => Err(Refusal::SecretNotFound.about(&ask.path)),
     }
@@ -186,14 +185,6 @@ fn body<'a, T: Deserialize<'a>>(ask: &'a Ask) -> Result<T, Refused> {
         return Err(bad_parameter("The request body is not application/json."));
     }
     serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid."))
-}
-
-/// Azure/azure-sdk-for-net issue 14789 and Azure/azure-sdk-for-python issue 28595.
-fn unknown_version(version: &str) -> Refused {
-    bad_parameter(format!(
-        "The specified version ({version}) is not recognized. Consider using the latest supported version \
-         ({LATEST})."
-    ))
 }
 
 /// `Bearer authorization="…", resource="…"`: recordings, and Azure/azure-sdk-for-js issue 31094.

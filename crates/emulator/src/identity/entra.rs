@@ -9,8 +9,7 @@ use serde_json::json;
 use super::{Form, Issuer, expiry};
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn};
-use crate::signing::Published;
-use crate::signing::{self, Life};
+use crate::signing::{self, Life, Published};
 use crate::{facts, now, random, reply};
 
 /// Answers a request for a token at `now`, in Unix seconds.

@@ -13,8 +13,7 @@ use crate::cloud::knows_resource;
 use crate::journal::Credential;
 use crate::request::{Ask, find};
 use crate::settings::{Settings, Source};
-use crate::signing::Life;
-use crate::signing::Published;
+use crate::signing::{Life, Published};
 use crate::{Emulator, random};
 
 /// What each source must be shown, made anew for each emulator. It has no `Debug`.

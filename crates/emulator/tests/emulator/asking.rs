@@ -76,6 +76,7 @@ impl Case {
             ("$tenant", facts::TENANT.to_owned()),
             ("$TENANT", facts::TENANT.to_uppercase()),
             ("$application", facts::APP_ID.to_owned()),
+            ("$object", facts::OBJECT_ID.to_owned()),
             ("$IDENTITY_HEADER", setting(Source::AppService2019, 3)),
             ("$AZURE_CLIENT_SECRET", setting(Source::ClientSecret, 4)),
         ]);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keyvault_emulator::{Kind, NotTaken, facts};
+use keyvault_emulator::{Kind, NotTaken};
 use serde_json::{Value, json};
 
 use crate::asking::{Case, ask, token};
@@ -21,14 +21,6 @@ async fn a_vault_is_as_strict_as_azure() {
         (json!({"value": "a".repeat(2 * 1024 * 1024)}), "413"),
     ] {
         case.holds(&format!("PUT /secrets/long?$v | {body} => {answer}")).await;
-    }
-    for version in "2015-06-01 2016-10-01 7.0 7.6-preview.2 7.6 2025-07-01 2026-07-01-preview".split(' ') {
-        case.holds(&format!("GET /secrets/db-password?api-version={version} => 200")).await;
-    }
-    for version in "7.7 7.10 7 7.4-preview 2025-07-02 2025-07-01-preview 2099-01-01 newest".split(' ') {
-        let expected =
-            format!("The specified version ({version}) is not recognized. Consider using the latest");
-        case.holds(&format!("GET /secrets/db-password?api-version={version} => 400 | {expected}")).await;
     }
 }
 
@@ -103,17 +95,4 @@ async fn the_platform_keeps_a_managed_identitys_token() {
     // A client that is told to ask again at once is given another one at once.
     emulator.configure(|settings| (settings.lifetime, settings.refresh_in) = (None, Some(0)));
     assert_ne!(token(emulator, vault).await, token(emulator, vault).await);
-}
-
-#[tokio::test]
-async fn refusals_are_full_of_what_no_client_of_a_gateway_may_see() {
-    let mut texts = String::new();
-    for refusal in ["access_denied", "forbidden_by_rbac", "forbidden_by_firewall"] {
-        let case = Case::new().await;
-        case.holds(&format!(r#"POST $control/faults | {{"effect":{{"refuse":"{refusal}"}}}} => 204"#)).await;
-        let line = "GET https://demo.vault.azure.net/secrets/a";
-        let body = ask(&case.emulator, line, &[], "").await.expect("an answer").body;
-        texts += &String::from_utf8_lossy(&body);
-    }
-    assert_eq!(facts::ALL.map(|fact| texts.contains(fact)), [true; 5]);
 }
