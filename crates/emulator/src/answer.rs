@@ -8,13 +8,13 @@ use crate::cloud::Place;
 use crate::faults::{self, Faults};
 use crate::identity::{self, Issuer, Keys};
 use crate::journal::Journal;
+use crate::refusal::Refused;
 use crate::request::Ask;
 use crate::signing::Published;
 use crate::store::Store;
 use crate::tokens::{Tokens, Verdict};
 use crate::{
-    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, control, now, refusal, reply,
-    vault,
+    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, control, now, reply, vault,
 };
 
 impl Emulator {
@@ -31,11 +31,13 @@ impl Emulator {
     {
         let (parts, body) = request.into_parts();
         let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => None,
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let refused = Refused::new(413, "RequestEntityTooLarge", "The request is too large.");
+                return Ok(refused.answer().map(faults::whole));
+            }
             Err(_) => return Err(Cut),
         };
-        let Some(body) = body else { return Ok(refusal::too_large().answer().map(faults::whole)) };
         let hosts = self.lock().settings.hosts.clone();
         let Some(ask) = Ask::read(parts, body, &hosts) else {
             return Ok(reply::empty(StatusCode::BAD_REQUEST).map(faults::whole));

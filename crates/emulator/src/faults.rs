@@ -33,8 +33,7 @@ pub struct Fault {
     every: Option<u32>,
     lasts_ms: Option<u64>,
     delay_ms: u64,
-    #[serde(deserialize_with = "header_value")]
-    retry_after: Option<HeaderValue>,
+    retry_after: Option<String>,
     pub(crate) effect: Effect,
 }
 
@@ -77,7 +76,7 @@ pub enum Effect {
     /// This answer and no other.
     Answer(Answer),
     /// A redirect (307) to this address.
-    Redirect(#[serde(deserialize_with = "required_header_value")] HeaderValue),
+    Redirect(#[serde(deserialize_with = "header_value")] HeaderValue),
     /// The true status with a page of HTML, as a firewall between answers.
     PlainText,
     /// The true status and headers without a body.
@@ -155,7 +154,7 @@ impl Fault {
 
     /// Adds `Retry-After` to the answer: seconds, or an HTTP date.
     pub fn retry_after(self, value: &'static str) -> Self {
-        Self { retry_after: Some(HeaderValue::from_static(value)), ..self }
+        Self { retry_after: Some(value.to_owned()), ..self }
     }
 
     /// Whether there are requests that this can befall. The error is a sentence that says why not.
@@ -168,6 +167,7 @@ impl Fault {
             (elsewhere && self.secret.is_some(), NO_SECRETS),
             (self.secret.as_deref().is_some_and(|name| !is_name(name)), NO_NAME),
             (self.times == Some(0) || self.every == Some(0), NEVER),
+            (self.retry_after.as_deref().map(HeaderValue::from_str).is_some_and(|it| it.is_err()), NO_HEADER),
         ];
         rules.iter().find(|(broken, _)| *broken).map_or(Ok(()), |(_, sentence)| Err(sentence))
     }
@@ -198,6 +198,7 @@ const VAULT_ONLY: &str =
 const TOKEN_ONLY: &str = "this fault befalls nothing: `refuse_token` is for a token source only";
 const NO_SECRETS: &str = "this fault befalls nothing: only a request to a vault is for a secret";
 const NO_NAME: &str = "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens";
+const NO_HEADER: &str = "`retry_after` cannot stand in a header";
 const NEVER: &str = "this fault befalls nothing: it is for 0 requests";
 
 impl Fault {
@@ -264,8 +265,8 @@ impl Fault {
             | Effect::HangBeforeHeaders
             | Effect::CutBeforeHeaders => answer.map(whole),
         };
-        if let Some(value) = &self.retry_after {
-            spoiled.headers_mut().insert(RETRY_AFTER, value.clone());
+        if let Some(Ok(value)) = self.retry_after.as_deref().map(HeaderValue::from_str) {
+            spoiled.headers_mut().insert(RETRY_AFTER, value);
         }
         spoiled
     }
@@ -360,12 +361,8 @@ fn status<'de, D: Deserializer<'de>>(from: D) -> Result<StatusCode, D::Error> {
     status.ok_or_else(|| D::Error::custom("a status from 200 to 599 is expected"))
 }
 
-fn required_header_value<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderValue, D::Error> {
+fn header_value<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderValue, D::Error> {
     HeaderValue::try_from(String::deserialize(from)?).map_err(D::Error::custom)
-}
-
-fn header_value<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HeaderValue>, D::Error> {
-    required_header_value(from).map(Some)
 }
 
 fn header_map<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderMap, D::Error> {

@@ -102,7 +102,8 @@ impl Default for Emulator {
 impl Emulator {
     /// An empty vault, and credentials that no other emulator has.
     pub fn new() -> Self {
-        Self { keys: Arc::new(Keys::new()), state: Arc::default() }
+        let keys = Keys { identity: random::credential(), client: random::credential() };
+        Self { keys: Arc::new(keys), state: Arc::default() }
     }
 
     /// Adds a secret, or a version to it, and returns the version. One that was deleted is recovered first.

@@ -5,7 +5,6 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::cloud::KEY_VAULT_APP;
 use crate::{facts, random, reply};
 
 /// The enum and a table: status, code, inner code and text of each.
@@ -125,8 +124,8 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(status: u16, code: &'static str, message: String) -> Self {
-        Self { status: reply::status(status), claims: false, code, inner: "", message }
+    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: reply::status(status), claims: false, code, inner: "", message: message.into() }
     }
 
     /// `{"error":{"code","message","innererror"}}`: `KeyVaultError` of the REST specification.
@@ -141,26 +140,11 @@ impl Refused {
 
 /// 400 `BadParameter`. Except for a name, an api-version and a backup the texts of these are our own: none are documented.
 pub(crate) fn bad_parameter(message: impl Into<String>) -> Refused {
-    Refused::new(400, "BadParameter", message.into())
-}
-
-/// The request is larger than anything that may be asked.
-pub(crate) fn too_large() -> Refused {
-    Refused::new(413, "RequestEntityTooLarge", "The request is too large.".to_owned())
-}
-
-pub(crate) fn wrong_audience(expected: &str, found: &str) -> Refused {
-    let message =
-        format!("AKV10022: Invalid audience. Expected {expected} or {KEY_VAULT_APP}, found: {found}.");
-    Refused::new(401, "Unauthorized", message)
+    Refused::new(400, "BadParameter", message)
 }
 
 pub(crate) fn deleted_not_found(name: &str) -> Refused {
     Refused::new(404, "SecretNotFound", format!("Deleted Secret not found: {name}"))
-}
-
-pub(crate) fn method_not_allowed(method: &str) -> Refused {
-    Refused::new(405, "MethodNotAllowed", format!("HTTP {method} not allowed"))
 }
 
 /// 409 for a backup of a secret that exists (Azure/azure-sdk-for-js, recording of "can restore a secret").

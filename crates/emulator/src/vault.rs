@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bundle;
-use crate::cloud::{PUBLIC, Place};
-use crate::refusal::{Refusal, Refused, bad_parameter, method_not_allowed, wrong_audience};
+use crate::cloud::{KEY_VAULT_APP, PUBLIC, Place};
+use crate::refusal::{Refusal, Refused, bad_parameter};
 use crate::request::Ask;
 use crate::settings::Settings;
 use crate::store::{Properties, Secret, Store, is_name, is_version};
@@ -73,7 +73,11 @@ fn authorize(ask: &Ask, settings: &Settings, tokens: &Tokens, now: i64) -> Resul
     match tokens.check(token, audience, now) {
         Verdict::Good => Ok(()),
         Verdict::Unknown => Err(Refusal::UnresolvedKey.about("")),
-        Verdict::ForAnother(found) => Err(wrong_audience(audience, &found)),
+        Verdict::ForAnother(found) => {
+            let expected = format!("{audience} or {KEY_VAULT_APP}");
+            let message = format!("AKV10022: Invalid audience. Expected {expected}, found: {found}.");
+            Err(Refused::new(401, "Unauthorized", message))
+        }
         Verdict::Expired => Err(Refusal::ExpiredToken.about("")),
     }
 }
@@ -150,7 +154,9 @@ fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
         ("GET", ["deletedsecrets", _]) => deleted(store.deleted(name)?),
         ("DELETE", ["deletedsecrets", _]) => store.purge(name).map(|()| Value::Null),
         ("POST", ["deletedsecrets", _, "recover"]) => Ok(latest(store.recover(name)?)),
-        (method, ["secrets" | "deletedsecrets", ..]) => Err(method_not_allowed(method)),
+        (method, ["secrets" | "deletedsecrets", ..]) => {
+            Err(Refused::new(405, "MethodNotAllowed", format!("HTTP {method} not allowed")))
+        }
         _ => Err(Refusal::SecretNotFound.about(&ask.path)),
     }
 }

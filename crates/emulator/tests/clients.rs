@@ -21,7 +21,7 @@ use packages::{NodePackages, PythonPackages, output_within};
 /// Runs a client with the settings of each source, and looks at what it asked: tokens, and reads without one.
 async fn satisfied(
     sources: &[(Source, usize, usize)],
-    client: impl Fn(Source) -> Command,
+    (program, arguments, directory_of_packages): (&Path, &[&str], &Path),
 ) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let ca_file = directory.path().join("ca.pem");
@@ -30,7 +30,8 @@ async fn satisfied(
         emulator.configure(|settings| settings.caller_audience = Some(AUDIENCE.to_owned()));
         let served = emulator.serve().await?;
         std::fs::write(&ca_file, &served.ca_pem)?;
-        let mut command = client(source);
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(directory_of_packages);
         // Without SystemRoot Windows opens no sockets.
         let kept = ["PATH", "SystemRoot"].map(|name| std::env::var_os(name).map(|value| (name, value)));
         command.env_clear().envs(kept.into_iter().flatten()).envs(served.settings(source));
@@ -66,12 +67,8 @@ async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>>
     let packages = packages.install()?.ok_or("python3 and pip are needed")?;
     // The wrong audience and the callers' need a token each, and the wrong one is refused.
     let sources = [Source::AppService2019, Source::Imds, Source::ClientSecret].map(|source| (source, 3, 2));
-    satisfied(&sources, |_| {
-        let mut command = Command::new("python3");
-        command.arg(files.join("client.py")).current_dir(&packages);
-        command
-    })
-    .await
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/client.py");
+    satisfied(&sources, (Path::new("python3"), &[program], &packages)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,12 +83,7 @@ async fn microsofts_javascript_clients_are_satisfied() -> Result<(), Box<dyn Err
     };
     let packages = packages.install()?.ok_or("node, npm and the npm registry are needed")?;
     let sources = [Source::AppService2019, Source::Imds, Source::ClientSecret].map(|source| (source, 1, 1));
-    satisfied(&sources, |_| {
-        let mut command = Command::new("node");
-        command.arg("client.mjs").current_dir(&packages);
-        command
-    })
-    .await
+    satisfied(&sources, (Path::new("node"), &["client.mjs"], &packages)).await
 }
 
 /// The test starts itself again, as the client.
@@ -101,12 +93,8 @@ async fn microsofts_rust_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
         return rust_client(&ca_file).await;
     }
     let program = std::env::current_exe()?;
-    satisfied(&[(Source::AppService2019, 1, 1)], |_| {
-        let mut command = Command::new(&program);
-        command.args(["--exact", "microsofts_rust_clients_are_satisfied"]);
-        command
-    })
-    .await
+    let arguments = ["--exact", "microsofts_rust_clients_are_satisfied"];
+    satisfied(&[(Source::AppService2019, 1, 1)], (&program, &arguments, Path::new("."))).await
 }
 
 async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {

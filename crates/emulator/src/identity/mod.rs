@@ -24,12 +24,6 @@ pub(crate) struct Keys {
     pub(crate) client: String,
 }
 
-impl Keys {
-    pub(crate) fn new() -> Self {
-        Self { identity: random::credential(), client: random::credential() }
-    }
-}
-
 /// Answers a token request at `now`, in Unix seconds.
 pub(crate) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     match source {
