@@ -117,7 +117,6 @@ impl State {
         (number, fault)
     }
 
-    /// What a vault says.
     fn respond(&mut self, ask: &Ask, effect: Option<&Effect>) -> Response<Bytes> {
         match effect {
             Some(Effect::Refuse(refusal)) => self.refuse(ask, *refusal),

@@ -9,7 +9,6 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// A server's certificates and the authority that signed them.
 pub(crate) struct Certificates {
     pub(crate) ca_pem: String,
     pub(crate) server: ServerConfig,

@@ -12,7 +12,6 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// The domain of the vaults.
     fn domain(&self) -> &str {
         self.audience.trim_start_matches("https://")
     }

@@ -158,18 +158,28 @@ impl Fault {
     }
 
     /// Whether there are requests that this can befall. The error is a sentence that says why not.
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self) -> Result<(), String> {
         let elsewhere = matches!(self.upstream, Upstream::Token | Upstream::SigningKeys);
         let for_a_token = matches!(self.effect, Effect::RefuseToken(_));
         let rules = [
-            (elsewhere && matches!(self.effect, Effect::Refuse(_)), VAULT_ONLY),
-            (for_a_token && self.upstream != Upstream::Token, TOKEN_ONLY),
-            (elsewhere && self.secret.is_some(), NO_SECRETS),
-            (self.secret.as_deref().is_some_and(|name| !is_name(name)), NO_NAME),
-            (self.times == Some(0) || self.every == Some(0), NEVER),
-            (self.retry_after.as_deref().map(HeaderValue::from_str).is_some_and(|it| it.is_err()), NO_HEADER),
+            (
+                elsewhere && matches!(self.effect, Effect::Refuse(_)),
+                "`refuse` is for a vault only, `status` for every upstream",
+            ),
+            (for_a_token && self.upstream != Upstream::Token, "`refuse_token` is for a token source only"),
+            (elsewhere && self.secret.is_some(), "only a request to a vault is for a secret"),
+            (
+                self.secret.as_deref().is_some_and(|name| !is_name(name)),
+                "a secret's name is 1 to 127 letters, digits and hyphens",
+            ),
+            (self.times == Some(0) || self.every == Some(0), "it is for 0 requests"),
+            (
+                self.retry_after.as_deref().map(HeaderValue::from_str).is_some_and(|it| it.is_err()),
+                "its `retry_after` cannot stand in a header",
+            ),
         ];
-        rules.iter().find(|(broken, _)| *broken).map_or(Ok(()), |(_, sentence)| Err(sentence))
+        let broken = rules.iter().find(|(broken, _)| *broken);
+        broken.map_or(Ok(()), |(_, rule)| Err(format!("this fault befalls nothing: {rule}")))
     }
 
     fn befalls(&self, ask: &Ask) -> bool {
@@ -187,19 +197,10 @@ impl Fault {
         upstream && secret && refusable
     }
 
-    /// What the journal calls it.
     pub(crate) fn name(&self) -> &'static str {
         (&self.effect).into()
     }
 }
-
-const VAULT_ONLY: &str =
-    "this fault befalls nothing: `refuse` is for a vault only, `status` for every upstream";
-const TOKEN_ONLY: &str = "this fault befalls nothing: `refuse_token` is for a token source only";
-const NO_SECRETS: &str = "this fault befalls nothing: only a request to a vault is for a secret";
-const NO_NAME: &str = "this fault befalls nothing: a secret's name is 1 to 127 letters, digits and hyphens";
-const NO_HEADER: &str = "`retry_after` cannot stand in a header";
-const NEVER: &str = "this fault befalls nothing: it is for 0 requests";
 
 impl Fault {
     /// What happens before there is an answer: the delay, silence, or the connection's end.
@@ -214,7 +215,6 @@ impl Fault {
         }
     }
 
-    /// What becomes of an answer.
     pub(crate) fn spoil(&self, answer: Response<Bytes>) -> Response<Body> {
         let mut spoiled = match &self.effect {
             Effect::Redirect(location) => {
@@ -323,7 +323,7 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// Adds a rule, if there are requests that it can befall. The error is a sentence.
-    pub(crate) fn add(&mut self, fault: Fault) -> Result<(), &'static str> {
+    pub(crate) fn add(&mut self, fault: Fault) -> Result<(), String> {
         fault.check()?;
         self.rules.push(Rule { fault, since: Instant::now(), met: 0 });
         Ok(())
@@ -337,21 +337,16 @@ impl Faults {
     pub(crate) fn take(&mut self, ask: &Ask) -> Option<Fault> {
         self.rules
             .retain(|it| it.fault.lasts_ms.is_none_or(|most| it.since.elapsed().as_millis() < most.into()));
-        let mut meeting = self.rules.iter_mut().filter(|it| it.fault.befalls(ask));
-        let rule = meeting.find_map(|it| it.is_its_turn().then_some(it))?;
+        let mut meeting = self.rules.iter_mut().filter(|rule| rule.fault.befalls(ask));
+        let rule = meeting.find_map(|rule| {
+            let turn = rule.fault.every.is_none_or(|every| rule.met.is_multiple_of(every));
+            rule.met = rule.met.wrapping_add(1);
+            turn.then_some(rule)
+        })?;
         rule.fault.times = rule.fault.times.map(|it| it - 1);
         let fault = rule.fault.clone();
         self.rules.retain(|it| it.fault.times != Some(0));
         Some(fault)
-    }
-}
-
-impl Rule {
-    /// Counts a request, and says whether it is one of those that are befallen.
-    fn is_its_turn(&mut self) -> bool {
-        let turn = self.fault.every.is_none_or(|every| self.met.is_multiple_of(every));
-        self.met = self.met.wrapping_add(1);
-        turn
     }
 }
 

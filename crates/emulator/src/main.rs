@@ -62,13 +62,11 @@ async fn run(options: Options) -> Result<(), String> {
     }
     let addresses = Addresses { http: options.http, https: options.https, proxy: options.proxy };
     let served = emulator.serve_at(addresses).await.map_err(|error| error.to_string())?;
-    let (path, written) = match options.ca_file {
-        Some(path) => (path.clone(), std::fs::write(path, &served.ca_pem)),
-        None => {
-            let name = format!("keyvault-emulator-{}.pem", served.addresses.https.port());
-            let path = std::env::temp_dir().join(name);
-            (path.clone(), write_new(&path, &served.ca_pem))
-        }
+    let name = format!("keyvault-emulator-{}.pem", served.addresses.https.port());
+    let path = options.ca_file.clone().unwrap_or(std::env::temp_dir().join(name));
+    let written = match options.ca_file {
+        Some(_) => std::fs::write(&path, &served.ca_pem),
+        None => write_new(&path, &served.ca_pem),
     };
     written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     print!("{}", paste(&emulator, &served, options.source, &path));

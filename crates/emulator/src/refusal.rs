@@ -112,7 +112,6 @@ impl Refusal {
     }
 }
 
-/// A refusal in Key Vault's words.
 pub(crate) struct Refused {
     pub(crate) status: StatusCode,
     /// Whether the challenge asks for claims.

@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::cloud::{Place, place};
 use crate::settings::Source;
 
-/// One request, with its whole body.
 pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) scheme: &'static str,
@@ -81,14 +80,12 @@ impl Ask {
         kind.eq_ignore_ascii_case("application/x-www-form-urlencoded").then(|| pairs(&self.body))
     }
 
-    /// The bearer token, if there is one.
     pub(crate) fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header("authorization")?.split_once(' ')?;
         let token = token.trim();
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     }
 
-    /// The name of the secret that a vault request is about.
     pub(crate) fn secret(&self) -> Option<&str> {
         match (self.kind, self.segments().as_slice()) {
             (Kind::Vault, ["secrets", "restore"]) if self.method == Method::POST => None,

@@ -36,7 +36,6 @@ pub struct Addresses {
 }
 
 impl Default for Addresses {
-    /// Free ports of 127.0.0.1.
     fn default() -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self { http: free, https: free, proxy: free }
@@ -134,7 +133,6 @@ where
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// The same within TLS.
 async fn converse_tls<S>(emulator: Emulator, tls: TlsAcceptor, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -17,15 +17,8 @@ impl Emulator {
     }
 
     /// The same, given out at `now`, in Unix seconds: for a test that has a clock of its own.
-    pub fn caller_token_at(
-        &self,
-        now: i64,
-        audience: &str,
-        oid: &str,
-        appid: &str,
-        roles: &[&str],
-    ) -> String {
-        self.sign(&self.signing_header(), &Self::caller_claims(now, audience, oid, appid, roles))
+    pub fn caller_token_at(&self, now: i64, audience: &str, oid: &str, app: &str, roles: &[&str]) -> String {
+        self.sign(&self.signing_header(), &Self::caller_claims(now, audience, oid, app, roles))
     }
 
     /// [`Emulator::caller_token`] of version 2, in which the audience is usually the id of an application.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::random;
 use crate::refusal::{Refusal, Refused, bad_parameter, deleted_not_found, restore_conflict};
 
+type Result<T> = std::result::Result<T, Refused>;
+
 /// All secrets, by their names in lower case. It has no `Debug`: it holds the values.
 #[derive(Default)]
 pub(crate) struct Store {
@@ -73,7 +75,7 @@ impl Properties {
     }
 
     /// Holds them to the limits of Microsoft Learn, "About Azure Key Vault secrets".
-    fn check(&self) -> Result<(), Refused> {
+    fn check(&self) -> Result<()> {
         let is_long = |text: &String, most| text.chars().count() > most;
         if self.content_type.as_ref().is_some_and(|text| is_long(text, 255)) {
             return Err(bad_parameter("The content type is longer than 255 characters."));
@@ -98,37 +100,30 @@ impl Properties {
 
 impl Store {
     /// Adds a version at `now`. The name is a name: [`is_name`].
-    pub(crate) fn set(
-        &mut self,
-        name: &str,
-        value: String,
-        properties: Properties,
-        now: i64,
-    ) -> Result<&Secret, Refused> {
+    pub(crate) fn set(&mut self, name: &str, value: String, more: Properties, now: i64) -> Result<&Secret> {
         if value.len() > LONGEST_VALUE {
             return Err(bad_parameter(format!("The value is longer than {LONGEST_VALUE} bytes.")));
         }
-        properties.check()?;
+        more.check()?;
         if let Ok(secret) = self.deleted(name) {
             return Err(Refusal::DeletedButRecoverable.about(&secret.name));
         }
         let id = random::version();
         let mut version =
             Version { id, value, enabled: true, created: now, updated: now, ..Version::default() };
-        properties.apply(&mut version);
+        more.apply(&mut version);
         let new = || Secret { name: name.to_owned(), deleted: None, versions: Vec::new() };
         let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(new);
         secret.versions.push(version);
         Ok(secret)
     }
 
-    /// The secret, unless it is deleted.
-    pub(crate) fn get(&self, name: &str) -> Result<&Secret, Refused> {
+    pub(crate) fn get(&self, name: &str) -> Result<&Secret> {
         self.find(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
     }
 
     /// One version of a secret; the newest, if `id` is none.
-    pub(crate) fn version(&self, name: &str, id: Option<&str>) -> Result<(&Secret, &Version), Refused> {
+    pub(crate) fn version(&self, name: &str, id: Option<&str>) -> Result<(&Secret, &Version)> {
         let secret = self.get(name)?;
         let Some(id) = id else { return Ok((secret, secret.latest())) };
         let version = secret.versions.iter().find(|version| version.id.eq_ignore_ascii_case(id));
@@ -136,57 +131,49 @@ impl Store {
     }
 
     /// Changes one version; the newest, if `id` is none.
-    pub(crate) fn update(
-        &mut self,
-        name: &str,
-        id: Option<&str>,
-        properties: Properties,
-        now: i64,
-    ) -> Result<(), Refused> {
-        properties.check()?;
+    pub(crate) fn update(&mut self, name: &str, id: Option<&str>, new: Properties, now: i64) -> Result<()> {
+        new.check()?;
         let mut versions = self.active(name)?.versions.iter_mut().rev();
         let version = versions.find(|version| id.is_none_or(|id| version.id.eq_ignore_ascii_case(id)));
         let missing = || Refusal::SecretNotFound.about(&format!("{name}/{}", id.unwrap_or_default()));
         let version = version.ok_or_else(missing)?;
-        properties.apply(version);
+        new.apply(version);
         version.updated = now;
         Ok(())
     }
 
-    /// Deletes a secret, softly.
-    pub(crate) fn delete(&mut self, name: &str, now: i64) -> Result<&Secret, Refused> {
+    pub(crate) fn delete(&mut self, name: &str, now: i64) -> Result<&Secret> {
         let secret = self.active(name)?;
         secret.deleted = Some(now);
         Ok(secret)
     }
 
-    /// A secret that is deleted and can be recovered.
-    pub(crate) fn deleted(&self, name: &str) -> Result<&Secret, Refused> {
+    pub(crate) fn deleted(&self, name: &str) -> Result<&Secret> {
         self.find(name, true).ok_or_else(|| deleted_not_found(name))
     }
 
     /// Undoes [`Store::delete`].
-    pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret, Refused> {
+    pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret> {
         let secret = self.find_mut(name, true).ok_or_else(|| deleted_not_found(name))?;
         secret.deleted = None;
         Ok(secret)
     }
 
     /// Ends what [`Store::delete`] began.
-    pub(crate) fn purge(&mut self, name: &str) -> Result<(), Refused> {
+    pub(crate) fn purge(&mut self, name: &str) -> Result<()> {
         self.deleted(name)?;
         self.secrets.remove(&name.to_ascii_lowercase());
         Ok(())
     }
 
     /// A secret with all its versions, in base64url. Azure's is encrypted; this one is not.
-    pub(crate) fn backup(&self, name: &str) -> Result<String, Refused> {
+    pub(crate) fn backup(&self, name: &str) -> Result<String> {
         let text = serde_json::to_vec(self.get(name)?).expect("strings, numbers and lists are JSON");
         Ok(BASE64_URL_SAFE_NO_PAD.encode(text))
     }
 
     /// Takes a [`Store::backup`] into the vault at `base`, if there is no secret of its name.
-    pub(crate) fn restore(&mut self, backup: &str, base: &str) -> Result<&Secret, Refused> {
+    pub(crate) fn restore(&mut self, backup: &str, base: &str) -> Result<&Secret> {
         let text = BASE64_URL_SAFE_NO_PAD.decode(backup).unwrap_or_default();
         let secret = serde_json::from_slice::<Secret>(&text).ok();
         let secret = secret.filter(|secret| is_name(&secret.name) && !secret.versions.is_empty());
@@ -209,7 +196,7 @@ impl Store {
         all.map(|(key, secret)| (key.as_str(), secret))
     }
 
-    fn active(&mut self, name: &str) -> Result<&mut Secret, Refused> {
+    fn active(&mut self, name: &str) -> Result<&mut Secret> {
         self.find_mut(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
     }
 

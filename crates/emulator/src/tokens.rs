@@ -69,7 +69,6 @@ impl Tokens {
         new
     }
 
-    /// Every token that is remembered.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
         self.order.iter().map(String::as_str)
     }

@@ -37,7 +37,8 @@ pub(crate) fn answer(
 pub(crate) fn refuse(ask: &Ask, settings: &Settings, refused: &Refused) -> Response<Bytes> {
     let mut response = dress(ask, refused.answer());
     if refused.status == StatusCode::UNAUTHORIZED {
-        let challenge = if refused.claims { claims() } else { challenge(ask, settings) };
+        let challenge =
+            if refused.claims { HeaderValue::from_static(CLAIMS) } else { challenge(ask, settings) };
         response.headers_mut().insert("www-authenticate", challenge);
     }
     response
@@ -204,13 +205,9 @@ fn challenge(ask: &Ask, settings: &Settings) -> HeaderValue {
 
 /// The challenge of continuous access evaluation, as in the tests of the SDKs. The claims are
 /// `{"access_token":{"nbf":{"essential":true,"value":"1726077595"},"xms_caeerror":{"value":"10012"}}}`.
-fn claims() -> HeaderValue {
-    HeaderValue::from_static(
-        "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
-         error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsd\
-         WUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==\"",
-    )
-}
+const CLAIMS: &str = "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
+     error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsd\
+     WUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==\"";
 
 const HEADERS: [(&str, &str); 8] = [
     ("cache-control", "no-cache"),

@@ -53,7 +53,6 @@ pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
     reply::json(StatusCode::OK, &body)
 }
 
-/// The keys with which a tenant's tokens are signed.
 pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
     if ask.method != Method::GET {
         return refuse(&only("GET"));
@@ -65,12 +64,10 @@ pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
     with_cache_control("max-age=86400, private", reply::json(StatusCode::OK, &published.document()))
 }
 
-/// Whether the path begins with the tenant.
 fn is_tenant(ask: &Ask) -> bool {
     ask.segments().first().is_some_and(|name| name.eq_ignore_ascii_case(facts::TENANT))
 }
 
-/// What the token endpoint says with this status.
 pub(super) fn error(status: u16) -> Response<Bytes> {
     refuse(&match status {
         400 => no_application(facts::APP_ID),
@@ -79,7 +76,6 @@ pub(super) fn error(status: u16) -> Response<Bytes> {
     })
 }
 
-/// What the public addresses say with this status.
 pub(crate) fn public_error(status: u16) -> Response<Bytes> {
     refuse(&match status {
         400 => no_tenant(),

@@ -6,17 +6,11 @@ use time::{OffsetDateTime, format_description};
 use crate::settings::{ExpiresIn, ExpiresOn, Settings};
 use crate::signing::Life;
 
-/// Writes `expires_in` and `expires_on` as the settings want them, or as `usual` for the source, and `refresh_in` if
+/// Writes `expires_in` and `expires_on` as the settings want them, or in the source's `own` way, and `refresh_in` if
 /// they want it. `now`, when the token is given, is in Unix seconds.
-pub(super) fn write(
-    body: &mut Value,
-    settings: &Settings,
-    usual: (ExpiresOn, ExpiresIn),
-    life: Life,
-    now: i64,
-) {
+pub(super) fn write(to: &mut Value, settings: &Settings, own: (ExpiresOn, ExpiresIn), life: Life, now: i64) {
     let left = life.expires.saturating_sub(now);
-    let expires_in = match settings.expires_in.unwrap_or(usual.1) {
+    let expires_in = match settings.expires_in.unwrap_or(own.1) {
         ExpiresIn::Number => Some(left.into()),
         ExpiresIn::Text => Some(left.to_string().into()),
         ExpiresIn::Empty => Some("".into()),
@@ -27,11 +21,11 @@ pub(super) fn write(
         let age = u64::try_from(now.saturating_sub(life.issued)).unwrap_or(0);
         seconds.saturating_sub(age).into()
     });
-    let expires_on = on(settings.expires_on.unwrap_or(usual.0), now, life.expires);
+    let expires_on = on(settings.expires_on.unwrap_or(own.0), now, life.expires);
     for (name, value) in [("expires_in", expires_in), ("expires_on", expires_on), ("refresh_in", refresh_in)]
     {
         if let Some(value) = value {
-            body[name] = value;
+            to[name] = value;
         }
     }
 }

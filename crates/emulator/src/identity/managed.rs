@@ -44,7 +44,6 @@ pub(super) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -
     reply::json(StatusCode::OK, &body)
 }
 
-/// The identity that is selected and what its token is for.
 fn read(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<(UserAssigned, Purpose), Failure> {
     let fields = check(ask, source, issuer)?;
     let resource = find(&fields, "resource").ok_or(Failure::ResourceMissing)?.to_owned();
@@ -169,7 +168,6 @@ pub(super) enum Failure {
     Status(u16),
 }
 
-/// A refusal in the words of this source.
 pub(super) fn refuse(source: Source, failure: Failure) -> Response<Bytes> {
     match source {
         Source::AppService2019 => app_service(failure, false),

@@ -20,13 +20,8 @@ impl Heard {
 }
 
 /// Asks `METHOD address`, with the headers and the body.
-pub(crate) async fn ask(
-    emulator: &Emulator,
-    line: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Result<Heard, Cut> {
-    let (method, address) = line.split_once(' ').expect("a method and an address");
+pub async fn ask(emulator: &Emulator, row: &str, headers: &[(&str, &str)], body: &str) -> Result<Heard, Cut> {
+    let (method, address) = row.split_once(' ').expect("a method and an address");
     let mut request = Request::builder().method(method).uri(address);
     for (name, value) in headers {
         request = request.header(*name, *value);
