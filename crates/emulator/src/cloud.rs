@@ -88,7 +88,6 @@ const CLOUDS: [Cloud; 3] = [
     Cloud { audience: "https://vault.usgovcloudapi.net", login: "login.microsoftonline.us" },
 ];
 
-/// The link-local address of the Instance Metadata Service.
 const IMDS: &str = "169.254.169.254";
 
 fn is_loopback(host: &str) -> bool {

@@ -67,6 +67,7 @@ impl Case {
         }
         let setting = |source, at: usize| emulator.settings(source, "")[at].1.clone();
         names.extend([
+            ("$bom", "\u{feff}".to_owned()),
             ("$version", version),
             ("$tenant", facts::TENANT.to_owned()),
             ("$TENANT", facts::TENANT.to_uppercase()),
