@@ -8,13 +8,13 @@ use crate::cloud::Place;
 use crate::faults::{self, Faults};
 use crate::identity::{self, Issuer, Keys};
 use crate::journal::Journal;
+use crate::refusal::Refused;
 use crate::request::Ask;
 use crate::signing::Published;
 use crate::store::Store;
 use crate::tokens::{Tokens, Verdict};
 use crate::{
-    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, control, now, refusal, reply,
-    vault,
+    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, control, now, reply, vault,
 };
 
 impl Emulator {
@@ -31,18 +31,17 @@ impl Emulator {
     {
         let (parts, body) = request.into_parts();
         let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => None,
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let refused = Refused::new(413, "RequestEntityTooLarge", "The request is too large.");
+                return Ok(refused.answer().map(faults::whole));
+            }
             Err(_) => return Err(Cut),
         };
-        let too_large = body.is_none();
         let hosts = self.lock().settings.hosts.clone();
-        let Some(ask) = Ask::read(parts, body.unwrap_or_default(), &hosts) else {
+        let Some(ask) = Ask::read(parts, body, &hosts) else {
             return Ok(reply::empty(StatusCode::BAD_REQUEST).map(faults::whole));
         };
-        if too_large {
-            return Ok(refusal::too_large().answer().map(faults::whole));
-        }
         if ask.kind == Kind::Control {
             return Ok(control::answer(self, &ask).map(faults::whole));
         }
@@ -62,10 +61,10 @@ impl Emulator {
 
     /// What Azure would say, or what the fault has it say.
     ///
-    /// Only a vault is answered under the lock: everything else may need a key that has to be made first, for which nobody
-    /// else has to wait.
+    /// Only a vault is answered under the lock: everything else may need a key that has to be made first, and no other
+    /// request waits for that.
     fn respond(&self, ask: &Ask, fault: Option<&Fault>) -> Response<Bytes> {
-        let effect = fault.map(|it| &it.effect);
+        let effect = fault.map(|fault| &fault.effect);
         match (ask.kind, effect) {
             (Kind::Vault, effect) => self.lock().respond(ask, effect),
             (Kind::Token(_), Some(Effect::RefuseToken(refusal))) => refusal.answer(),
@@ -105,7 +104,7 @@ impl State {
         let credential = match ask.kind {
             Kind::Token(source) => identity::credential(ask, source, keys),
             _ => {
-                let verdict = |it| self.tokens.check(it, vault::audience(ask, &self.settings), now());
+                let verdict = |token| self.tokens.check(token, vault::audience(ask, &self.settings), now());
                 match ask.bearer().map(verdict) {
                     None => Credential::Absent,
                     Some(Verdict::Good) => Credential::Right,
@@ -118,7 +117,6 @@ impl State {
         (number, fault)
     }
 
-    /// What a vault says.
     fn respond(&mut self, ask: &Ask, effect: Option<&Effect>) -> Response<Bytes> {
         match effect {
             Some(Effect::Refuse(refusal)) => self.refuse(ask, *refusal),
@@ -135,51 +133,5 @@ impl State {
     }
 }
 
-/// Bytes: a value of 25 KiB in which every byte is written as `\u00XX`, its attributes and its tags.
-const LARGEST_REQUEST: usize = 256 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use std::sync::TryLockError;
-
-    use super::*;
-
-    /// Whether the lock is mostly free while somebody else asks for this.
-    fn is_free_during(emulator: &Emulator, request: Request<String>) -> bool {
-        let answering = emulator.clone();
-        let answer = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            runtime.block_on(answering.answer(request)).expect("an answer").status()
-        });
-        let (mut free, mut held) = (0_u64, 0_u64);
-        while !answer.is_finished() {
-            match emulator.state.try_lock() {
-                Err(TryLockError::WouldBlock) => held += 1,
-                // Until then it has not begun.
-                Ok(state) => free += u64::from(state.journal.calls().next().is_some()),
-                Err(TryLockError::Poisoned(_)) => panic!("it has panicked"),
-            }
-        }
-        assert_eq!(answer.join().expect("it does not panic"), StatusCode::OK);
-        free >= held
-    }
-
-    #[test]
-    fn nobody_waits_while_keys_are_made() {
-        let get = |address: &str| Request::get(address).body(String::new()).expect("a request");
-        let keys = format!("https://login.microsoftonline.com/{}/discovery/v2.0/keys", crate::facts::TENANT);
-        let token = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01\
-                     &resource=api://gateway";
-        let mut token = get(token);
-        token.headers_mut().insert("metadata", http::HeaderValue::from_static("true"));
-        // Every emulator of the process has the same keys; each of these is the first to need some.
-        for (rotations, request) in [(4, get(&keys)), (8, token)] {
-            let emulator = Emulator::new();
-            emulator.configure(|it| it.caller_audience = Some("api://gateway".to_owned()));
-            for _ in 0..rotations {
-                emulator.rotate_signing_keys();
-            }
-            assert!(is_free_during(&emulator, request), "{rotations}");
-        }
-    }
-}
+/// Bytes: a backup of some dozens of versions of the greatest length, or of many that are shorter.
+const LARGEST_REQUEST: usize = 1024 * 1024;

@@ -3,7 +3,6 @@
 //! Source: the REST specification, `Secrets/stable/2025-07-01/secrets.json`, and the SDKs' recordings.
 
 use serde_json::{Value, json};
-use time::Duration;
 
 use crate::refusal::{Refused, bad_parameter};
 use crate::request::Ask;
@@ -11,14 +10,14 @@ use crate::store::{Secret, Version};
 
 /// `SecretBundle`, with the value. `base` is the vault's address without a slash at its end.
 pub(crate) fn whole(base: &str, secret: &Secret, version: &Version) -> Value {
-    let mut bundle = version_item(base, secret, version);
+    let mut bundle = version_item(base, &secret.name, version);
     bundle["value"] = version.value.as_str().into();
     bundle
 }
 
 /// A version without its value: `SecretItem` in a list of versions, `SecretBundle` after an update.
-pub(crate) fn version_item(base: &str, secret: &Secret, version: &Version) -> Value {
-    described(&format!("{base}/secrets/{}/{}", secret.name, version.id), version)
+pub(crate) fn version_item(base: &str, name: &str, version: &Version) -> Value {
+    described(&format!("{base}/secrets/{name}/{}", version.id), version)
 }
 
 /// `SecretItem` in a list of secrets: the newest version's attributes under the secret's own id.
@@ -26,53 +25,29 @@ pub(crate) fn item(base: &str, secret: &Secret) -> Value {
     described(&format!("{base}/secrets/{}", secret.name), secret.latest())
 }
 
-/// `DeletedSecretBundle`.
-pub(crate) fn deleted(base: &str, secret: &Secret) -> Value {
-    with_dates(base, secret, version_item(base, secret, secret.latest()))
-}
-
-/// `DeletedSecretItem`.
-pub(crate) fn deleted_item(base: &str, secret: &Secret) -> Value {
-    with_dates(base, secret, item(base, secret))
-}
-
-/// Which part of a list is asked for.
-pub(crate) struct Page {
-    size: usize,
-    after: Option<String>,
-}
-
-impl Page {
-    /// Reads `maxresults` and `$skiptoken`, which is a key of [`page`] as `is_key` says.
-    pub(crate) fn read(ask: &Ask, is_key: fn(&str) -> bool) -> Result<Self, Refused> {
-        let size = ask.parameter("maxresults").map_or(Some(LARGEST_PAGE), |it| it.parse().ok());
-        let size = size.filter(|it| (1..=LARGEST_PAGE).contains(it));
-        let size =
-            size.ok_or_else(|| bad_parameter(format!("maxresults must be between 1 and {LARGEST_PAGE}")))?;
-        let after = ask.parameter("$skiptoken");
-        if after.is_some_and(|it| !is_key(it)) {
-            return Err(bad_parameter("The $skiptoken is not valid.".to_owned()));
-        }
-        Ok(Self { size, after: after.map(str::to_ascii_lowercase) })
-    }
-}
-
-/// `SecretListResult`: one page of `items`, whose keys are in lower case and in order.
+/// `SecretListResult`: the page of `items` that `maxresults` and `$skiptoken` ask for. The keys of the items are in lower
+/// case and in order, and each is one as `is_key` says.
 ///
 /// It goes on after the key that the last one ended with, whether that is still there or not: clients delete what they have
 /// listed before they ask for more. A full page has a `nextLink` even if nothing follows, and the link names port 443, as
 /// recordings have it.
-pub(crate) fn page(ask: &Ask, items: Vec<(String, Value)>, page: &Page) -> Value {
-    let start = match &page.after {
-        None => 0,
-        Some(after) => items.partition_point(|(key, _)| key <= after),
-    };
-    let rest = &items[start..];
-    let shown = &rest[..rest.len().min(page.size)];
-    let full = shown.last().filter(|_| shown.len() == page.size);
-    let next = full.map(|(key, _)| next_link(ask, page.size, key));
-    let values: Vec<&Value> = shown.iter().map(|(_, value)| value).collect();
-    json!({"value": values, "nextLink": next})
+pub(crate) fn page(
+    ask: &Ask,
+    is_key: fn(&str) -> bool,
+    items: impl Iterator<Item = (String, Value)>,
+) -> Result<Value, Refused> {
+    let size = ask.parameter("maxresults").map_or(Some(LARGEST_PAGE), |text| text.parse().ok());
+    let size = size.filter(|size| (1..=LARGEST_PAGE).contains(size));
+    let size =
+        size.ok_or_else(|| bad_parameter(format!("maxresults must be between 1 and {LARGEST_PAGE}")))?;
+    let after = ask.parameter("$skiptoken").map(str::to_ascii_lowercase);
+    if after.as_deref().is_some_and(|key| !is_key(key)) {
+        return Err(bad_parameter("The $skiptoken is not valid."));
+    }
+    let rest = items.skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after));
+    let (keys, values): (Vec<String>, Vec<Value>) = rest.take(size).unzip();
+    let next = keys.last().filter(|_| keys.len() == size).map(|key| next_link(ask, size, key));
+    Ok(json!({"value": values, "nextLink": next}))
 }
 
 /// The key of the version that is the `number`th of its secret.
@@ -82,7 +57,7 @@ pub(crate) fn version_key(number: usize) -> String {
 
 /// Whether `text` is a [`version_key`].
 pub(crate) fn is_version_key(text: &str) -> bool {
-    text.len() == VERSION_KEY && text.bytes().all(|it| it.is_ascii_digit())
+    text.len() == VERSION_KEY && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn next_link(ask: &Ask, size: usize, key: &str) -> String {
@@ -117,11 +92,12 @@ fn described(id: &str, version: &Version) -> Value {
     item
 }
 
-fn with_dates(base: &str, secret: &Secret, mut item: Value) -> Value {
+/// `DeletedSecretBundle` of a version, `DeletedSecretItem` of an item.
+pub(crate) fn deleted(base: &str, secret: &Secret, mut item: Value) -> Value {
     let deleted = secret.deleted.unwrap_or_default();
     item["recoveryId"] = format!("{base}/deletedsecrets/{}", secret.name).into();
     item["deletedDate"] = deleted.into();
-    item["scheduledPurgeDate"] = (deleted + Duration::days(RECOVERABLE_DAYS).whole_seconds()).into();
+    item["scheduledPurgeDate"] = (deleted + RECOVERABLE_DAYS * 24 * 60 * 60).into();
     item
 }
 

@@ -9,7 +9,6 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// A server's certificates and the authority that signed them.
 pub(crate) struct Certificates {
     pub(crate) ca_pem: String,
     pub(crate) server: ServerConfig,
@@ -25,7 +24,7 @@ impl Certificates {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let ca = CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)?;
 
-        let names = NAMES.map(str::to_owned);
+        let names: Vec<String> = NAMES.split(' ').map(str::to_owned).collect();
         let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
         params.distinguished_name.push(DnType::CommonName, "Key Vault emulator");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -45,13 +44,5 @@ impl Certificates {
     }
 }
 
-const NAMES: [&str; 8] = [
-    "*.vault.azure.net",
-    "*.vault.azure.cn",
-    "*.vault.usgovcloudapi.net",
-    "login.microsoftonline.com",
-    "login.chinacloudapi.cn",
-    "login.microsoftonline.us",
-    "localhost",
-    "127.0.0.1",
-];
+const NAMES: &str = "*.vault.azure.net *.vault.azure.cn *.vault.usgovcloudapi.net login.microsoftonline.com \
+                     login.chinacloudapi.cn login.microsoftonline.us localhost 127.0.0.1";

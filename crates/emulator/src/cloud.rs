@@ -1,18 +1,21 @@
-//! Whose host a request was sent to, and what that host serves.
+//! Which host a request was sent to, and what that host serves.
 
 use std::net::IpAddr;
 
-/// One of Microsoft's clouds: where its vaults are, the audience of their tokens, and who signs those.
+/// One of Microsoft's clouds: where its vaults are, the audience of their tokens, and what signs those.
 ///
 /// Source: Microsoft Learn, "About Azure Key Vault keys, secrets and certificates", table of DNS suffixes.
 #[derive(Debug)]
 pub(crate) struct Cloud {
-    vaults: &'static str,
     pub(crate) audience: &'static str,
     login: &'static str,
 }
 
 impl Cloud {
+    fn domain(&self) -> &str {
+        self.audience.trim_start_matches("https://")
+    }
+
     /// The address that a challenge names: who gives tokens for `tenant`.
     pub(crate) fn authority(&self, tenant: &str) -> String {
         format!("https://{}/{tenant}", self.login)
@@ -32,37 +35,26 @@ pub(crate) enum Place {
     Here,
     /// A vault and token endpoints on a host that the settings allow.
     Named,
-    /// Somebody else's: nothing.
+    /// A foreign host: nothing.
     Stranger,
 }
 
-/// Whose host `host` is, which has no port, for who comes by `scheme`: Azure's vaults and Entra are there by HTTPS
+/// Whose host `host` is, which has no port, for a client that comes by `scheme`: Azure's vaults and Entra are there by HTTPS
 /// only, IMDS by plain HTTP only. `names` are the hosts that the settings allow.
 pub(crate) fn place(scheme: &str, host: &str, names: &[String]) -> Place {
-    let place = owner(host, names);
-    let there = match place {
-        Place::Vault(_) | Place::Login => scheme == "https",
-        Place::Imds => scheme == "http",
-        Place::Here | Place::Named | Place::Stranger => true,
-    };
-    if there { place } else { Place::Stranger }
-}
-
-fn owner(host: &str, names: &[String]) -> Place {
     let host = host.to_ascii_lowercase();
-    if host == IMDS {
-        return Place::Imds;
+    let https = scheme == "https";
+    let vault = host.split_once('.').filter(|(name, _)| is_vault_name(name));
+    let cloud = vault.and_then(|(_, domain)| CLOUDS.iter().find(|cloud| cloud.domain() == domain));
+    match cloud {
+        Some(cloud) if https => Place::Vault(cloud),
+        Some(_) => Place::Stranger,
+        None if host == IMDS && !https => Place::Imds,
+        None if is_loopback(&host) => Place::Here,
+        None if https && CLOUDS.iter().any(|cloud| cloud.login == host) => Place::Login,
+        None if names.iter().any(|name| name.eq_ignore_ascii_case(&host)) => Place::Named,
+        None => Place::Stranger,
     }
-    if is_loopback(&host) {
-        return Place::Here;
-    }
-    if CLOUDS.iter().any(|it| it.login == host) {
-        return Place::Login;
-    }
-    if let Some(cloud) = CLOUDS.iter().find(|it| host.strip_suffix(it.vaults).is_some_and(is_vault_name)) {
-        return Place::Vault(cloud);
-    }
-    if names.iter().any(|it| it.eq_ignore_ascii_case(&host)) { Place::Named } else { Place::Stranger }
 }
 
 /// Whether Entra knows a resource of this name: a vault's audience, with or without a slash, one vault's own
@@ -77,7 +69,10 @@ pub(crate) fn knows_resource(resource: &str) -> bool {
     let Some(host) = resource.strip_prefix("https://") else { return false };
     let host = host.strip_suffix('/').unwrap_or(host);
     let others = ["management.azure.com", "graph.microsoft.com"];
-    others.contains(&host) || CLOUDS.iter().any(|it| host == &it.vaults[1..] || host.ends_with(it.vaults))
+    let is_in = |cloud: &Cloud| {
+        host.strip_suffix(cloud.domain()).is_some_and(|name| name.is_empty() || name.ends_with('.'))
+    };
+    others.contains(&host) || CLOUDS.iter().any(is_in)
 }
 
 /// The public cloud, which also stands for a host that is in no cloud.
@@ -88,20 +83,11 @@ pub(crate) const PUBLIC: &Cloud = &CLOUDS[0];
 pub(crate) const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
 const CLOUDS: [Cloud; 3] = [
-    Cloud {
-        vaults: ".vault.azure.net",
-        audience: "https://vault.azure.net",
-        login: "login.microsoftonline.com",
-    },
-    Cloud { vaults: ".vault.azure.cn", audience: "https://vault.azure.cn", login: "login.chinacloudapi.cn" },
-    Cloud {
-        vaults: ".vault.usgovcloudapi.net",
-        audience: "https://vault.usgovcloudapi.net",
-        login: "login.microsoftonline.us",
-    },
+    Cloud { audience: "https://vault.azure.net", login: "login.microsoftonline.com" },
+    Cloud { audience: "https://vault.azure.cn", login: "login.chinacloudapi.cn" },
+    Cloud { audience: "https://vault.usgovcloudapi.net", login: "login.microsoftonline.us" },
 ];
 
-/// The link-local address of the Instance Metadata Service.
 const IMDS: &str = "169.254.169.254";
 
 fn is_loopback(host: &str) -> bool {
@@ -114,67 +100,4 @@ fn is_vault_name(name: &str) -> bool {
     let allowed = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
     let ends_well = name.starts_with(|it: char| it.is_ascii_alphabetic()) && !name.ends_with('-');
     (3..=24).contains(&name.len()) && allowed && ends_well && !name.contains("--")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts() {
-        let names = ["vault.example".to_owned(), "10.0.0.2".to_owned()];
-        for (address, expected) in [
-            ("https://demo.vault.azure.net", "Vault https://vault.azure.net"),
-            ("https://DEMO.vault.azure.cn", "Vault https://vault.azure.cn"),
-            ("https://demo.vault.usgovcloudapi.net", "Vault https://vault.usgovcloudapi.net"),
-            ("https://demo.vault.microsoftazure.de", "Stranger"),
-            ("http://demo.vault.azure.net", "Stranger"),
-            ("https://login.microsoftonline.com", "Login"),
-            ("http://login.microsoftonline.com", "Stranger"),
-            ("http://169.254.169.254", "Imds"),
-            ("https://169.254.169.254", "Stranger"),
-            ("http://127.0.0.1", "Here"),
-            ("https://127.0.0.1", "Here"),
-            ("http://127.255.0.9", "Here"),
-            ("http://[::1]", "Here"),
-            ("http://localhost", "Here"),
-            ("http://10.0.0.1", "Stranger"),
-            ("http://0.0.0.0", "Stranger"),
-            ("http://169.254.169.253", "Stranger"),
-            ("http://[fe80::1]", "Stranger"),
-            ("http://[::1", "Stranger"),
-            ("http://10.0.0.2", "Named"),
-            ("http://vault.example", "Named"),
-            ("https://vault.example", "Named"),
-            ("https://vault.azure.net", "Stranger"),
-            ("https://a.b.vault.azure.net", "Stranger"),
-            ("https://demovault.azure.net", "Stranger"),
-            ("https://demo.vault.azure.net.example", "Stranger"),
-            ("https://example.com", "Stranger"),
-        ] {
-            let (scheme, host) = address.split_once("://").expect("a scheme and a host");
-            let found = match place(scheme, host, &names) {
-                Place::Vault(cloud) => format!("Vault {}", cloud.audience),
-                other => format!("{other:?}"),
-            };
-            assert_eq!(found, expected, "{address}");
-        }
-    }
-
-    #[test]
-    fn resources() {
-        for (resource, known) in [
-            ("https://vault.azure.net", true),
-            ("https://vault.azure.net/", true),
-            ("https://demo.vault.azure.net/", true),
-            ("https://management.azure.com/", true),
-            (KEY_VAULT_APP, true),
-            ("vault.azure.net", false),
-            ("https://vault.azure.net//", false),
-            ("https://vault.keyvault.net", false),
-            ("", false),
-        ] {
-            assert_eq!(knows_resource(resource), known, "{resource:?}");
-        }
-    }
 }

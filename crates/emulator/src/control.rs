@@ -10,7 +10,6 @@ use crate::request::Ask;
 use crate::store::{Properties, is_name};
 use crate::{Emulator, Fault, Settings, reply};
 
-/// Answers a request to a control route.
 pub(crate) fn answer(emulator: &Emulator, ask: &Ask) -> Response<Bytes> {
     match operate(emulator, ask) {
         Ok(Value::Null) => reply::empty(StatusCode::NO_CONTENT),
@@ -31,8 +30,7 @@ fn operate(emulator: &Emulator, ask: &Ask) -> Result<Value, (StatusCode, String)
     match (ask.method.as_str(), ask.segments().as_slice()) {
         ("POST", ["emulator", "faults"]) => {
             let fault = read::<Fault>(ask)?;
-            let added = emulator.lock().faults.add(fault);
-            added.map_err(|sentence| (StatusCode::BAD_REQUEST, sentence.to_owned()))?;
+            emulator.lock().faults.add(fault).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
         }
         ("DELETE", ["emulator", "faults"]) => emulator.clear_faults(),
         ("GET", ["emulator", "journal"]) => return Ok(json!(emulator.journal())),

@@ -22,74 +22,30 @@
 //! ```
 //!
 //! It is Entra, too, for the callers of a gateway that bring a token of their own: it signs such tokens, publishes the
-//! keys for them, and gives them to who asks for [`Settings::caller_audience`]. See [`Emulator::caller_token`].
+//! keys for them, and gives them to a client that asks for [`Settings::caller_audience`]. See [`Emulator::caller_token`].
 //!
-//! # Control routes
-//!
-//! The same for a process outside, over plain HTTP or HTTPS on loopback:
-//!
-//! | request | does |
-//! |---|---|
-//! | `POST /emulator/faults` | adds a [`Fault`] |
-//! | `DELETE /emulator/faults` | clears them |
-//! | `GET /emulator/journal` | the [`Call`]s, oldest first |
-//! | `DELETE /emulator/journal` | clears them |
-//! | `PUT /emulator/secrets/{name}` | `{"value","enabled"}`, both optional: sets, rotates, disables |
-//! | `PUT /emulator/settings` | replaces the [`Settings`] |
-//! | `POST /emulator/signing-keys` | [rotates](Emulator::rotate_signing_keys) the keys that sign tokens |
-//! | `DELETE /emulator/tokens` | makes every token unknown, [also to the platform](Emulator::forget_tokens) |
-//!
-//! # What Azure minds and it does not
-//!
-//! * How much is asked. IMDS has a limit of 20 requests for a token in a second and of 5 at a time, Key Vault one of
-//!   4,000 requests in ten seconds, and both answer 429 beyond it. Here that happens where a [`Fault`] says so, and
-//!   never otherwise.
-//! * Who may do what in a vault. A token for it may do everything: that somebody may not is a [`Refusal`], by a fault.
-//! * What a token says. A vault knows those that this emulator has given out, and reads none.
+//! What it has on the wire, its control routes among them, and what Azure minds and it does not: see its `README.md`.
 
 mod answer;
-
-mod request;
-
-mod identity;
-
-mod tokens;
-
-mod signing;
-
-mod caller;
-
-mod settings;
-
-mod vault;
-
 mod bundle;
-
-mod store;
-
-mod seed;
-
-mod refusal;
-
-mod faults;
-
-mod journal;
-
-mod control;
-
-mod server;
-
-mod proxy;
-
 mod certificates;
-
 mod cloud;
-
-mod random;
-
-mod reply;
-
+mod control;
 pub mod facts;
+mod faults;
+mod identity;
+mod journal;
+mod random;
+mod refusal;
+mod reply;
+mod request;
+mod seed;
+mod server;
+mod settings;
+mod signing;
+mod store;
+mod tokens;
+mod vault;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -115,28 +71,14 @@ use crate::store::Properties;
 pub type Body = UnsyncBoxBody<Bytes, Cut>;
 
 /// The connection has ended before the answer did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection was cut")]
 pub struct Cut;
 
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection was cut")
-    }
-}
-
-impl std::error::Error for Cut {}
-
 /// The vault does not take a secret, because of its name, its value or its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the vault does not take this secret")]
 pub struct NotTaken;
-
-impl fmt::Display for NotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the vault does not take this secret")
-    }
-}
-
-impl std::error::Error for NotTaken {}
 
 /// A Key Vault with its token endpoints. Clones share their state.
 #[derive(Clone)]
@@ -160,7 +102,8 @@ impl Default for Emulator {
 impl Emulator {
     /// An empty vault, and credentials that no other emulator has.
     pub fn new() -> Self {
-        Self { keys: Arc::new(Keys::new()), state: Arc::default() }
+        let keys = Keys { identity: random::credential(), client: random::credential() };
+        Self { keys: Arc::new(keys), state: Arc::default() }
     }
 
     /// Adds a secret, or a version to it, and returns the version. One that was deleted is recovered first.
@@ -225,22 +168,26 @@ impl Emulator {
 
     /// The last 10,000 requests, oldest first.
     pub fn journal(&self) -> Vec<Call> {
-        self.lock().journal.calls().cloned().collect()
+        self.calls(|_| true)
     }
 
     /// Those of the journal that went to a vault.
     pub fn vault_calls(&self) -> Vec<Call> {
-        self.lock().journal.calls().filter(|it| it.kind == Kind::Vault).cloned().collect()
+        self.calls(|kind| kind == Kind::Vault)
     }
 
     /// Those of the journal that asked for a token.
     pub fn token_calls(&self) -> Vec<Call> {
-        self.lock().journal.calls().filter(|it| matches!(it.kind, Kind::Token(_))).cloned().collect()
+        self.calls(|kind| matches!(kind, Kind::Token(_)))
     }
 
     /// Those of the journal that asked for the keys that sign tokens.
     pub fn signing_key_calls(&self) -> Vec<Call> {
-        self.lock().journal.calls().filter(|it| it.kind == Kind::SigningKeys).cloned().collect()
+        self.calls(|kind| kind == Kind::SigningKeys)
+    }
+
+    fn calls(&self, of: fn(Kind) -> bool) -> Vec<Call> {
+        self.lock().journal.calls().filter(|call| of(call.kind)).cloned().collect()
     }
 
     /// Empties the journal.
@@ -251,28 +198,28 @@ impl Emulator {
     /// The environment that leads a program to this emulator at `base` (`http://127.0.0.1:8080`, without a
     /// slash at its end) by way of one token source. Names and values; some of the values are credentials.
     pub fn settings(&self, source: Source, base: &str) -> Vec<(&'static str, String)> {
-        let identity = || self.keys.identity.clone();
-        let mut settings = vec![("KeyVaultUri", format!("{base}/"))];
-        settings.push(("KEY_VAULT_RESOURCE", self.lock().settings.audience.clone()));
-        match source {
+        let (identity, client) = (self.keys.identity.clone(), self.keys.client.clone());
+        let source = match source {
             Source::AppService2019 => {
-                settings.push(("IDENTITY_ENDPOINT", format!("{base}/msi/token")));
-                settings.push(("IDENTITY_HEADER", identity()));
+                vec![("IDENTITY_ENDPOINT", format!("{base}/msi/token")), ("IDENTITY_HEADER", identity)]
             }
             Source::AppService2017 => {
-                settings.push(("MSI_ENDPOINT", format!("{base}/msi/token")));
-                settings.push(("MSI_SECRET", identity()));
+                vec![("MSI_ENDPOINT", format!("{base}/msi/token")), ("MSI_SECRET", identity)]
             }
-            Source::Imds => settings.push(("AZURE_POD_IDENTITY_AUTHORITY_HOST", base.to_owned())),
-            Source::CloudShell => settings.push(("MSI_ENDPOINT", format!("{base}/oauth2/token"))),
-            Source::ClientSecret => {
-                settings.push(("AZURE_TENANT_ID", facts::TENANT.to_owned()));
-                settings.push(("AZURE_CLIENT_ID", facts::APP_ID.to_owned()));
-                settings.push(("AZURE_CLIENT_SECRET", self.keys.client.clone()));
-                settings.push(("AZURE_AUTHORITY_HOST", base.to_owned()));
-            }
-        }
-        settings
+            Source::Imds => vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", base.to_owned())],
+            Source::CloudShell => vec![("MSI_ENDPOINT", format!("{base}/oauth2/token"))],
+            Source::ClientSecret => vec![
+                ("AZURE_TENANT_ID", facts::TENANT.to_owned()),
+                ("AZURE_CLIENT_ID", facts::APP_ID.to_owned()),
+                ("AZURE_CLIENT_SECRET", client),
+                ("AZURE_AUTHORITY_HOST", base.to_owned()),
+            ],
+        };
+        let vault = [
+            ("KeyVaultUri", format!("{base}/")),
+            ("KEY_VAULT_RESOURCE", self.lock().settings.audience.clone()),
+        ];
+        vault.into_iter().chain(source).collect()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -281,7 +228,6 @@ impl Emulator {
     }
 }
 
-/// Unix seconds.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

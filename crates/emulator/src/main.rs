@@ -1,15 +1,50 @@
 //! `keyvault-emulator`: serves a Key Vault and its token endpoints until it is stopped.
 
-use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use keyvault_emulator::{Addresses, Emulator, Source};
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use keyvault_emulator::{Addresses, Emulator, Served, Source};
+
+/// Serves a Key Vault and the token endpoints of Azure on loopback, until it is stopped.
+#[derive(Debug, Parser)]
+#[command(name = "keyvault-emulator")]
+struct Options {
+    /// Where to listen for plain HTTP; port 0 is a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = FREE)]
+    http: SocketAddr,
+    /// Where to listen for HTTPS.
+    #[arg(long, value_name = "ADDRESS", default_value = FREE)]
+    https: SocketAddr,
+    /// Where to listen as a proxy for the hosts of Azure.
+    #[arg(long, value_name = "ADDRESS", default_value = FREE)]
+    proxy: SocketAddr,
+    /// A JSON object: names and values of secrets.
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+    /// Where to write the certificate that clients must trust; without it, a file for temporary files.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Whose settings to print, as NAME=value.
+    #[arg(long, default_value = "app-service-2019", value_parser = source())]
+    source: Source,
+}
+
+const FREE: &str = "127.0.0.1:0";
+
+fn source() -> impl clap::builder::TypedValueParser<Value = Source> {
+    PossibleValuesParser::new(Source::ALL.map(|(name, _)| name)).map(|name| {
+        let found = Source::ALL.into_iter().find(|(known, _)| *known == name);
+        found.expect("one of the possible values").1
+    })
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(std::env::args_os().skip(1)).await {
+    match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("keyvault-emulator: {sentence}");
@@ -18,144 +53,52 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
-    let Some(options) = Options::parse(arguments)? else {
-        print!("{HELP}");
-        return Ok(());
-    };
+async fn run(options: Options) -> Result<(), String> {
     let emulator = Emulator::new();
     if let Some(path) = &options.secrets {
         for (name, value) in keyvault_emulator::read_secrets(path)? {
             emulator.set_secret(&name, &value).map_err(|error| format!("{name}: {error}"))?;
         }
     }
-    let served = emulator.serve_at(options.addresses).await.map_err(|error| error.to_string())?;
-    if let Some(path) = &options.ca_file {
-        std::fs::write(path, &served.ca_pem)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    }
-    println!("http  {}", served.http_base());
-    println!("https {}", served.https_base());
-    println!("proxy {}", served.proxy_base());
-    for (name, value) in served.settings(options.source) {
-        println!("{name}={value}");
-    }
+    let addresses = Addresses { http: options.http, https: options.https, proxy: options.proxy };
+    let served = emulator.serve_at(addresses).await.map_err(|error| error.to_string())?;
+    let name = format!("keyvault-emulator-{}.pem", served.addresses.https.port());
+    let path = options.ca_file.clone().unwrap_or(std::env::temp_dir().join(name));
+    let written = match options.ca_file {
+        Some(_) => std::fs::write(&path, &served.ca_pem),
+        None => write_new(&path, &served.ca_pem),
+    };
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    print!("{}", paste(&emulator, &served, options.source, &path));
+    io::stdout().flush().map_err(|error| error.to_string())?;
     std::future::pending().await
 }
 
-/// What the command line says.
-#[derive(Debug, PartialEq, Eq)]
-struct Options {
-    addresses: Addresses,
-    secrets: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
-    source: Source,
+/// Writes a file that is new, so that no link of another user leads it elsewhere.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::File::options().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }
 
-impl Options {
-    /// `None`: help is asked for.
-    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Option<Self>, String> {
-        let mut options = Self {
-            addresses: Addresses::default(),
-            secrets: None,
-            ca_file: None,
-            source: Source::AppService2019,
-        };
-        while let Some(name) = arguments.next() {
-            let name = name.to_string_lossy();
-            if name == "--help" || name == "-h" {
-                return Ok(None);
-            }
-            let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
-            match &*name {
-                "--http" => options.addresses.http = address(&name, &value()?)?,
-                "--https" => options.addresses.https = address(&name, &value()?)?,
-                "--proxy" => options.addresses.proxy = address(&name, &value()?)?,
-                // The name of a file need not be text.
-                "--secrets" => options.secrets = Some(value()?.into()),
-                "--ca-file" => options.ca_file = Some(value()?.into()),
-                "--source" => options.source = source(&value()?)?,
-                _ => return Err(format!("there is no option {name}; --help lists them")),
-            }
-        }
-        Ok(Some(options))
-    }
-}
-
-fn address(option: &str, value: &OsStr) -> Result<SocketAddr, String> {
-    let address = value.to_str().and_then(|it| it.parse().ok());
-    address.ok_or_else(|| format!("{option} needs an address and a port, such as 127.0.0.1:8080"))
-}
-
-fn source(value: &OsStr) -> Result<Source, String> {
-    let found = Source::ALL.into_iter().find(|(name, _)| value == *name);
-    let names = Source::ALL.map(|(name, _)| name).join(", ");
-    found.map(|(_, it)| it).ok_or_else(|| format!("--source is one of {names}"))
-}
-
-const HELP: &str = "\
-Serves a Key Vault and the token endpoints of Azure on loopback, until it is stopped.
-
-keyvault-emulator [--http ADDR] [--https ADDR] [--proxy ADDR] [--secrets FILE] [--ca-file FILE]
-                  [--source app-service-2019|app-service-2017|imds|cloud-shell|client-secret]
-
-  --http, --https, --proxy  where on loopback to listen; a free port of 127.0.0.1 without it
-  --secrets FILE            a JSON object: names and values of secrets
-  --ca-file FILE            where to write the certificate that clients must trust
-  --source SOURCE           whose settings to print, as NAME=value
-";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Option<Options>, String> {
-        Options::parse(line.split_whitespace().map(OsString::from))
-    }
-
-    #[test]
-    fn options() {
-        let expected = Options {
-            addresses: Addresses { http: ([127, 0, 0, 1], 8080).into(), ..Addresses::default() },
-            secrets: Some("a.json".into()),
-            ca_file: None,
-            source: Source::Imds,
-        };
-        assert_eq!(parse("--http 127.0.0.1:8080 --secrets a.json --source imds"), Ok(Some(expected)));
-        assert_eq!(parse("--secrets a.json --help"), Ok(None));
-    }
-
-    #[test]
-    fn mistakes_are_told() {
-        for (line, sentence) in [
-            ("--http", "--http needs a value"),
-            ("--http 8080", "--http needs an address and a port, such as 127.0.0.1:8080"),
-            ("--verbose", "there is no option --verbose; --help lists them"),
-            (
-                "--source vm",
-                "--source is one of app-service-2019, app-service-2017, imds, cloud-shell, client-secret",
-            ),
-        ] {
-            assert_eq!(parse(line), Err(sentence.to_owned()));
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn an_argument_need_not_be_text() {
-        let strange = || <OsString as std::os::unix::ffi::OsStringExt>::from_vec(b"a\xff".to_vec());
-        let parse = |option: &str| Options::parse([option.into(), strange()].into_iter());
-        assert_eq!(parse("--secrets").map(|it| it.and_then(|it| it.secrets)), Ok(Some(strange().into())));
-        for (option, sentence) in [
-            ("--http", "--http needs an address and a port, such as 127.0.0.1:8080"),
-            (
-                "--source",
-                "--source is one of app-service-2019, app-service-2017, imds, cloud-shell, client-secret",
-            ),
-        ] {
-            assert_eq!(parse(option), Err(sentence.to_owned()));
-        }
-        let alone = Options::parse([strange()].into_iter());
-        assert_eq!(alone, Err("there is no option a\u{fffd}; --help lists them".to_owned()));
-    }
+/// Where it listens, the settings of the source, and lines to paste for each client.
+fn paste(emulator: &Emulator, served: &Served, source: Source, ca_file: &Path) -> String {
+    let lines = |prefix: &str, settings: &[(&str, String)]| {
+        settings.iter().map(|(name, value)| format!("{prefix}{name}={value}")).collect::<Vec<_>>().join("\n")
+    };
+    let (http, https, proxy) = (served.http_base(), served.https_base(), served.proxy_base());
+    // MSAL takes an authority by HTTPS only.
+    let base = if source == Source::ClientSecret { &https } else { &http };
+    format!(
+        include_str!("paste.txt"),
+        settings = lines("", &served.settings(source)),
+        exports = lines("export ", &emulator.settings(source, base)[2..]),
+        header = emulator.settings(Source::AppService2019, &http)[3].1,
+        ca_file = ca_file.display(),
+        http = http,
+        https = https,
+        proxy = proxy,
+    )
 }

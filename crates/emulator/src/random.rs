@@ -26,7 +26,6 @@ pub(crate) fn token() -> String {
 /// `{"typ":"JWT","alg":"RS256"}` in base64url, as the tokens of Entra begin.
 pub(crate) const TOKEN_HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9";
 
-/// Letters, digits, hyphens and underscores.
 pub(crate) fn letters<const N: usize>() -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     bytes::<N>().iter().map(|it| char::from(ALPHABET[usize::from(it & 63)])).collect()

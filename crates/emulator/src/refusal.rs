@@ -5,241 +5,155 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::cloud::{KEY_VAULT_APP, PUBLIC};
 use crate::{facts, random, reply};
 
-/// Each way in which Key Vault refuses a request, for [`Effect::Refuse`](crate::Effect::Refuse). The texts are
-/// those of the live service, from the issues and recordings that are named; the parties in them are
-/// [`facts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
+/// The enum and a table: status, code, inner code and text of each.
+macro_rules! refusals {
+    ($($(#[$doc:meta])+ $name:ident = $status:literal $code:literal $inner:literal $text:literal;)+) => {
+        /// Each way in which Key Vault refuses a request, for [`Effect::Refuse`](crate::Effect::Refuse). The texts are
+        /// those of the live service, from the issues and recordings that are named; the parties in them are [`facts`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Refusal { $($(#[$doc])+ $name,)+ }
+
+        impl Refusal {
+            /// The refusal that a bare status stands for, if Key Vault documents one: the first with this status.
+            pub(crate) fn of(status: StatusCode) -> Option<Self> {
+                [$(Self::$name),+].into_iter().find(|refusal| refusal.table().0 == status.as_u16())
+            }
+
+            fn table(self) -> (u16, &'static str, &'static str, &'static str) {
+                match self { $(Self::$name => ($status, $code, $inner, $text),)+ }
+            }
+        }
+    };
+}
+
+refusals! {
     /// 400 `BadParameter`: the name of the secret (aspnet/MicrosoftConfigurationBuilders issue 22).
-    InvalidName,
+    InvalidName = 400 "BadParameter" "" "The request URI contains an invalid name: {name}";
     /// 401 `AKV10000`: no token (Azure/azure-sdk-for-net issue 39216).
-    MissingToken,
+    MissingToken = 401 "Unauthorized" "" "AKV10000: Request is missing a Bearer or PoP token.";
     /// 401 `AKV10022`: a token for another resource (crossplane-contrib/provider-azure issue 346).
-    InvalidAudience,
+    InvalidAudience = 401 "Unauthorized" "" "AKV10022: Invalid audience. Expected https://vault.azure.net or \
+        cfa8b339-82a2-471a-a3c9-0fc0be7a4093, found: https://management.azure.com/.";
     /// 401 `AKV10032`: a token from another tenant (MicrosoftDocs/azure-docs issue 75410).
-    InvalidIssuer,
+    InvalidIssuer = 401 "Unauthorized" "" "AKV10032: Invalid issuer. Expected one of \
+        https://sts.windows.net/{tenant}/, found https://sts.windows.net/{guid}/.";
     /// 401 `AKV10046`: a signature that cannot be checked at the moment; passes by itself
     /// (hashicorp/terraform-provider-azurerm issue 30912).
-    UnresolvedKey,
+    UnresolvedKey = 401 "Unauthorized" "" "AKV10046: Unable to resolve the key used for signature validation. \
+        EncodedJwtHeader: '{header}'.";
     /// 401 `IDX10223`: a token that has expired (Azure/azure-sdk-for-python issue 12368).
-    ExpiredToken,
+    ExpiredToken = 401 "Unauthorized" "" "Error validating token: IDX10223";
     /// 401 with `insufficient_claims`: continuous access evaluation wants a newer token. The challenge is from the
     /// tests of the SDKs; the body is our own.
-    InsufficientClaims,
+    InsufficientClaims = 401 "Unauthorized" ""
+        "Continuous access evaluation resulted in a claims challenge.";
     /// 403 `AccessDenied`: no access policy (turbot/steampipe-plugin-azure issue 127).
-    AccessDenied,
+    AccessDenied = 403 "Forbidden" "AccessDenied" "The user, group or application '{caller}' does not have secrets \
+        get permission on key vault '{vault}'. For help resolving this issue, please see \
+        https://go.microsoft.com/fwlink/?linkid=2125287";
     /// 403 `ForbiddenByRbac`: no role (piyushsachdeva/Terraform_AKS issue 2).
-    ForbiddenByRbac,
+    ForbiddenByRbac = 403 "Forbidden" "ForbiddenByRbac" "Caller is not authorized to perform action on resource.\r\n\
+        If role assignments, deny assignments or role definitions were changed recently, please observe propagation \
+        time.\r\nCaller: {caller}\r\nAction: 'Microsoft.KeyVault/vaults/secrets/getSecret/action'\r\nResource: \
+        '/secrets/{name}'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: \
+        'DeniedWithNoValidRBAC' \r\nVault: {vault}\r\n";
     /// 403 `ForbiddenByFirewall`: the client's address (hashicorp/terraform-provider-azurerm issue 9738).
-    ForbiddenByFirewall,
+    ForbiddenByFirewall = 403 "Forbidden" "ForbiddenByFirewall" "Client address is not authorized and caller is not \
+        a trusted service.\r\nClient address: {address}\r\nCaller: {caller}\r\nVault: {vault}";
     /// 403 `ForbiddenByConnection`: no private link (microsoft/multimodal-ai issue 171).
-    ForbiddenByConnection,
+    ForbiddenByConnection = 403 "Forbidden" "ForbiddenByConnection" "Public network access is disabled and request \
+        is not from a trusted service nor via an approved private link.\r\nCaller: {caller}\r\nVault: {vault}";
     /// 403 `ForbiddenByPolicy`: on behalf of a user only (SparebankenVest/azure-key-vault-to-kubernetes issue 232).
-    ForbiddenByPolicy,
+    ForbiddenByPolicy = 403 "Forbidden" "ForbiddenByPolicy" "The policy requires the caller '{caller}' to use \
+        on-behalf-of (OBO) flow. For more information on OBO, please see \
+        https://go.microsoft.com/fwlink/?linkid=2152310";
     /// 403 `SecretDisabled` (Azure/azure-sdk-for-js, recording of "can't get a disabled secret").
-    SecretDisabled,
+    SecretDisabled = 403 "Forbidden" "SecretDisabled" "Operation get is not allowed on a disabled secret.";
     /// 404 `SecretNotFound` (Azure/azure-sdk-for-net, recording of `GetNonExistentSecretNoThrow`).
-    SecretNotFound,
+    SecretNotFound = 404 "SecretNotFound" "" "A secret with (name/id) {name} was not found in this key vault. If you \
+        recently deleted this secret you may be able to recover it using the correct recovery command. For help \
+        resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182";
     /// 405 `MethodNotAllowed`.
-    MethodNotAllowed,
+    MethodNotAllowed = 405 "MethodNotAllowed" "" "HTTP PUT not allowed";
     /// 409 `ObjectIsDeletedButRecoverable` (microsoft/AzureKeyVaultExplorer issue 42).
-    DeletedButRecoverable,
+    DeletedButRecoverable = 409 "Conflict" "ObjectIsDeletedButRecoverable" "Secret {name} is currently in a deleted \
+        but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or \
+        purged.";
     /// 429 `Throttled`, without `Retry-After` as the service sends it (vcsjones/AzureSignTool issue 219).
-    Throttled,
+    Throttled = 429 "Throttled" "" "Request was not processed because too many requests were received. Reason: \
+        VaultRequestTypeLimitReached";
     /// 500. Key Vault documents no text of its own for what is 500 and above.
-    InternalError,
+    InternalError = 500 "InternalServerError" "" "An error occurred in vault {vault}.";
     /// 503. The same.
-    Unavailable,
+    Unavailable = 503 "ServiceUnavailable" "" "The vault {vault} is not available.";
 }
 
 impl Refusal {
-    /// The refusal that a bare status stands for, if Key Vault documents one.
-    pub(crate) fn of(status: StatusCode) -> Option<Self> {
-        match status.as_u16() {
-            400 => Some(Self::InvalidName),
-            401 => Some(Self::MissingToken),
-            403 => Some(Self::AccessDenied),
-            404 => Some(Self::SecretNotFound),
-            405 => Some(Self::MethodNotAllowed),
-            409 => Some(Self::DeletedButRecoverable),
-            429 => Some(Self::Throttled),
-            500 => Some(Self::InternalError),
-            503 => Some(Self::Unavailable),
-            _ => None,
-        }
-    }
-
-    /// What is said when this befalls a request for the secret `name`.
+    /// What is said when this befalls a request for the secret `name`, or `name/version`.
     pub(crate) fn about(self, name: &str) -> Refused {
-        let (app, object, tenant) = (facts::APP_ID, facts::OBJECT_ID, facts::TENANT);
-        let caller = format!("appid={app};oid={object};iss=https://sts.windows.net/{tenant}/");
-        let (address, vault) = (facts::CLIENT_ADDRESS, facts::VAULT);
-        match self {
-            Self::InvalidName => invalid_name(name),
-            Self::MissingToken => {
-                unauthorized("AKV10000: Request is missing a Bearer or PoP token.".to_owned())
-            }
-            Self::InvalidAudience => wrong_audience(PUBLIC.audience, "https://management.azure.com/"),
-            Self::InvalidIssuer => unauthorized(format!(
-                "AKV10032: Invalid issuer. Expected one of https://sts.windows.net/{tenant}/, found \
-                 https://sts.windows.net/{}/.",
-                random::guid(),
-            )),
-            Self::UnresolvedKey => unauthorized(format!(
-                "AKV10046: Unable to resolve the key used for signature validation. EncodedJwtHeader: '{}'.",
-                random::TOKEN_HEADER,
-            )),
-            Self::ExpiredToken => unauthorized("Error validating token: IDX10223".to_owned()),
-            Self::InsufficientClaims => Refused {
-                claims: true,
-                ..unauthorized("Continuous access evaluation resulted in a claims challenge.".to_owned())
-            },
-            Self::AccessDenied => forbidden(
-                "AccessDenied",
-                format!(
-                    "The user, group or application '{caller}' does not have secrets get permission on key vault \
-                     '{vault}'. For help resolving this issue, please see \
-                     https://go.microsoft.com/fwlink/?linkid=2125287"
-                ),
-            ),
-            Self::ForbiddenByRbac => forbidden(
-                "ForbiddenByRbac",
-                format!(
-                    "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny \
-                     assignments or role definitions were changed recently, please observe propagation time.\r\n\
-                     Caller: {caller}\r\nAction: 'Microsoft.KeyVault/vaults/secrets/getSecret/action'\r\n\
-                     Resource: '/secrets/{name}'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\n\
-                     DecisionReason: 'DeniedWithNoValidRBAC' \r\nVault: {vault}\r\n"
-                ),
-            ),
-            Self::ForbiddenByFirewall => forbidden(
-                "ForbiddenByFirewall",
-                format!(
-                    "Client address is not authorized and caller is not a trusted service.\r\n\
-                     Client address: {address}\r\nCaller: {caller}\r\nVault: {vault}"
-                ),
-            ),
-            Self::ForbiddenByConnection => forbidden(
-                "ForbiddenByConnection",
-                format!(
-                    "Public network access is disabled and request is not from a trusted service nor via an \
-                     approved private link.\r\nCaller: {caller}\r\nVault: {vault}"
-                ),
-            ),
-            Self::ForbiddenByPolicy => forbidden(
-                "ForbiddenByPolicy",
-                format!(
-                    "The policy requires the caller '{caller}' to use on-behalf-of (OBO) flow. For more \
-                     information on OBO, please see https://go.microsoft.com/fwlink/?linkid=2152310"
-                ),
-            ),
-            Self::SecretDisabled => {
-                forbidden("SecretDisabled", "Operation get is not allowed on a disabled secret.".to_owned())
-            }
-            Self::SecretNotFound => not_found(name),
-            Self::MethodNotAllowed => method_not_allowed("PUT"),
-            Self::DeletedButRecoverable => Refused::new(
-                409,
-                "Conflict",
-                Some("ObjectIsDeletedButRecoverable"),
-                format!(
-                    "Secret {name} is currently in a deleted but recoverable state, and its name cannot be \
-                     reused; in this state, the secret can only be recovered or purged."
-                ),
-            ),
-            Self::Throttled => Refused::new(
-                429,
-                "Throttled",
-                None,
-                "Request was not processed because too many requests were received. Reason: \
-                 VaultRequestTypeLimitReached"
-                    .to_owned(),
-            ),
-            Self::InternalError => {
-                Refused::new(500, "InternalServerError", None, format!("An error occurred in vault {vault}."))
-            }
-            Self::Unavailable => {
-                Refused::new(503, "ServiceUnavailable", None, format!("The vault {vault} is not available."))
-            }
-        }
+        let tenant = facts::TENANT;
+        let caller =
+            format!("appid={};oid={};iss=https://sts.windows.net/{tenant}/", facts::APP_ID, facts::OBJECT_ID);
+        let (status, code, inner, text) = self.table();
+        let message = [
+            ("{caller}", caller.as_str()),
+            ("{tenant}", tenant),
+            ("{guid}", &random::guid()),
+            ("{vault}", facts::VAULT),
+            ("{address}", facts::CLIENT_ADDRESS),
+            ("{header}", random::TOKEN_HEADER),
+            ("{name}", name),
+        ];
+        let message = message.iter().fold(text.to_owned(), |text, (key, value)| text.replace(key, value));
+        Refused { claims: self == Self::InsufficientClaims, inner, ..Refused::new(status, code, message) }
     }
 }
 
-/// A refusal in Key Vault's words.
 pub(crate) struct Refused {
     pub(crate) status: StatusCode,
     /// Whether the challenge asks for claims.
     pub(crate) claims: bool,
     code: &'static str,
-    inner: Option<&'static str>,
+    /// Empty: there is none.
+    inner: &'static str,
     message: String,
 }
 
 impl Refused {
-    fn new(status: u16, code: &'static str, inner: Option<&'static str>, message: String) -> Self {
-        Self { status: reply::status(status), claims: false, code, inner, message }
+    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: reply::status(status), claims: false, code, inner: "", message: message.into() }
     }
 
     /// `{"error":{"code","message","innererror"}}`: `KeyVaultError` of the REST specification.
     pub(crate) fn answer(&self) -> Response<Bytes> {
         let mut error = json!({"code": self.code, "message": self.message});
-        if let Some(inner) = self.inner {
-            error["innererror"] = json!({"code": inner});
+        if !self.inner.is_empty() {
+            error["innererror"] = json!({"code": self.inner});
         }
         reply::json(self.status, &json!({"error": error}))
     }
 }
 
-/// 400 `BadParameter`. Except for an invalid name and an api-version the texts of these are our own: none are documented.
-pub(crate) fn bad_parameter(message: String) -> Refused {
-    Refused::new(400, "BadParameter", None, message)
-}
-
-pub(crate) fn invalid_name(name: &str) -> Refused {
-    bad_parameter(format!("The request URI contains an invalid name: {name}"))
-}
-
-/// The request is larger than anything that may be asked.
-pub(crate) fn too_large() -> Refused {
-    Refused::new(413, "RequestEntityTooLarge", None, "The request is too large.".to_owned())
-}
-
-pub(crate) fn wrong_audience(expected: &str, found: &str) -> Refused {
-    unauthorized(format!(
-        "AKV10022: Invalid audience. Expected {expected} or {KEY_VAULT_APP}, found: {found}."
-    ))
-}
-
-/// `name` is a secret's, or `name/version`.
-pub(crate) fn not_found(name: &str) -> Refused {
-    Refused::new(
-        404,
-        "SecretNotFound",
-        None,
-        format!(
-            "A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret \
-             you may be able to recover it using the correct recovery command. For help resolving this issue, \
-             please see https://go.microsoft.com/fwlink/?linkid=2125182"
-        ),
-    )
+/// 400 `BadParameter`. Except for a name, an api-version and a backup the texts of these are our own: none are documented.
+pub(crate) fn bad_parameter(message: impl Into<String>) -> Refused {
+    Refused::new(400, "BadParameter", message)
 }
 
 pub(crate) fn deleted_not_found(name: &str) -> Refused {
-    Refused::new(404, "SecretNotFound", None, format!("Deleted Secret not found: {name}"))
+    Refused::new(404, "SecretNotFound", format!("Deleted Secret not found: {name}"))
 }
 
-pub(crate) fn method_not_allowed(method: &str) -> Refused {
-    Refused::new(405, "MethodNotAllowed", None, format!("HTTP {method} not allowed"))
-}
-
-fn unauthorized(message: String) -> Refused {
-    Refused::new(401, "Unauthorized", None, message)
-}
-
-fn forbidden(inner: &'static str, message: String) -> Refused {
-    Refused::new(403, "Forbidden", Some(inner), message)
+/// 409 for a backup of a secret that exists (Azure/azure-sdk-for-js, recording of "can restore a secret").
+pub(crate) fn restore_conflict(id: &str) -> Refused {
+    let message = format!(
+        "There was a conflict restoring the secret '{id}'. This can happen if either: a second secret with the same \
+         name was created after the first secret was deleted; thus trying to restore a secret whose name is already \
+         in use. To fix this, rename the second secret to something else so that the restore works. The second \
+         probable cause of this exception is when multiple operations are performed in parallel against the secret. \
+         To avoid this error, perform operations against a secret in a sequential manner."
+    );
+    Refused::new(409, "Conflict", message)
 }

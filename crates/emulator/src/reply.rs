@@ -4,14 +4,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
-/// An answer in JSON.
 pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
-    whole(status, "application/json; charset=utf-8", Bytes::from(body.to_string()))
-}
-
-/// An answer in plain text.
-pub(crate) fn text(status: StatusCode, body: &'static str) -> Response<Bytes> {
-    whole(status, "text/plain; charset=utf-8", Bytes::from_static(body.as_bytes()))
+    whole(status, JSON, body.to_string())
 }
 
 /// An answer without a body, and so without a type.
@@ -26,9 +20,11 @@ pub(crate) fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
+pub(crate) fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = empty(status).map(|_| body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
+
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";

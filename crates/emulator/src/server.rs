@@ -1,16 +1,19 @@
-//! The listeners: plain HTTP, HTTPS and a proxy.
+//! The listeners: plain HTTP, HTTPS, and a proxy that answers for the hosts of Azure itself and opens no connection.
 
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
 use http::uri::Scheme;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,9 +21,10 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Certificates;
-use crate::{Emulator, Source, proxy};
+use crate::cloud::{Place, place};
+use crate::{Body, Cut, Emulator, Source, faults, reply};
 
-/// Where to listen: on loopback, as whoever can connect has the secrets and the control routes.
+/// Where to listen: on loopback, as every client that can connect has the secrets and the control routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Plain HTTP.
@@ -32,7 +36,6 @@ pub struct Addresses {
 }
 
 impl Default for Addresses {
-    /// Free ports of 127.0.0.1.
     fn default() -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self { http: free, https: free, proxy: free }
@@ -96,7 +99,7 @@ impl Emulator {
         let (emulator, acceptor) = (self.clone(), tls.clone());
         listeners.spawn(accept(https, move |it| converse_tls(emulator.clone(), acceptor.clone(), it)));
         let emulator = self.clone();
-        listeners.spawn(accept(proxy, move |it| proxy::converse(emulator.clone(), tls.clone(), it)));
+        listeners.spawn(accept(proxy, move |it| converse_as_proxy(emulator.clone(), tls.clone(), it)));
 
         Ok(Served { addresses, ca_pem: certificates.ca_pem, emulator: self.clone(), _listeners: listeners })
     }
@@ -106,8 +109,8 @@ impl Emulator {
 async fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
     if !address.ip().is_loopback() {
         let sentence = format!(
-            "{option} cannot be {address}, which is not on loopback: whoever can connect has the secrets and the \
-             control routes"
+            "{option} cannot be {address}, which is not on loopback: every client that can connect has the \
+             secrets and the control routes"
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
     }
@@ -118,7 +121,7 @@ async fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers the requests of one connection. Their scheme is this connection's, whatever they say.
-pub(crate) async fn converse<S>(emulator: Emulator, stream: S, scheme: Scheme)
+async fn converse<S>(emulator: Emulator, stream: S, scheme: Scheme)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -130,8 +133,7 @@ where
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// The same within TLS.
-pub(crate) async fn converse_tls<S>(emulator: Emulator, tls: TlsAcceptor, stream: S)
+async fn converse_tls<S>(emulator: Emulator, tls: TlsAcceptor, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -147,11 +149,54 @@ fn absolute(mut request: Request<Incoming>, scheme: Scheme) -> Request<Incoming>
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(scheme);
     parts.authority = parts.authority.or_else(|| host.parse().ok());
-    // Without a proper host the request stays as it is, and is nobody's.
+    // Without a proper host the request stays as it is, and no host takes it.
     if let Ok(uri) = http::Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
     request
+}
+
+/// Answers the requests of one connection to the proxy: those that are forwarded and those in a tunnel.
+async fn converse_as_proxy(emulator: Emulator, tls: TlsAcceptor, stream: TcpStream) {
+    let tunnel: Tunnel = Arc::default();
+    let service = service_fn(|request| answer_as_proxy(emulator.clone(), request, tunnel.clone()));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    // The error is the client's going away, or a fault that was asked for.
+    let _ = connection.await;
+
+    let opened = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some((upgrade, scheme)) = opened else { return };
+    let Ok(stream) = upgrade.await else { return };
+    let stream = TokioIo::new(stream);
+    if scheme == Scheme::HTTP {
+        converse(emulator, stream, scheme).await;
+    } else {
+        converse_tls(emulator, tls, stream).await;
+    }
+}
+
+/// The tunnel that a connection has become, and what is spoken in it.
+type Tunnel = Arc<Mutex<Option<(OnUpgrade, Scheme)>>>;
+
+async fn answer_as_proxy(
+    emulator: Emulator,
+    mut request: Request<Incoming>,
+    tunnel: Tunnel,
+) -> Result<Response<Body>, Cut> {
+    if request.method() != Method::CONNECT {
+        return emulator.answer(request).await;
+    }
+    let port = request.uri().port_u16();
+    let scheme = if port == Some(80) { Scheme::HTTP } else { Scheme::HTTPS };
+    let hosts = emulator.lock().settings.hosts.clone();
+    let known = |host| !matches!(place(scheme.as_str(), host, &hosts), Place::Stranger);
+    if !request.uri().host().is_some_and(known) {
+        return Ok(reply::empty(StatusCode::FORBIDDEN).map(faults::whole));
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, scheme));
+    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    Ok(Response::new(nothing))
 }
 
 /// Takes connections until it is dropped, and then drops them.

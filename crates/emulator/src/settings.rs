@@ -37,8 +37,8 @@ impl Source {
 pub struct Settings {
     /// The audience of a vault that is in none of Microsoft's clouds, which an address on loopback is.
     pub audience: String,
-    /// The audience of an application that is no vault, such as `api://gateway`. Whoever asks for a token for it gets
-    /// one that is signed, as its callers bring it. Without it Entra does not know such an application.
+    /// The audience of an application that is no vault, such as `api://gateway`. A client that asks for a token for it
+    /// gets one that is signed, as its callers bring it. Without it Entra does not know such an application.
     pub caller_audience: Option<String>,
     /// Hosts, besides Azure's own and those on loopback, where there is a vault with token endpoints too.
     pub hosts: Vec<String>,

@@ -1,31 +1,48 @@
-//! The keys that sign tokens: those that Entra publishes, and one that nobody does.
+//! The tokens that callers of a gateway bring, and the keys that sign them.
 //!
-//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform" and "Access tokens in the
-//! Microsoft identity platform".
+//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the Microsoft
+//! identity platform" and "Access token claims reference".
 
-use entra::SigningKey;
+use entra::{Application, SigningKey};
 use serde_json::Value;
 
-use crate::{Emulator, facts};
+use crate::{Emulator, facts, now};
 
 impl Emulator {
-    /// A token of exactly this header and these claims, signed by RS256 with the current key, whatever the header
-    /// says.
+    /// The token with which the managed identity `oid` of the application `appid` calls `audience`, in which it has
+    /// these roles. It is of version 1, as an audience that asks for nothing else gets it, and good for 24 hours of
+    /// the calendar.
+    pub fn caller_token(&self, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> String {
+        self.caller_token_at(now(), audience, oid, appid, roles)
+    }
+
+    /// The same, given out at `now`, in Unix seconds: for a test that has a clock of its own.
+    pub fn caller_token_at(&self, now: i64, audience: &str, oid: &str, app: &str, roles: &[&str]) -> String {
+        self.sign(&self.signing_header(), &Self::caller_claims(now, audience, oid, app, roles))
+    }
+
+    /// [`Emulator::caller_token`] of version 2, in which the audience is usually the id of an application.
+    pub fn caller_token_v2(&self, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> String {
+        let claims = application(audience, oid, appid, roles).claims_v2(now().unsigned_abs());
+        self.sign(&self.signing_header(), &claims)
+    }
+
+    /// The claims of [`Emulator::caller_token_at`], for a test to change and to [sign](Emulator::sign).
+    pub fn caller_claims(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
+        application(audience, oid, appid, roles).claims(now.unsigned_abs())
+    }
+
+    /// A token of exactly this header and these claims, signed by RS256 with the current key, whatever the header says.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        self.sign_raw(&header.to_string(), &claims.to_string())
+        self.current_key().token(header, claims)
     }
 
-    /// The same of two texts, which need not be JSON, or may be JSON that has a member twice.
-    pub fn sign_raw(&self, header: &str, claims: &str) -> String {
-        self.current_key().token_of(header, claims)
-    }
-
-    /// The same with a key of somebody else, which no document has, whatever the header says.
+    /// The same with a foreign key, which no document has.
     pub fn sign_as_stranger(&self, header: &Value, claims: &Value) -> String {
         SigningKey::stranger().token(header, claims)
     }
 
-    /// The same by HS256 with `secret`. With the public key for a secret it is the attack on whoever lets the token
+    /// The same by HS256 with `secret`. With the public key for a secret it is the attack on verifiers that let the token
     /// choose its algorithm.
     pub fn sign_with_secret(&self, header: &Value, claims: &Value, secret: &[u8]) -> String {
         SigningKey::token_with_secret(header, claims, secret)
@@ -34,11 +51,6 @@ impl Emulator {
     /// The header that Entra gives a token that is signed with the current key.
     pub fn signing_header(&self) -> Value {
         self.current_key().header()
-    }
-
-    /// The id (`kid`) of the current key.
-    pub fn signing_key_id(&self) -> String {
-        self.current_key().id().to_owned()
     }
 
     /// The current public key as PEM: `-----BEGIN PUBLIC KEY-----`, lines that end with a line feed.
@@ -57,10 +69,28 @@ impl Emulator {
     }
 
     fn current_key(&self) -> SigningKey {
-        // Making a key takes its time, for which nobody else has to wait.
+        // Making a key takes its time, for which no other request waits.
         let published = self.lock().published;
         published.current()
     }
+}
+
+/// When a token is made and when it ends, in Unix seconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Life {
+    pub(crate) issued: i64,
+    pub(crate) expires: i64,
+}
+
+/// The claims of version 1 for an application that proved itself with a certificate, as managed identities do.
+pub(crate) fn claims(audience: &str, oid: &str, appid: &str, roles: &[&str], life: Life) -> Value {
+    let mut claims = application(audience, oid, appid, roles).claims(life.issued.unsigned_abs());
+    claims["exp"] = life.expires.into();
+    claims
+}
+
+fn application<'a>(audience: &'a str, oid: &'a str, appid: &'a str, roles: &'a [&'a str]) -> Application<'a> {
+    Application { tenant: facts::TENANT, audience, oid, appid, roles }
 }
 
 /// The keys that one emulator's Entra publishes: so many in a row of all those that the process makes.

@@ -1,11 +1,15 @@
-//! The secrets of the vault: versions, attributes, soft delete.
+//! The secrets of the vault: versions, attributes, soft delete, backups.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 
 use crate::random;
-use crate::refusal::{Refusal, Refused, bad_parameter, deleted_not_found, not_found};
+use crate::refusal::{Refusal, Refused, bad_parameter, deleted_not_found, restore_conflict};
+
+type Result<T> = std::result::Result<T, Refused>;
 
 /// All secrets, by their names in lower case. It has no `Debug`: it holds the values.
 #[derive(Default)]
@@ -13,30 +17,27 @@ pub(crate) struct Store {
     secrets: BTreeMap<String, Secret>,
 }
 
-/// One secret. It keeps at least one version.
+/// One secret.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Secret {
     /// The name in its creator's case.
     pub(crate) name: String,
     /// When it was deleted, in Unix seconds. It keeps its versions until it is purged.
+    #[serde(skip)]
     pub(crate) deleted: Option<i64>,
-    latest: Version,
-    /// Oldest first.
-    earlier: Vec<Version>,
+    /// Oldest first; at least one.
+    pub(crate) versions: Vec<Version>,
 }
 
 impl Secret {
     /// The newest version: also a disabled one hides those before it.
     pub(crate) fn latest(&self) -> &Version {
-        &self.latest
-    }
-
-    /// Every version, oldest first.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
-        self.earlier.iter().chain([&self.latest])
+        self.versions.last().expect("a secret keeps at least one version")
     }
 }
 
 /// One version of a secret. All times are Unix seconds.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub(crate) id: String,
     pub(crate) value: String,
@@ -74,14 +75,14 @@ impl Properties {
     }
 
     /// Holds them to the limits of Microsoft Learn, "About Azure Key Vault secrets".
-    fn check(&self) -> Result<(), Refused> {
-        if self.content_type.as_ref().is_some_and(|it| it.chars().count() > 255) {
-            return Err(bad_parameter("The content type is longer than 255 characters.".to_owned()));
+    fn check(&self) -> Result<()> {
+        let is_long = |text: &String, most| text.chars().count() > most;
+        if self.content_type.as_ref().is_some_and(|text| is_long(text, 255)) {
+            return Err(bad_parameter("The content type is longer than 255 characters."));
         }
         let Some(tags) = &self.tags else { return Ok(()) };
-        let long = |it: &String| it.chars().count() > 512;
-        if tags.len() > 15 || tags.iter().any(|(name, value)| long(name) || long(value)) {
-            return Err(bad_parameter("There are more than 15 tags, or one is longer than 512.".to_owned()));
+        if tags.len() > 15 || tags.iter().any(|(name, value)| is_long(name, 512) || is_long(value, 512)) {
+            return Err(bad_parameter("There are more than 15 tags, or one is longer than 512."));
         }
         Ok(())
     }
@@ -99,132 +100,126 @@ impl Properties {
 
 impl Store {
     /// Adds a version at `now`. The name is a name: [`is_name`].
-    pub(crate) fn set(
-        &mut self,
-        name: &str,
-        value: String,
-        properties: Properties,
-        now: i64,
-    ) -> Result<&Secret, Refused> {
+    pub(crate) fn set(&mut self, name: &str, value: String, more: Properties, now: i64) -> Result<&Secret> {
         if value.len() > LONGEST_VALUE {
             return Err(bad_parameter(format!("The value is longer than {LONGEST_VALUE} bytes.")));
         }
-        properties.check()?;
-        let key = name.to_ascii_lowercase();
-        if let Some(secret) = self.secrets.get(&key).filter(|it| it.deleted.is_some()) {
+        more.check()?;
+        if let Ok(secret) = self.deleted(name) {
             return Err(Refusal::DeletedButRecoverable.about(&secret.name));
         }
-        let mut version = Version {
-            id: random::version(),
-            value,
-            content_type: None,
-            enabled: true,
-            not_before: None,
-            expires: None,
-            created: now,
-            updated: now,
-            tags: BTreeMap::new(),
-        };
-        properties.apply(&mut version);
-        match self.secrets.get_mut(&key) {
-            Some(secret) => secret.earlier.push(std::mem::replace(&mut secret.latest, version)),
-            None => {
-                let secret =
-                    Secret { name: name.to_owned(), deleted: None, latest: version, earlier: Vec::new() };
-                self.secrets.insert(key.clone(), secret);
-            }
-        }
-        Ok(&self.secrets[&key])
+        let id = random::version();
+        let mut version =
+            Version { id, value, enabled: true, created: now, updated: now, ..Version::default() };
+        more.apply(&mut version);
+        let new = || Secret { name: name.to_owned(), deleted: None, versions: Vec::new() };
+        let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(new);
+        secret.versions.push(version);
+        Ok(secret)
     }
 
-    /// The secret, unless it is deleted.
-    pub(crate) fn get(&self, name: &str) -> Option<&Secret> {
-        self.secrets.get(&name.to_ascii_lowercase()).filter(|it| it.deleted.is_none())
+    pub(crate) fn get(&self, name: &str) -> Result<&Secret> {
+        self.find(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
     }
 
     /// One version of a secret; the newest, if `id` is none.
-    pub(crate) fn version(&self, name: &str, id: Option<&str>) -> Result<(&Secret, &Version), Refused> {
-        let secret = self.get(name).ok_or_else(|| not_found(name))?;
+    pub(crate) fn version(&self, name: &str, id: Option<&str>) -> Result<(&Secret, &Version)> {
+        let secret = self.get(name)?;
         let Some(id) = id else { return Ok((secret, secret.latest())) };
-        let version = secret.versions().find(|it| it.id.eq_ignore_ascii_case(id));
-        Ok((secret, version.ok_or_else(|| not_found(&format!("{name}/{id}")))?))
+        let version = secret.versions.iter().find(|version| version.id.eq_ignore_ascii_case(id));
+        Ok((secret, version.ok_or_else(|| Refusal::SecretNotFound.about(&format!("{name}/{id}")))?))
     }
 
     /// Changes one version; the newest, if `id` is none.
-    pub(crate) fn update(
-        &mut self,
-        name: &str,
-        id: Option<&str>,
-        properties: Properties,
-        now: i64,
-    ) -> Result<(), Refused> {
-        properties.check()?;
-        let secret = self.active(name)?;
-        let version = match id {
-            None => &mut secret.latest,
-            Some(id) => secret
-                .earlier
-                .iter_mut()
-                .chain([&mut secret.latest])
-                .find(|it| it.id.eq_ignore_ascii_case(id))
-                .ok_or_else(|| not_found(&format!("{name}/{id}")))?,
-        };
-        properties.apply(version);
+    pub(crate) fn update(&mut self, name: &str, id: Option<&str>, new: Properties, now: i64) -> Result<()> {
+        new.check()?;
+        let mut versions = self.active(name)?.versions.iter_mut().rev();
+        let version = versions.find(|version| id.is_none_or(|id| version.id.eq_ignore_ascii_case(id)));
+        let missing = || Refusal::SecretNotFound.about(&format!("{name}/{}", id.unwrap_or_default()));
+        let version = version.ok_or_else(missing)?;
+        new.apply(version);
         version.updated = now;
         Ok(())
     }
 
-    /// Deletes a secret, softly.
-    pub(crate) fn delete(&mut self, name: &str, now: i64) -> Result<&Secret, Refused> {
+    pub(crate) fn delete(&mut self, name: &str, now: i64) -> Result<&Secret> {
         let secret = self.active(name)?;
         secret.deleted = Some(now);
         Ok(secret)
     }
 
-    /// A secret that is deleted and can be recovered.
-    pub(crate) fn deleted(&self, name: &str) -> Result<&Secret, Refused> {
-        let secret = self.secrets.get(&name.to_ascii_lowercase()).filter(|it| it.deleted.is_some());
-        secret.ok_or_else(|| deleted_not_found(name))
+    pub(crate) fn deleted(&self, name: &str) -> Result<&Secret> {
+        self.find(name, true).ok_or_else(|| deleted_not_found(name))
     }
 
     /// Undoes [`Store::delete`].
-    pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret, Refused> {
-        self.deleted(name)?;
-        let secret =
-            self.secrets.get_mut(&name.to_ascii_lowercase()).ok_or_else(|| deleted_not_found(name))?;
+    pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret> {
+        let secret = self.find_mut(name, true).ok_or_else(|| deleted_not_found(name))?;
         secret.deleted = None;
         Ok(secret)
     }
 
     /// Ends what [`Store::delete`] began.
-    pub(crate) fn purge(&mut self, name: &str) -> Result<(), Refused> {
+    pub(crate) fn purge(&mut self, name: &str) -> Result<()> {
         self.deleted(name)?;
         self.secrets.remove(&name.to_ascii_lowercase());
         Ok(())
     }
 
-    /// Every secret with its name in lower case, by that: those that are deleted, or those that are not.
-    pub(crate) fn all(&self, deleted: bool) -> impl Iterator<Item = (&str, &Secret)> {
-        let all = self.secrets.iter().filter(move |(_, it)| it.deleted.is_some() == deleted);
-        all.map(|(key, it)| (key.as_str(), it))
+    /// A secret with all its versions, in base64url. Azure's is encrypted; this one is not.
+    pub(crate) fn backup(&self, name: &str) -> Result<String> {
+        let text = serde_json::to_vec(self.get(name)?).expect("strings, numbers and lists are JSON");
+        Ok(BASE64_URL_SAFE_NO_PAD.encode(text))
     }
 
-    fn active(&mut self, name: &str) -> Result<&mut Secret, Refused> {
-        let secret = self.secrets.get_mut(&name.to_ascii_lowercase()).filter(|it| it.deleted.is_none());
-        secret.ok_or_else(|| not_found(name))
+    /// Takes a [`Store::backup`] into the vault at `base`, if there is no secret of its name.
+    pub(crate) fn restore(&mut self, backup: &str, base: &str) -> Result<&Secret> {
+        let text = BASE64_URL_SAFE_NO_PAD.decode(backup).unwrap_or_default();
+        let secret = serde_json::from_slice::<Secret>(&text).ok();
+        let secret = secret.filter(|secret| is_name(&secret.name) && !secret.versions.is_empty());
+        // The text of the service (Azure/azure-sdk-for-js, test "fails to restore a secret with a malformed backup").
+        let corrupt = || bad_parameter("Backup blob contains invalid or corrupt version.");
+        let secret = secret.ok_or_else(corrupt)?;
+        if let Ok(deleted) = self.deleted(&secret.name) {
+            return Err(Refusal::DeletedButRecoverable.about(&deleted.name));
+        }
+        if self.get(&secret.name).is_ok() {
+            let id = format!("{base}/secrets/{}/{}", secret.name, secret.latest().id);
+            return Err(restore_conflict(&id));
+        }
+        Ok(self.secrets.entry(secret.name.to_ascii_lowercase()).or_insert(secret))
+    }
+
+    /// Every secret with its name in lower case, by that: those that are deleted, or those that are not.
+    pub(crate) fn all(&self, deleted: bool) -> impl Iterator<Item = (&str, &Secret)> {
+        let all = self.secrets.iter().filter(move |(_, secret)| secret.deleted.is_some() == deleted);
+        all.map(|(key, secret)| (key.as_str(), secret))
+    }
+
+    fn active(&mut self, name: &str) -> Result<&mut Secret> {
+        self.find_mut(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
+    }
+
+    fn find(&self, name: &str, deleted: bool) -> Option<&Secret> {
+        self.secrets.get(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_some() == deleted)
+    }
+
+    fn find_mut(&mut self, name: &str, deleted: bool) -> Option<&mut Secret> {
+        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
+        secret.filter(|secret| secret.deleted.is_some() == deleted)
     }
 }
 
 /// Whether Key Vault allows this as a secret's name: 1 to 127 letters, digits and hyphens (Microsoft Learn,
 /// "About Azure Key Vault keys, secrets and certificates", table "Object identifiers").
 pub(crate) fn is_name(text: &str) -> bool {
-    let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (1..=127).contains(&text.len()) && allowed
 }
 
 /// Whether this is a version: 32 hexadecimal digits (the same table).
 pub(crate) fn is_version(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|it| it.is_ascii_hexdigit())
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Bytes: "secret values … up to 25k bytes" (Microsoft Learn, "About Azure Key Vault secrets").

@@ -3,16 +3,14 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::bundle::{self, Page};
-use crate::cloud::{PUBLIC, Place};
-use crate::refusal::{
-    Refusal, Refused, bad_parameter, invalid_name, method_not_allowed, not_found, wrong_audience,
-};
+use crate::bundle;
+use crate::cloud::{KEY_VAULT_APP, PUBLIC, Place};
+use crate::refusal::{Refusal, Refused, bad_parameter};
 use crate::request::Ask;
 use crate::settings::Settings;
-use crate::store::{Properties, Store, is_name, is_version};
+use crate::store::{Properties, Secret, Store, is_name, is_version};
 use crate::tokens::{Tokens, Verdict};
 use crate::{facts, random, reply};
 
@@ -39,7 +37,8 @@ pub(crate) fn answer(
 pub(crate) fn refuse(ask: &Ask, settings: &Settings, refused: &Refused) -> Response<Bytes> {
     let mut response = dress(ask, refused.answer());
     if refused.status == StatusCode::UNAUTHORIZED {
-        let challenge = if refused.claims { claims() } else { challenge(ask, settings) };
+        let challenge =
+            if refused.claims { HeaderValue::from_static(CLAIMS) } else { challenge(ask, settings) };
         response.headers_mut().insert("www-authenticate", challenge);
     }
     response
@@ -75,7 +74,11 @@ fn authorize(ask: &Ask, settings: &Settings, tokens: &Tokens, now: i64) -> Resul
     match tokens.check(token, audience, now) {
         Verdict::Good => Ok(()),
         Verdict::Unknown => Err(Refusal::UnresolvedKey.about("")),
-        Verdict::ForAnother(found) => Err(wrong_audience(audience, &found)),
+        Verdict::ForAnother(found) => {
+            let expected = format!("{audience} or {KEY_VAULT_APP}");
+            let message = format!("AKV10022: Invalid audience. Expected {expected}, found: {found}.");
+            Err(Refused::new(401, "Unauthorized", message))
+        }
         Verdict::Expired => Err(Refusal::ExpiredToken.about("")),
     }
 }
@@ -83,12 +86,16 @@ fn authorize(ask: &Ask, settings: &Settings, tokens: &Tokens, now: i64) -> Resul
 /// What holds for every operation (Microsoft Learn, "Authentication, requests and responses").
 fn check(ask: &Ask) -> Result<(), Refused> {
     let version = ask.parameter("api-version");
-    let version = version.ok_or_else(|| bad_parameter("api-version must be specified".to_owned()))?;
-    if !API_VERSIONS.contains(&version) {
-        return Err(unknown_version(version));
+    let version = version.ok_or_else(|| bad_parameter("api-version must be specified"))?;
+    if !API_VERSIONS.split(' ').any(|known| known == version) {
+        // Azure/azure-sdk-for-net issue 14789 and Azure/azure-sdk-for-python issue 28595.
+        return Err(bad_parameter(format!(
+            "The specified version ({version}) is not recognized. Consider using the latest supported version \
+             ({LATEST})."
+        )));
     }
     if ask.method == Method::GET && !ask.body.is_empty() {
-        return Err(bad_parameter("A GET request must not have a body.".to_owned()));
+        return Err(bad_parameter("A GET request must not have a body."));
     }
     Ok(())
 }
@@ -96,84 +103,79 @@ fn check(ask: &Ask) -> Result<(), Refused> {
 /// Does what is asked. `null` is an answer without a body.
 fn operate(ask: &Ask, store: &mut Store, now: i64) -> Result<Value, Refused> {
     let segments = ask.segments();
-    let name = match segments.as_slice() {
-        [_, name, ..] if !is_name(name) => return Err(invalid_name(name)),
-        [_, name, ..] => *name,
-        _ => "",
-    };
+    let name = segments.get(1).copied().unwrap_or_default();
+    if segments.len() > 1 && !is_name(name) {
+        return Err(Refusal::InvalidName.about(name));
+    }
     let base = format!("https://{}", ask.authority);
+    let latest = |secret: &Secret| bundle::version_item(&base, &secret.name, secret.latest());
+    let deleted = |secret: &Secret| Ok(bundle::deleted(&base, secret, latest(secret)));
     match (ask.method.as_str(), segments.as_slice()) {
         ("GET", ["secrets"]) => {
-            let page = Page::read(ask, is_name)?;
-            let items = store.all(false).map(|(key, it)| (key.to_owned(), bundle::item(&base, it)));
-            Ok(bundle::page(ask, items.collect(), &page))
+            let items = store.all(false).map(|(key, secret)| (key.to_owned(), bundle::item(&base, secret)));
+            bundle::page(ask, is_name, items)
         }
         ("GET", ["deletedsecrets"]) => {
-            let page = Page::read(ask, is_name)?;
-            let items = store.all(true).map(|(key, it)| (key.to_owned(), bundle::deleted_item(&base, it)));
-            Ok(bundle::page(ask, items.collect(), &page))
+            let item = |secret| bundle::deleted(&base, secret, bundle::item(&base, secret));
+            bundle::page(ask, is_name, store.all(true).map(|(key, secret)| (key.to_owned(), item(secret))))
         }
         ("GET", ["secrets", _, "versions"]) => {
-            let page = Page::read(ask, bundle::is_version_key)?;
             // The versions of a secret that is not there are an empty list, not an error (recordings).
-            let Some(secret) = store.get(name) else { return Ok(bundle::page(ask, Vec::new(), &page)) };
-            let numbered = secret.versions().enumerate();
-            let items = numbered
-                .map(|(number, it)| (bundle::version_key(number), bundle::version_item(&base, secret, it)));
-            Ok(bundle::page(ask, items.collect(), &page))
+            let secret = store.get(name).ok();
+            let name = secret.map_or(name, |secret| &secret.name);
+            let versions = secret.into_iter().flat_map(|secret| &secret.versions).enumerate();
+            let items = versions.map(|(number, version)| {
+                (bundle::version_key(number), bundle::version_item(&base, name, version))
+            });
+            bundle::page(ask, bundle::is_version_key, items)
         }
-        ("GET", ["secrets", _]) => read(&base, store, name, None),
-        ("GET", ["secrets", _, version]) => read(&base, store, name, Some(version)),
+        ("POST", ["secrets", "restore"]) => Ok(latest(store.restore(&body::<Backup>(ask)?.value, &base)?)),
+        ("POST", ["secrets", _, "backup"]) => Ok(json!({"value": store.backup(name)?})),
+        ("GET", ["secrets", _, version @ ..]) if version.len() < 2 => {
+            let (secret, version) = store.version(name, checked(version)?)?;
+            // Only this blocks a read: outside of `nbf` and `exp` it works (Microsoft Learn, "About Azure Key Vault
+            // secrets", "Date-time controlled operations").
+            if !version.enabled {
+                return Err(Refusal::SecretDisabled.about(name));
+            }
+            Ok(bundle::whole(&base, secret, version))
+        }
         ("PUT", ["secrets", _]) => {
             let NewSecret { value, properties } = body(ask)?;
             let secret = store.set(name, value, properties, now)?;
             Ok(bundle::whole(&base, secret, secret.latest()))
         }
-        ("PATCH", ["secrets", _]) => update(ask, &base, store, name, None, now),
-        ("PATCH", ["secrets", _, version]) => update(ask, &base, store, name, Some(version), now),
-        ("DELETE", ["secrets", _]) => Ok(bundle::deleted(&base, store.delete(name, now)?)),
-        ("GET", ["deletedsecrets", _]) => Ok(bundle::deleted(&base, store.deleted(name)?)),
+        ("PATCH", ["secrets", _, version @ ..]) if version.len() < 2 => {
+            let version = checked(version)?;
+            store.update(name, version, body(ask)?, now)?;
+            let (secret, version) = store.version(name, version)?;
+            Ok(bundle::version_item(&base, &secret.name, version))
+        }
+        ("DELETE", ["secrets", _]) => deleted(store.delete(name, now)?),
+        ("GET", ["deletedsecrets", _]) => deleted(store.deleted(name)?),
         ("DELETE", ["deletedsecrets", _]) => store.purge(name).map(|()| Value::Null),
-        ("POST", ["deletedsecrets", _, "recover"]) => {
-            let secret = store.recover(name)?;
-            Ok(bundle::version_item(&base, secret, secret.latest()))
+        ("POST", ["deletedsecrets", _, "recover"]) => Ok(latest(store.recover(name)?)),
+        (method, ["secrets" | "deletedsecrets", ..]) => {
+            Err(Refused::new(405, "MethodNotAllowed", format!("HTTP {method} not allowed")))
         }
-        (method, ["secrets" | "deletedsecrets", ..]) => Err(method_not_allowed(method)),
-        _ => Err(not_found(&ask.path)),
+        _ => Err(Refusal::SecretNotFound.about(&ask.path)),
     }
 }
 
-fn read(base: &str, store: &Store, name: &str, version: Option<&str>) -> Result<Value, Refused> {
-    let (secret, version) = store.version(name, checked(version)?)?;
-    // Only this blocks a read: outside of `nbf` and `exp` it works (Microsoft Learn, "About Azure Key Vault
-    // secrets", "Date-time controlled operations").
-    if !version.enabled {
-        return Err(Refusal::SecretDisabled.about(name));
-    }
-    Ok(bundle::whole(base, secret, version))
-}
-
-fn update(
-    ask: &Ask,
-    base: &str,
-    store: &mut Store,
-    name: &str,
-    version: Option<&str>,
-    now: i64,
-) -> Result<Value, Refused> {
-    let version = checked(version)?;
-    store.update(name, version, body(ask)?, now)?;
-    let (secret, version) = store.version(name, version)?;
-    Ok(bundle::version_item(base, secret, version))
-}
-
-fn checked(version: Option<&str>) -> Result<Option<&str>, Refused> {
-    match version {
-        Some(version) if !is_version(version) => {
-            Err(bad_parameter(format!("The request URI contains an invalid version: {version}")))
+/// The version that a path names, if it names one.
+fn checked<'a>(version: &[&'a str]) -> Result<Option<&'a str>, Refused> {
+    match version.first().copied() {
+        Some(bad) if !is_version(bad) => {
+            Err(bad_parameter(format!("The request URI contains an invalid version: {bad}")))
         }
-        other => Ok(other),
+        version => Ok(version),
     }
+}
+
+/// `SecretRestoreParameters`.
+#[derive(Deserialize)]
+struct Backup {
+    value: String,
 }
 
 /// `SecretSetParameters`.
@@ -187,17 +189,9 @@ struct NewSecret {
 fn body<'a, T: Deserialize<'a>>(ask: &'a Ask) -> Result<T, Refused> {
     let kind = ask.header("content-type").and_then(|it| it.split(';').next()).unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
-        return Err(bad_parameter("The request body is not application/json.".to_owned()));
+        return Err(bad_parameter("The request body is not application/json."));
     }
-    serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid.".to_owned()))
-}
-
-/// Azure/azure-sdk-for-net issue 14789 and Azure/azure-sdk-for-python issue 28595.
-fn unknown_version(version: &str) -> Refused {
-    bad_parameter(format!(
-        "The specified version ({version}) is not recognized. Consider using the latest supported version \
-         ({LATEST})."
-    ))
+    serde_json::from_slice(&ask.body).map_err(|_| bad_parameter("The request body is not valid."))
 }
 
 /// `Bearer authorization="…", resource="…"`: recordings, and Azure/azure-sdk-for-js issue 31094.
@@ -211,13 +205,9 @@ fn challenge(ask: &Ask, settings: &Settings) -> HeaderValue {
 
 /// The challenge of continuous access evaluation, as in the tests of the SDKs. The claims are
 /// `{"access_token":{"nbf":{"essential":true,"value":"1726077595"},"xms_caeerror":{"value":"10012"}}}`.
-fn claims() -> HeaderValue {
-    HeaderValue::from_static(
-        "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
-         error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsd\
-         WUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==\"",
-    )
-}
+const CLAIMS: &str = "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
+     error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsd\
+     WUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==\"";
 
 const HEADERS: [(&str, &str); 8] = [
     ("cache-control", "no-cache"),
@@ -231,25 +221,8 @@ const HEADERS: [(&str, &str); 8] = [
 ];
 
 /// The versions of the secrets' part of the REST specification: its folders `stable` and `preview`.
-const API_VERSIONS: [&str; 17] = [
-    "2015-06-01",
-    "2016-10-01",
-    "7.0",
-    "7.1",
-    "7.2",
-    "7.3",
-    "7.4",
-    "7.5",
-    "7.6-preview.2",
-    "7.6",
-    "2025-06-01-preview",
-    "2025-07-01",
-    "2026-01-01-preview",
-    "2026-03-01-preview",
-    LATEST,
-    "2026-05-01-preview",
-    "2026-07-01-preview",
-];
+const API_VERSIONS: &str = "2015-06-01 2016-10-01 7.0 7.1 7.2 7.3 7.4 7.5 7.6-preview.2 7.6 2025-06-01-preview \
+    2025-07-01 2026-01-01-preview 2026-03-01-preview 2026-04-01 2026-05-01-preview 2026-07-01-preview";
 
 /// The newest that is stable. Microsoft's client for Python asks for it from 4.12 on.
 const LATEST: &str = "2026-04-01";

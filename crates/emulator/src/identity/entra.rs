@@ -1,19 +1,16 @@
-//! Entra: its token endpoint, for an application with a secret, and what everybody may read.
+//! Entra: its token endpoint, for an application with a secret, and what is public.
 //!
 //! Source: Microsoft Learn, "Microsoft identity platform and the OAuth 2.0 client credentials flow".
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
+use serde_json::json;
 
-use super::{Form, Issuer, Keys, expiry};
-use crate::caller::{self, Life};
-use crate::journal::Credential;
+use super::{Form, Issuer, expiry};
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn};
-use crate::signing::Published;
-use crate::{facts, random, reply};
+use crate::signing::{self, Life, Published};
+use crate::{facts, now, random, reply};
 
 /// Answers a request for a token at `now`, in Unix seconds.
 pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
@@ -25,191 +22,140 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes
     let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
     let token = issuer.token(form, &audience, life, || {
-        let mut claims = caller::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
+        let mut claims = signing::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
         // It proved itself with a secret.
         claims["appidacr"] = "1".into();
         claims
     });
-    let mut fields = Map::new();
-    fields.insert("token_type".to_owned(), "Bearer".into());
-    expiry::write(&mut fields, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
-    fields.insert("ext_expires_in".to_owned(), expires.saturating_sub(now).into());
-    fields.insert("access_token".to_owned(), token.into());
-    uncached(reply::json(StatusCode::OK, &fields.into()))
+    let left = expires.saturating_sub(now);
+    let mut body = json!({"token_type": "Bearer", "ext_expires_in": left, "access_token": token});
+    expiry::write(&mut body, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
+    with_cache_control("no-store, no-cache", reply::json(StatusCode::OK, &body))
 }
 
 /// The OpenID configuration of a tenant, with the addresses that the client came by.
 pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
     if ask.method != Method::GET || !is_tenant(ask) {
-        return refuse(&Failure::Tenant);
+        return refuse(&no_tenant());
     }
     let base = format!("{}://{}/{}", ask.scheme, ask.authority, facts::TENANT);
-    reply::json(
-        StatusCode::OK,
-        &json!({
-            "token_endpoint": format!("{base}/oauth2/v2.0/token"),
-            "token_endpoint_auth_methods_supported": ["client_secret_post"],
-            "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
-            "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
-            "issuer": format!("{base}/v2.0"),
-            "jwks_uri": format!("{base}/discovery/v2.0/keys"),
-            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-            "subject_types_supported": ["pairwise"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-        }),
-    )
+    let body = json!({
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+        "issuer": format!("{base}/v2.0"),
+        "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    });
+    reply::json(StatusCode::OK, &body)
 }
 
-/// The keys with which a tenant's tokens are signed.
 pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
     if ask.method != Method::GET {
-        return refuse(&Failure::OnlyGet);
+        return refuse(&only("GET"));
     }
     if !is_tenant(ask) {
-        return refuse(&Failure::Tenant);
+        return refuse(&no_tenant());
     }
-    let mut response = reply::json(StatusCode::OK, &published.document());
     // Entra's own words; a new key is published long before it signs.
-    let value = HeaderValue::from_static("max-age=86400, private");
-    response.headers_mut().insert(header::CACHE_CONTROL, value);
-    response
+    with_cache_control("max-age=86400, private", reply::json(StatusCode::OK, &published.document()))
 }
 
-/// Whether the path begins with the tenant.
 fn is_tenant(ask: &Ask) -> bool {
-    ask.segments().first().is_some_and(|it| it.eq_ignore_ascii_case(facts::TENANT))
+    ask.segments().first().is_some_and(|name| name.eq_ignore_ascii_case(facts::TENANT))
 }
 
-/// What `ask` shows of the application's secret.
-pub(super) fn credential(ask: &Ask, keys: &Keys) -> Credential {
-    let form = ask.form().unwrap_or_default();
-    Credential::of(find(&form, "client_secret"), &keys.client)
-}
-
-/// What Entra says with this status.
 pub(super) fn error(status: u16) -> Response<Bytes> {
     refuse(&match status {
-        400 => Failure::Application(facts::APP_ID.to_owned()),
-        401 => Failure::Secret,
-        other => Failure::Status(other),
+        400 => no_application(facts::APP_ID),
+        401 => wrong_secret(),
+        other => transient(other),
     })
 }
 
-/// What Entra says with this status to who reads what everybody may.
 pub(crate) fn public_error(status: u16) -> Response<Bytes> {
     refuse(&match status {
-        400 => Failure::Tenant,
-        405 => Failure::OnlyGet,
-        other => Failure::Status(other),
+        400 => no_tenant(),
+        405 => only("GET"),
+        other => transient(other),
     })
-}
-
-/// Why Entra gives no token, or nothing else.
-enum Failure {
-    Method,
-    OnlyGet,
-    Missing(&'static str),
-    GrantType,
-    Tenant,
-    /// The id that was sent.
-    Application(String),
-    Secret,
-    Scope,
-    UnknownResource,
-    Status(u16),
 }
 
 /// The audience that is asked for, and what its tokens look like.
 fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
     if ask.method != Method::POST {
-        return Err(Failure::Method);
+        return Err(only("POST"));
     }
     if !is_tenant(ask) {
-        return Err(Failure::Tenant);
+        return Err(no_tenant());
     }
-    let form = ask.form().ok_or(Failure::Missing("grant_type"))?;
-    let field = |name| find(&form, name).ok_or(Failure::Missing(name));
+    let form = ask.form().unwrap_or_default();
+    let field = |name| {
+        let text = format!("The request body must contain the following parameter: '{name}'.");
+        find(&form, name).ok_or_else(|| failure(400, "invalid_request", 900_144, text))
+    };
     if field("grant_type")? != "client_credentials" {
-        return Err(Failure::GrantType);
+        let text = "The app requested an unsupported grant type.";
+        return Err(failure(400, "unsupported_grant_type", 70_003, text));
     }
     let id = field("client_id")?;
     if !id.eq_ignore_ascii_case(facts::APP_ID) {
-        return Err(Failure::Application(id.to_owned()));
+        return Err(no_application(id));
     }
-    if field("client_secret")? != issuer.keys().client {
-        return Err(Failure::Secret);
+    let secret = find(&form, "client_secret");
+    if secret.ok_or_else(|| failure(401, "invalid_client", 7_000_216, MISSING_SECRET))?
+        != issuer.keys().client
+    {
+        return Err(wrong_secret());
     }
-    let audience = field("scope")?.strip_suffix("/.default").ok_or(Failure::Scope)?;
-    let form = issuer.form(audience).ok_or(Failure::UnknownResource)?;
-    Ok((audience.to_owned(), form))
-}
-
-/// Entra's error body. The codes are those of "Microsoft Entra authentication and authorization error codes".
-fn refuse(failure: &Failure) -> Response<Bytes> {
-    let tenant = facts::TENANT;
-    let app = facts::APP_ID;
-    let (status, error, code, text) = match failure {
-        Failure::Method => (405, "invalid_request", 900_561, "The endpoint only accepts POST requests.".to_owned()),
-        Failure::OnlyGet => (405, "invalid_request", 900_561, "The endpoint only accepts GET requests.".to_owned()),
-        Failure::Missing("client_secret") => (
-            401,
-            "invalid_client",
-            7_000_216,
-            "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant \
-             type."
-                .to_owned(),
-        ),
-        Failure::Missing(name) => (
-            400,
-            "invalid_request",
-            900_144,
-            format!("The request body must contain the following parameter: '{name}'."),
-        ),
-        Failure::GrantType => {
-            (400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.".to_owned())
-        }
-        Failure::Tenant => (400, "invalid_request", 90_002, "Tenant not found.".to_owned()),
-        Failure::Application(id) => (
-            400,
-            "unauthorized_client",
-            700_016,
-            format!("Application with identifier '{id}' was not found in the directory '{tenant}'."),
-        ),
-        Failure::Secret => (
-            401,
-            "invalid_client",
-            7_000_215,
-            format!(
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client \
-                 secret value, not the client secret ID, for a secret added to app '{app}'."
-            ),
-        ),
-        Failure::Scope => (
-            400,
-            "invalid_scope",
-            1_002_012,
-            "The provided value for scope is not valid. Client credential flows must have a scope value with \
-             /.default suffixed to the resource identifier (application ID URI)."
-                .to_owned(),
-        ),
-        Failure::UnknownResource => (
-            400,
-            "invalid_resource",
-            500_011,
-            format!("The resource principal named in the scope was not found in the tenant named {tenant}."),
-        ),
-        Failure::Status(status) => {
-            (*status, "temporarily_unavailable", 90_033, "A transient error has occurred.".to_owned())
-        }
+    let audience = field("scope")?.strip_suffix("/.default");
+    let audience = audience.ok_or_else(|| failure(400, "invalid_scope", 1_002_012, BAD_SCOPE))?;
+    let unknown = || {
+        let tenant = facts::TENANT;
+        let text =
+            format!("The resource principal named in the scope was not found in the tenant named {tenant}.");
+        failure(400, "invalid_resource", 500_011, text)
     };
-    uncached(reply::json(reply::status(status), &body(error, code, &text)))
+    Ok((audience.to_owned(), issuer.form(audience).ok_or_else(unknown)?))
 }
 
-fn body(error: &str, code: u32, text: &str) -> Value {
-    let now = OffsetDateTime::now_utc();
+/// Why Entra gives nothing: status, error, code and text. The codes are those of "Microsoft Entra authentication and
+/// authorization error codes".
+struct Failure(u16, &'static str, u32, String);
+
+fn failure(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> Failure {
+    Failure(status, error, code, text.into())
+}
+
+fn only(method: &str) -> Failure {
+    failure(405, "invalid_request", 900_561, format!("The endpoint only accepts {method} requests."))
+}
+
+fn no_tenant() -> Failure {
+    failure(400, "invalid_request", 90_002, "Tenant not found.")
+}
+
+fn no_application(id: &str) -> Failure {
+    let tenant = facts::TENANT;
+    let text = format!("Application with identifier '{id}' was not found in the directory '{tenant}'.");
+    failure(400, "unauthorized_client", 700_016, text)
+}
+
+fn wrong_secret() -> Failure {
+    failure(401, "invalid_client", 7_000_215, format!("{WRONG_SECRET} '{}'.", facts::APP_ID))
+}
+
+fn transient(status: u16) -> Failure {
+    failure(status, "temporarily_unavailable", 90_033, "A transient error has occurred.")
+}
+
+fn refuse(Failure(status, error, code, text): &Failure) -> Response<Bytes> {
     let (trace, correlation) = (random::guid(), random::guid());
-    let timestamp = format!("{} {:02}:{:02}:{:02}Z", now.date(), now.hour(), now.minute(), now.second());
-    json!({
+    let timestamp = expiry::written("[year]-[month]-[day] [hour]:[minute]:[second]Z", now());
+    let body = json!({
         "error": error,
         "error_description":
             format!("AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"),
@@ -218,14 +164,21 @@ fn body(error: &str, code: u32, text: &str) -> Value {
         "trace_id": trace,
         "correlation_id": correlation,
         "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
-    })
+    });
+    with_cache_control("no-store, no-cache", reply::json(reply::status(*status), &body))
 }
 
-fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
-    let value = HeaderValue::from_static("no-store, no-cache");
-    response.headers_mut().insert(header::CACHE_CONTROL, value);
+fn with_cache_control(value: &'static str, mut response: Response<Bytes>) -> Response<Bytes> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
     response
 }
+
+const MISSING_SECRET: &str = "'client_assertion', 'client_secret' or 'request' is required for the \
+                              'client_credentials' grant type.";
+const WRONG_SECRET: &str = "Invalid client secret provided. Ensure the secret being sent in the request is the client \
+                            secret value, not the client secret ID, for a secret added to app";
+const BAD_SCOPE: &str = "The provided value for scope is not valid. Client credential flows must have a scope value \
+                         with /.default suffixed to the resource identifier (application ID URI).";
 
 /// Seconds: `"expires_in":3599`, as Entra answers an application without continuous access evaluation.
 const LIFETIME: i64 = 3_599;

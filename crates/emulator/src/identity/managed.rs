@@ -1,218 +1,275 @@
-//! Tokens of managed identities: who may ask, which identity is meant, and what the platform keeps.
+//! Tokens of managed identities, from App Service, IMDS and Cloud Shell: what each endpoint takes, which identity is
+//! selected, what the platform keeps, and the words of a refusal.
+//!
+//! Sources: Microsoft Learn, "How to use managed identities for App Service and Azure Functions", section "REST endpoint
+//! reference"; "How to use managed identities on an Azure virtual machine to acquire an access token", sections "Get a
+//! token using HTTP" and "Error handling"; "Azure Instance Metadata Service for virtual machines"; "Acquire a user token
+//! in Azure Cloud Shell". What they leave open is marked.
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde_json::{Value, json};
 
-use super::{Issuer, Keys, app_service, cloud_shell, imds};
-use crate::caller::{self, Life};
-use crate::facts;
+use super::{Issuer, credential, expiry};
 use crate::journal::Credential;
 use crate::request::{Ask, find};
-use crate::settings::{Settings, Source, UserAssigned};
+use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
+use crate::signing::{self, Life};
 use crate::tokens::{Kept, Purpose};
+use crate::{facts, random, reply};
 
-/// A place in which there are managed identities.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Managed {
-    AppService(app_service::Version),
-    Imds,
-    CloudShell,
+/// Answers a token request at `now`, in Unix seconds.
+pub(super) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
+    let (identity, purpose) = match read(ask, source, issuer) {
+        Ok(asked) => asked,
+        Err(failure) => return refuse(source, failure),
+    };
+    let resource = purpose.resource.clone();
+    let Kept { token, life, .. } = kept(issuer, purpose, &identity, now);
+    let mut body = json!({"access_token": token, "resource": resource, "token_type": "Bearer"});
+    let usual = match source {
+        Source::AppService2019 => {
+            body["client_id"] = identity.client_id.into();
+            (ExpiresOn::Text, ExpiresIn::Absent)
+        }
+        // As on Windows.
+        Source::AppService2017 => (ExpiresOn::Windows2017, ExpiresIn::Absent),
+        Source::Imds | Source::CloudShell | Source::ClientSecret => {
+            body["refresh_token"] = "".into();
+            body["not_before"] = life.issued.to_string().into();
+            (ExpiresOn::Text, ExpiresIn::Text)
+        }
+    };
+    expiry::write(&mut body, &issuer.settings, usual, life, now);
+    reply::json(StatusCode::OK, &body)
 }
 
-impl Managed {
-    /// `None`: whoever has a client secret is no managed identity.
-    pub(super) fn at(source: Source) -> Option<Self> {
-        match source {
-            Source::AppService2019 => Some(Self::AppService(app_service::Version::V2019)),
-            Source::AppService2017 => Some(Self::AppService(app_service::Version::V2017)),
-            Source::Imds => Some(Self::Imds),
-            Source::CloudShell => Some(Self::CloudShell),
-            Source::ClientSecret => None,
-        }
-    }
+fn read(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<(UserAssigned, Purpose), Failure> {
+    let fields = check(ask, source, issuer)?;
+    let resource = find(&fields, "resource").ok_or(Failure::ResourceMissing)?.to_owned();
+    let identity = select(source, &issuer.settings, &fields)?;
+    let form = issuer.form(&resource).ok_or(Failure::UnknownResource)?;
+    let purpose = Purpose { client_id: identity.client_id.clone(), resource, form };
+    Ok((identity, purpose))
+}
 
-    /// What `ask` shows of the credential that this place wants.
-    pub(super) fn credential(self, ask: &Ask, keys: &Keys) -> Credential {
-        match self {
-            Self::AppService(version) => app_service::credential(ask, version, keys),
-            Self::Imds | Self::CloudShell => Credential::of(ask.header("metadata"), "true"),
-        }
+/// The fields of a request that has the form that this source wants.
+fn check(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<Vec<(String, String)>, Failure> {
+    let method = if source == Source::CloudShell { Method::POST } else { Method::GET };
+    if ask.method != method {
+        return Err(Failure::Method);
     }
-
-    /// Answers a token request at `now`, in Unix seconds.
-    pub(super) fn answer(self, ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
-        let settings = &issuer.settings;
-        let (identity, purpose) = match self.read(ask, issuer) {
-            Ok(asked) => asked,
-            Err(refusal) => return *refusal,
-        };
-        let resource = purpose.resource.clone();
-        let kept = kept(issuer, purpose, &identity, now);
-        let grant = Grant { kept, resource, client_id: identity.client_id, now };
-        match self {
-            Self::AppService(version) => app_service::grant(version, grant, settings),
-            Self::Imds | Self::CloudShell => imds::grant(grant, settings),
-        }
+    // IMDS takes only the lower-case `true`, which a server-side request forgery cannot easily be made to send.
+    if credential(ask, source, issuer.keys()) != Credential::Right {
+        return Err(Failure::Credential);
     }
-
-    /// The identity that is meant and what its token is for, from a request that is as this place wants it.
-    fn read(self, ask: &Ask, issuer: &Issuer<'_>) -> Result<(Identity, Purpose), Refusal> {
-        let fields = match self {
-            Self::AppService(version) => app_service::check(ask, version, issuer.keys())?,
-            Self::Imds => imds::check(ask)?,
-            Self::CloudShell => cloud_shell::check(ask)?,
-        };
-        let refuse = |failure| Box::new(self.refuse(failure));
-        let resource = find(&fields, "resource").ok_or_else(|| refuse(Failure::ResourceMissing))?.to_owned();
-        let selector = selector(&fields, self.selectors()).map_err(refuse)?;
-        let identity = self.select(&issuer.settings, selector)?;
-        let form = issuer.form(&resource).ok_or_else(|| refuse(Failure::UnknownResource))?;
-        let purpose = Purpose { client_id: identity.client_id.clone(), resource, form };
-        Ok((identity, purpose))
-    }
-
-    /// The parameters that select a user-assigned identity.
-    ///
-    /// Sources: "How to use managed identities for App Service and Azure Functions" (2019; 2017 "only accepted the
-    /// `clientid` property"), "How to use managed identities on an Azure VM to acquire an access token" (IMDS).
-    fn selectors(self) -> &'static [(&'static str, By)] {
-        match self {
-            Self::AppService(app_service::Version::V2019) => &[
-                ("client_id", By::Client),
-                ("principal_id", By::Object),
-                ("object_id", By::Object),
-                ("mi_res_id", By::Resource),
-            ],
-            Self::AppService(app_service::Version::V2017) => &[("clientid", By::Client)],
-            Self::Imds => {
-                &[("client_id", By::Client), ("object_id", By::Object), ("msi_res_id", By::Resource)]
-            }
-            Self::CloudShell => &[],
+    let version = ask.parameter("api-version").unwrap_or_default();
+    match source {
+        Source::CloudShell => return ask.form().ok_or(Failure::NotAForm),
+        // "Use 2019-08-01 or later"; which versions there are is not documented.
+        Source::AppService2019 if !is_date(version) || version < "2019-08-01" => {
+            return Err(Failure::Version);
         }
-    }
-
-    /// The identity that is meant.
-    fn select(self, settings: &Settings, selector: Selector<'_>) -> Result<Identity, Refusal> {
-        let missing = || Box::new(self.refuse(Failure::IdentityMissing));
-        match selector {
-            Some((by, value)) => {
-                let found = settings.user_assigned.iter().find(|it| by.name(it).eq_ignore_ascii_case(value));
-                found.map(Identity::of).ok_or_else(missing)
-            }
-            None if settings.system_assigned => Ok(Identity::system_assigned()),
-            // Only IMDS falls back to a user-assigned identity.
-            None if self == Self::Imds => imds::only(&settings.user_assigned).map(Identity::of),
-            None => Err(missing()),
+        // The answer to this header is not documented.
+        Source::Imds if ask.headers.contains_key("x-forwarded-for") => return Err(Failure::Forwarded),
+        Source::Imds if !API_VERSIONS.split(' ').any(|known| known == version) => {
+            return Err(Failure::Version);
         }
+        // "Requests with duplicate query parameter names will be rejected"; with which words is not documented.
+        Source::Imds if repeats(&ask.query) => return Err(Failure::Duplicate),
+        // The version 2017-09-01 is how requests of 2017 are told apart.
+        Source::AppService2019 | Source::AppService2017 | Source::Imds | Source::ClientSecret => {}
     }
+    Ok(ask.query.clone())
+}
 
-    /// An error in the words of this place.
-    pub(super) fn refuse(self, failure: Failure) -> Response<Bytes> {
-        match self {
-            Self::AppService(version) => app_service::refuse(version, failure),
-            Self::Imds => imds::refuse(failure),
-            Self::CloudShell => cloud_shell::refuse(failure),
+fn repeats(pairs: &[(String, String)]) -> bool {
+    pairs.iter().enumerate().any(|(at, pair)| pairs[..at].iter().any(|earlier| earlier.0 == pair.0))
+}
+
+/// Whether `text` has the form of a date, as an api-version begins.
+fn is_date(text: &str) -> bool {
+    let Some((date, rest)) = text.split_at_checked(10) else { return false };
+    let digit =
+        |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    date.bytes().enumerate().all(digit) && (rest.is_empty() || rest == "-preview")
+}
+
+/// The identity that `fields` select. Two selectors, or one of another source, select an identity that does not exist:
+/// silently taking the system-assigned one instead would hide the mistake.
+fn select(source: Source, settings: &Settings, fields: &[(String, String)]) -> Result<UserAssigned, Failure> {
+    const ANYWHERE: &[&str] =
+        &["client_id", "clientid", "principal_id", "object_id", "mi_res_id", "msi_res_id"];
+    let mut selectors = fields.iter().filter(|(name, _)| ANYWHERE.contains(&name.as_str()));
+    let assigned = settings.user_assigned.as_slice();
+    match (selectors.next(), selectors.next()) {
+        (Some((name, value)), None) => {
+            let is_meant = |identity: &&UserAssigned| {
+                selected_by(source, name, identity).is_some_and(|known| known.eq_ignore_ascii_case(value))
+            };
+            assigned.iter().find(is_meant).cloned().ok_or(Failure::IdentityMissing)
         }
+        (None, _) if settings.system_assigned => Ok(UserAssigned {
+            client_id: facts::APP_ID.to_owned(),
+            object_id: facts::OBJECT_ID.to_owned(),
+            resource_id: String::new(),
+        }),
+        // Only IMDS falls back to a user-assigned identity.
+        (None, _) if source == Source::Imds && assigned.len() == 1 => Ok(assigned[0].clone()),
+        (None, _) if source == Source::Imds && assigned.len() > 1 => Err(Failure::Ambiguous),
+        _ => Err(Failure::IdentityMissing),
     }
 }
 
-/// The pairs of a query or of a form.
-pub(super) type Fields = Vec<(String, String)>;
-
-/// What a place says instead of a token. In a box, as it is much larger than what is there if all is well.
-pub(super) type Refusal = Box<Response<Bytes>>;
-
-/// Why there is no token, wherever it is asked for. What only one place minds it says itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Failure {
-    ResourceMissing,
-    UnknownResource,
-    IdentityMissing,
-    /// A fault that only names a status.
-    Status(u16),
-}
-
-/// What a managed identity is given. It has no `Debug`: it holds a token.
-pub(super) struct Grant {
-    pub(super) kept: Kept,
-    /// The audience, exactly as it was asked for.
-    pub(super) resource: String,
-    pub(super) client_id: String,
-    /// When it was asked, in Unix seconds.
-    pub(super) now: i64,
+/// What the selector `name` of this source is compared with. Version 2017 "only accepted the `clientid` property".
+fn selected_by<'a>(source: Source, name: &str, identity: &'a UserAssigned) -> Option<&'a str> {
+    use Source::{AppService2017, AppService2019, Imds};
+    match (source, name) {
+        (AppService2019 | Imds, "client_id") | (AppService2017, "clientid") => Some(&identity.client_id),
+        (AppService2019 | Imds, "object_id") | (AppService2019, "principal_id") => Some(&identity.object_id),
+        (AppService2019, "mi_res_id") | (Imds, "msi_res_id") => Some(&identity.resource_id),
+        _ => None,
+    }
 }
 
 /// The token that the platform has for `purpose`, or a new one, which it keeps from now on: "The back-end services for
 /// managed identities maintain a cache per resource URI for around 24 hours … it is not possible to force a managed
 /// identity's token to be refreshed before its expiry" (Microsoft Learn, "Managed identities for App Service").
-fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &Identity, now: i64) -> Kept {
+fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &UserAssigned, now: i64) -> Kept {
     let kept = issuer.emulator.lock().tokens.kept(&purpose, now);
     if let Some(kept) = kept {
         return kept;
     }
-    let settings = &issuer.settings;
-    let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
+    let expires = now.saturating_add(issuer.settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
     let token = issuer.token(purpose.form, &purpose.resource, life, || {
-        caller::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
+        signing::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
     });
-    // Who is told to ask again then gets another one then.
-    let until = settings.refresh_in.map_or(expires, |it| expires.min(now.saturating_add_unsigned(it)));
+    // A client that is told to ask again at some moment gets another token then.
+    let refresh = issuer.settings.refresh_in.map(|seconds| now.saturating_add_unsigned(seconds));
+    let until = refresh.map_or(expires, |refresh| refresh.min(expires));
     issuer.emulator.lock().tokens.keep(purpose, Kept { token, life, until }, now)
 }
 
-/// One of the names that an identity goes by.
+/// Why there is no token.
 #[derive(Clone, Copy)]
-enum By {
-    Client,
-    Object,
-    Resource,
+pub(super) enum Failure {
+    Method,
+    Credential,
+    Version,
+    Forwarded,
+    Duplicate,
+    NotAForm,
+    ResourceMissing,
+    UnknownResource,
+    IdentityMissing,
+    Ambiguous,
+    /// A fault that only names a status.
+    Status(u16),
 }
 
-impl By {
-    fn name(self, identity: &UserAssigned) -> &str {
-        match self {
-            Self::Client => &identity.client_id,
-            Self::Object => &identity.object_id,
-            Self::Resource => &identity.resource_id,
+pub(super) fn refuse(source: Source, failure: Failure) -> Response<Bytes> {
+    match source {
+        Source::AppService2019 => app_service(failure, false),
+        Source::AppService2017 => app_service(failure, true),
+        Source::Imds => imds(failure),
+        Source::CloudShell | Source::ClientSecret => cloud_shell(failure),
+    }
+}
+
+/// The texts for a missing identity and for an unknown resource are those of the service (MSAL for .NET,
+/// `ManagedIdentityTests`; Azure/azure-sdk-for-net issue 44685, its "occured" too; for 2017 MicrosoftDocs/azure-docs
+/// issue 43543; "App Service, wrong resource: vague", MSAL for Python, `managed_identity.py`). A wrong credential is told
+/// in plain text in 2017 (Azure/azure-sdk-for-net issue 46932); for 2019 that is not documented: here it is an empty 401.
+fn app_service(failure: Failure, of_2017: bool) -> Response<Bytes> {
+    let unexpected = "An unexpected error occured while fetching the AAD Token.";
+    let (status, message) = match failure {
+        Failure::Credential if of_2017 => {
+            return reply::whole(StatusCode::UNAUTHORIZED, reply::TEXT, "Invalid secret token header: .");
         }
-    }
+        Failure::Credential => return reply::empty(StatusCode::UNAUTHORIZED),
+        Failure::Method => (405, "The method is not allowed."),
+        Failure::Version => (400, "The api-version is missing or not supported."),
+        Failure::ResourceMissing => (400, "The resource is missing."),
+        Failure::UnknownResource => (500, unexpected),
+        Failure::Status(status) if status != 400 => (status, unexpected),
+        _ if of_2017 => (400, "No MSI found for specified ClientId/ResourceId."),
+        _ => (400, super::wording::NO_IDENTITY),
+    };
+    let id = random::guid();
+    // The names of 2017 begin with capitals.
+    let body = if of_2017 {
+        json!({"StatusCode": status, "Message": message, "CorrelationId": id})
+    } else {
+        json!({"statusCode": status, "message": message, "correlationId": id})
+    };
+    let mut response = reply::json(reply::status(status), &body);
+    let id = id.parse().expect("hexadecimal digits can stand in a header");
+    response.headers_mut().insert("x-correlation-id", id);
+    response
 }
 
-type Selector<'a> = Option<(By, &'a str)>;
-
-/// The one selector among `fields`. Two of them, or another source's, select an identity that is not there:
-/// silently taking the system-assigned one instead would hide the mistake.
-fn selector<'a>(fields: &'a [(String, String)], known: &[(&str, By)]) -> Result<Selector<'a>, Failure> {
-    const ANYWHERE: [&str; 6] =
-        ["client_id", "clientid", "principal_id", "object_id", "mi_res_id", "msi_res_id"];
-    let mut found = None;
-    for (name, value) in fields.iter().filter(|(name, _)| ANYWHERE.contains(&name.as_str())) {
-        let Some((_, by)) = known.iter().find(|(it, _)| it == name) else {
-            return Err(Failure::IdentityMissing);
-        };
-        if found.replace((*by, value.as_str())).is_some() {
-            return Err(Failure::IdentityMissing);
+/// The table of errors gives the names; "Identity not found" is from Azure/azure-sdk-for-net issue 37278, the missing
+/// resource from Azure/aad-pod-identity pull request 450, the bad version from section "Versioning".
+fn imds(failure: Failure) -> Response<Bytes> {
+    let (status, error, description) = match failure {
+        Failure::Version => {
+            let newest: Vec<&str> = API_VERSIONS.split(' ').take(3).collect();
+            return served(400, &json!({"error": BAD_VERSION, "newest-versions": newest}));
         }
-    }
-    Ok(found)
+        Failure::Method => (405, "invalid_request", "The method is not allowed"),
+        Failure::Credential => (400, "bad_request_102", "Required metadata header not specified"),
+        Failure::Forwarded => (400, "invalid_request", "The request came through a proxy"),
+        Failure::Duplicate => (400, "invalid_request", "A query variable is there more than once"),
+        Failure::ResourceMissing => (400, "invalid_request", "Required query variable 'resource' is missing"),
+        Failure::UnknownResource => (400, "invalid_resource", UNKNOWN_RESOURCE),
+        Failure::Ambiguous => (400, "invalid_request", AMBIGUOUS),
+        Failure::IdentityMissing | Failure::NotAForm | Failure::Status(400) => {
+            (400, "invalid_request", "Identity not found")
+        }
+        Failure::Status(401) => (401, "unknown_source", "Unknown Source"),
+        Failure::Status(404) => (404, "not_found", "IMDS endpoint is updating"),
+        Failure::Status(410) => (410, "gone", "IMDS is going through updates"),
+        Failure::Status(429) => (429, "too_many_requests", "Too many requests"),
+        Failure::Status(status) => (status, "unknown", "Failed to retrieve token from the Active directory"),
+    };
+    served(status, &json!({"error": error, "error_description": description}))
 }
 
-/// Who a token is for.
-struct Identity {
-    client_id: String,
-    object_id: String,
+fn served(status: u16, body: &Value) -> Response<Bytes> {
+    let mut response = reply::json(reply::status(status), body);
+    response.headers_mut().insert("server", HeaderValue::from_static("IMDS/150.870.65.1015"));
+    response
 }
 
-impl Identity {
-    fn of(assigned: &UserAssigned) -> Self {
-        Self { client_id: assigned.client_id.clone(), object_id: assigned.object_id.clone() }
-    }
-
-    fn system_assigned() -> Self {
-        Self { client_id: facts::APP_ID.to_owned(), object_id: facts::OBJECT_ID.to_owned() }
-    }
+/// Only the error for an unknown audience is documented.
+fn cloud_shell(failure: Failure) -> Response<Bytes> {
+    let (status, code, message) = match failure {
+        Failure::Method => (405, "MethodNotAllowed", "The method is not allowed."),
+        Failure::Credential => (400, "BadRequest", "Required metadata header not specified."),
+        Failure::NotAForm => (415, "UnsupportedMediaType", "The request is not a form."),
+        Failure::ResourceMissing | Failure::UnknownResource => {
+            (400, "AudienceNotSupported", "Audience is not a supported MSI token audience.")
+        }
+        Failure::Status(status) => (status, "InternalServerError", "The token could not be acquired."),
+        _ => (400, "BadRequest", "An identity cannot be selected."),
+    };
+    reply::json(reply::status(status), &json!({"error": {"code": code, "message": message}}))
 }
 
 /// Seconds: 24 hours, for as long as the platform keeps a token.
 const LIFETIME: i64 = 24 * 60 * 60;
+
+const AMBIGUOUS: &str = "Multiple user assigned identities exist, please specify the clientId / resourceId of \
+                         the identity in the token request";
+const UNKNOWN_RESOURCE: &str = "AADSTS50001: The application was not found in the tenant. This can happen if \
+                                the application has not been installed by the administrator of the tenant or \
+                                consented to by any user in the tenant.";
+const BAD_VERSION: &str = "Bad request. api-version is invalid or was not specified in the request. For more \
+                           information refer to aka.ms/azureimds";
+
+/// The newest first (section "Supported API versions"). The older ones have no tokens (section "Endpoint categories").
+const API_VERSIONS: &str = "2025-04-07 2024-07-17 2024-03-15 2023-11-15 2023-07-01 2021-12-13 2021-11-15 \
+    2021-11-01 2021-10-01 2021-08-01 2021-05-01 2021-03-01 2021-02-01 2021-01-01 2020-12-01 2020-10-01 \
+    2020-09-01 2020-07-15 2020-06-01 2019-11-01 2019-08-15 2019-08-01 2019-06-04 2019-06-01 2019-04-30 \
+    2019-03-11 2019-02-01 2018-10-01 2018-04-02 2018-02-01";

@@ -1,30 +1,19 @@
 //! The token endpoints: Entra's, and those of managed identities.
 
 pub(crate) mod entra;
-
-mod managed;
-
-mod app_service;
-
-mod imds;
-
-mod cloud_shell;
-
 mod expiry;
-
+mod managed;
 pub(crate) mod wording;
 
 use bytes::Bytes;
 use http::Response;
 use serde_json::Value;
 
-use self::managed::{Failure, Managed};
-use crate::caller::Life;
 use crate::cloud::knows_resource;
 use crate::journal::Credential;
-use crate::request::Ask;
+use crate::request::{Ask, find};
 use crate::settings::{Settings, Source};
-use crate::signing::Published;
+use crate::signing::{Life, Published};
 use crate::{Emulator, random};
 
 /// What each source must be shown, made anew for each emulator. It has no `Debug`.
@@ -35,48 +24,47 @@ pub(crate) struct Keys {
     pub(crate) client: String,
 }
 
-impl Keys {
-    pub(crate) fn new() -> Self {
-        Self { identity: random::credential(), client: random::credential() }
-    }
-}
-
 /// Answers a token request at `now`, in Unix seconds.
 pub(crate) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
-    match Managed::at(source) {
-        Some(managed) => managed.answer(ask, issuer, now),
-        None => entra::answer(ask, issuer, now),
+    match source {
+        Source::ClientSecret => entra::answer(ask, issuer, now),
+        managed => managed::answer(ask, managed, issuer, now),
     }
 }
 
 /// What a source says instead of a token: the body that is documented for this status, or where none is, the
 /// shape that this source's errors have.
 pub(crate) fn error(source: Source, status: u16) -> Response<Bytes> {
-    match Managed::at(source) {
-        Some(managed) => managed.refuse(Failure::Status(status)),
-        None => entra::error(status),
+    match source {
+        Source::ClientSecret => entra::error(status),
+        managed => managed::refuse(managed, managed::Failure::Status(status)),
     }
 }
 
 /// What `ask` shows of the credential that `source` wants.
 pub(crate) fn credential(ask: &Ask, source: Source, keys: &Keys) -> Credential {
-    match Managed::at(source) {
-        Some(managed) => managed.credential(ask, keys),
-        None => entra::credential(ask, keys),
+    match source {
+        Source::AppService2019 => Credential::of(ask.header("x-identity-header"), &keys.identity),
+        Source::AppService2017 => Credential::of(ask.header("secret"), &keys.identity),
+        Source::Imds | Source::CloudShell => Credential::of(ask.header("metadata"), "true"),
+        Source::ClientSecret => {
+            let form = ask.form().unwrap_or_default();
+            Credential::of(find(&form, "client_secret"), &keys.client)
+        }
     }
 }
 
-/// Who gives tokens. It holds no lock on what changes, as making a key and signing with it take their time.
+/// What gives tokens. It holds no lock on what changes, as making a key and signing with it take their time.
 pub(crate) struct Issuer<'a> {
     emulator: &'a Emulator,
     pub(crate) settings: Settings,
     published: Published,
 }
 
-/// What a token looks like to who reads it.
+/// What a token looks like to its reader.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
-    /// Like one that is signed; it says nothing, as nobody but a vault may read it.
+    /// Like one that is signed; it says nothing, as only a vault may read it.
     Opaque,
     /// As a caller of the application brings it.
     Signed,

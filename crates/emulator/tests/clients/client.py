@@ -1,12 +1,11 @@
 """Asks the emulator everything that Microsoft's Python clients can ask of it, with all verification on.
 
-The environment leads to it: REQUESTS_CA_BUNDLE, HTTPS_PROXY, and the settings of one token source. The arguments
-are the source, the tenant, and the audience of an application that callers bring tokens for.
+The environment leads to it: REQUESTS_CA_BUNDLE, HTTPS_PROXY, the settings of one token source, and TENANT and AUDIENCE, of an
+application that callers bring tokens for.
 """
 
 import os
 import ssl
-import sys
 
 import jwt
 import requests
@@ -15,8 +14,12 @@ from azure.identity import ClientSecretCredential, ManagedIdentityCredential
 from azure.keyvault.secrets import SecretClient
 
 
-def credential(source):
-    if source != "client-secret":
+TENANT, AUDIENCE = os.environ["TENANT"], os.environ["AUDIENCE"]
+IS_CLIENT = "AZURE_CLIENT_SECRET" in os.environ
+
+
+def credential():
+    if not IS_CLIENT:
         return ManagedIdentityCredential()
     return ClientSecretCredential(
         os.environ["AZURE_TENANT_ID"],
@@ -82,10 +85,16 @@ def check(client):
     assert [it.name for it in client.list_deleted_secrets()] == ["db-password"]
     client.begin_recover_deleted_secret("db-password").wait()
     assert client.get_secret("db-password").value == "two"
+    backup = client.backup_secret("db-password")
+    exists = refused(HttpResponseError, lambda: client.restore_secret_backup(backup))
+    assert exists == (409, "Conflict"), exists
     client.begin_delete_secret("db-password").wait()
     client.purge_deleted_secret("db-password")
     purged = refused(ResourceNotFoundError, lambda: client.get_deleted_secret("db-password"))
     assert purged == (404, "SecretNotFound"), purged
+
+    assert client.restore_secret_backup(backup).version == second.properties.version
+    assert client.get_secret("db-password", first.properties.version).value == "one"
 
     unknown = refused(ResourceNotFoundError, lambda: client.get_secret("absent"))
     assert unknown == (404, "SecretNotFound"), unknown
@@ -101,27 +110,30 @@ def check_audience(it):
     assert answer.status_code == 401 and "AKV10022: Invalid audience." in answer.text, answer.text
 
 
-def check_caller(it, tenant, audience):
+def check_caller(it):
     """A token for an application is accepted by what such an application verifies it with."""
-    token = it.get_token(f"{audience}/.default").token
+    token = it.get_token(f"{AUDIENCE}/.default").token
     context = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
-    address = f"https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
+    address = f"https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys"
     key = jwt.PyJWKClient(address, ssl_context=context, timeout=10).get_signing_key_from_jwt(token)
     wanted = {
         "algorithms": ["RS256"],
-        "audience": audience,
-        "issuer": f"https://sts.windows.net/{tenant}/",
+        "audience": AUDIENCE,
+        "issuer": f"https://sts.windows.net/{TENANT}/",
         "options": {"require": ["aud", "exp", "iat", "iss", "nbf", "sub"]},
     }
     claims = jwt.decode(token, key, **wanted)
-    assert (claims["tid"], claims["oid"], claims["ver"]) == (tenant, claims["sub"], "1.0"), claims
+    assert (claims["tid"], claims["oid"], claims["ver"]) == (TENANT, claims["sub"], "1.0"), claims
+    # An application proves itself with a secret, for an hour; a managed identity with a certificate, for a day.
+    proof = (claims["appidacr"], claims["exp"] - claims["nbf"])
+    assert proof == (("1", 3_899) if IS_CLIENT else ("2", 86_700)), claims
 
     signed, signature = token.rsplit(".", 1)
     other = "B" if signature[0] == "A" else "A"
     for refusal, forged, changed in [
         (jwt.InvalidSignatureError, f"{signed}.{other}{signature[1:]}", {}),
-        (jwt.InvalidAudienceError, token, {"audience": f"{audience}/"}),
-        (jwt.InvalidIssuerError, token, {"issuer": f"https://sts.windows.net/{tenant}"}),
+        (jwt.InvalidAudienceError, token, {"audience": f"{AUDIENCE}/"}),
+        (jwt.InvalidIssuerError, token, {"issuer": f"https://sts.windows.net/{TENANT}"}),
     ]:
         try:
             jwt.decode(forged, key, **{**wanted, **changed})
@@ -130,9 +142,8 @@ def check_caller(it, tenant, audience):
         raise AssertionError(f"{refusal} was expected")
 
 
-source, tenant, audience = sys.argv[1:]
-it = credential(source)
+it = credential()
 with SecretClient("https://demo.vault.azure.net", it) as client:
     check(client)
 check_audience(it)
-check_caller(it, tenant, audience)
+check_caller(it)
