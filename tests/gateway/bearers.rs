@@ -4,12 +4,12 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use entra::{Application, SigningKey};
 use keyvault_gateway::host::NoAnswer;
 use keyvault_gateway::reply::Reply;
 use serde_json::{Value, json};
+use testkit::entra::{Application, SigningKey};
 
-use crate::scripted::{BEGINNING, Scripted, Seen, body_of, field, secret, token};
+use crate::scripted::*;
 
 #[test]
 fn a_good_token_gets_in_with_one_call_for_the_keys() {
@@ -143,7 +143,7 @@ fn who_hangs_up_over_and_over_does_not_ask_without_end() {
     let good = signed(&BILLING.claims(BEGINNING));
     assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
     gateway.pass(Duration::from_secs(30));
-    gateway.will_answer([const { Seen::Never }; 4]);
+    gateway.will_answer(vec![Outcome::Never; 4]);
     assert_eq!(hang_up(&gateway, 100), 3);
     gateway.pass(Duration::from_secs(29));
     assert_eq!(hang_up(&gateway, 1), 0);
@@ -153,7 +153,7 @@ fn who_hangs_up_over_and_over_does_not_ask_without_end() {
 
     // Without keys: one asks in a second, so that somebody who waits gets them.
     let gateway = self::gateway();
-    gateway.will_answer([const { Seen::Never }; 4]);
+    gateway.will_answer(vec![Outcome::Never; 4]);
     assert_eq!(hang_up(&gateway, 100), 3);
     assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (503, "Unavailable"));
     gateway.pass(Duration::from_secs(1));
@@ -164,7 +164,7 @@ fn who_hangs_up_over_and_over_does_not_ask_without_end() {
 
     // With old keys: the same, and they serve on.
     gateway.pass(Duration::from_secs(3600));
-    gateway.will_answer([const { Seen::Never }; 3]);
+    gateway.will_answer(vec![Outcome::Never; 3]);
     let bearer = format!("Bearer {good}");
     let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
     let hung_up = (0..100).filter(|_| gateway.hang_up("POST", "/", &fields, "{}")).count();
@@ -181,7 +181,7 @@ fn a_directory_that_fails_is_not_asked_for_every_name() {
     let good = signed(&BILLING.claims(BEGINNING));
     assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
     gateway.pass(Duration::from_secs(31));
-    gateway.will_answer([Seen::Answer(400, None, String::new())]);
+    gateway.will_answer([status(400)]);
     let stranger = SigningKey::stranger();
     let made_up = stranger.token(&stranger.header(), &BILLING.claims(BEGINNING));
     for _ in 0..30 {
@@ -199,7 +199,7 @@ fn a_directory_that_hangs_costs_one_caller_in_half_a_minute_their_patience() {
             [SETTINGS, &[("GATEWAY_DEADLINE_SECONDS", deadline), ("GATEWAY_CACHE_TTL_SECONDS", "86400")]]
                 .concat();
         let gateway = Scripted::new(&settings);
-        gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v"), Seen::Late]);
+        gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v"), Outcome::Late]);
         let good = signed(&BILLING.claims(BEGINNING));
         assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
         gateway.pass(Duration::from_secs(3600));
@@ -234,23 +234,22 @@ fn keys_serve_on_for_a_day_while_there_are_no_new_ones() {
     gateway.pass(Duration::from_secs(23 * 3600));
     // One try, and none for half a minute; the secret is read anew each time.
     let calls = gateway.calls().len();
-    gateway.will_answer([Seen::Nothing(NoAnswer::Lost), token(86_400), secret("billing-db", "v")]);
+    gateway.will_answer([lost(), token(86_400), secret("billing-db", "v")]);
     assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
     assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
     assert_eq!(gateway.calls().len(), calls + 3);
     // After a day they are not believed any more, and without them nobody is.
     gateway.pass(Duration::from_secs(3600));
-    gateway.will_answer([1, 2, 3].map(|_| Seen::Nothing(NoAnswer::Lost)));
+    gateway.will_answer([1, 2, 3].map(|_| lost()));
     let reply = ask(&gateway, &bearer, "billing-db");
     assert_eq!((outcome(&reply), field(&reply, "retry-after")), ((503, "Unavailable"), "1"));
 }
 
 #[test]
 fn a_directory_that_fails_is_not_the_callers_fault() {
-    let html = || Seen::Answer(200, None, "<html>".to_owned());
-    let document = |keys: Value| Seen::Answer(200, None, json!({"keys": keys}).to_string());
-    let status =
-        |status| Seen::Answer(status, None, r#"{"error":"e","error_description":"AADSTS1"}"#.to_owned());
+    let html = || answer(200, "<html>".to_owned());
+    let document = |keys: Value| answer(200, json!({"keys": keys}).to_string());
+    let status = |status| answer(status, r#"{"error":"e","error_description":"AADSTS1"}"#.to_owned());
     let weak = |name: &str, value: Value| {
         let mut key = SigningKey::number(0).published(TENANT);
         key[name] = value;
@@ -261,7 +260,7 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
     let unavailable = (503, "Unavailable", true);
     let unusable = (502, "IdentityError", false);
     for (what, answer, (code_status, code, again)) in [
-        ("lost", Seen::Nothing(NoAnswer::Lost), unavailable),
+        ("lost", lost(), unavailable),
         ("500", status(500), unavailable),
         ("503", status(503), unavailable),
         ("408", status(408), unavailable),
@@ -269,8 +268,8 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
         ("400", status(400), unusable),
         ("404", status(404), unusable),
         ("a redirect", status(302), unusable),
-        ("too large", Seen::Nothing(NoAnswer::TooLarge), unusable),
-        ("not allowed", Seen::Nothing(NoAnswer::NotAllowed), (503, "Unavailable", false)),
+        ("too large", Outcome::Failed(NoAnswer::TooLarge), unusable),
+        ("not allowed", Outcome::Failed(NoAnswer::NotAllowed), (503, "Unavailable", false)),
         ("a page", html(), unusable),
         ("no keys", document(json!([])), unusable),
         ("no list", document(json!({})), unusable),
@@ -298,7 +297,7 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
         assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (code_status, code), "{what}");
         assert_eq!(gateway.calls().len(), tries, "{what}");
         gateway.will_answer([token(86_400), secret("a", "v")]);
-        assert_eq!(outcome(&gateway.post("/", r#"{"Secret":"a"}"#)), (200, "OK"), "{what}");
+        assert_eq!(gateway.read("a"), (200, "OK"), "{what}");
     }
 }
 
@@ -306,10 +305,10 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
 fn where_everybody_may_ask_a_token_is_not_needed() {
     let settings: Vec<_> = [SETTINGS, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat();
     let gateway = Scripted::new(&settings);
-    gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed), token(86_400), secret("a", "v")]);
+    gateway.will_answer([Outcome::Failed(NoAnswer::NotAllowed), token(86_400), secret("a", "v")]);
     assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "a")), (200, "OK"));
     assert_eq!(outcome(&ask(&gateway, "no token", "a")), (200, "OK"));
-    let reply = gateway.request("GET", "/metrics", &[], "");
+    let reply = gateway.get("/metrics");
     assert_eq!(outcome(&reply), UNAUTHORIZED);
 }
 
@@ -332,14 +331,14 @@ fn guesses_are_told_to_wait_and_good_callers_are_not() {
     for number in 0..60 {
         let mut fields = bad[number % 3].clone();
         fields.push(("content-type", "application/json"));
-        let reply = gateway.request("POST", "/", &fields, r#"{"Secret":"a"}"#);
+        let reply = gateway.request("POST", "/", &fields, &asking("a"));
         if number < 20 {
             assert_eq!(outcome(&reply), UNAUTHORIZED, "{number}");
         } else {
             assert_eq!(outcome(&reply), (429, "TooManyRequests"), "{number}");
             assert_eq!(field(&reply, "retry-after"), "10");
         }
-        assert_eq!(outcome(&gateway.post("/", r#"{"Secret":"a"}"#)), (200, "OK"));
+        assert_eq!(gateway.read("a"), (200, "OK"));
         assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
     }
     gateway.pass(Duration::from_secs(10));
@@ -378,43 +377,39 @@ fn each_cloud_has_its_directory_and_its_issuers() {
     }
 }
 
-pub(crate) fn gateway() -> Scripted {
+pub fn gateway() -> Scripted {
     Scripted::new(SETTINGS)
 }
 
-pub(crate) fn ask(gateway: &Scripted, bearer: &str, name: &str) -> Reply {
+pub fn ask(gateway: &Scripted, bearer: &str, name: &str) -> Reply {
     let bearer = format!("Bearer {bearer}");
     let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
     gateway.request("POST", "/", &fields, &format!(r#"{{"Secret":"{name}"}}"#))
 }
 
-pub(crate) fn outcome(reply: &Reply) -> (u16, &'static str) {
-    (reply.status().as_u16(), reply.code())
-}
-
 /// The directory's document with these of the keys.
-pub(crate) fn keys<const N: usize>(numbers: [usize; N]) -> Seen {
-    Seen::Answer(200, None, entra::document(TENANT, numbers.map(SigningKey::number)).to_string())
+pub fn keys<const N: usize>(numbers: [usize; N]) -> Outcome {
+    answer(200, testkit::entra::document(TENANT, numbers.map(SigningKey::number)).to_string())
 }
 
-pub(crate) fn signed(claims: &Value) -> String {
+pub fn signed(claims: &Value) -> String {
     let key = SigningKey::number(0);
     key.token(&key.header(), claims)
 }
 
-pub(crate) const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
-pub(crate) const AUDIENCE: &str = "api://keyvault-gateway";
+pub const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
+pub const AUDIENCE: &str = "api://keyvault-gateway";
 const OID: &str = "d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05";
-pub(crate) const APP_ID: &str = "a0c7d5e2-91b3-4c68-8e4f-5d2b7f9a1e36";
-pub(crate) const STRANGER: &str = "99999999-9999-4999-8999-999999999999";
+pub const APP_ID: &str = "a0c7d5e2-91b3-4c68-8e4f-5d2b7f9a1e36";
+pub const STRANGER: &str = "99999999-9999-4999-8999-999999999999";
 
 const NOBODY: Application<'_> =
     Application { tenant: TENANT, audience: AUDIENCE, oid: STRANGER, appid: STRANGER, roles: &[] };
 
 /// Named by its object id.
-pub(crate) const BILLING: Application<'_> = Application { oid: OID, ..NOBODY };
+pub const BILLING: Application<'_> = Application { oid: OID, ..NOBODY };
 
-pub(crate) const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
+pub const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
 
 const SETTINGS: &[(&str, &str)] = &[
     ("GATEWAY_JWT_TENANT", TENANT),

@@ -5,17 +5,16 @@ use core::time::Duration;
 use keyvault_gateway::composed::NoValue;
 use keyvault_gateway::reply::CacheOutcome;
 
-use crate::asking;
-use crate::scripted::{Scripted, Seen, body_of, secret, token};
+use crate::scripted::*;
 
 #[test]
 fn it_shares_what_is_in_memory() {
     let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "v"), secret("b", "w")]);
-    assert_eq!(gateway.read("a", None), Ok("v".to_owned()));
+    assert_eq!(gateway.value("a", None), Ok("v".to_owned()));
     assert!(body_of(&gateway.post("/", &asking("A"))).contains("\"v\""));
     assert!(body_of(&gateway.post("/", &asking("b"))).contains("\"w\""));
-    assert_eq!(gateway.read("B", None), Ok("w".to_owned()));
+    assert_eq!(gateway.value("B", None), Ok("w".to_owned()));
     assert_eq!(gateway.calls().len(), 3);
 }
 
@@ -23,9 +22,9 @@ fn it_shares_what_is_in_memory() {
 fn a_version_is_read_apart_from_the_latest() {
     let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "v"), secret("a", "w")]);
-    assert_eq!(gateway.read("a", None), Ok("v".to_owned()));
-    assert_eq!(gateway.read("a", Some(VERSION)), Ok("w".to_owned()));
-    assert_eq!(gateway.read("a", Some(&VERSION.to_uppercase())), Ok("w".to_owned()));
+    assert_eq!(gateway.value("a", None), Ok("v".to_owned()));
+    assert_eq!(gateway.value("a", Some(VERSION)), Ok("w".to_owned()));
+    assert_eq!(gateway.value("a", Some(&VERSION.to_uppercase())), Ok("w".to_owned()));
     let last = gateway.calls().last().unwrap().clone();
     assert!(last.contains(&format!("/secrets/a/{VERSION}?")), "{last}");
     assert_eq!(gateway.calls().len(), 3);
@@ -36,7 +35,7 @@ fn only_what_is_not_in_memory_leaves_a_line() {
     let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "v")]);
     for _ in 0..3 {
-        gateway.read("a", None).unwrap();
+        gateway.value("a", None).unwrap();
     }
     let [line] = gateway.log().try_into().unwrap();
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -51,10 +50,10 @@ fn only_what_is_not_in_memory_leaves_a_line() {
 #[test]
 fn an_error_leaves_a_line_as_it_does_over_http() {
     let gateway = Scripted::new(OPEN);
-    gateway.will_answer([token(86_400), Seen::Answer(200, None, "{}".to_owned())]);
-    assert_eq!(gateway.read("a", None), Err(NoValue::Vault));
-    assert_eq!(gateway.read("a b", None), Err(NoValue::InvalidName));
-    assert_eq!(gateway.read("a", Some("1")), Err(NoValue::InvalidVersion));
+    gateway.will_answer([token(86_400), answer(200, "{}".to_owned())]);
+    assert_eq!(gateway.value("a", None), Err(NoValue::Vault));
+    assert_eq!(gateway.value("a b", None), Err(NoValue::InvalidName));
+    assert_eq!(gateway.value("a", Some("1")), Err(NoValue::InvalidVersion));
     let lines = gateway.log();
     for (line, parts) in lines.iter().zip([
         [r#""level":"error""#, r#""status":502,"code":"VaultError""#],
@@ -71,35 +70,35 @@ fn it_needs_no_key_and_has_the_scope_that_the_list_of_callers_gives_it() {
     let list = r#"[{"name":"composed","secrets":["app-*"]}]"#;
     let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
     gateway.will_answer([token(86_400), secret("app-db", "v"), secret("ops", "w")]);
-    assert_eq!(gateway.read("app-db", None), Ok("v".to_owned()));
+    assert_eq!(gateway.value("app-db", None), Ok("v".to_owned()));
     // It is in memory, and is not for everybody because of that.
     assert!(body_of(&gateway.post("/", &asking("ops"))).contains("\"w\""));
-    assert_eq!(gateway.read("ops", None), Err(NoValue::Forbidden));
+    assert_eq!(gateway.value("ops", None), Err(NoValue::Forbidden));
     assert_eq!(gateway.calls().len(), 3);
 }
 
 #[test]
 fn without_an_entry_it_has_nothing_where_callers_over_http_are_named() {
     let gateway = Scripted::new(&[]);
-    assert_eq!(gateway.read("a", None), Err(NoValue::Forbidden));
+    assert_eq!(gateway.value("a", None), Err(NoValue::Forbidden));
     let alone = [
         ("KeyVaultUri", "https://my-vault.vault.azure.net/"),
         ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
         ("MSI_SECRET", "identity-secret"),
     ];
     let open = Scripted::only(&[&alone[..], &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat());
-    assert_eq!(open.read("a", None), Err(NoValue::Forbidden));
+    assert_eq!(open.value("a", None), Err(NoValue::Forbidden));
     // A whole needs no callers: nobody can call its gateway but the application.
     let whole = Scripted::only(&alone);
     whole.will_answer([token(86_400), secret("a", "v")]);
-    assert_eq!(whole.read("a", None), Ok("v".to_owned()));
+    assert_eq!(whole.value("a", None), Ok("v".to_owned()));
 }
 
 #[test]
 fn the_vault_is_asked_again_once_a_second() {
     let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "1"), secret("a", "2")]);
-    gateway.read("a", None).unwrap();
+    gateway.value("a", None).unwrap();
     gateway.pass(Duration::from_millis(1500));
     let known = |again| {
         let found = gateway.found("a", None, again).unwrap();
@@ -116,19 +115,15 @@ fn the_vault_is_asked_again_once_a_second() {
 fn a_value_is_renewed_ahead_and_served_stale() {
     let gateway = Scripted::new(OPEN);
     gateway.will_answer([token(86_400), secret("a", "1"), secret("a", "2")]);
-    assert_eq!(gateway.read("a", None), Ok("1".to_owned()));
+    assert_eq!(gateway.value("a", None), Ok("1".to_owned()));
     // In the last tenth of a TTL of 270 seconds.
     gateway.pass(Duration::from_secs(260));
-    assert_eq!(gateway.read("a", None), Ok("1".to_owned()));
+    assert_eq!(gateway.value("a", None), Ok("1".to_owned()));
     assert!(gateway.renew());
-    assert_eq!(gateway.read("a", None), Ok("2".to_owned()));
+    assert_eq!(gateway.value("a", None), Ok("2".to_owned()));
     assert!(!gateway.renew());
     gateway.pass(Duration::from_secs(300));
-    gateway.will_answer([
-        Seen::Answer(503, None, String::new()),
-        Seen::Answer(503, None, String::new()),
-        Seen::Answer(503, None, String::new()),
-    ]);
+    gateway.will_answer([status(503), status(503), status(503)]);
     let found = gateway.found("a", None, false).unwrap();
     assert_eq!(
         (found.kept.secret.value.expose().as_str(), found.status.outcome()),
@@ -142,7 +137,7 @@ fn at_hand_is_what_memory_has_for_this_caller_and_need_not_be_renewed() {
     let gateway = Scripted::new(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
     gateway.will_answer([token(86_400), secret("app-db", "v"), secret("ops", "w")]);
     assert_eq!(gateway.at_hand("app-db", None), None);
-    gateway.read("app-db", None).unwrap();
+    gateway.value("app-db", None).unwrap();
     gateway.post("/", &asking("ops"));
     for (name, version, value) in [
         ("app-db", None, Some("v")),
@@ -157,7 +152,7 @@ fn at_hand_is_what_memory_has_for_this_caller_and_need_not_be_renewed() {
     // Its last tenth is for the one who renews it.
     gateway.pass(Duration::from_secs(260));
     assert_eq!(gateway.at_hand("app-db", None), None);
-    assert_eq!(gateway.read("app-db", None), Ok("v".to_owned()));
+    assert_eq!(gateway.value("app-db", None), Ok("v".to_owned()));
     gateway.will_answer([secret("app-db", "2")]);
     assert!(gateway.renew());
     assert_eq!(gateway.at_hand("app-db", None).as_deref(), Some("2"));
@@ -177,7 +172,7 @@ fn the_vault_is_told_as_a_reference_names_it() {
     assert_eq!(local.vault(), Ok("http://localhost:8200".to_owned()));
     let nothing = Scripted::only(&[]);
     assert_eq!(nothing.vault(), Err(NoValue::Configuration("KeyVaultUri")));
-    assert_eq!(nothing.read("a", None), Err(NoValue::Configuration("KeyVaultUri")));
+    assert_eq!(nothing.value("a", None), Err(NoValue::Configuration("KeyVaultUri")));
 }
 
 /// There is a key for callers over HTTP, and so a list says what is for whoever is composed with the gateway.

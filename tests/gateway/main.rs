@@ -15,7 +15,7 @@ use core::time::Duration;
 
 use keyvault_gateway::gateway::OPENAPI;
 use keyvault_gateway::host::NoAnswer;
-use scripted::{Scripted, Seen, body_of, field, secret, token};
+use scripted::*;
 
 /// What the replaced function's own test sends.
 const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
@@ -50,14 +50,6 @@ fn reads_a_secret_with_one_token_call_and_one_vault_call() {
 }
 
 #[test]
-fn answers_with_the_name_as_it_was_asked_for() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("Db-Password", "v")]);
-    let reply = gateway.post("/", r#"{"secret":"DB-PASSWORD"}"#);
-    assert_eq!(body_of(&reply), r#"{"Secret":"DB-PASSWORD","Value":"v"}"#);
-}
-
-#[test]
 fn asks_for_the_version_that_is_pinned() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), secret("a", "v")]);
@@ -74,7 +66,7 @@ fn values_are_written_as_json() {
     for value in all_of_ascii.chain(values) {
         let gateway = Scripted::new(&[]);
         gateway.will_answer([token(3600), secret("a", &value)]);
-        let body = body_of(&gateway.post("/", r#"{"Secret":"a"}"#));
+        let body = body_of(&gateway.post("/", &asking("a")));
         assert_eq!(body, format!(r#"{{"Secret":"a","Value":{}}}"#, serde_json::json!(value)));
     }
 }
@@ -85,34 +77,29 @@ fn keeps_the_token_until_shortly_before_its_end() {
     gateway.will_answer([token(3600), secret("a", "1"), secret("b", "2"), token(3600), secret("c", "3")]);
     for (seconds, name, calls) in [(0, "a", 2), (3299, "b", 3), (1, "c", 5)] {
         gateway.pass(Duration::from_secs(seconds));
-        assert_eq!(gateway.post("/", &asking(name)).status().as_u16(), 200);
+        assert_eq!(gateway.read(name).0, 200);
         assert_eq!(gateway.calls().len(), calls);
     }
 }
 
 #[test]
 fn uses_the_old_token_while_there_is_no_new_one() {
-    for failing in [
-        Seen::Answer(429, None, String::new()),
-        Seen::Answer(500, None, String::new()),
-        Seen::Answer(400, None, String::new()),
-        Seen::Answer(200, None, String::new()),
-        Seen::Nothing(NoAnswer::Lost),
-        Seen::Nothing(NoAnswer::TimedOut),
-    ] {
+    for failing in
+        [status(429), status(500), status(400), status(200), lost(), Outcome::Failed(NoAnswer::TimedOut)]
+    {
         let gateway = Scripted::new(&[]);
         gateway.will_answer([token(3600), secret("a", "1"), failing, secret("b", "2"), secret("c", "3")]);
-        assert_eq!(gateway.post("/", &asking("a")).status().as_u16(), 200);
+        assert_eq!(gateway.read("a").0, 200);
         gateway.pass(Duration::from_secs(3598));
-        assert_eq!(gateway.post("/", &asking("b")).status().as_u16(), 200);
+        assert_eq!(gateway.read("b").0, 200);
         // It is not tried again at once: there is no hurry.
         gateway.pass(Duration::from_secs(1));
-        assert_eq!(gateway.post("/", &asking("c")).status().as_u16(), 200);
+        assert_eq!(gateway.read("c").0, 200);
         assert_eq!(gateway.calls().len(), 5);
         // At its end there has to be a new one.
         gateway.pass(Duration::from_secs(61));
         gateway.will_answer([token(3600), secret("d", "4")]);
-        assert_eq!(gateway.post("/", &asking("d")).status().as_u16(), 200);
+        assert_eq!(gateway.read("d").0, 200);
     }
 }
 
@@ -122,7 +109,7 @@ fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
     gateway.will_answer([token(3600), secret("a", "1"), token(3600), secret("b", "2")]);
     gateway.post("/", &asking("a"));
     gateway.pass(Duration::from_secs(3500));
-    assert_eq!(gateway.post("/", &asking("b")).status().as_u16(), 200);
+    assert_eq!(gateway.read("b").0, 200);
     assert_eq!(gateway.limits(), [8, 4, 2, 4].map(Duration::from_secs));
 }
 
@@ -130,7 +117,7 @@ fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
 fn names_the_version_that_is_not_there() {
     let gateway = Scripted::new(&[]);
     let not_found = r#"{"error":{"code":"SecretNotFound","message":"m"}}"#;
-    gateway.will_answer([token(3600), Seen::Answer(404, None, not_found.to_owned())]);
+    gateway.will_answer([token(3600), answer(404, not_found.to_owned())]);
     let reply = gateway.post("/", &format!(r#"{{"Secret":"a","Version":"{}"}}"#, "0".repeat(32)));
     let sentence = format!("A secret with (name/id) a/{} was not found in this key vault.", "0".repeat(32));
     assert!(body_of(&reply).contains(&sentence), "{}", body_of(&reply));
@@ -139,8 +126,8 @@ fn names_the_version_that_is_not_there() {
 #[test]
 fn says_so_where_the_host_does_not_let_it_call() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed)]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code(), "Unavailable");
+    gateway.will_answer([Outcome::Failed(NoAnswer::NotAllowed)]);
+    assert_eq!(gateway.read("a").1, "Unavailable");
     assert!(gateway.log()[0].contains("the host does not let calls go to this address"));
 }
 
@@ -172,11 +159,7 @@ fn asks_azure_nothing_that_it_need_not() {
     ] {
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
         let reply = gateway.request(method, target, &fields, body);
-        assert_eq!(
-            (reply.status().as_u16(), reply.code()),
-            (status, code),
-            "{method} {target} {fields:?} {body}"
-        );
+        assert_eq!(outcome(&reply), (status, code), "{method} {target} {fields:?} {body}");
         assert!(gateway.calls().is_empty());
     }
 }
@@ -185,7 +168,7 @@ fn asks_azure_nothing_that_it_need_not() {
 fn looks_at_the_key_before_it_reads_the_body() {
     let gateway = Scripted::new(&[]);
     gateway.request("POST", "/", &[("content-type", "application/json")], REQUEST);
-    assert!(!gateway.body_was_read());
+    assert!(!gateway.world.body_was_read.get());
 }
 
 #[test]
@@ -194,31 +177,26 @@ fn what_azure_says_stays_here() {
     let not_found = r#"{"error":{"code":"SecretNotFound","message":"marker"}}"#;
     for (answers, status, code, message) in [
         (
-            vec![Seen::Answer(410, None, r#"{"error":"marker marker"}"#.into())],
+            vec![answer(410, r#"{"error":"marker marker"}"#)],
             502,
             "IdentityError",
             "The token source refused to give a token.",
         ),
+        (vec![answer(500, "marker"); 6], 503, "Unavailable", "The token source is not available."),
         (
-            vec![Seen::Answer(500, None, "marker".into()); 6],
-            503,
-            "Unavailable",
-            "The token source is not available.",
-        ),
-        (
-            vec![token(3600), Seen::Answer(403, None, said.into())],
+            vec![token(3600), answer(403, said)],
             403,
             "VaultAccessDenied",
             "Key Vault does not let this gateway read the secret.",
         ),
         (
-            vec![token(3600), Seen::Answer(404, None, not_found.into())],
+            vec![token(3600), answer(404, not_found)],
             404,
             "SecretNotFound",
             "A secret with (name/id) a was not found in this key vault.",
         ),
         (
-            vec![token(3600), Seen::Answer(200, None, "marker".into())],
+            vec![token(3600), answer(200, "marker")],
             502,
             "VaultError",
             "Key Vault gave an answer that cannot be used.",
@@ -226,7 +204,7 @@ fn what_azure_says_stays_here() {
     ] {
         let gateway = Scripted::new(&[("GATEWAY_LOG", "debug")]);
         gateway.will_answer(answers);
-        let reply = gateway.post("/", r#"{"Secret":"a"}"#);
+        let reply = gateway.post("/", &asking("a"));
         let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
         assert_eq!((reply.status().as_u16(), body_of(&reply)), (status, body));
         assert!(!format!("{reply:?} {:?}", gateway.log()).contains("marker"));
@@ -236,17 +214,17 @@ fn what_azure_says_stays_here() {
 #[test]
 fn a_request_has_one_deadline() {
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
-    gateway.will_take(Duration::from_secs(1));
+    gateway.world.latency.set(Duration::from_secs(1));
     gateway.will_answer([token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status().as_u16(), 200);
+    assert_eq!(gateway.read("a").0, 200);
     // A call to the vault has half of the deadline, so that there is time for another.
     assert_eq!(gateway.limits(), [Duration::from_secs(4), Duration::from_secs(2)]);
 
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
-    gateway.will_take(Duration::from_secs(4));
+    gateway.world.latency.set(Duration::from_secs(4));
     gateway.will_answer([token(3600)]);
-    let reply = gateway.post("/", r#"{"Secret":"a"}"#);
-    assert_eq!((reply.status().as_u16(), reply.code()), (504, "Timeout"));
+    let reply = gateway.post("/", &asking("a"));
+    assert_eq!(outcome(&reply), (504, "Timeout"));
     assert_eq!(gateway.calls().len(), 1);
 }
 
@@ -258,11 +236,11 @@ fn a_wrong_setting_is_named_and_nothing_more() {
     for (target, status) in [("/", 500), ("/readyz", 503), ("/metrics", 500)] {
         let reply = match target {
             "/" => gateway.post(target, REQUEST),
-            _ => gateway.request("GET", target, &[], ""),
+            _ => gateway.get(target),
         };
         assert_eq!((reply.status().as_u16(), body_of(&reply)), (status, body.clone()), "{target}");
     }
-    assert_eq!(gateway.request("GET", "/healthz", &[], "").status().as_u16(), 200);
+    assert_eq!(gateway.get("/healthz").status().as_u16(), 200);
 }
 
 #[test]
@@ -270,7 +248,7 @@ fn is_ready_when_a_token_can_be_had() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600)]);
     for _ in 0..3 {
-        let reply = gateway.request("GET", "/readyz", &[], "");
+        let reply = gateway.get("/readyz");
         assert_eq!((reply.status().as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
     }
     assert_eq!(gateway.calls().len(), 1);
@@ -279,10 +257,10 @@ fn is_ready_when_a_token_can_be_had() {
 #[test]
 fn tries_for_readiness_at_most_once_in_five_seconds() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Answer(400, None, String::new()), token(3600)]);
+    gateway.will_answer([status(400), token(3600)]);
     for (seconds, status, calls) in [(0, 503, 1), (0, 503, 1), (4, 503, 1), (1, 200, 2)] {
         gateway.pass(Duration::from_secs(seconds));
-        let reply = gateway.request("GET", "/readyz", &[], "");
+        let reply = gateway.get("/readyz");
         assert_eq!((reply.status().as_u16(), gateway.calls().len()), (status, calls));
     }
 }
@@ -290,21 +268,21 @@ fn tries_for_readiness_at_most_once_in_five_seconds() {
 #[test]
 fn a_client_that_asks_for_readiness_and_hangs_up_costs_three_calls_in_five_seconds() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([const { Seen::Never }; 6]);
+    gateway.will_answer(vec![Outcome::Never; 6]);
     for round in 1..=2 {
         let hung_up = (0..100).filter(|_| gateway.hang_up("GET", "/readyz", &[], "")).count();
         assert_eq!((hung_up, gateway.calls().len()), (3, 3 * round));
         gateway.pass(Duration::from_secs(5));
     }
     gateway.will_answer([token(3600)]);
-    assert_eq!(gateway.request("GET", "/readyz", &[], "").status(), 200);
+    assert_eq!(gateway.get("/readyz").status(), 200);
 }
 
 #[test]
 fn a_wrong_method_is_405_wherever_it_is() {
     for (method, target) in [("POST", "/healthz"), ("POST", "/readyz"), ("HEAD", "/"), ("PUT", "/metrics")] {
         let reply = Scripted::new(&[]).request(method, target, &[], "");
-        assert_eq!((reply.status().as_u16(), reply.code()), (405, "MethodNotAllowed"), "{method} {target}");
+        assert_eq!(outcome(&reply), (405, "MethodNotAllowed"), "{method} {target}");
         assert!(!reply.fields().has("retry-after"));
     }
 }
@@ -313,7 +291,7 @@ fn a_wrong_method_is_405_wherever_it_is() {
 fn the_token_goes_to_the_vault_and_the_identity_secret_to_its_endpoint() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), secret("a", "v")]);
-    gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.post("/", &asking("a"));
     let [to_identity, to_vault] = gateway.fields().try_into().unwrap();
     assert!(to_identity.contains(&"secret: identity-secret".to_owned()));
     assert!(!to_identity.iter().any(|it| it.starts_with("authorization")));
@@ -323,19 +301,19 @@ fn the_token_goes_to_the_vault_and_the_identity_secret_to_its_endpoint() {
 
 #[test]
 fn a_byte_order_mark_before_json_changes_nothing() {
-    let marked = |answer| match answer {
-        Seen::Answer(status, retry_after, body) => {
-            Seen::Answer(status, retry_after, format!("\u{feff}{body}"))
+    let marked = |outcome| match outcome {
+        Outcome::Answer(answer) => {
+            let body = ["\u{feff}".as_bytes(), &answer.body].concat();
+            Outcome::Answer(Response { body, ..answer })
         }
         other => other,
     };
-    let error =
-        |status, code: &str| Seen::Answer(status, None, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
+    let error = |status, code: &str| answer(status, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
     for (answers, code) in [
         (vec![token(3600), secret("a", "v")], "OK"),
         (vec![token(3600), error(404, "SecretNotFound")], "SecretNotFound"),
         (vec![token(3600), error(403, "Forbidden")], "VaultAccessDenied"),
-        (vec![Seen::Answer(400, None, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
+        (vec![answer(400, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
     ] {
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", "\u{feff}[]")]);
         gateway.will_answer(answers.into_iter().map(marked));
@@ -345,11 +323,6 @@ fn a_byte_order_mark_before_json_changes_nothing() {
 
 #[test]
 fn the_description_is_served_as_it_is() {
-    let reply = Scripted::new(&[]).request("GET", "/openapi.json", &[], "");
+    let reply = Scripted::new(&[]).get("/openapi.json");
     assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));
-}
-
-/// The body of a request for a secret.
-fn asking(name: &str) -> String {
-    format!(r#"{{"Secret":"{name}"}}"#)
 }

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use crate::scripted::{Scripted, Seen, body_of, secret, token};
-use crate::{REQUEST, asking};
+use crate::REQUEST;
+use crate::scripted::*;
 
 #[test]
 fn one_trace_id_can_be_followed_from_the_caller_to_the_vault() {
@@ -17,9 +17,9 @@ fn one_trace_id_can_be_followed_from_the_caller_to_the_vault() {
         ("tracestate", "a=1"),
     ];
     // The vault fails once, so that there is a call that is made again.
-    let failing = Seen::Answer(500, None, String::new());
+    let failing = status(500);
     gateway.will_answer([token(3600), failing, secret("a", "v")]);
-    gateway.request("POST", "/", &fields, r#"{"Secret":"a"}"#);
+    gateway.request("POST", "/", &fields, &asking("a"));
     assert_eq!(gateway.fields().len(), 3);
     for fields in gateway.fields() {
         let passed_on: Vec<_> = fields.iter().filter(|it| it.starts_with("trace")).collect();
@@ -59,9 +59,9 @@ fn no_trace_of_another_request_is_passed_on() {
 #[test]
 fn logs_one_line_for_a_request() {
     let gateway = Scripted::new(&[]);
-    gateway.will_take(Duration::from_millis(10));
+    gateway.world.latency.set(Duration::from_millis(10));
     gateway.will_answer([token(3600), secret("a", "v")]);
-    gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.post("/", &asking("a"));
     gateway.request("POST", "/", &[("content-type", "application/json")], REQUEST);
     assert_eq!(
         gateway.log(),
@@ -77,25 +77,25 @@ fn logs_as_much_as_it_should() {
     for (level, lines) in [("error", 0), ("info", 1), ("debug", 3)] {
         let gateway = Scripted::new(&[("GATEWAY_LOG", level)]);
         gateway.will_answer([token(3600), secret("a", "v")]);
-        gateway.post("/", r#"{"Secret":"a"}"#);
+        gateway.post("/", &asking("a"));
         assert_eq!(gateway.log().len(), lines, "{level}");
     }
     let gateway = Scripted::new(&[("GATEWAY_LOG", "error")]);
-    gateway.will_answer([Seen::Answer(400, None, String::new())]);
-    gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.will_answer([status(400)]);
+    gateway.post("/", &asking("a"));
     assert_eq!(gateway.log().len(), 1);
 }
 
 #[test]
 fn counts_what_it_does() {
     let gateway = Scripted::new(&[]);
-    gateway.will_take(Duration::from_millis(30));
+    gateway.world.latency.set(Duration::from_millis(30));
     gateway.will_answer([token(3600), secret("a", "v")]);
-    gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.post("/", &asking("a"));
     gateway.pass(Duration::from_secs(7));
-    gateway.post("/", r#"{"Secret":"a"}"#);
-    gateway.request("GET", "/healthz", &[], "");
-    let text = body_of(&gateway.request("GET", "/metrics?code=the-right-key", &[], ""));
+    gateway.post("/", &asking("a"));
+    gateway.get("/healthz");
+    let text = body_of(&gateway.get("/metrics?code=the-right-key"));
     for line in [
         r#"keyvault_gateway_requests_total{status="200",code="OK"} 3"#,
         r#"keyvault_gateway_request_duration_seconds_bucket{found="hit",le="0.0001"} 1"#,
@@ -132,10 +132,10 @@ fn who_may_read_no_secret_may_read_the_metrics() {
 #[test]
 fn a_call_whose_client_hangs_up_has_begun_and_not_ended() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Never]);
+    gateway.will_answer([Outcome::Never]);
     let fields = [("content-type", "application/json"), ("x-functions-key", "the-right-key")];
-    assert!(gateway.hang_up("POST", "/", &fields, r#"{"Secret":"a"}"#));
-    let text = body_of(&gateway.request("GET", "/metrics?code=the-right-key", &[], ""));
+    assert!(gateway.hang_up("POST", "/", &fields, &asking("a")));
+    let text = body_of(&gateway.get("/metrics?code=the-right-key"));
     for line in [
         r#"keyvault_gateway_upstream_calls_total{upstream="identity"} 1"#,
         r#"keyvault_gateway_upstream_duration_seconds_count{upstream="identity"} 0"#,
@@ -148,10 +148,10 @@ fn a_call_whose_client_hangs_up_has_begun_and_not_ended() {
 fn a_token_that_is_over_has_no_age() {
     let gateway = Scripted::new(&[]);
     gateway.will_answer([token(3600), secret("a", "v")]);
-    gateway.post("/", r#"{"Secret":"a"}"#);
+    gateway.post("/", &asking("a"));
     for (seconds, lines) in [(3599, vec!["age_seconds 3599", "left_seconds 1"]), (1, vec![])] {
         gateway.pass(Duration::from_secs(seconds));
-        let text = body_of(&gateway.request("GET", "/metrics?code=the-right-key", &[], ""));
+        let text = body_of(&gateway.get("/metrics?code=the-right-key"));
         let shown = text.lines().filter_map(|it| it.strip_prefix("keyvault_gateway_token_"));
         assert_eq!(shown.collect::<Vec<_>>(), lines);
     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
-use entra::{Application, SigningKey};
+use testkit::entra::{Application, SigningKey};
 use fastrand::Rng;
 use keyvault_gateway::azure::{Answer, Call, Upstream};
 
@@ -211,7 +211,7 @@ impl World {
                 let last = self.rotations.saturating_sub(1);
                 let keys = (last..=self.rotations + 1).map(signing_key);
                 let told_of = Told::Keys(self.rotations);
-                told(200, None, entra::document(TENANT, keys).to_string(), told_of)
+                told(200, None, testkit::entra::document(TENANT, keys).to_string(), told_of)
             }
         }
     }
