@@ -4,11 +4,9 @@
 
 #![no_main]
 
-use std::borrow::Cow;
-
 use keyvault_gateway::azure::Upstream;
 use keyvault_gateway::reply::Reply;
-use keyvault_gateway_fuzz::{Made, Says, Scene, marked};
+use keyvault_gateway_fuzz::{KEYED, Response, Scene, marked};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|text: &[u8]| -> Corpus {
@@ -35,10 +33,8 @@ fuzz_target!(|text: &[u8]| -> Corpus {
 
 /// Asks a gateway whose vault refuses every token with this `WWW-Authenticate`.
 fn ask(challenge: Option<String>) -> (Scene, Reply) {
-    let settings = [("KeyVaultUri", "https://my-vault.vault.azure.net"), ("GATEWAY_KEY", "right")];
-    let settings = settings.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned())).collect();
-    let made = Made { status: 401, retry_after: None, challenge, body: Vec::new() };
-    let scene = Scene::new(settings, Says::Well, Says::This(made));
+    let refusal = Response { status: 401, challenge, ..Response::default() };
+    let scene = Scene::new([KEYED[0], KEYED[1]], Some((Upstream::Vault, refusal)));
     let reply = scene.ask(Some("right"), br#"{"Secret":"db-password"}"#);
     (scene, reply)
 }
