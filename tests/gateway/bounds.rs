@@ -7,8 +7,7 @@ use crate::scripted::*;
 
 #[test]
 fn a_caller_whose_budget_is_spent_waits_and_no_other_does() {
-    let gateway = Scripted::new(&[("GATEWAY_CALLERS", NARROW)]);
-    gateway.will_answer([token(86_400)]);
+    let gateway = Scripted::new(&[("GATEWAY_CALLERS", NARROW)]).answering([token(86_400)]);
     gateway.will_answer(vec![not_found(); 100]);
     for version in 0..100 {
         assert_eq!(read(&gateway, NARROW_KEY, "a", Some(version)), (404, "SecretNotFound"), "{version}");
@@ -34,8 +33,7 @@ fn a_caller_whose_budget_is_spent_waits_and_no_other_does() {
 
 #[test]
 fn no_cache_and_tries_again_are_paid_from_the_same_budget() {
-    let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
-    gateway.will_answer([token(86_400)]);
+    let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]).answering([token(86_400)]);
     // 98 calls in no time, of which 48 are tries again.
     for number in 0..50 {
         let name = format!("a-{number}");
@@ -72,8 +70,7 @@ fn a_call_that_is_not_made_costs_nothing() {
         assert_eq!(read(&gateway, "the-right-key", &format!("a-{number}"), None), (503, "Unavailable"));
     }
     assert_eq!(gateway.calls().len(), 2);
-    gateway.pass(Duration::from_secs(60));
-    gateway.will_answer([secret("a", "v")]);
+    gateway.then(60, [secret("a", "v")]);
     assert_eq!(read(&gateway, "the-right-key", "a", None), (200, "OK"));
 }
 
@@ -82,8 +79,7 @@ fn a_refresh_ahead_is_paid_by_no_caller() {
     let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
     gateway.will_answer([token(86_400), secret("a", "old")]);
     assert_eq!(read(&gateway, "the-right-key", "a", None), (200, "OK"));
-    gateway.pass(Duration::from_secs(255));
-    gateway.will_answer(vec![not_found(); 100]);
+    gateway.then(255, vec![not_found(); 100]);
     for version in 0..100 {
         read(&gateway, "the-right-key", "a", Some(version));
     }
@@ -165,8 +161,7 @@ fn without_a_key_only_the_names_of_the_gateway_are_answered() {
 
 #[test]
 fn an_answer_that_was_remembered_has_the_name_as_its_own_request_wrote_it() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), not_found()]);
+    let gateway = Scripted::new(&[]).answering([token(86_400), not_found()]);
     for name in ["No-Such-Secret", "no-such-SECRET"] {
         let reply = request(&gateway, "the-right-key", name, None, &[]);
         assert_eq!(reply.code(), "SecretNotFound");

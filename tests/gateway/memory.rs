@@ -6,9 +6,8 @@ use core::time::Duration;
 use crate::scripted::*;
 
 #[test]
-fn a_warm_read_makes_no_call() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), secret("Db-Password", "v")]);
+fn a_warm_read_asks_nobody() {
+    let gateway = Scripted::new(&[]).answering([token(86_400), secret("Db-Password", "v")]);
     for (name, seconds, age, status) in [
         ("Db-Password", 0, "0", "fwd=miss"),
         ("db-password", 200, "200", "hit; ttl=70"),
@@ -28,17 +27,6 @@ fn a_warm_read_makes_no_call() {
 fn a_value_is_read_again_when_its_time_is_over() {
     let gateway = warm("1");
     gateway.plays([(271.0, &[secret("a", "2")], "2", "fwd=stale", 3), (1.0, &[], "2", "hit; ttl=269", 3)]);
-}
-
-#[test]
-fn a_version_is_kept_apart_from_the_latest() {
-    let gateway = warm("v");
-    gateway.will_answer([secret("a", "v")]);
-    for status in ["fwd=miss", "hit; ttl=270"] {
-        let pinned = format!(r#"{{"Secret":"a","Version":"{VERSION}"}}"#);
-        assert_eq!(cache_status(&gateway.post("/", &pinned)), status);
-    }
-    assert_eq!(gateway.calls().len(), 3);
 }
 
 #[test]
@@ -79,8 +67,7 @@ fn what_is_not_there_is_remembered_for_a_short_time() {
 
 #[test]
 fn no_cache_finds_a_new_secret_at_once() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), not_found(), secret("a", "v")]);
+    let gateway = Scripted::new(&[]).answering([token(86_400), not_found(), secret("a", "v")]);
     assert_eq!(gateway.read("a").1, "SecretNotFound");
     gateway.pass(Duration::from_millis(1001));
     assert_eq!(gateway.post_no_cache(&asking("a")).status(), 200);
@@ -97,11 +84,9 @@ fn a_no_evicts_at_once_and_is_never_answered_with_an_old_value() {
     ] {
         // What comes last is an excuse for a value that is stale, but there is none any more.
         let gateway = warm("old");
-        gateway.pass(Duration::from_secs(271));
-        gateway.will_answer([no]);
+        gateway.then(271, [no]);
         assert_eq!(gateway.read("a").1, code);
-        gateway.pass(Duration::from_secs(20));
-        gateway.will_answer([lost(), lost(), lost()]);
+        gateway.then(20, [lost(), lost(), lost()]);
         assert_eq!(gateway.read("a").1, "Unavailable", "{code}");
     }
 }
@@ -139,20 +124,9 @@ fn a_refresh_ahead_that_fails_changes_no_answer() {
     assert!(!gateway.renew());
 }
 
-#[test]
-fn the_cache_can_be_switched_off() {
-    let gateway = Scripted::new(&[("GATEWAY_CACHE_TTL_SECONDS", "0")]);
-    gateway.will_answer([token(86_400), secret("a", "1"), secret("a", "2"), not_found(), not_found()]);
-    for code in ["OK", "OK", "SecretNotFound", "SecretNotFound"] {
-        assert_eq!(gateway.read("a").1, code);
-    }
-    assert_eq!(gateway.calls().len(), 5);
-}
-
 /// A gateway that has the secret `a` in memory.
 pub fn warm(value: &str) -> Scripted {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), secret("a", value)]);
+    let gateway = Scripted::new(&[]).answering([token(86_400), secret("a", value)]);
     assert_eq!(gateway.read("a").0, 200);
     gateway
 }

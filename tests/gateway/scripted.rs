@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use http::Method;
-use keyvault_gateway::azure::Upstream;
+use keyvault_gateway::azure::{Call, Upstream};
 use keyvault_gateway::composed::NoValue;
 use keyvault_gateway::gateway::{Answered, Gateway};
 use keyvault_gateway::host::NoAnswer;
@@ -72,6 +72,14 @@ pub const JSON: (&str, &str) = ("content-type", "application/json");
 /// The header fields of a request with the right key.
 pub const FIELDS: [(&str, &str); 2] = [JSON, ("x-functions-key", "the-right-key")];
 
+/// The settings of every gateway but some.
+pub const USUAL: [(&str, &str); 4] = [
+    ("KeyVaultUri", "https://my-vault.vault.azure.net/"),
+    ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
+    ("MSI_SECRET", "identity-secret"),
+    ("GATEWAY_KEY", "the-right-key"),
+];
+
 /// Settings that leave the metadata service as the token source.
 pub const IMDS: &[(&str, &str)] = &[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")];
 
@@ -93,13 +101,7 @@ pub struct Scripted {
 impl Scripted {
     /// A gateway with more settings.
     pub fn new(settings: &[(&str, &str)]) -> Self {
-        let usual = [
-            ("KeyVaultUri", "https://my-vault.vault.azure.net/"),
-            ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
-            ("MSI_SECRET", "identity-secret"),
-            ("GATEWAY_KEY", "the-right-key"),
-        ];
-        Self::only(&[&usual, settings].concat())
+        Self::only(&[&USUAL[..], settings].concat())
     }
 
     /// A gateway in these settings and no others.
@@ -110,13 +112,10 @@ impl Scripted {
         let (renewal, private, searched) = Default::default();
         let scripted = Self { gateway, world, renewal, private, searched };
         for (name, value) in settings {
-            match *name {
-                "IDENTITY_HEADER" | "MSI_SECRET" | "AZURE_CLIENT_SECRET" => {
-                    scripted.hide(Private::IdentitySecret, value);
-                }
-                "GATEWAY_KEY" => scripted.hide(Private::CallerKey, value),
-                _ => {}
-            }
+            let secret = ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"].contains(name);
+            let kind = secret.then_some(Private::IdentitySecret);
+            let kind = kind.or((*name == "GATEWAY_KEY").then_some(Private::CallerKey));
+            kind.into_iter().for_each(|kind| scripted.hide(kind, value));
         }
         scripted
     }
@@ -127,6 +126,18 @@ impl Scripted {
             self.learn(&outcome);
             self.world.script.borrow_mut().push_back(outcome);
         }
+    }
+
+    /// The same, so many seconds later.
+    pub fn then(&self, seconds: u64, outcomes: impl IntoIterator<Item = Outcome>) {
+        self.pass(Duration::from_secs(seconds));
+        self.will_answer(outcomes);
+    }
+
+    /// The same for a new gateway.
+    pub fn answering(self, outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        self.will_answer(outcomes);
+        self
     }
 
     pub fn pass(&self, time: Duration) {
@@ -250,11 +261,6 @@ impl Scripted {
 
     /// Method and address of each call.
     pub fn calls(&self) -> Vec<String> {
-        let address = |call: &keyvault_gateway::azure::Call| {
-            let (method, to) = (call.method(), call.endpoint());
-            let scheme = if to.is_tls() { "https" } else { "http" };
-            format!("{method} {scheme}://{}{}", to.authority(), to.path_and_query())
-        };
         self.world.sent.borrow().iter().map(|(call, _)| address(call)).collect()
     }
 
@@ -305,9 +311,7 @@ impl Scripted {
         for (name, value) in fields {
             match *name {
                 "x-functions-key" => self.hide(Private::CallerKey, value),
-                "authorization" => {
-                    self.hide(Private::CallerToken, value.strip_prefix("Bearer ").unwrap_or(value));
-                }
+                "authorization" => self.hide(Private::CallerToken, value.trim_start_matches("Bearer ")),
                 _ => {}
             }
         }
@@ -328,19 +332,25 @@ impl Scripted {
         let (private, log, sent) = (self.private.borrow(), self.world.log.borrow(), self.world.sent.borrow());
         let (old_lines, old_calls) = self.searched.replace((log.len(), sent.len()));
         log[old_lines..].iter().for_each(|line| private.expect_nothing(line, &[], "a line"));
-        for (address, (call, _)) in self.calls().iter().zip(sent.iter()).skip(old_calls) {
+        for (call, _) in &sent[old_calls..] {
             let allowed: &[_] = match call.upstream() {
                 Upstream::Vault => &[Private::Token],
                 Upstream::Identity => &[Private::IdentitySecret],
                 Upstream::Directory => &[],
             };
-            private.expect_nothing(address, allowed, "an address");
+            private.expect_nothing(address(call), allowed, "an address");
             for (name, value) in call.headers() {
                 private.expect_nothing(format!("{name}: {}", value.expose()), allowed, "a field of a call");
             }
             private.expect_nothing(call.body().expose(), allowed, "the body of a call");
         }
     }
+}
+
+fn address(call: &Call) -> String {
+    let scheme = if call.endpoint().is_tls() { "https" } else { "http" };
+    let to = call.endpoint();
+    format!("{} {scheme}://{}{}", call.method(), to.authority(), to.path_and_query())
 }
 
 /// A request under way.

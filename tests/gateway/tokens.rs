@@ -11,8 +11,7 @@ use crate::scripted::*;
 fn a_vault_that_refuses_and_accepts_a_token_in_turns_is_asked_again() {
     for said in PASSING {
         for refusals in 1..=3 {
-            let gateway = Scripted::new(&[]);
-            gateway.will_answer([token(3600), refused(said), token(3600)]);
+            let gateway = Scripted::new(&[]).answering([token(3600), refused(said), token(3600)]);
             gateway.will_answer(vec![refused(said); refusals - 1]);
             // The first token, the one in its place, and no more.
             gateway.plays([(0.0, &[secret("a", "v")], "v", "fwd=miss", 3 + refusals)]);
@@ -24,8 +23,7 @@ fn a_vault_that_refuses_and_accepts_a_token_in_turns_is_asked_again() {
 #[test]
 fn a_vault_that_accepts_no_token_is_not_there_for_the_moment() {
     for said in PASSING {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), refused(said), token(3600)]);
+        let gateway = Scripted::new(&[]).answering([token(3600), refused(said), token(3600)]);
         gateway.will_answer(vec![refused(said); 3]);
         let reply = gateway.post("/", &asking("a"));
         assert_eq!(outcome(&reply), (503, "Unavailable"), "{said}");
@@ -35,8 +33,7 @@ fn a_vault_that_accepts_no_token_is_not_there_for_the_moment() {
         assert!(gateway.log()[0].contains(&cause), "{said} {:?}", gateway.log());
         // The circuit breaker is open: the next request is not even tried.
         assert_eq!((gateway.read("b").1, gateway.calls().len()), ("Unavailable", 6), "{said}");
-        gateway.pass(Duration::from_secs(2));
-        gateway.will_answer([secret("b", "v")]);
+        gateway.then(2, [secret("b", "v")]);
         assert_eq!(gateway.read("b").1, "OK", "{said}");
     }
 }
@@ -44,8 +41,7 @@ fn a_vault_that_accepts_no_token_is_not_there_for_the_moment() {
 #[test]
 fn a_token_that_will_never_do_is_replaced_once_and_not_tried_again() {
     for (said, cause) in LASTING {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), refused(said), token(3600), refused(said)]);
+        let gateway = Scripted::new(&[]).answering([token(3600), refused(said), token(3600), refused(said)]);
         assert_eq!((gateway.read("a"), gateway.calls().len()), ((502, "VaultError"), 4), "{said}");
         assert!(gateway.log()[0].contains(cause), "{said} {:?}", gateway.log());
     }
@@ -76,11 +72,9 @@ fn a_value_outlives_a_token_that_cannot_be_replaced_and_not_one_that_will_never_
             (vec![refused(said), status(400)], "IdentityError", "OK"),
         ] {
             let gateway = warm("old");
-            gateway.pass(Duration::from_secs(300));
-            gateway.will_answer(answers);
+            gateway.then(300, answers);
             assert_eq!(gateway.read("a").1, code, "{said}");
-            gateway.pass(Duration::from_secs(60));
-            gateway.will_answer(vec![lost(); 6]);
+            gateway.then(60, vec![lost(); 6]);
             assert_eq!(gateway.read("a").1, afterwards, "{said} {code}");
         }
     }
@@ -105,8 +99,7 @@ fn who_wants_a_fresh_value_gets_the_old_one_while_the_vault_cannot_tell() {
 
 #[test]
 fn each_read_may_replace_a_token_up_to_five_times_at_once_and_then_once_in_ten_seconds() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600)]);
+    let gateway = Scripted::new(&[]).answering([token(3600)]);
     for name in ["a", "b", "c", "d", "e"] {
         gateway.will_answer([refused(PASSING[0]), token(3600), secret(name, "v")]);
         assert_eq!(gateway.read(name).1, "OK", "{name}");
@@ -122,8 +115,7 @@ fn each_read_may_replace_a_token_up_to_five_times_at_once_and_then_once_in_ten_s
         (10, "h", vec![refused(LASTING[0].0), token(3600), secret("h", "v")], "OK"),
         (2, "i", vec![refused(LASTING[0].0)], "VaultError"),
     ] {
-        gateway.pass(Duration::from_secs(seconds));
-        gateway.will_answer(answers);
+        gateway.then(seconds, answers);
         assert_eq!(gateway.read(name).1, code);
     }
 }
@@ -132,8 +124,7 @@ fn each_read_may_replace_a_token_up_to_five_times_at_once_and_then_once_in_ten_s
 fn a_token_source_that_is_just_starting_is_asked_until_there_is_a_token() {
     for trouble in [lost(), status(404), status(500)] {
         for tries in [3, 4, 5] {
-            let gateway = Scripted::new(IMDS);
-            gateway.will_answer(vec![trouble.clone(); tries]);
+            let gateway = Scripted::new(IMDS).answering(vec![trouble.clone(); tries]);
             gateway.will_answer([token(3600), secret("a", "v")]);
             assert_eq!(gateway.read("a").1, "OK", "{tries}");
             assert!(gateway.now() < Duration::from_secs(10), "{:?}", gateway.now());
@@ -155,11 +146,9 @@ fn a_token_source_that_never_answers_well_costs_few_calls_and_then_nothing() {
 
 #[test]
 fn who_has_a_value_does_not_wait_for_who_asks_for_a_token_again_and_again() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(280), secret("a", "old")]);
+    let gateway = Scripted::new(&[]).answering([token(280), secret("a", "old")]);
     assert_eq!(gateway.read("a").1, "OK");
-    gateway.pass(Duration::from_secs(300));
-    gateway.will_answer(vec![lost(); 3]);
+    gateway.then(300, vec![lost(); 3]);
     let mut other = gateway.begin("POST", "/", &FIELDS, &asking("b"));
     for _ in 0..3 {
         gateway.pass(Duration::from_millis(100));
@@ -196,8 +185,7 @@ fn a_variable_that_was_not_enough_for_a_source_is_named_where_the_last_source_fa
         (&[], ""),
     ] {
         for answer in [lost(), status(400), Outcome::Failed(NoAnswer::TimedOut)] {
-            let gateway = Scripted::new(&[IMDS, settings].concat());
-            gateway.will_answer([answer.clone()]);
+            let gateway = Scripted::new(&[IMDS, settings].concat()).answering([answer.clone()]);
             let reply = gateway.get("/readyz");
             assert_eq!(reply.status(), 503);
             let named = unused.trim_matches(['[', ']']).replace('"', "").replace(',', ", ");

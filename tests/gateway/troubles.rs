@@ -11,8 +11,7 @@ use crate::scripted::*;
 fn what_may_pass_is_tried_again() {
     for trouble in [status(429), status(503), lost()] {
         for tries in 1..3 {
-            let gateway = Scripted::new(&[]);
-            gateway.will_answer([token(3600)]);
+            let gateway = Scripted::new(&[]).answering([token(3600)]);
             gateway.will_answer(vec![trouble.clone(); tries]);
             gateway.plays([(0.0, &[secret("a", "v")], "v", "fwd=miss", 2 + tries)]);
         }
@@ -44,8 +43,7 @@ fn says_when_to_come_back() {
         (vec![pause(429, "11")], "IdentityThrottled", "11"),
         (vec![lost(); 6], "Unavailable", "6"),
     ] {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer(outcomes);
+        let gateway = Scripted::new(&[]).answering(outcomes);
         let reply = gateway.post("/", &asking("a"));
         assert_eq!((outcome(&reply), field(&reply, "retry-after")), ((503, code), retry_after));
     }
@@ -54,8 +52,7 @@ fn says_when_to_come_back() {
 #[test]
 fn waits_as_long_as_azure_says_if_there_is_time() {
     for (retry_after, code, waited) in [("4", "OK", 4..5), ("10", "VaultThrottled", 0..1)] {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), pause(429, retry_after), secret("a", "v")]);
+        let gateway = Scripted::new(&[]).answering([token(3600), pause(429, retry_after), secret("a", "v")]);
         assert_eq!(gateway.read("a").1, code);
         assert!(waited.contains(&gateway.now().as_secs()), "{:?}", gateway.now());
     }
@@ -63,14 +60,12 @@ fn waits_as_long_as_azure_says_if_there_is_time() {
 
 #[test]
 fn throttling_slows_down_requests_that_have_not_met_it() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), pause(429, "30")]);
+    let gateway = Scripted::new(&[]).answering([token(3600), pause(429, "30")]);
     assert_eq!(gateway.read("a").1, "VaultThrottled");
     // There is no time to wait for thirty seconds, and it is not tried.
     let reply = gateway.post("/", &asking("b"));
     assert_eq!((reply.code(), field(&reply, "retry-after")), ("VaultThrottled", "30"));
-    gateway.pass(Duration::from_secs(25));
-    gateway.will_answer([secret("c", "v")]);
+    gateway.then(25, [secret("c", "v")]);
     assert_eq!(gateway.read("c").1, "OK");
     assert!(gateway.now() >= Duration::from_secs(30));
     assert_eq!(gateway.calls().len(), 3);
@@ -78,21 +73,19 @@ fn throttling_slows_down_requests_that_have_not_met_it() {
 
 #[test]
 fn a_vault_that_fails_for_one_request_is_not_asked_by_the_next() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), status(503), status(503), status(503)]);
+    let gateway = Scripted::new(&[]).answering([token(3600), status(503), status(503), status(503)]);
     assert_eq!(gateway.read("a").1, "Unavailable");
     // It was neither in memory nor asked for.
     let reply = gateway.post("/", &asking("b"));
     assert_eq!((reply.code(), field(&reply, "retry-after"), cache_status(&reply)), ("Unavailable", "1", ""));
     assert_eq!(gateway.calls().len(), 4);
     // After the pause, one request finds out.
-    gateway.pass(Duration::from_secs(2));
-    gateway.will_answer([secret("c", "v"), secret("d", "v")]);
+    gateway.then(2, [secret("c", "v"), secret("d", "v")]);
     assert_eq!((gateway.read("c").1, gateway.read("d").1), ("OK", "OK"));
 }
 
 #[test]
-fn an_expired_value_is_served_stale_and_flagged() {
+fn a_value_past_its_time_is_better_than_none_and_marked() {
     for trouble in [pause(429, "30"), status(503), lost(), Outcome::Failed(NoAnswer::TimedOut)] {
         let gateway = warm("old");
         // One try is enough where there is a stale value.
@@ -117,8 +110,7 @@ fn within_a_second_of_a_failure_a_stale_value_costs_no_call() {
 fn a_value_is_not_served_past_its_bound() {
     for (seconds, code) in [(3870, "OK"), (3871, "Unavailable")] {
         let gateway = warm("old");
-        gateway.pass(Duration::from_secs(seconds));
-        gateway.will_answer([lost(), lost(), lost()]);
+        gateway.then(seconds, [lost(), lost(), lost()]);
         assert_eq!(gateway.read("a").1, code, "{seconds}");
     }
 }
@@ -133,8 +125,7 @@ fn no_cache_gets_an_old_value_only_if_azure_cannot_be_reached() {
         (status(403), "VaultAccessDenied", "fwd=request"),
     ] {
         let gateway = warm("old");
-        gateway.pass(Duration::from_secs(60));
-        gateway.will_answer([trouble]);
+        gateway.then(60, [trouble]);
         let reply = gateway.post_no_cache(&asking("a"));
         assert_eq!((reply.code(), cache_status(&reply)), (code, status));
     }
@@ -156,8 +147,7 @@ fn with_a_stale_value_azure_is_waited_for_a_quarter_of_the_deadline() {
 
 #[test]
 fn a_metadata_service_that_is_upgraded_is_left_alone_for_ten_seconds() {
-    let gateway = Scripted::new(IMDS);
-    gateway.will_answer([status(410)]);
+    let gateway = Scripted::new(IMDS).answering([status(410)]);
     for _ in 0..3 {
         let reply = gateway.post("/", &asking("a"));
         assert_eq!((reply.code(), field(&reply, "retry-after")), ("Unavailable", "10"));
