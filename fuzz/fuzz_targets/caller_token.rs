@@ -7,8 +7,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use keyvault_gateway::access::jwt::Jwt;
-use keyvault_gateway_fuzz::{GOOD_TOKENS, Scene, TENANT, marked};
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|token: &[u8]| -> Corpus {
     let token = marked(token);
@@ -25,7 +24,7 @@ fuzz_target!(|token: &[u8]| -> Corpus {
     if let Some(jwt) = &read {
         let header = token.split('.').next().unwrap();
         let header = BASE64_URL_SAFE_NO_PAD.decode(header).expect("base64url");
-        if let Ok(header) = serde_json::from_slice::<serde_json::Value>(&header) {
+        if let Ok(header) = serde_json::from_slice::<Value>(&header) {
             assert_eq!(header["alg"], "RS256");
             assert_eq!(header["kid"], jwt.key_id());
             for name in ["jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip"] {
@@ -37,7 +36,7 @@ fuzz_target!(|token: &[u8]| -> Corpus {
     }
 
     let scene = Scene::new(TENANT, None);
-    let reply = scene.ask_with_token(token.as_bytes(), br#"{"Secret":"db-password"}"#);
+    let reply = scene.ask_with_token(token.as_bytes(), ASKED);
     let good = GOOD_TOKENS.contains(&token);
     assert_eq!(reply.status().as_u16(), if good { 200 } else { 401 });
     assert_eq!(scene.sent().len(), if good { 3 } else { usize::from(read.is_some()) });

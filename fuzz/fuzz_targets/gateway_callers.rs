@@ -2,11 +2,8 @@
 
 #![no_main]
 
-use keyvault_gateway::reply::Reply;
 use keyvault_gateway::secret::SecretName;
-use keyvault_gateway_fuzz::{Scene, TENANT, marked};
-use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Value, json};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = String::from_utf8(marked(text)) else { return Corpus::Reject };
@@ -79,7 +76,3 @@ const KEYS: [(&str, &str); 2] = [
 ];
 
 const HASH_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-fn text_of(reply: &Reply) -> String {
-    String::from_utf8(reply.body().expose().clone()).unwrap()
-}

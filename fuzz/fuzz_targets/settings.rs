@@ -8,21 +8,17 @@ use core::net::Ipv4Addr;
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Uri};
-use keyvault_gateway::azure::{Call, Upstream};
-use keyvault_gateway_fuzz::{Scene, has_mark, marked, shows_nothing};
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = str::from_utf8(text) else { return Corpus::Reject };
     let settings: Vec<(&str, String)> = text
         .lines()
         .filter_map(|it| it.split_once('='))
-        .map(|(name, value)| match name {
+        .map(|(name, value)| {
             // What must not show is marked; of the others some are shown.
-            name if SECRETS.contains(&name) => {
-                (name, String::from_utf8(marked(value.as_bytes())).unwrap_or_default())
-            }
-            name => (name, value.to_owned()),
+            let bytes = if SECRETS.contains(&name) { marked(value.as_bytes()) } else { value.into() };
+            (name, String::from_utf8(bytes).unwrap_or_default())
         })
         .collect();
     let value = |name: &str| settings.iter().rfind(|it| it.0 == name).map_or("", |it| it.1.as_str());
@@ -49,7 +45,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
         200 => assert!(key.is_some() || anonymous, "a caller without a key was let in"),
         401 => assert!(key.is_none() && !anonymous, "a caller was not let in"),
         500 => {
-            let body = String::from_utf8(reply.body().expose().clone()).unwrap();
+            let body = text_of(&reply);
             let start = r#"{"error":{"code":"ConfigurationError","message":"The setting "#;
             let name = body.strip_prefix(start).and_then(|it| it.split(' ').next()).unwrap_or_default();
             assert!(NAMES.split_whitespace().any(|setting| setting == name), "{body}");
@@ -75,7 +71,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
                 let set = ENDPOINTS.iter().any(|name| goes_to(name));
                 assert!(set || ELSEWHERE.contains(&host), "{host}");
                 assert!(call.headers().iter().all(|it| it.0 != "authorization"), "a token leaves");
-                let tells_secret = body.windows(14).any(|it| it == b"client_secret=");
+                let tells_secret = has(body, b"client_secret=");
                 assert!(to.is_tls() || is_loopback(host) || !tells_secret, "{host}");
             }
             Upstream::Directory => panic!("no request has a token"),
@@ -111,8 +107,6 @@ fn is_loopback(authority: &str) -> bool {
     let is_v4 = host.parse().is_ok_and(|it: Ipv4Addr| it.is_loopback());
     is_v4 || ["localhost", "[::1]"].contains(&host)
 }
-
-const ASKED: &[u8] = br#"{"Secret":"db-password"}"#;
 
 /// It is no setting's key, and no hash of it is in the corpus.
 const WRONG_KEY: &str = "a-wrong-key";

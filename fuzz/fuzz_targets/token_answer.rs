@@ -6,10 +6,8 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::azure::Upstream;
-use keyvault_gateway_fuzz::{BEGINNING, KEYED, Scene, VALUE, choice, is_marked, response, shows_nothing};
-use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Map, Value, json};
+use keyvault_gateway_fuzz::*;
+use serde_json::Map;
 use time::Date;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
@@ -18,14 +16,12 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let settings = [&KEYED[..], &[("GATEWAY_CACHE_TTL_SECONDS", "0")], source].concat();
     let scene = Scene::new(settings, Some((Upstream::Identity, made.clone())));
 
-    let reply = scene.ask(Some("right"), SECRET);
+    let reply = scene.ask(Some("right"), ASKED);
     let (tokens, secrets) = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
     // It is asked for until the deadline, with pauses that double.
     assert!((1..=8).contains(&tokens), "{tokens} calls");
     shows_nothing(&reply);
-    if is_marked(&made) {
-        scene.keeps_to_itself();
-    }
+    scene.keeps_to_itself();
 
     let is_imds = source.is_empty();
     let (refused, failing) = ((502, "IdentityError"), (503, "Unavailable"));
@@ -38,7 +34,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         408 | 500..=599 => &[failing],
         _ => &[refused, failing, (503, "IdentityThrottled")],
     };
-    let answer = (reply.status().as_u16(), reply.code());
+    let answer = outcome(&reply);
     assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
     assert_eq!(secrets, usize::from(answer.0 == 200));
     if answer.0 != 200 {
@@ -70,8 +66,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             date.unwrap_or(LAST_SECOND).saturating_sub(BEGINNING)
         }
     };
-    scene.pass(Duration::from_secs(lifetime));
-    scene.ask_again("right", SECRET);
+    scene.world.pass(Duration::from_secs(lifetime));
+    scene.ask_again("right", ASKED);
     assert_eq!(scene.count(Upstream::Identity), tokens + 1, "used for more than {lifetime} seconds");
     Corpus::Keep
 });
@@ -104,8 +100,6 @@ const LONGEST_SPAN: u64 = 2_147_483_647;
 
 /// 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
-
-const SECRET: &[u8] = br#"{"Secret":"db-password"}"#;
 
 /// The settings of each source; none are those of the Instance Metadata Service.
 const SOURCES: [&[(&str, &str)]; 5] = [

@@ -4,19 +4,22 @@ use core::cell::Ref;
 use core::time::Duration;
 use std::rc::Rc;
 
-use keyvault_gateway::azure::{Call, Upstream};
 use keyvault_gateway::fields::HeaderFields;
 use keyvault_gateway::gateway::Gateway;
 use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 use testkit::host::{FakeBody, FakeHost, World, answer, poll_once, secret, token};
 
+pub use keyvault_gateway::azure::{Call, Upstream};
+pub use libfuzzer_sys::{Corpus, fuzz_target};
+pub use serde_json::{Value, json};
 pub use testkit::host::{BEGINNING, Outcome, Response, VERSION};
 
 /// A gateway and the world around it.
 pub struct Scene {
     gateway: Gateway<FakeHost>,
-    world: Rc<World>,
+    /// What the gateway has sent and logged, and its clock.
+    pub world: Rc<World>,
 }
 
 /// Reads an answer from the fuzzer's bytes: one for the status, a line with `Retry-After`, and the body.
@@ -26,11 +29,6 @@ pub fn response(bytes: &[u8]) -> Option<Response> {
     let (line, body) = (&rest[..end], &rest[end + 1..]);
     let retry_after = (!line.is_empty()).then(|| String::from_utf8_lossy(&marked(line)).into_owned());
     Some(Response { status, retry_after, challenge: None, body: marked(body) })
-}
-
-/// Whether some of an answer is marked.
-pub fn is_marked(response: &Response) -> bool {
-    has_mark(&response.body) || response.retry_after.as_ref().is_some_and(|text| has_mark(text.as_bytes()))
 }
 
 impl Scene {
@@ -83,19 +81,9 @@ impl Scene {
         reply
     }
 
-    /// Lets time pass.
-    pub fn pass(&self, time: Duration) {
-        self.world.pass(time);
-    }
-
     /// The calls so far, with their limits.
     pub fn sent(&self) -> Ref<'_, Vec<(Call, Duration)>> {
         self.world.sent.borrow()
-    }
-
-    /// The lines of the log so far.
-    pub fn log(&self) -> Ref<'_, Vec<String>> {
-        self.world.log.borrow()
     }
 
     /// How many calls went to `upstream` so far.
@@ -105,7 +93,7 @@ impl Scene {
 
     /// Fails if the log or the `Debug` text of the gateway has a mark.
     pub fn keeps_to_itself(&self) {
-        for line in self.log().iter() {
+        for line in self.world.log.borrow().iter() {
             assert!(!has_mark(without_code(line).as_bytes()), "the log has it: {line}");
             assert!(!line.contains(['\n', '\r']), "more than one line: {line:?}");
         }
@@ -128,8 +116,7 @@ fn without_code(line: &str) -> String {
 
 /// What holds for every reply.
 fn check_form(reply: &Reply) {
-    let text = str::from_utf8(reply.body().expose()).expect("a body is text");
-    let body: serde_json::Value = serde_json::from_str(text).expect("a body is JSON");
+    let body: Value = serde_json::from_str(text_of(reply)).expect("a body is JSON");
     let retry_after = reply.fields().first("retry-after").map(|text| text.parse::<u64>().unwrap());
     let waits = matches!(reply.status().as_u16(), 429 | 503);
     assert_eq!(retry_after.is_some_and(|seconds| (1..=3600).contains(&seconds)), waits, "{}", reply.status());
@@ -138,6 +125,16 @@ fn check_form(reply: &Reply) {
         assert!(body["error"]["message"].as_str().is_some_and(|message| message.len() < 300));
         shows_nothing(reply);
     }
+}
+
+/// The status and the code of a reply.
+pub fn outcome(reply: &Reply) -> (u16, &'static str) {
+    (reply.status().as_u16(), reply.code())
+}
+
+/// The body of a reply as text.
+pub fn text_of(reply: &Reply) -> &str {
+    str::from_utf8(reply.body().expose()).expect("a body is text")
 }
 
 /// Fails if `reply` has a mark.
@@ -161,7 +158,12 @@ pub fn marked(bytes: &[u8]) -> Vec<u8> {
 
 /// Whether `text` has a mark.
 pub fn has_mark(text: &[u8]) -> bool {
-    text.windows(MARK.len()).any(|window| window == MARK)
+    has(text, MARK)
+}
+
+/// Whether `text` has `part`.
+pub fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Letters and digits, so that it fits wherever text does, but not hexadecimal.
@@ -195,6 +197,9 @@ pub const GOOD_TOKENS: [&str; 2] = [include_str!("../data/token_v1"), include_st
 
 /// The keys that they are signed with.
 pub const KEYS: &str = include_str!("../data/keys.json");
+
+/// A request for a secret.
+pub const ASKED: &[u8] = br#"{"Secret":"db-password"}"#;
 
 /// The value of every secret, where the vault is well.
 pub const VALUE: &str = "the-value";
