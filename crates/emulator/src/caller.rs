@@ -2,8 +2,8 @@
 //!
 //! Source: Microsoft Learn, "Access token claims reference".
 
-use entra::Application;
 use serde_json::Value;
+use testkit::entra::Application;
 
 use crate::{Emulator, facts, now};
 

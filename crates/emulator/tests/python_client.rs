@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use keyvault_emulator::{Emulator, Served, Source, facts};
-use packages::{PythonPackages, output_within};
+use testkit::packages::{PythonPackages, output_within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
