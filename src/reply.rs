@@ -13,6 +13,29 @@ use crate::fields::HeaderFields;
 use crate::secret::{Redacted, SecretName};
 
 /// The answer to a caller. It is made from a value or from an [`Error`], never from what Azure or a host said.
+///
+/// ```
+/// use keyvault_gateway::{azure::vault::Secret, error::Error, reply::Reply, secret::SecretName};
+///
+/// fn reply(asked: &SecretName, secret: &Secret, error: &Error) -> [Reply; 2] {
+///     [Reply::secret(asked, secret, std::time::Duration::ZERO), Reply::error(error)]
+/// }
+/// ```
+///
+/// Its sentences are ours: other crates cannot give it another text.
+///
+/// ```compile_fail,E0624
+/// fn problem(text: &str) -> keyvault_gateway::reply::Reply { keyvault_gateway::reply::Reply::problem(http::StatusCode::BAD_GATEWAY, "VaultError", text) }
+/// ```
+/// ```compile_fail,E0624
+/// fn text(text: String) -> keyvault_gateway::reply::Reply { keyvault_gateway::reply::Reply::new(http::StatusCode::BAD_GATEWAY, "VaultError", "text/plain", text.into_bytes()) }
+/// ```
+/// ```compile_fail,E0624
+/// fn document(text: &'static str) -> keyvault_gateway::reply::Reply { keyvault_gateway::reply::Reply::document("text/plain", text) }
+/// ```
+/// ```compile_fail,E0616
+/// fn body(mut reply: keyvault_gateway::reply::Reply) { reply.body = keyvault_gateway::secret::Redacted::new(b"text".to_vec()) }
+/// ```
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,

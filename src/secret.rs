@@ -9,6 +9,35 @@ use zeroize::{Zeroize, Zeroizing};
 ///
 /// Source: Microsoft, "About keys, secrets, and certificates", section "Object identifiers". The type has one
 /// door, so a name that exists can stand in a URL, in a log line and in a message as it is.
+///
+/// ```
+/// let name = keyvault_gateway::secret::SecretName::parse("db-password");
+/// assert_eq!(name.map(|name| name.to_string()).as_deref(), Some("db-password"));
+/// ```
+///
+/// Only `parse` makes a name, and a name does not change:
+///
+/// ```compile_fail,E0603
+/// fn literal() -> keyvault_gateway::secret::SecretName { keyvault_gateway::secret::SecretName("../keys".to_owned()) }
+/// ```
+/// ```compile_fail,E0277
+/// fn from() -> keyvault_gateway::secret::SecretName { "../keys".into() }
+/// ```
+/// ```compile_fail,E0277
+/// fn from_str() -> keyvault_gateway::secret::SecretName { "../keys".parse().unwrap() }
+/// ```
+/// ```compile_fail,E0277
+/// fn deserialize() -> keyvault_gateway::secret::SecretName { serde_json::from_str("\"../keys\"").unwrap() }
+/// ```
+/// ```compile_fail,E0599
+/// fn default() -> keyvault_gateway::secret::SecretName { keyvault_gateway::secret::SecretName::default() }
+/// ```
+/// ```compile_fail,E0616
+/// fn field(name: &mut keyvault_gateway::secret::SecretName) { name.0.push_str("/../keys") }
+/// ```
+/// ```compile_fail,E0599
+/// fn text(name: &mut keyvault_gateway::secret::SecretName) { name.as_str().push_str("/../keys") }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretName(String);
 
@@ -40,6 +69,12 @@ impl fmt::Display for SecretName {
 /// The version of a secret: 32 hexadecimal digits, which Key Vault makes up.
 ///
 /// Source: Microsoft, "About keys, secrets, and certificates", section "Object identifiers".
+///
+/// Only `parse` makes a version:
+///
+/// ```compile_fail,E0603
+/// fn literal() -> keyvault_gateway::secret::SecretVersion { keyvault_gateway::secret::SecretVersion("..".to_owned()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretVersion(String);
 
@@ -60,6 +95,49 @@ impl SecretVersion {
 ///
 /// It has no `Display` and no `Serialize`, its `Debug` is blind, and its memory is overwritten when it is
 /// dropped. The value is seen only at an [`expose`](Self::expose), where it leaves for its one destination.
+///
+/// ```
+/// let hidden = keyvault_gateway::secret::Redacted::new("value".to_owned());
+/// assert_eq!((hidden.expose().as_str(), format!("{hidden:?}").as_str()), ("value", "Redacted(..)"));
+/// let read: keyvault_gateway::secret::Redacted = serde_json::from_str("\"value\"").unwrap();
+/// assert_eq!(read.expose(), hidden.expose());
+/// ```
+///
+/// The value has no other way out, and no copy:
+///
+/// ```compile_fail,E0599
+/// fn copy(hidden: keyvault_gateway::secret::Redacted) -> keyvault_gateway::secret::Redacted { hidden.clone() }
+/// ```
+/// ```compile_fail,E0277
+/// fn format(hidden: keyvault_gateway::secret::Redacted) -> String { format!("{hidden}") }
+/// ```
+/// ```compile_fail,E0599
+/// fn to_string(hidden: keyvault_gateway::secret::Redacted) -> String { hidden.to_string() }
+/// ```
+/// ```compile_fail,E0277
+/// fn json(hidden: keyvault_gateway::secret::Redacted) -> String { serde_json::to_string(&hidden).unwrap() }
+/// ```
+/// ```compile_fail,E0277
+/// #[derive(serde::Serialize)] struct Line { secret: keyvault_gateway::secret::Redacted }
+/// ```
+/// ```compile_fail,E0616
+/// fn field(hidden: keyvault_gateway::secret::Redacted) { let _ = hidden.0; }
+/// ```
+/// ```compile_fail,E0603
+/// fn pattern(hidden: &keyvault_gateway::secret::Redacted) { let keyvault_gateway::secret::Redacted(_inner) = hidden; }
+/// ```
+/// ```compile_fail,E0308
+/// fn dereference(hidden: &keyvault_gateway::secret::Redacted) -> &str { hidden }
+/// ```
+/// ```compile_fail,E0599
+/// fn as_ref(hidden: &keyvault_gateway::secret::Redacted) -> &str { hidden.as_ref() }
+/// ```
+/// ```compile_fail,E0369
+/// fn compare(hidden: &keyvault_gateway::secret::Redacted<Vec<u8>>) -> bool { *hidden == *hidden }
+/// ```
+/// ```compile_fail,E0507
+/// fn take(hidden: &keyvault_gateway::secret::Redacted) -> String { *hidden.expose() }
+/// ```
 pub struct Redacted<T: Zeroize = String>(Zeroizing<T>);
 
 impl<T: Zeroize> Redacted<T> {

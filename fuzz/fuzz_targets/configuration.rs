@@ -4,7 +4,7 @@
 
 use config_store::reference::Reference;
 use http::Uri;
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|value: &[u8]| -> Corpus {
     let Ok(value) = str::from_utf8(value) else { return Corpus::Reject };
@@ -33,11 +33,8 @@ fuzz_target!(|value: &[u8]| -> Corpus {
         // A name that no secret has is the gateway's to refuse. Up to there it is an address.
         let origin = uri.split("/secrets/").next().unwrap_or_default();
         let uri: Uri = origin.parse().expect("it is an address");
-        assert_eq!(
-            (uri.scheme_str(), uri.host()),
-            (Some("https"), Some("my-vault.vault.azure.net")),
-            "{value}"
-        );
+        assert_eq!(uri.scheme_str(), Some("https"), "{value}");
+        assert_eq!(uri.host(), Some("my-vault.vault.azure.net"), "{value}");
         assert!(uri.port_u16().is_none_or(|it| it == 443) && uri.path() == "/", "{value}");
         assert!(!origin.contains(['@', '#', '?', '\\']), "{value}");
     } else {

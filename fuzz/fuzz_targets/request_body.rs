@@ -5,8 +5,7 @@
 use keyvault_gateway::error::Error;
 use keyvault_gateway::request::SecretRequest;
 use keyvault_gateway::secret::SecretVersion;
-use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|body: &[u8]| {
     let asked = match SecretRequest::parse(body) {

@@ -5,7 +5,7 @@
 use core::time::Duration;
 
 use keyvault_gateway::azure::Answer;
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 

@@ -1,104 +1,96 @@
-//! All settings at once: with whatever is accepted, calls are sound and go where the settings say, and no secret shows.
+//! All settings at once: with all that is accepted, calls are sound and go where the settings say, and no secret shows.
 //!
 //! An input has a line `NAME=value` for each setting.
 
 #![no_main]
 
 use core::net::Ipv4Addr;
-use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Uri};
-use keyvault_gateway::azure::Upstream;
-use keyvault_gateway_fuzz::{Says, Scene, Sent, has_mark, marked, shows_nothing};
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = str::from_utf8(text) else { return Corpus::Reject };
     let settings: Vec<(&str, String)> = text
         .lines()
         .filter_map(|it| it.split_once('='))
-        .map(|(name, value)| match name {
+        .map(|(name, value)| {
             // What must not show is marked; of the others some are shown.
-            name if SECRETS.contains(&name) => {
-                (name, String::from_utf8(marked(value.as_bytes())).unwrap_or_default())
-            }
-            name => (name, value.to_owned()),
+            let bytes = if SECRETS.contains(&name) { marked(value.as_bytes()) } else { value.into() };
+            (name, String::from_utf8(bytes).unwrap_or_default())
         })
         .collect();
-    let value = |name: &str| settings.iter().find(|it| it.0 == name).map_or("", |it| it.1.as_str());
+    let value = |name: &str| settings.iter().rfind(|it| it.0 == name).map_or("", |it| it.1.as_str());
     let key = Some(value("GATEWAY_KEY")).filter(|it| !it.is_empty());
-    let owned = settings.iter().map(|(name, value)| (Cow::from((*name).to_owned()), value.clone())).collect();
-    let scene = Scene::new(owned, Says::Well, Says::Well);
+    let scene = Scene::new(settings.iter().map(|(name, value)| (*name, value.as_str())), None);
 
-    let anybody = value("GATEWAY_ALLOW_ANONYMOUS").eq_ignore_ascii_case("true");
-    for nobodys in [None, Some(NOBODYS_KEY)] {
-        let reply = scene.ask(nobodys, ASKED);
+    let anonymous = value("GATEWAY_ALLOW_ANONYMOUS").eq_ignore_ascii_case("true");
+    for wrong in [None, Some(WRONG_KEY)] {
+        let reply = scene.ask(wrong, ASKED);
         shows_nothing(&reply);
         match reply.status().as_u16() {
-            200 => assert!(anybody, "{nobodys:?} was let in"),
-            401 => assert!(!anybody, "anybody was not let in"),
+            200 => assert!(anonymous, "{wrong:?} was let in"),
+            401 => assert!(!anonymous, "an anonymous caller was not let in"),
             500 => {}
             status => panic!("{status}"),
         }
-        assert_eq!(scene.sent().is_empty(), reply.status() != 200, "a call for {nobodys:?}");
+        assert_eq!(scene.sent().is_empty(), reply.status() != 200, "a call for {wrong:?}");
     }
 
     let reply = scene.ask(key, ASKED);
     shows_nothing(&reply);
     scene.keeps_to_itself();
     match reply.status().as_u16() {
-        200 => assert!(key.is_some() || anybody, "nobody was let in"),
-        401 => assert!(key.is_none() && !anybody, "somebody was not let in"),
+        200 => assert!(key.is_some() || anonymous, "a caller without a key was let in"),
+        401 => assert!(key.is_none() && !anonymous, "a caller was not let in"),
         500 => {
-            let body = String::from_utf8(reply.body().expose().clone()).unwrap();
+            let body = text_of(&reply);
             let start = r#"{"error":{"code":"ConfigurationError","message":"The setting "#;
             let name = body.strip_prefix(start).and_then(|it| it.split(' ').next()).unwrap_or_default();
-            assert!(NAMES.contains(&name), "{body}");
+            assert!(NAMES.split_whitespace().any(|setting| setting == name), "{body}");
         }
         status => panic!("{status}"),
     }
     assert_eq!(scene.sent().is_empty(), reply.status() != 200);
 
-    for call in scene.sent().iter() {
+    for (call, _) in scene.sent().iter() {
         check_form(call);
-        let goes_to = |text: &str| authority(text) == call.authority;
-        match call.upstream {
+        let (to, body) = (call.endpoint(), call.body().expose());
+        let host = to.authority();
+        let goes_to = |name: &str| authority(value(name)) == host;
+        match call.upstream() {
             Upstream::Vault => {
-                assert!(
-                    goes_to(value("KeyVaultUri")) || goes_to(value("KEY_VAULT_URI")),
-                    "{}",
-                    call.authority
-                );
-                assert!(call.tls || is_loopback(&call.authority), "{}", call.authority);
-                let fields = call.headers.iter().map(|it| it.1.as_bytes());
-                let all = fields.chain([call.path_and_query.as_bytes(), &call.body]);
-                assert!(!all.into_iter().any(has_mark), "the vault is told a secret");
+                assert!(goes_to("KeyVaultUri") || goes_to("KEY_VAULT_URI"), "{host}");
+                assert!(to.is_tls() || is_loopback(host), "{host}");
+                let fields = call.headers().iter().map(|it| it.1.expose().as_bytes());
+                let mut all = fields.chain([to.path_and_query().as_bytes(), body]);
+                assert!(!all.any(has_mark), "the vault is told a secret");
             }
             Upstream::Identity => {
-                let set = ENDPOINTS.iter().any(|it| goes_to(value(it)));
-                assert!(set || ELSEWHERE.contains(&call.authority.as_str()), "{}", call.authority);
-                assert!(call.headers.iter().all(|it| it.0 != "authorization"), "a token leaves");
-                let tells_secret = call.body.windows(14).any(|it| it == b"client_secret=");
-                assert!(call.tls || is_loopback(&call.authority) || !tells_secret, "{}", call.authority);
+                let set = ENDPOINTS.iter().any(|name| goes_to(name));
+                assert!(set || ELSEWHERE.contains(&host), "{host}");
+                assert!(call.headers().iter().all(|it| it.0 != "authorization"), "a token leaves");
+                let tells_secret = has(body, b"client_secret=");
+                assert!(to.is_tls() || is_loopback(host) || !tells_secret, "{host}");
             }
-            Upstream::Directory => panic!("nobody has shown a token"),
+            Upstream::Directory => panic!("no request has a token"),
         }
     }
     Corpus::Keep
 });
 
 /// Fails if a host could not send this as it is.
-fn check_form(call: &Sent) {
-    let scheme = if call.tls { "https" } else { "http" };
-    let uri = Uri::builder().scheme(scheme).authority(call.authority.as_str());
-    let uri = uri.path_and_query(call.path_and_query.as_str()).build().expect("an address");
-    assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(call.path_and_query.as_str()));
-    for (name, value) in &call.headers {
+fn check_form(call: &Call) {
+    let (to, scheme) = (call.endpoint(), if call.endpoint().is_tls() { "https" } else { "http" });
+    let uri = Uri::builder().scheme(scheme).authority(to.authority()).path_and_query(to.path_and_query());
+    let uri = uri.build().expect("an address");
+    assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(to.path_and_query()));
+    for (name, value) in call.headers() {
         HeaderName::from_lowercase(name.as_bytes()).expect("the name of a field");
-        HeaderValue::from_str(value).expect("the value of a field");
+        HeaderValue::from_str(value.expose()).expect("the value of a field");
     }
-    assert_eq!(call.method == "POST", !call.body.is_empty());
+    assert_eq!(call.method() == "POST", !call.body().expose().is_empty());
 }
 
 /// Host and port of an address, as text.
@@ -116,10 +108,8 @@ fn is_loopback(authority: &str) -> bool {
     is_v4 || ["localhost", "[::1]"].contains(&host)
 }
 
-const ASKED: &[u8] = br#"{"Secret":"db-password"}"#;
-
 /// It is no setting's key, and no hash of it is in the corpus.
-const NOBODYS_KEY: &str = "a-key-of-nobody";
+const WRONG_KEY: &str = "a-wrong-key";
 
 const SECRETS: [&str; 5] =
     ["GATEWAY_KEY", "GATEWAY_STORE_KEY", "IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"];
@@ -132,41 +122,13 @@ const ELSEWHERE: [&str; 4] =
     ["169.254.169.254", "login.microsoftonline.com", "login.chinacloudapi.cn", "login.microsoftonline.us"];
 
 /// Every setting.
-const NAMES: [&str; 36] = [
-    "KeyVaultUri",
-    "KEY_VAULT_URI",
-    "KEY_VAULT_RESOURCE",
-    "KEY_VAULT_API_VERSION",
-    "IDENTITY_SOURCE",
-    "IDENTITY_ENDPOINT",
-    "IDENTITY_HEADER",
-    "MSI_ENDPOINT",
-    "MSI_SECRET",
-    "DEFAULT_IDENTITY_CLIENT_ID",
-    "AZURE_TENANT_ID",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
-    "IDENTITY_OBJECT_ID",
-    "IDENTITY_RESOURCE_ID",
-    "IDENTITY_SERVER_THUMBPRINT",
-    "IMDS_ENDPOINT",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "GATEWAY_KEY",
-    "GATEWAY_CALLERS",
-    "GATEWAY_JWT_TENANT",
-    "GATEWAY_JWT_AUDIENCE",
-    "GATEWAY_ALLOW_ANONYMOUS",
-    "GATEWAY_TRUST_FORWARDED",
-    "GATEWAY_ALLOWED_HOSTS",
-    "GATEWAY_CALLER_CALLS_PER_SECOND",
-    "GATEWAY_CACHE_TTL_SECONDS",
-    "GATEWAY_STALE_SECONDS",
-    "GATEWAY_NEGATIVE_TTL_SECONDS",
-    "GATEWAY_CACHE_ENTRIES",
-    "GATEWAY_STORE",
-    "GATEWAY_STORE_KEY",
-    "GATEWAY_DEADLINE_SECONDS",
-    "GATEWAY_LOG",
-];
+const NAMES: &str = "
+    KeyVaultUri KEY_VAULT_URI KEY_VAULT_RESOURCE KEY_VAULT_API_VERSION IDENTITY_SOURCE IDENTITY_ENDPOINT
+    IDENTITY_HEADER MSI_ENDPOINT MSI_SECRET DEFAULT_IDENTITY_CLIENT_ID AZURE_TENANT_ID AZURE_CLIENT_ID
+    AZURE_CLIENT_SECRET AZURE_AUTHORITY_HOST AZURE_POD_IDENTITY_AUTHORITY_HOST IDENTITY_OBJECT_ID
+    IDENTITY_RESOURCE_ID IDENTITY_SERVER_THUMBPRINT IMDS_ENDPOINT AZURE_FEDERATED_TOKEN_FILE GATEWAY_KEY
+    GATEWAY_CALLERS GATEWAY_JWT_TENANT GATEWAY_JWT_AUDIENCE GATEWAY_ALLOW_ANONYMOUS
+    GATEWAY_TRUST_FORWARDED GATEWAY_ALLOWED_HOSTS GATEWAY_CALLER_CALLS_PER_SECOND
+    GATEWAY_CACHE_TTL_SECONDS GATEWAY_STALE_SECONDS GATEWAY_NEGATIVE_TTL_SECONDS GATEWAY_CACHE_ENTRIES
+    GATEWAY_STORE GATEWAY_STORE_KEY GATEWAY_DEADLINE_SECONDS GATEWAY_LOG
+";

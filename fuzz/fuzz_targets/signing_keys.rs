@@ -1,21 +1,18 @@
 //! The directory's answer: a caller is let in only if the key that has signed its token is there, and nothing of the answer
-//! is told to anybody.
+//! is in a reply.
 //!
 //! An input is a byte for the status, a line with `Retry-After`, and the body.
 
 #![no_main]
 
-use keyvault_gateway::azure::Upstream;
-use keyvault_gateway_fuzz::{GOOD_TOKENS, KEYS, Made, Says, Scene, settings_of_a_tenant};
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    let Some(made) = Made::read(data) else { return Corpus::Reject };
-    let scene =
-        Scene::with_directory(settings_of_a_tenant(), Says::Well, Says::Well, Says::This(made.clone()));
-    let reply = scene.ask_with_token(GOOD_TOKENS[0].as_bytes(), br#"{"Secret":"db-password"}"#);
+    let Some(made) = response(data) else { return Corpus::Reject };
+    let scene = Scene::new(TENANT, Some((Upstream::Directory, made.clone())));
+    let reply = scene.ask_with_token(GOOD_TOKENS[0].as_bytes(), ASKED);
 
-    let answer = (reply.status().as_u16(), reply.code());
+    let answer = outcome(&reply);
     let right: &[_] = match made.status {
         200 => &[(200, "OK"), (401, "Unauthorized"), (502, "IdentityError")],
         429 => &[(503, "IdentityThrottled")],
@@ -25,13 +22,12 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
     assert!((1..=3).contains(&scene.count(Upstream::Directory)));
     if answer.0 == 200 {
-        let keys: serde_json::Value = serde_json::from_str(KEYS).unwrap();
+        let keys: Value = serde_json::from_str(KEYS).unwrap();
         let modulus = keys["keys"][0]["n"].as_str().unwrap();
-        let json = made.json();
-        let published = match json {
-            Some(json) => json["keys"].as_array().is_some_and(|it| it.iter().any(|it| it["n"] == modulus)),
+        let published = match serde_json::from_slice::<Value>(&made.body) {
+            Ok(json) => json["keys"].as_array().is_some_and(|it| it.iter().any(|it| it["n"] == modulus)),
             // What that parser refuses for something else has the key as it is, but for escapes.
-            None => made.body.contains(&b'\\') || has(&made.body, modulus.as_bytes()),
+            Err(_) => made.body.contains(&b'\\') || has(&made.body, modulus.as_bytes()),
         };
         assert!(published, "let in without a key");
     } else {
@@ -40,7 +36,3 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     scene.keeps_to_itself();
     Corpus::Keep
 });
-
-fn has(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|it| it == part)
-}

@@ -1,39 +1,27 @@
-//! The answer of each token source: what is taken for a token is one, and nothing of an answer is told to anybody.
+//! The answer of each token source: what is taken for a token is one, and nothing of an answer is in a reply.
 //!
 //! An input is a byte for the source, one for the status, a line with `Retry-After`, and the body.
 
 #![no_main]
 
 use core::time::Duration;
-use std::borrow::Cow;
 
-use keyvault_gateway::azure::Upstream;
-use keyvault_gateway_fuzz::{Made, Says, Scene, UNIX_TIME, VALUE, choice, shows_nothing};
-use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Map, Value, json};
+use keyvault_gateway_fuzz::*;
+use serde_json::Map;
 use time::Date;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((source, rest)) = choice(data, &SOURCES) else { return Corpus::Reject };
-    let Some(made) = Made::read(rest) else { return Corpus::Reject };
-    let mut settings = vec![
-        ("KeyVaultUri", "https://my-vault.vault.azure.net"),
-        ("GATEWAY_KEY", "right"),
-        ("GATEWAY_LOG", "debug"),
-        ("GATEWAY_CACHE_TTL_SECONDS", "0"),
-    ];
-    settings.extend_from_slice(source);
-    let settings = settings.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned())).collect();
-    let scene = Scene::new(settings, Says::This(made.clone()), Says::Well);
+    let Some(made) = response(rest) else { return Corpus::Reject };
+    let settings = [&KEYED[..], &[("GATEWAY_CACHE_TTL_SECONDS", "0")], source].concat();
+    let scene = Scene::new(settings, Some((Upstream::Identity, made.clone())));
 
-    let reply = scene.ask(Some("right"), SECRET);
+    let reply = scene.ask(Some("right"), ASKED);
     let (tokens, secrets) = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
     // It is asked for until the deadline, with pauses that double.
     assert!((1..=8).contains(&tokens), "{tokens} calls");
     shows_nothing(&reply);
-    if made.is_marked() {
-        scene.keeps_to_itself();
-    }
+    scene.keeps_to_itself();
 
     let is_imds = source.is_empty();
     let (refused, failing) = ((502, "IdentityError"), (503, "Unavailable"));
@@ -46,7 +34,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         408 | 500..=599 => &[failing],
         _ => &[refused, failing, (503, "IdentityThrottled")],
     };
-    let answer = (reply.status().as_u16(), reply.code());
+    let answer = outcome(&reply);
     assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
     assert_eq!(secrets, usize::from(answer.0 == 200));
     if answer.0 != 200 {
@@ -56,30 +44,30 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let body: Value = serde_json::from_slice(reply.body().expose()).unwrap();
     assert_eq!(body, json!({ "Secret": "db-password", "Value": VALUE }));
     let sent = scene.sent();
-    let call = sent.iter().find(|it| it.upstream == Upstream::Vault).unwrap();
-    let bearer: Vec<_> = call.headers.iter().filter(|it| it.0 == "authorization").collect();
+    let (call, _) = sent.iter().find(|(call, _)| call.upstream() == Upstream::Vault).unwrap();
+    let bearer: Vec<_> = call.headers().iter().filter(|it| it.0 == "authorization").collect();
     assert_eq!(bearer.len(), 1);
-    let token = bearer[0].1.strip_prefix("Bearer ").unwrap().to_owned();
+    let token = bearer[0].1.expose().strip_prefix("Bearer ").unwrap().to_owned();
     assert!(!token.is_empty() && token.bytes().all(|it| it.is_ascii_graphic()), "{token:?}");
     drop(sent);
 
-    let Some(json) = made.json() else { return Corpus::Keep };
+    let Ok(json) = serde_json::from_slice::<Value>(&made.body) else { return Corpus::Keep };
     let answer = json.as_object().expect("only an object has a token");
     assert_eq!(answer["access_token"].as_str(), Some(token.as_str()));
     // It is not used past its time: the length of time, and without one the date.
     let length = seconds(answer, "expires_in", LONGEST_SPAN);
     let lifetime = match (length, seconds(answer, "expires_on", LAST_SECOND)) {
         (Some(length), _) => length,
-        (None, Some(date)) if date >= FIRST_DATE => date.saturating_sub(UNIX_TIME),
+        (None, Some(date)) if date >= FIRST_DATE => date.saturating_sub(BEGINNING),
         (None, Some(length)) => length,
         // A date in another writing is in a year of four digits, too.
         (None, None) => {
             let date = answer.get("expires_on").and_then(Value::as_str).and_then(date);
-            date.unwrap_or(LAST_SECOND).saturating_sub(UNIX_TIME)
+            date.unwrap_or(LAST_SECOND).saturating_sub(BEGINNING)
         }
     };
-    scene.pass(Duration::from_secs(lifetime));
-    scene.ask_again(Some("right"), SECRET);
+    scene.world.pass(Duration::from_secs(lifetime));
+    scene.ask_again("right", ASKED);
     assert_eq!(scene.count(Upstream::Identity), tokens + 1, "used for more than {lifetime} seconds");
     Corpus::Keep
 });
@@ -112,8 +100,6 @@ const LONGEST_SPAN: u64 = 2_147_483_647;
 
 /// 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
-
-const SECRET: &[u8] = br#"{"Secret":"db-password"}"#;
 
 /// The settings of each source; none are those of the Instance Metadata Service.
 const SOURCES: [&[(&str, &str)]; 5] = [

@@ -1,27 +1,16 @@
-//! The vault's answer: what is taken for a secret is the one that was asked for, and nothing of any other answer is told
-//! to anybody.
+//! The vault's answer: what is taken for a secret is the one that was asked for, and nothing of any other answer is
+//! in a reply.
 //!
 //! An input is a byte that says whether a version is asked for, one for the status, a line with `Retry-After`, and the body.
 
 #![no_main]
 
-use std::borrow::Cow;
-
-use keyvault_gateway::azure::Upstream;
-use keyvault_gateway_fuzz::{Made, Says, Scene, VERSION, choice};
-use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Value, json};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((version, rest)) = choice(data, &[None, Some(VERSION)]) else { return Corpus::Reject };
-    let Some(made) = Made::read(rest) else { return Corpus::Reject };
-    let settings = [
-        ("KeyVaultUri", "https://my-vault.vault.azure.net"),
-        ("GATEWAY_KEY", "right"),
-        ("GATEWAY_LOG", "debug"),
-    ];
-    let settings = settings.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned())).collect();
-    let scene = Scene::new(settings, Says::Well, Says::This(made.clone()));
+    let Some(made) = response(rest) else { return Corpus::Reject };
+    let scene = Scene::new(KEYED, Some((Upstream::Vault, made.clone())));
     let asked = json!({ "Secret": NAME, "Version": version }).to_string();
 
     let reply = scene.ask(Some("right"), asked.as_bytes());
@@ -30,11 +19,9 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     assert_eq!(tokens, if made.status == 401 { 2 } else { 1 });
     // Then it is asked for up to three times, if the refusal may pass.
     assert!((1..=3 + usize::from(made.status == 401)).contains(&secrets), "{secrets} calls");
-    if made.is_marked() {
-        scene.keeps_to_itself();
-    }
+    scene.keeps_to_itself();
 
-    let answer = (reply.status().as_u16(), reply.code());
+    let answer = outcome(&reply);
     let right: &[_] = match made.status {
         200 => &[(200, "OK"), (502, "VaultError")],
         401 => &[(502, "VaultError"), (503, "Unavailable")],
@@ -55,7 +42,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     assert_eq!(tag.len(), 32);
     assert!(tag.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{tag:?}");
     assert!(version.is_none_or(|it| it == tag), "{tag} is not the version that was asked for");
-    if let Some(json) = made.json() {
+    if let Ok(json) = serde_json::from_slice::<Value>(&made.body) {
         let object = json.as_object().expect("only an object is a secret");
         assert_eq!(object["value"], body["Value"]);
         let id = object["id"].as_str().unwrap().to_ascii_lowercase();

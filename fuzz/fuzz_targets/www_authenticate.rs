@@ -4,23 +4,20 @@
 
 #![no_main]
 
-use std::borrow::Cow;
-
-use keyvault_gateway::azure::Upstream;
 use keyvault_gateway::reply::Reply;
-use keyvault_gateway_fuzz::{Made, Says, Scene, marked};
-use libfuzzer_sys::{Corpus, fuzz_target};
+use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = String::from_utf8(marked(text)) else { return Corpus::Reject };
     let (scene, reply) = ask(Some(text.clone()));
-    let answer = (reply.status().as_u16(), reply.code());
+    let answer = outcome(&reply);
     let calls = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
     scene.keeps_to_itself();
 
     // Where the field says why, in a way that lasts, a new token is tried once and one line says so.
-    let log = scene.log().concat();
-    let claims = log.contains("it wants more claims") && text.replace('\\', "").contains("insufficient_claims");
+    let log = scene.world.log.borrow().concat();
+    let claims =
+        log.contains("it wants more claims") && text.replace('\\', "").contains("insufficient_claims");
     let audience = log.contains("it wants another audience") && text.contains('=');
     if claims || audience {
         assert_eq!((answer, calls), ((502, "VaultError"), (2, 2)), "{log}");
@@ -35,10 +32,8 @@ fuzz_target!(|text: &[u8]| -> Corpus {
 
 /// Asks a gateway whose vault refuses every token with this `WWW-Authenticate`.
 fn ask(challenge: Option<String>) -> (Scene, Reply) {
-    let settings = [("KeyVaultUri", "https://my-vault.vault.azure.net"), ("GATEWAY_KEY", "right")];
-    let settings = settings.into_iter().map(|(name, value)| (Cow::from(name), value.to_owned())).collect();
-    let made = Made { status: 401, retry_after: None, challenge, body: Vec::new() };
-    let scene = Scene::new(settings, Says::Well, Says::This(made));
-    let reply = scene.ask(Some("right"), br#"{"Secret":"db-password"}"#);
+    let refusal = Response { status: 401, challenge, ..Response::default() };
+    let scene = Scene::new([KEYED[0], KEYED[1]], Some((Upstream::Vault, refusal)));
+    let reply = scene.ask(Some("right"), ASKED);
     (scene, reply)
 }

@@ -31,6 +31,50 @@ use crate::secret::Redacted;
 use crate::trace::Trace;
 
 /// A request to Azure: where it goes, what it says, and how much of an answer is read.
+///
+/// ```
+/// fn send(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Answer {
+///     let _to = (call.method(), call.endpoint().authority(), call.endpoint().path_and_query());
+///     let _with = (call.headers().iter().map(|(_, value)| value.expose()).count(), call.body().expose());
+///     keyvault_gateway::azure::Answer::new(200, None, Vec::new())
+/// }
+/// ```
+///
+/// A host can send a call where it says and with what it has, once. Other modules cannot make or change one:
+///
+/// ```compile_fail,E0451
+/// fn literal(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { method: http::Method::GET, endpoint, headers: vec![], body: keyvault_gateway::secret::Redacted::new(vec![]), upstream: keyvault_gateway::azure::Upstream::Vault } }
+/// ```
+/// ```compile_fail,E0451
+/// fn update(call: keyvault_gateway::azure::Call, endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { endpoint, ..call } }
+/// ```
+/// ```compile_fail,E0624
+/// fn get(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::get(keyvault_gateway::azure::Upstream::Vault, endpoint) }
+/// ```
+/// ```compile_fail,E0624
+/// fn post(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::post_form(keyvault_gateway::azure::Upstream::Identity, endpoint, String::new()) }
+/// ```
+/// ```compile_fail,E0277
+/// fn copy(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { <keyvault_gateway::azure::Call as Clone>::clone(call) }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(call: &mut keyvault_gateway::azure::Call, elsewhere: keyvault_gateway::azure::Endpoint) { call.endpoint = elsewhere }
+/// ```
+/// ```compile_fail,E0594
+/// fn lead_lent(call: &mut keyvault_gateway::azure::Call, elsewhere: keyvault_gateway::azure::Endpoint) { *call.endpoint() = elsewhere }
+/// ```
+/// ```compile_fail,E0624
+/// fn redirect(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Endpoint { call.endpoint().at("/elsewhere".to_owned()) }
+/// ```
+/// ```compile_fail,E0624
+/// fn add(call: keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { call.header("x-more", keyvault_gateway::secret::Redacted::new(String::new())) }
+/// ```
+/// ```compile_fail,E0616
+/// fn clear(call: &mut keyvault_gateway::azure::Call) { call.headers.clear() }
+/// ```
+/// ```compile_fail,E0599
+/// fn push(call: &mut keyvault_gateway::azure::Call) { call.headers().push(("x-more", keyvault_gateway::secret::Redacted::new(String::new()))) }
+/// ```
 #[derive(Debug)]
 pub struct Call {
     method: Method,
@@ -52,6 +96,27 @@ pub enum Upstream {
 }
 
 /// What Azure said to a [`Call`]. It is not a [`Reply`](crate::reply::Reply), and nothing makes it one.
+///
+/// Other modules see its status, and nothing makes it a reply:
+///
+/// ```compile_fail,E0451
+/// fn literal() -> keyvault_gateway::azure::Answer { keyvault_gateway::azure::Answer { status: 200, retry_after: None, challenge: None, body: keyvault_gateway::secret::Redacted::new(vec![]) } }
+/// ```
+/// ```compile_fail,E0616
+/// fn body(answer: &keyvault_gateway::azure::Answer) -> &[u8] { answer.body.expose() }
+/// ```
+/// ```compile_fail,E0624
+/// fn json(answer: &keyvault_gateway::azure::Answer) -> Option<serde_json::Value> { answer.json() }
+/// ```
+/// ```compile_fail,E0616
+/// fn header(answer: &keyvault_gateway::azure::Answer) -> Option<&str> { answer.retry_after.as_deref() }
+/// ```
+/// ```compile_fail,E0308
+/// fn reply(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::reply::Reply { keyvault_gateway::reply::Reply::from(answer) }
+/// ```
+/// ```compile_fail,E0277
+/// fn error(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::error::Error { answer.into() }
+/// ```
 #[derive(Debug)]
 pub struct Answer {
     status: u16,

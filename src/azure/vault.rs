@@ -13,6 +13,30 @@ use crate::host::NoAnswer;
 use crate::secret::{Redacted, SecretName, SecretVersion};
 
 /// The configured vault. A token goes nowhere else.
+///
+/// ```
+/// fn look(vault: &keyvault_gateway::azure::vault::Vault) -> String {
+///     format!("{}", vault.audience().as_str())
+/// }
+/// ```
+///
+/// Its address is a setting. Other modules cannot read or change it, or ask the vault with a token:
+///
+/// ```compile_fail,E0451
+/// fn update(vault: keyvault_gateway::azure::vault::Vault, origin: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::vault::Vault { keyvault_gateway::azure::vault::Vault { origin, ..vault } }
+/// ```
+/// ```compile_fail,E0616
+/// fn origin(vault: &keyvault_gateway::azure::vault::Vault) -> &keyvault_gateway::azure::Endpoint { &vault.origin }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(vault: &mut keyvault_gateway::azure::vault::Vault, elsewhere: keyvault_gateway::azure::Endpoint) { vault.origin = elsewhere }
+/// ```
+/// ```compile_fail,E0624
+/// fn parse() -> Option<keyvault_gateway::azure::vault::Vault> { keyvault_gateway::azure::vault::Vault::parse("KeyVaultUri", "https://attacker.example", None, None).ok() }
+/// ```
+/// ```compile_fail,E0624
+/// fn ask(vault: &keyvault_gateway::azure::vault::Vault, name: &keyvault_gateway::secret::SecretName, token: &keyvault_gateway::azure::identity::Token) { vault.get(name, None, token); }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Vault {
     origin: Endpoint,

@@ -4,32 +4,24 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use entra::{Application, SigningKey};
 use keyvault_gateway::host::NoAnswer;
 use keyvault_gateway::reply::Reply;
 use serde_json::{Value, json};
+use testkit::entra::{Application, SigningKey};
 
-use crate::scripted::{BEGINNING, Scripted, Seen, body_of, field, secret, token};
+use crate::scripted::*;
 
 #[test]
 fn a_good_token_gets_in_with_one_call_for_the_keys() {
     for claims in [BILLING.claims(BEGINNING), BILLING.claims_v2(BEGINNING)] {
-        let gateway = gateway();
-        gateway.will_answer([
-            keys([0, 1]),
-            token(86_400),
-            secret("billing-db", "1"),
-            secret("billing-b", "2"),
-        ]);
+        let gateway = gateway().answering([keys([0, 1]), token(86_400)]);
+        gateway.will_answer([secret("billing-db", "1"), secret("billing-b", "2")]);
         let bearer = signed(&claims);
-        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"), "{claims}");
-        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-b")), (200, "OK"));
+        assert_eq!(reads(&gateway, &bearer), OK, "{claims}");
+        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-b")), OK);
         assert_eq!(outcome(&ask(&gateway, &bearer, "other")), (403, "Forbidden"));
-        assert_eq!(
-            gateway.calls()[0],
-            format!("GET https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys")
-        );
-        assert_eq!(gateway.calls().len(), 4);
+        let address = format!("GET https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys");
+        assert_eq!((gateway.calls()[0].clone(), gateway.calls().len()), (address, 4));
         assert_eq!(gateway.fields()[0].len(), 2, "{:?}", gateway.fields()[0]);
         assert!(gateway.log()[0].contains(r#""caller":"billing""#), "{:?}", gateway.log());
     }
@@ -46,22 +38,20 @@ fn a_caller_is_named_by_object_id_application_id_or_role() {
         (application(STRANGER, APP_ID, &["Secrets.Read.Mail"]), "ops", [false, true, true]),
         (application(OID, APP_ID, &["Secrets.Read.Mail"]), "billing", [true, true, true]),
     ] {
-        let gateway = gateway();
-        gateway.will_answer([keys([0]), token(86_400)]);
+        let gateway = gateway().answering([keys([0]), token(86_400)]);
         for (secret_name, allowed) in ["billing-db", "ops-db", "mail-db"].into_iter().zip(reads) {
             if allowed {
                 gateway.will_answer([secret(secret_name, "v")]);
             }
             let reply = ask(&gateway, &signed(&application.claims(BEGINNING)), secret_name);
-            let expected = if allowed { (200, "OK") } else { (403, "Forbidden") };
+            let expected = if allowed { OK } else { (403, "Forbidden") };
             assert_eq!(outcome(&reply), expected, "{application:?} {secret_name}");
         }
         let logged = gateway.log().into_iter().filter(|it| it.contains(&format!(r#""caller":"{name}""#)));
         assert!(logged.count() > 0, "{name}: {:?}", gateway.log());
     }
     for application in [NOBODY, application(STRANGER, STRANGER, &["secrets.read.mail", "Secrets.Read"])] {
-        let gateway = gateway();
-        gateway.will_answer([keys([0])]);
+        let gateway = gateway().answering([keys([0])]);
         let reply = ask(&gateway, &signed(&application.claims(BEGINNING)), "billing-db");
         assert_eq!(outcome(&reply), UNAUTHORIZED, "{application:?}");
     }
@@ -77,8 +67,7 @@ fn clocks_may_differ_by_less_than_a_minute() {
         ("exp", u64::MAX, true),
         ("nbf", u64::MAX, false),
     ] {
-        let gateway = gateway();
-        gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+        let gateway = gateway().answering([keys([0]), token(86_400), secret("billing-db", "v")]);
         let mut claims = BILLING.claims(BEGINNING);
         claims[name] = value.into();
         assert_eq!(ask(&gateway, &signed(&claims), "billing-db").status() == 200, good, "{name} {value}");
@@ -87,33 +76,28 @@ fn clocks_may_differ_by_less_than_a_minute() {
 
 #[test]
 fn a_token_that_was_good_is_so_until_it_expires() {
-    let gateway = gateway();
-    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
+    let gateway = gateway().answering([keys([0]), token(86_400), secret("billing-db", "v")]);
     let mut claims = BILLING.claims(BEGINNING);
     claims["exp"] = (BEGINNING + 100).into();
     let bearer = signed(&claims);
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    assert_eq!(reads(&gateway, &bearer), OK);
     gateway.pass(Duration::from_secs(159));
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    assert_eq!(reads(&gateway, &bearer), OK);
     gateway.pass(Duration::from_secs(1));
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), UNAUTHORIZED);
-    assert_eq!(gateway.calls().len(), 3);
+    assert_eq!((reads(&gateway, &bearer), gateway.calls().len()), (UNAUTHORIZED, 3));
 }
 
 #[test]
 fn a_new_key_is_asked_for_once_in_half_a_minute() {
-    let gateway = gateway();
-    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
-    assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "billing-db")), (200, "OK"));
+    let (gateway, _) = warm();
     let new = SigningKey::number(1);
     let rotated = new.token(&new.header(), &BILLING.claims(BEGINNING));
     for _ in 0..5 {
-        assert_eq!(outcome(&ask(&gateway, &rotated, "billing-db")), UNAUTHORIZED);
+        assert_eq!(reads(&gateway, &rotated), UNAUTHORIZED);
     }
     assert_eq!(gateway.calls().len(), 3);
-    gateway.pass(Duration::from_secs(30));
-    gateway.will_answer([keys([0, 1])]);
-    assert_eq!(outcome(&ask(&gateway, &rotated, "billing-db")), (200, "OK"));
+    gateway.then(30, [keys([0, 1])]);
+    assert_eq!(reads(&gateway, &rotated), OK);
     // Names that nobody has cost a call in half a minute, and no more.
     for second in 0..90 {
         if second % 30 == 0 && second > 0 {
@@ -126,67 +110,53 @@ fn a_new_key_is_asked_for_once_in_half_a_minute() {
         gateway.pass(Duration::from_secs(1));
     }
     assert_eq!(gateway.calls().len(), 6);
-    assert_eq!(outcome(&ask(&gateway, &rotated, "billing-db")), (200, "OK"));
+    assert_eq!(reads(&gateway, &rotated), OK);
 }
 
 #[test]
 fn who_hangs_up_over_and_over_does_not_ask_without_end() {
     let stranger = SigningKey::stranger();
-    let bearer = format!("Bearer {}", stranger.token(&stranger.header(), &json!({})));
-    let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-    let hang_up = |gateway: &Scripted, times| {
-        (0..times).filter(|_| gateway.hang_up("POST", "/", &fields, "{}")).count()
+    let unknown = stranger.token(&stranger.header(), &json!({}));
+    let hang_up_with = |gateway: &Scripted, bearer: &str, times| {
+        let bearer = format!("Bearer {bearer}");
+        (0..times).filter(|_| gateway.hang_up("POST", "/", &[JSON, ("authorization", &bearer)], "{}")).count()
     };
+    let hang_up = |gateway: &Scripted, times| hang_up_with(gateway, &unknown, times);
     // With keys at hand, for one that is not among them: then nobody asks for half a minute, and who has a good key is let in.
-    let gateway = gateway();
-    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
-    let good = signed(&BILLING.claims(BEGINNING));
-    assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
-    gateway.pass(Duration::from_secs(30));
-    gateway.will_answer([const { Seen::Never }; 4]);
+    let (gateway, good) = warm();
+    gateway.then(30, vec![Outcome::Never; 4]);
     assert_eq!(hang_up(&gateway, 100), 3);
     gateway.pass(Duration::from_secs(29));
     assert_eq!(hang_up(&gateway, 1), 0);
-    assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
+    assert_eq!(reads(&gateway, &good), OK);
     gateway.pass(Duration::from_secs(1));
     assert_eq!(hang_up(&gateway, 100), 1);
 
     // Without keys: one asks in a second, so that somebody who waits gets them.
-    let gateway = self::gateway();
-    gateway.will_answer([const { Seen::Never }; 4]);
+    let gateway = self::gateway().answering(vec![Outcome::Never; 4]);
     assert_eq!(hang_up(&gateway, 100), 3);
-    assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (503, "Unavailable"));
+    assert_eq!(reads(&gateway, &good), (503, "Unavailable"));
     gateway.pass(Duration::from_secs(1));
     assert_eq!(hang_up(&gateway, 100), 1);
-    gateway.pass(Duration::from_secs(1));
-    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
-    assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
+    gateway.then(1, [keys([0]), token(86_400), secret("billing-db", "v")]);
+    assert_eq!(reads(&gateway, &good), OK);
 
     // With old keys: the same, and they serve on.
-    gateway.pass(Duration::from_secs(3600));
-    gateway.will_answer([const { Seen::Never }; 3]);
-    let bearer = format!("Bearer {good}");
-    let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-    let hung_up = (0..100).filter(|_| gateway.hang_up("POST", "/", &fields, "{}")).count();
-    assert_eq!(hung_up, 3);
-    gateway.pass(Duration::from_secs(1));
-    gateway.will_answer([keys([1])]);
-    assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), UNAUTHORIZED);
+    gateway.then(3600, vec![Outcome::Never; 3]);
+    assert_eq!(hang_up_with(&gateway, &good, 100), 3);
+    gateway.then(1, [keys([1])]);
+    assert_eq!(reads(&gateway, &good), UNAUTHORIZED);
 }
 
 #[test]
 fn a_directory_that_fails_is_not_asked_for_every_name() {
-    let gateway = gateway();
-    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
-    let good = signed(&BILLING.claims(BEGINNING));
-    assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
-    gateway.pass(Duration::from_secs(31));
-    gateway.will_answer([Seen::Answer(400, None, String::new())]);
+    let (gateway, good) = warm();
+    gateway.then(31, [status(400)]);
     let stranger = SigningKey::stranger();
     let made_up = stranger.token(&stranger.header(), &BILLING.claims(BEGINNING));
     for _ in 0..30 {
-        assert_eq!(outcome(&ask(&gateway, &made_up, "billing-db")), (502, "IdentityError"));
-        assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
+        assert_eq!(reads(&gateway, &made_up), (502, "IdentityError"));
+        assert_eq!(reads(&gateway, &good), OK);
         gateway.pass(Duration::from_millis(999));
     }
     assert_eq!(gateway.calls().len(), 4);
@@ -199,13 +169,13 @@ fn a_directory_that_hangs_costs_one_caller_in_half_a_minute_their_patience() {
             [SETTINGS, &[("GATEWAY_DEADLINE_SECONDS", deadline), ("GATEWAY_CACHE_TTL_SECONDS", "86400")]]
                 .concat();
         let gateway = Scripted::new(&settings);
-        gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v"), Seen::Late]);
+        gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v"), Outcome::Late]);
         let good = signed(&BILLING.claims(BEGINNING));
-        assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
+        assert_eq!(reads(&gateway, &good), OK);
         gateway.pass(Duration::from_secs(3600));
         for number in 0..20 {
             let before = gateway.now();
-            assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"), "{deadline}");
+            assert_eq!(reads(&gateway, &good), OK, "{deadline}");
             assert_eq!(gateway.now() > before, number == 0, "{deadline} {number}");
         }
     }
@@ -213,44 +183,35 @@ fn a_directory_that_hangs_costs_one_caller_in_half_a_minute_their_patience() {
 
 #[test]
 fn a_key_that_is_withdrawn_is_trusted_for_an_hour_at_most() {
-    let gateway = gateway();
-    gateway.will_answer([keys([0, 1]), token(86_400), secret("billing-db", "v")]);
+    let gateway = gateway().answering([keys([0, 1]), token(86_400), secret("billing-db", "v")]);
     let bearer = signed(&BILLING.claims(BEGINNING));
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
-    gateway.pass(Duration::from_secs(3599));
-    gateway.will_answer([secret("billing-db", "v")]);
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
-    gateway.pass(Duration::from_secs(1));
-    gateway.will_answer([keys([1])]);
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), UNAUTHORIZED);
+    assert_eq!(reads(&gateway, &bearer), OK);
+    gateway.then(3599, [secret("billing-db", "v")]);
+    assert_eq!(reads(&gateway, &bearer), OK);
+    gateway.then(1, [keys([1])]);
+    assert_eq!(reads(&gateway, &bearer), UNAUTHORIZED);
 }
 
 #[test]
 fn keys_serve_on_for_a_day_while_there_are_no_new_ones() {
-    let gateway = gateway();
-    gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
-    let bearer = signed(&BILLING.claims(BEGINNING));
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
+    let (gateway, bearer) = warm();
     gateway.pass(Duration::from_secs(23 * 3600));
     // One try, and none for half a minute; the secret is read anew each time.
     let calls = gateway.calls().len();
-    gateway.will_answer([Seen::Nothing(NoAnswer::Lost), token(86_400), secret("billing-db", "v")]);
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
-    assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (200, "OK"));
-    assert_eq!(gateway.calls().len(), calls + 3);
+    gateway.will_answer([lost(), token(86_400), secret("billing-db", "v")]);
+    assert_eq!(reads(&gateway, &bearer), OK);
+    assert_eq!((reads(&gateway, &bearer), gateway.calls().len()), (OK, calls + 3));
     // After a day they are not believed any more, and without them nobody is.
-    gateway.pass(Duration::from_secs(3600));
-    gateway.will_answer([1, 2, 3].map(|_| Seen::Nothing(NoAnswer::Lost)));
+    gateway.then(3600, [1, 2, 3].map(|_| lost()));
     let reply = ask(&gateway, &bearer, "billing-db");
     assert_eq!((outcome(&reply), field(&reply, "retry-after")), ((503, "Unavailable"), "1"));
 }
 
 #[test]
 fn a_directory_that_fails_is_not_the_callers_fault() {
-    let html = || Seen::Answer(200, None, "<html>".to_owned());
-    let document = |keys: Value| Seen::Answer(200, None, json!({"keys": keys}).to_string());
-    let status =
-        |status| Seen::Answer(status, None, r#"{"error":"e","error_description":"AADSTS1"}"#.to_owned());
+    let html = || answer(200, "<html>".to_owned());
+    let document = |keys: Value| answer(200, json!({"keys": keys}).to_string());
+    let status = |status| answer(status, r#"{"error":"e","error_description":"AADSTS1"}"#.to_owned());
     let weak = |name: &str, value: Value| {
         let mut key = SigningKey::number(0).published(TENANT);
         key[name] = value;
@@ -261,7 +222,7 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
     let unavailable = (503, "Unavailable", true);
     let unusable = (502, "IdentityError", false);
     for (what, answer, (code_status, code, again)) in [
-        ("lost", Seen::Nothing(NoAnswer::Lost), unavailable),
+        ("lost", lost(), unavailable),
         ("500", status(500), unavailable),
         ("503", status(503), unavailable),
         ("408", status(408), unavailable),
@@ -269,8 +230,8 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
         ("400", status(400), unusable),
         ("404", status(404), unusable),
         ("a redirect", status(302), unusable),
-        ("too large", Seen::Nothing(NoAnswer::TooLarge), unusable),
-        ("not allowed", Seen::Nothing(NoAnswer::NotAllowed), (503, "Unavailable", false)),
+        ("too large", Outcome::Failed(NoAnswer::TooLarge), unusable),
+        ("not allowed", Outcome::Failed(NoAnswer::NotAllowed), (503, "Unavailable", false)),
         ("a page", html(), unusable),
         ("no keys", document(json!([])), unusable),
         ("no list", document(json!({})), unusable),
@@ -295,10 +256,9 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
         let reply = ask(&gateway, &bearer, "billing-db");
         assert_eq!(outcome(&reply), (code_status, code), "{what}");
         // The next one learns of it without a call; who has a key does not need the directory.
-        assert_eq!(outcome(&ask(&gateway, &bearer, "billing-db")), (code_status, code), "{what}");
-        assert_eq!(gateway.calls().len(), tries, "{what}");
+        assert_eq!((reads(&gateway, &bearer), gateway.calls().len()), ((code_status, code), tries), "{what}");
         gateway.will_answer([token(86_400), secret("a", "v")]);
-        assert_eq!(outcome(&gateway.post("/", r#"{"Secret":"a"}"#)), (200, "OK"), "{what}");
+        assert_eq!(gateway.read("a"), OK, "{what}");
     }
 }
 
@@ -306,17 +266,16 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
 fn where_everybody_may_ask_a_token_is_not_needed() {
     let settings: Vec<_> = [SETTINGS, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat();
     let gateway = Scripted::new(&settings);
-    gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed), token(86_400), secret("a", "v")]);
-    assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "a")), (200, "OK"));
-    assert_eq!(outcome(&ask(&gateway, "no token", "a")), (200, "OK"));
-    let reply = gateway.request("GET", "/metrics", &[], "");
+    gateway.will_answer([Outcome::Failed(NoAnswer::NotAllowed), token(86_400), secret("a", "v")]);
+    assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "a")), OK);
+    assert_eq!(outcome(&ask(&gateway, "no token", "a")), OK);
+    let reply = gateway.get("/metrics");
     assert_eq!(outcome(&reply), UNAUTHORIZED);
 }
 
 #[test]
 fn a_bearer_may_see_the_counts() {
-    let gateway = gateway();
-    gateway.will_answer([keys([0])]);
+    let gateway = gateway().answering([keys([0])]);
     let bearer = format!("Bearer {}", signed(&BILLING.claims(BEGINNING)));
     let reply = gateway.request("GET", "/metrics", &[("authorization", &bearer)], "");
     assert_eq!(reply.status().as_u16(), 200);
@@ -332,15 +291,11 @@ fn guesses_are_told_to_wait_and_good_callers_are_not() {
     for number in 0..60 {
         let mut fields = bad[number % 3].clone();
         fields.push(("content-type", "application/json"));
-        let reply = gateway.request("POST", "/", &fields, r#"{"Secret":"a"}"#);
-        if number < 20 {
-            assert_eq!(outcome(&reply), UNAUTHORIZED, "{number}");
-        } else {
-            assert_eq!(outcome(&reply), (429, "TooManyRequests"), "{number}");
-            assert_eq!(field(&reply, "retry-after"), "10");
-        }
-        assert_eq!(outcome(&gateway.post("/", r#"{"Secret":"a"}"#)), (200, "OK"));
-        assert_eq!(outcome(&ask(&gateway, &good, "billing-db")), (200, "OK"));
+        let reply = gateway.request("POST", "/", &fields, &asking("a"));
+        let expected = if number < 20 { (UNAUTHORIZED, "") } else { ((429, "TooManyRequests"), "10") };
+        assert_eq!((outcome(&reply), field(&reply, "retry-after")), expected, "{number}");
+        assert_eq!(gateway.read("a"), OK);
+        assert_eq!(reads(&gateway, &good), OK);
     }
     gateway.pass(Duration::from_secs(10));
     assert_eq!(outcome(&ask(&gateway, "x", "a")), UNAUTHORIZED);
@@ -348,73 +303,78 @@ fn guesses_are_told_to_wait_and_good_callers_are_not() {
 
 #[test]
 fn each_cloud_has_its_directory_and_its_issuers() {
-    for (vault, login, v1, v2) in [
-        ("vault.azure.net", "login.microsoftonline.com", "sts.windows.net", "login.microsoftonline.com"),
+    let global = "login.microsoftonline.com";
+    for (vault, [login, v1, v2]) in [
+        ("vault.azure.net", [global, "sts.windows.net", global]),
         (
             "vault.azure.cn",
-            "login.chinacloudapi.cn",
-            "sts.chinacloudapi.cn",
-            "login.partner.microsoftonline.cn",
+            ["login.chinacloudapi.cn", "sts.chinacloudapi.cn", "login.partner.microsoftonline.cn"],
         ),
         (
             "vault.usgovcloudapi.net",
-            "login.microsoftonline.us",
-            "sts.windows.net",
-            "login.microsoftonline.us",
+            ["login.microsoftonline.us", "sts.windows.net", "login.microsoftonline.us"],
         ),
     ] {
         for (claims, issuer) in [
             (BILLING.claims(BEGINNING), format!("https://{v1}/{TENANT}/")),
             (BILLING.claims_v2(BEGINNING), format!("https://{v2}/{TENANT}/v2.0")),
         ] {
-            let uri: &'static str = format!("https://my-vault.{vault}").leak();
-            let gateway = Scripted::new(&[SETTINGS, &[("KeyVaultUri", uri)]].concat());
+            let uri = format!("https://my-vault.{vault}");
+            let gateway = Scripted::new(&[SETTINGS, &[("KeyVaultUri", &uri)]].concat());
             gateway.will_answer([keys([0]), token(86_400), secret("billing-db", "v")]);
             let mut claims = claims;
             claims["iss"] = issuer.into();
-            assert_eq!(outcome(&ask(&gateway, &signed(&claims), "billing-db")), (200, "OK"), "{claims}");
+            assert_eq!(reads(&gateway, &signed(&claims)), OK, "{claims}");
             assert!(gateway.calls()[0].starts_with(&format!("GET https://{login}/{TENANT}/")));
         }
     }
 }
 
-pub(crate) fn gateway() -> Scripted {
+pub fn gateway() -> Scripted {
     Scripted::new(SETTINGS)
 }
 
-pub(crate) fn ask(gateway: &Scripted, bearer: &str, name: &str) -> Reply {
-    let bearer = format!("Bearer {bearer}");
-    let fields = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-    gateway.request("POST", "/", &fields, &format!(r#"{{"Secret":"{name}"}}"#))
+/// A gateway that has the keys and a secret in memory, and a good token.
+fn warm() -> (Scripted, String) {
+    let gateway = gateway().answering([keys([0]), token(86_400), secret("billing-db", "v")]);
+    let good = signed(&BILLING.claims(BEGINNING));
+    assert_eq!(reads(&gateway, &good), OK);
+    (gateway, good)
 }
 
-pub(crate) fn outcome(reply: &Reply) -> (u16, &'static str) {
-    (reply.status().as_u16(), reply.code())
+pub fn reads(gateway: &Scripted, bearer: &str) -> (u16, &'static str) {
+    outcome(&ask(gateway, bearer, "billing-db"))
+}
+
+pub fn ask(gateway: &Scripted, bearer: &str, name: &str) -> Reply {
+    let bearer = format!("Bearer {bearer}");
+    gateway.request("POST", "/", &[JSON, ("authorization", &bearer)], &asking(name))
 }
 
 /// The directory's document with these of the keys.
-pub(crate) fn keys<const N: usize>(numbers: [usize; N]) -> Seen {
-    Seen::Answer(200, None, entra::document(TENANT, numbers.map(SigningKey::number)).to_string())
+pub fn keys<const N: usize>(numbers: [usize; N]) -> Outcome {
+    answer(200, testkit::entra::document(TENANT, numbers.map(SigningKey::number)).to_string())
 }
 
-pub(crate) fn signed(claims: &Value) -> String {
+pub fn signed(claims: &Value) -> String {
     let key = SigningKey::number(0);
     key.token(&key.header(), claims)
 }
 
-pub(crate) const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
-pub(crate) const AUDIENCE: &str = "api://keyvault-gateway";
+pub const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
+pub const AUDIENCE: &str = "api://keyvault-gateway";
 const OID: &str = "d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05";
-pub(crate) const APP_ID: &str = "a0c7d5e2-91b3-4c68-8e4f-5d2b7f9a1e36";
-pub(crate) const STRANGER: &str = "99999999-9999-4999-8999-999999999999";
+pub const APP_ID: &str = "a0c7d5e2-91b3-4c68-8e4f-5d2b7f9a1e36";
+pub const STRANGER: &str = "99999999-9999-4999-8999-999999999999";
 
 const NOBODY: Application<'_> =
     Application { tenant: TENANT, audience: AUDIENCE, oid: STRANGER, appid: STRANGER, roles: &[] };
 
 /// Named by its object id.
-pub(crate) const BILLING: Application<'_> = Application { oid: OID, ..NOBODY };
+pub const BILLING: Application<'_> = Application { oid: OID, ..NOBODY };
 
-pub(crate) const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
+const OK: (u16, &str) = (200, "OK");
+pub const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
 
 const SETTINGS: &[(&str, &str)] = &[
     ("GATEWAY_JWT_TENANT", TENANT),

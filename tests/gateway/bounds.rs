@@ -3,18 +3,17 @@
 use core::time::Duration;
 
 use crate::REQUEST;
-use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
+use crate::scripted::*;
 
 #[test]
 fn a_caller_whose_budget_is_spent_waits_and_no_other_does() {
-    let gateway = Scripted::new(&[("GATEWAY_CALLERS", NARROW)]);
-    gateway.will_answer([token(86_400)]);
+    let gateway = Scripted::new(&[("GATEWAY_CALLERS", NARROW)]).answering([token(86_400)]);
     gateway.will_answer(vec![not_found(); 100]);
     for version in 0..100 {
         assert_eq!(read(&gateway, NARROW_KEY, "a", Some(version)), (404, "SecretNotFound"), "{version}");
     }
     let reply = request(&gateway, NARROW_KEY, "a", Some(100), &[]);
-    assert_eq!((reply.status().as_u16(), reply.code()), (429, "TooManyRequests"));
+    assert_eq!(outcome(&reply), (429, "TooManyRequests"));
     assert_eq!((field(&reply, "retry-after"), field(&reply, "cache-status")), ("1", ""));
     let calls = gateway.calls().len();
     assert_eq!(calls, 101);
@@ -34,13 +33,12 @@ fn a_caller_whose_budget_is_spent_waits_and_no_other_does() {
 
 #[test]
 fn no_cache_and_tries_again_are_paid_from_the_same_budget() {
-    let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
-    gateway.will_answer([token(86_400)]);
+    let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]).answering([token(86_400)]);
     // 98 calls in no time, of which 48 are tries again.
     for number in 0..50 {
         let name = format!("a-{number}");
         if number < 48 {
-            gateway.will_answer([Seen::Answer(503, None, String::new())]);
+            gateway.will_answer([status(503)]);
         }
         gateway.will_answer([secret(&name, "v")]);
         assert_eq!(read(&gateway, "the-right-key", &name, None), (200, "OK"));
@@ -65,15 +63,14 @@ fn no_cache_and_tries_again_are_paid_from_the_same_budget() {
 #[test]
 fn a_call_that_is_not_made_costs_nothing() {
     let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
-    let failing = Seen::Answer(503, Some("60"), String::new());
+    let failing = pause(503, "60");
     gateway.will_answer([token(86_400), failing]);
     for number in 0..300 {
         // The vault is left alone while it says so.
         assert_eq!(read(&gateway, "the-right-key", &format!("a-{number}"), None), (503, "Unavailable"));
     }
     assert_eq!(gateway.calls().len(), 2);
-    gateway.pass(Duration::from_secs(60));
-    gateway.will_answer([secret("a", "v")]);
+    gateway.then(60, [secret("a", "v")]);
     assert_eq!(read(&gateway, "the-right-key", "a", None), (200, "OK"));
 }
 
@@ -82,8 +79,7 @@ fn a_refresh_ahead_is_paid_by_no_caller() {
     let gateway = Scripted::new(&[("GATEWAY_CALLER_CALLS_PER_SECOND", "1")]);
     gateway.will_answer([token(86_400), secret("a", "old")]);
     assert_eq!(read(&gateway, "the-right-key", "a", None), (200, "OK"));
-    gateway.pass(Duration::from_secs(255));
-    gateway.will_answer(vec![not_found(); 100]);
+    gateway.then(255, vec![not_found(); 100]);
     for version in 0..100 {
         read(&gateway, "the-right-key", "a", Some(version));
     }
@@ -102,12 +98,12 @@ fn a_slow_token_source_stays_open_to_all_while_one_caller_sends_its_bodies_late(
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", NARROW)]);
         // It answers a request that has its body at once, and no later one.
         let slow = || token(86_400).after(Duration::from_secs_f64(9.95));
-        gateway.bodies_take(Duration::from_secs_f64(late));
+        gateway.world.body_time.set(Duration::from_secs_f64(late));
         gateway.will_answer(vec![slow(); 5]);
         for attempt in 0..5 {
             assert_eq!(read(&gateway, NARROW_KEY, "a", None), (504, "Timeout"), "{late} {attempt}");
         }
-        gateway.bodies_take(Duration::ZERO);
+        gateway.world.body_time.set(Duration::ZERO);
         gateway.will_answer([slow()]);
         let reply = request(&gateway, "the-right-key", "a", None, &[]);
         // There is a token, and no time left for the secret.
@@ -128,11 +124,11 @@ fn a_body_has_a_quarter_of_the_deadline() {
         ("1", 0.6, 504),
     ] {
         let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", deadline)]);
-        gateway.bodies_take(Duration::from_secs_f64(seconds));
+        gateway.world.body_time.set(Duration::from_secs_f64(seconds));
         if status == 200 {
             gateway.will_answer([token(86_400), secret("a", "v")]);
         }
-        assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status(), status, "{deadline} {seconds}");
+        assert_eq!(gateway.read("a").0, status, "{deadline} {seconds}");
         assert!(gateway.now() <= Duration::from_secs_f64(seconds));
     }
 }
@@ -165,8 +161,7 @@ fn without_a_key_only_the_names_of_the_gateway_are_answered() {
 
 #[test]
 fn an_answer_that_was_remembered_has_the_name_as_its_own_request_wrote_it() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), not_found()]);
+    let gateway = Scripted::new(&[]).answering([token(86_400), not_found()]);
     for name in ["No-Such-Secret", "no-such-SECRET"] {
         let reply = request(&gateway, "the-right-key", name, None, &[]);
         assert_eq!(reply.code(), "SecretNotFound");
@@ -182,7 +177,7 @@ const NARROW_KEY: &str = "one";
 
 fn read(gateway: &Scripted, key: &str, name: &str, version: Option<u32>) -> (u16, &'static str) {
     let reply = request(gateway, key, name, version, &[]);
-    (reply.status().as_u16(), reply.code())
+    outcome(&reply)
 }
 
 fn request(
@@ -198,6 +193,6 @@ fn request(
     gateway.request("POST", "/", &fields, &format!(r#"{{"Secret":"{name}"{version}}}"#))
 }
 
-fn not_found() -> Seen {
-    Seen::Answer(404, None, r#"{"error":{"code":"SecretNotFound","message":"m"}}"#.to_owned())
+fn not_found() -> Outcome {
+    answer(404, r#"{"error":{"code":"SecretNotFound","message":"m"}}"#.to_owned())
 }

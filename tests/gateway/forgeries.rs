@@ -2,29 +2,17 @@
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use entra::{Application, SigningKey};
 use serde_json::{Value, json};
+use testkit::entra::{Application, SigningKey};
 
-use crate::bearers::{
-    APP_ID, AUDIENCE, BILLING, STRANGER, TENANT, UNAUTHORIZED, ask, gateway, keys, outcome, signed,
-};
-use crate::scripted::{BEGINNING, body_of, secret, token};
+use crate::bearers::*;
+use crate::scripted::*;
 
 #[test]
 fn what_is_wrong_with_a_token_makes_no_difference() {
     let key = SigningKey::number(0);
     let header = key.header();
     let claims = BILLING.claims(BEGINNING);
-    let with = |name: &str, value: Value| {
-        let mut changed = claims.clone();
-        changed[name] = value;
-        signed(&changed)
-    };
-    let without = |name: &str| {
-        let mut changed = claims.clone();
-        changed.as_object_mut().unwrap().remove(name);
-        signed(&changed)
-    };
     let changed = |changes: &[(&str, Option<Value>)]| {
         let mut changed = claims.clone();
         let members = changed.as_object_mut().unwrap();
@@ -34,17 +22,22 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
         }
         signed(&changed)
     };
+    let with = |name: &str, value: Value| changed(&[(name, Some(value))]);
+    let without = |name: &str| changed(&[(name, None)]);
     let headed = |name: &str, value: Value| {
         let mut changed = header.clone();
         changed[name] = value;
         key.token(&changed, &claims)
     };
+    let modulus = BASE64_URL_SAFE_NO_PAD.decode(key.published(TENANT)["n"].as_str().unwrap()).unwrap();
     let good = signed(&claims);
     let (signed_part, signature) = good.rsplit_once('.').unwrap();
     let (head, body) = signed_part.split_once('.').unwrap();
     let encoded = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let other_claims = encoded(&Application { oid: STRANGER, ..BILLING }.claims(BEGINNING));
-    let own_key = SigningKey::stranger().published(TENANT);
+    let stranger = SigningKey::stranger();
+    let own_key = stranger.published(TENANT);
+    let published = key.published(TENANT)["n"].to_string();
     let text = claims.to_string();
     let twice = |member: &str| key.token_of(&header.to_string(), &format!("{{{member},{}", &text[1..]));
     let head_twice = |member: &str| {
@@ -62,31 +55,22 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
         ("alg RS512", headed("alg", "RS512".into())),
         ("alg PS256", headed("alg", "PS256".into())),
         ("alg ES256", headed("alg", "ES256".into())),
-        ("HS256 with the public key", hs256(&key.header(), &claims, &key.modulus())),
-        (
-            "HS256 with the published key",
-            hs256(&key.header(), &claims, key.published(TENANT)["n"].to_string().as_bytes()),
-        ),
+        ("HS256 with the public key", hs256(&key.header(), &claims, &modulus)),
+        ("HS256 with the published key", hs256(&key.header(), &claims, published.as_bytes())),
         ("HS256 with the public key as PEM", hs256(&key.header(), &claims, key.pem().as_bytes())),
         ("HS256 with the public key as DER", hs256(&key.header(), &claims, &key.der())),
         ("HS256 with an empty key", hs256(&key.header(), &claims, b"")),
         ("no signature", format!("{head}.{body}.")),
         ("no signature and no dot", format!("{head}.{body}")),
         ("other claims", format!("{head}.{other_claims}.{signature}")),
-        ("another's key under our name", SigningKey::stranger().token(&header, &claims)),
-        (
-            "another's key under its own name",
-            SigningKey::stranger().token(&SigningKey::stranger().header(), &claims),
-        ),
+        ("another's key under our name", stranger.token(&header, &claims)),
+        ("another's key under its own name", stranger.token(&stranger.header(), &claims)),
         ("half a signature", format!("{head}.{body}.{}", &signature[..signature.len() / 2])),
         ("zeros for a signature", format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 256]))),
         ("a signature with padding", format!("{good}==")),
         ("a signature in another alphabet", format!("{head}.{body}.{}", BASE64_STANDARD.encode([0xfb; 256]))),
         // The header wants the key to come from elsewhere, or to be read in another way.
-        (
-            "jwk",
-            SigningKey::stranger().token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims),
-        ),
+        ("jwk", stranger.token(&json!({"alg": "RS256", "jwk": own_key, "kid": key.id()}), &claims)),
         ("jwk beside the right key", headed("jwk", own_key.clone())),
         ("jku", headed("jku", "https://keys.example/keys".into())),
         ("x5u", headed("x5u", "https://keys.example/chain".into())),
@@ -109,10 +93,7 @@ fn what_is_wrong_with_a_token_makes_no_difference() {
         ("kid twice", head_twice(r#""kid":"other""#)),
         // The claims are those of another tenant, of another audience, of another time.
         ("no iss", without("iss")),
-        (
-            "another tenant's iss",
-            with("iss", "https://sts.windows.net/11111111-2222-3333-4444-555555555555/".into()),
-        ),
+        ("another tenant's iss", with("iss", format!("https://sts.windows.net/{STRANGER}/").into())),
         ("iss without its slash", with("iss", format!("https://sts.windows.net/{TENANT}").into())),
         ("iss with more behind it", with("iss", format!("https://sts.windows.net/{TENANT}/x").into())),
         ("iss of another host", with("iss", format!("https://sts.windows.net.example/{TENANT}/").into())),

@@ -15,15 +15,14 @@ use core::time::Duration;
 
 use keyvault_gateway::gateway::OPENAPI;
 use keyvault_gateway::host::NoAnswer;
-use scripted::{Scripted, Seen, body_of, field, secret, token};
+use scripted::*;
 
 /// What the replaced function's own test sends.
 const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
 
 #[test]
 fn reads_a_secret_with_one_token_call_and_one_vault_call() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("Integration-Team-Blog", "the value")]);
+    let gateway = Scripted::new(&[]).answering([token(3600), secret("Integration-Team-Blog", "the value")]);
     let reply = gateway.post("/api/GetKeyVaultSecret", REQUEST);
     assert_eq!(
         (reply.status().as_u16(), body_of(&reply).as_str()),
@@ -50,31 +49,12 @@ fn reads_a_secret_with_one_token_call_and_one_vault_call() {
 }
 
 #[test]
-fn answers_with_the_name_as_it_was_asked_for() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("Db-Password", "v")]);
-    let reply = gateway.post("/", r#"{"secret":"DB-PASSWORD"}"#);
-    assert_eq!(body_of(&reply), r#"{"Secret":"DB-PASSWORD","Value":"v"}"#);
-}
-
-#[test]
-fn asks_for_the_version_that_is_pinned() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("a", "v")]);
-    let reply = gateway.post("/", r#"{"Secret":"a","Version":"3D76EB676E0A40429C7AA2B4B7912A5D"}"#);
-    assert_eq!(reply.status().as_u16(), 200);
-    let path = "/secrets/a/3d76eb676e0a40429c7aa2b4b7912a5d?api-version=2025-07-01";
-    assert!(gateway.calls()[1].ends_with(path));
-}
-
-#[test]
 fn values_are_written_as_json() {
     let all_of_ascii = (0..=127_u8).map(|it| format!("a{}b", char::from(it)));
     let values = ["", "a\"b\\c", "line\r\nline\u{7}", "grüße 🦀 \u{2028}", "</script>"].map(str::to_owned);
     for value in all_of_ascii.chain(values) {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), secret("a", &value)]);
-        let body = body_of(&gateway.post("/", r#"{"Secret":"a"}"#));
+        let gateway = Scripted::new(&[]).answering([token(3600), secret("a", &value)]);
+        let body = body_of(&gateway.post("/", &asking("a")));
         assert_eq!(body, format!(r#"{{"Secret":"a","Value":{}}}"#, serde_json::json!(value)));
     }
 }
@@ -85,34 +65,23 @@ fn keeps_the_token_until_shortly_before_its_end() {
     gateway.will_answer([token(3600), secret("a", "1"), secret("b", "2"), token(3600), secret("c", "3")]);
     for (seconds, name, calls) in [(0, "a", 2), (3299, "b", 3), (1, "c", 5)] {
         gateway.pass(Duration::from_secs(seconds));
-        assert_eq!(gateway.post("/", &asking(name)).status().as_u16(), 200);
-        assert_eq!(gateway.calls().len(), calls);
+        assert_eq!((gateway.read(name).0, gateway.calls().len()), (200, calls));
     }
 }
 
 #[test]
 fn uses_the_old_token_while_there_is_no_new_one() {
-    for failing in [
-        Seen::Answer(429, None, String::new()),
-        Seen::Answer(500, None, String::new()),
-        Seen::Answer(400, None, String::new()),
-        Seen::Answer(200, None, String::new()),
-        Seen::Nothing(NoAnswer::Lost),
-        Seen::Nothing(NoAnswer::TimedOut),
-    ] {
+    for failing in
+        [status(429), status(500), status(400), status(200), lost(), Outcome::Failed(NoAnswer::TimedOut)]
+    {
         let gateway = Scripted::new(&[]);
+        // It is not tried again at once: there is no hurry. At its end there has to be a new one.
         gateway.will_answer([token(3600), secret("a", "1"), failing, secret("b", "2"), secret("c", "3")]);
-        assert_eq!(gateway.post("/", &asking("a")).status().as_u16(), 200);
-        gateway.pass(Duration::from_secs(3598));
-        assert_eq!(gateway.post("/", &asking("b")).status().as_u16(), 200);
-        // It is not tried again at once: there is no hurry.
-        gateway.pass(Duration::from_secs(1));
-        assert_eq!(gateway.post("/", &asking("c")).status().as_u16(), 200);
-        assert_eq!(gateway.calls().len(), 5);
-        // At its end there has to be a new one.
-        gateway.pass(Duration::from_secs(61));
         gateway.will_answer([token(3600), secret("d", "4")]);
-        assert_eq!(gateway.post("/", &asking("d")).status().as_u16(), 200);
+        for (seconds, name, calls) in [(0, "a", 2), (3598, "b", 4), (1, "c", 5), (61, "d", 7)] {
+            gateway.pass(Duration::from_secs(seconds));
+            assert_eq!((gateway.read(name).0, gateway.calls().len()), (200, calls), "{name}");
+        }
     }
 }
 
@@ -122,40 +91,34 @@ fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
     gateway.will_answer([token(3600), secret("a", "1"), token(3600), secret("b", "2")]);
     gateway.post("/", &asking("a"));
     gateway.pass(Duration::from_secs(3500));
-    assert_eq!(gateway.post("/", &asking("b")).status().as_u16(), 200);
+    assert_eq!(gateway.read("b").0, 200);
     assert_eq!(gateway.limits(), [8, 4, 2, 4].map(Duration::from_secs));
 }
 
 #[test]
 fn names_the_version_that_is_not_there() {
-    let gateway = Scripted::new(&[]);
-    let not_found = r#"{"error":{"code":"SecretNotFound","message":"m"}}"#;
-    gateway.will_answer([token(3600), Seen::Answer(404, None, not_found.to_owned())]);
-    let reply = gateway.post("/", &format!(r#"{{"Secret":"a","Version":"{}"}}"#, "0".repeat(32)));
-    let sentence = format!("A secret with (name/id) a/{} was not found in this key vault.", "0".repeat(32));
-    assert!(body_of(&reply).contains(&sentence), "{}", body_of(&reply));
+    let gateway = Scripted::new(&[]).answering([token(3600), not_found()]);
+    let body = body_of(&gateway.post("/", &format!(r#"{{"Secret":"a","Version":"{VERSION}"}}"#)));
+    let sentence = format!("A secret with (name/id) a/{VERSION} was not found in this key vault.");
+    assert!(body.contains(&sentence), "{body}");
 }
 
 #[test]
 fn says_so_where_the_host_does_not_let_it_call() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Nothing(NoAnswer::NotAllowed)]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).code(), "Unavailable");
+    let gateway = Scripted::new(&[]).answering([Outcome::Failed(NoAnswer::NotAllowed)]);
+    assert_eq!(gateway.read("a").1, "Unavailable");
     assert!(gateway.log()[0].contains("the host does not let calls go to this address"));
 }
 
 #[test]
 fn asks_azure_nothing_that_it_need_not() {
-    let list = r#"[{"name":"ops","secrets":["ops-*"],
-        "key_sha256":["97a1525552707dffb403e9124bf88cf83ef37b5ba47a5d2ff6e933aeac1b4c5b"]}]"#;
-    let json = ("content-type", "application/json");
-    let right = ("x-functions-key", "the-right-key");
+    let (json, right) = (JSON, FIELDS[1]);
     for (method, target, fields, body, status, code) in [
         ("POST", "/", vec![json], REQUEST, 401, "Unauthorized"),
         ("POST", "/", vec![json, ("x-functions-key", "a-wrong-key")], REQUEST, 401, "Unauthorized"),
         ("POST", "/?code=a-wrong-key", vec![json], REQUEST, 401, "Unauthorized"),
         ("POST", "/", vec![json, right, ("via", "1.1 proxy")], REQUEST, 403, "Forbidden"),
-        ("POST", "/", vec![json, ("x-functions-key", "the-third-key")], REQUEST, 403, "Forbidden"),
+        ("POST", "/", vec![json, OPS_KEY], REQUEST, 403, "Forbidden"),
         ("POST", "/", vec![json, right], "{}", 400, "BadRequest"),
         ("POST", "/", vec![json, right], "[", 400, "BadRequest"),
         ("POST", "/", vec![json, right], r#"{"Secret":"../keys/a"}"#, 400, "BadRequest"),
@@ -170,13 +133,9 @@ fn asks_azure_nothing_that_it_need_not() {
         ("GET", "/openapi.json", vec![], "", 200, "OK"),
         ("GET", "/metrics", vec![right], "", 200, "OK"),
     ] {
-        let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
+        let gateway = Scripted::new(&[("GATEWAY_CALLERS", OPS)]);
         let reply = gateway.request(method, target, &fields, body);
-        assert_eq!(
-            (reply.status().as_u16(), reply.code()),
-            (status, code),
-            "{method} {target} {fields:?} {body}"
-        );
+        assert_eq!(outcome(&reply), (status, code), "{method} {target} {fields:?} {body}");
         assert!(gateway.calls().is_empty());
     }
 }
@@ -184,70 +143,53 @@ fn asks_azure_nothing_that_it_need_not() {
 #[test]
 fn looks_at_the_key_before_it_reads_the_body() {
     let gateway = Scripted::new(&[]);
-    gateway.request("POST", "/", &[("content-type", "application/json")], REQUEST);
-    assert!(!gateway.body_was_read());
+    gateway.request("POST", "/", &[JSON], REQUEST);
+    assert!(!gateway.world.body_was_read.get());
 }
 
 #[test]
 fn what_azure_says_stays_here() {
-    let said = r#"{"error":{"code":"Forbidden","message":"marker appid=marker","innererror":{"code":"ForbiddenByRbac"}}}"#;
-    let not_found = r#"{"error":{"code":"SecretNotFound","message":"marker"}}"#;
-    for (answers, status, code, message) in [
+    let denied =
+        r#"{"error":{"code":"Forbidden","message":"marker","innererror":{"code":"ForbiddenByRbac"}}}"#;
+    let missing = r#"{"error":{"code":"SecretNotFound","message":"marker"}}"#;
+    let after_token = |status, body: &str| vec![token(3600), answer(status, body)];
+    for (outcomes, expected, message) in [
         (
-            vec![Seen::Answer(410, None, r#"{"error":"marker marker"}"#.into())],
-            502,
-            "IdentityError",
+            vec![answer(410, r#"{"error":"marker marker"}"#)],
+            (502, "IdentityError"),
             "The token source refused to give a token.",
         ),
+        (vec![answer(500, "marker"); 6], (503, "Unavailable"), "The token source is not available."),
         (
-            vec![Seen::Answer(500, None, "marker".into()); 6],
-            503,
-            "Unavailable",
-            "The token source is not available.",
-        ),
-        (
-            vec![token(3600), Seen::Answer(403, None, said.into())],
-            403,
-            "VaultAccessDenied",
+            after_token(403, denied),
+            (403, "VaultAccessDenied"),
             "Key Vault does not let this gateway read the secret.",
         ),
         (
-            vec![token(3600), Seen::Answer(404, None, not_found.into())],
-            404,
-            "SecretNotFound",
+            after_token(404, missing),
+            (404, "SecretNotFound"),
             "A secret with (name/id) a was not found in this key vault.",
         ),
-        (
-            vec![token(3600), Seen::Answer(200, None, "marker".into())],
-            502,
-            "VaultError",
-            "Key Vault gave an answer that cannot be used.",
-        ),
+        (after_token(200, "marker"), (502, "VaultError"), "Key Vault gave an answer that cannot be used."),
     ] {
-        let gateway = Scripted::new(&[("GATEWAY_LOG", "debug")]);
-        gateway.will_answer(answers);
-        let reply = gateway.post("/", r#"{"Secret":"a"}"#);
-        let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
-        assert_eq!((reply.status().as_u16(), body_of(&reply)), (status, body));
+        let gateway = Scripted::new(&[("GATEWAY_LOG", "debug")]).answering(outcomes);
+        let reply = gateway.post("/", &asking("a"));
+        let body = format!(r#"{{"error":{{"code":"{}","message":"{message}"}}}}"#, expected.1);
+        assert_eq!((outcome(&reply), body_of(&reply)), (expected, body));
         assert!(!format!("{reply:?} {:?}", gateway.log()).contains("marker"));
     }
 }
 
 #[test]
 fn a_request_has_one_deadline() {
-    let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
-    gateway.will_take(Duration::from_secs(1));
-    gateway.will_answer([token(3600), secret("a", "v")]);
-    assert_eq!(gateway.post("/", r#"{"Secret":"a"}"#).status().as_u16(), 200);
     // A call to the vault has half of the deadline, so that there is time for another.
-    assert_eq!(gateway.limits(), [Duration::from_secs(4), Duration::from_secs(2)]);
-
-    let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
-    gateway.will_take(Duration::from_secs(4));
-    gateway.will_answer([token(3600)]);
-    let reply = gateway.post("/", r#"{"Secret":"a"}"#);
-    assert_eq!((reply.status().as_u16(), reply.code()), (504, "Timeout"));
-    assert_eq!(gateway.calls().len(), 1);
+    for (latency, expected, limits) in [(1, (200, "OK"), &[4, 2][..]), (4, (504, "Timeout"), &[4])] {
+        let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
+        gateway.world.latency.set(Duration::from_secs(latency));
+        gateway.will_answer([token(3600), secret("a", "v")]);
+        assert_eq!(gateway.read("a"), expected);
+        assert_eq!(gateway.limits(), limits.iter().copied().map(Duration::from_secs).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -256,86 +198,49 @@ fn a_wrong_setting_is_named_and_nothing_more() {
     let message = "The setting GATEWAY_DEADLINE_SECONDS must be a whole number in its range.";
     let body = format!(r#"{{"error":{{"code":"ConfigurationError","message":"{message}"}}}}"#);
     for (target, status) in [("/", 500), ("/readyz", 503), ("/metrics", 500)] {
-        let reply = match target {
-            "/" => gateway.post(target, REQUEST),
-            _ => gateway.request("GET", target, &[], ""),
-        };
+        let reply = if target == "/" { gateway.post(target, REQUEST) } else { gateway.get(target) };
         assert_eq!((reply.status().as_u16(), body_of(&reply)), (status, body.clone()), "{target}");
     }
-    assert_eq!(gateway.request("GET", "/healthz", &[], "").status().as_u16(), 200);
+    assert_eq!(gateway.get("/healthz").status().as_u16(), 200);
 }
 
 #[test]
 fn is_ready_when_a_token_can_be_had() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600)]);
+    let gateway = Scripted::new(&[]).answering([token(3600)]);
     for _ in 0..3 {
-        let reply = gateway.request("GET", "/readyz", &[], "");
+        let reply = gateway.get("/readyz");
         assert_eq!((reply.status().as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
     }
     assert_eq!(gateway.calls().len(), 1);
 }
 
 #[test]
-fn tries_for_readiness_at_most_once_in_five_seconds() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Answer(400, None, String::new()), token(3600)]);
-    for (seconds, status, calls) in [(0, 503, 1), (0, 503, 1), (4, 503, 1), (1, 200, 2)] {
-        gateway.pass(Duration::from_secs(seconds));
-        let reply = gateway.request("GET", "/readyz", &[], "");
-        assert_eq!((reply.status().as_u16(), gateway.calls().len()), (status, calls));
-    }
-}
-
-#[test]
 fn a_client_that_asks_for_readiness_and_hangs_up_costs_three_calls_in_five_seconds() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([const { Seen::Never }; 6]);
+    let gateway = Scripted::new(&[]).answering(vec![Outcome::Never; 6]);
     for round in 1..=2 {
         let hung_up = (0..100).filter(|_| gateway.hang_up("GET", "/readyz", &[], "")).count();
         assert_eq!((hung_up, gateway.calls().len()), (3, 3 * round));
         gateway.pass(Duration::from_secs(5));
     }
     gateway.will_answer([token(3600)]);
-    assert_eq!(gateway.request("GET", "/readyz", &[], "").status(), 200);
-}
-
-#[test]
-fn a_wrong_method_is_405_wherever_it_is() {
-    for (method, target) in [("POST", "/healthz"), ("POST", "/readyz"), ("HEAD", "/"), ("PUT", "/metrics")] {
-        let reply = Scripted::new(&[]).request(method, target, &[], "");
-        assert_eq!((reply.status().as_u16(), reply.code()), (405, "MethodNotAllowed"), "{method} {target}");
-        assert!(!reply.fields().has("retry-after"));
-    }
-}
-
-#[test]
-fn the_token_goes_to_the_vault_and_the_identity_secret_to_its_endpoint() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("a", "v")]);
-    gateway.post("/", r#"{"Secret":"a"}"#);
-    let [to_identity, to_vault] = gateway.fields().try_into().unwrap();
-    assert!(to_identity.contains(&"secret: identity-secret".to_owned()));
-    assert!(!to_identity.iter().any(|it| it.starts_with("authorization")));
-    assert!(to_vault.contains(&"authorization: Bearer the-token".to_owned()));
-    assert!(!to_vault.iter().any(|it| it.contains("identity-secret")));
+    assert_eq!(gateway.get("/readyz").status(), 200);
 }
 
 #[test]
 fn a_byte_order_mark_before_json_changes_nothing() {
-    let marked = |answer| match answer {
-        Seen::Answer(status, retry_after, body) => {
-            Seen::Answer(status, retry_after, format!("\u{feff}{body}"))
+    let marked = |outcome| match outcome {
+        Outcome::Answer(answer) => {
+            let body = ["\u{feff}".as_bytes(), &answer.body].concat();
+            Outcome::Answer(Response { body, ..answer })
         }
         other => other,
     };
-    let error =
-        |status, code: &str| Seen::Answer(status, None, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
+    let error = |status, code: &str| answer(status, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
     for (answers, code) in [
         (vec![token(3600), secret("a", "v")], "OK"),
         (vec![token(3600), error(404, "SecretNotFound")], "SecretNotFound"),
         (vec![token(3600), error(403, "Forbidden")], "VaultAccessDenied"),
-        (vec![Seen::Answer(400, None, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
+        (vec![answer(400, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
     ] {
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", "\u{feff}[]")]);
         gateway.will_answer(answers.into_iter().map(marked));
@@ -345,11 +250,6 @@ fn a_byte_order_mark_before_json_changes_nothing() {
 
 #[test]
 fn the_description_is_served_as_it_is() {
-    let reply = Scripted::new(&[]).request("GET", "/openapi.json", &[], "");
+    let reply = Scripted::new(&[]).get("/openapi.json");
     assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));
-}
-
-/// The body of a request for a secret.
-fn asking(name: &str) -> String {
-    format!(r#"{{"Secret":"{name}"}}"#)
 }

@@ -2,16 +2,12 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::reply::Reply;
-
-use crate::asking;
-use crate::scripted::{Begun, Scripted, Seen, body_of, field, secret, token};
+use crate::scripted::*;
 
 #[test]
 fn a_leader_without_time_does_not_decide_for_who_has_plenty() {
-    for (trouble, pause) in [(Seen::Answer(503, None, String::new()), 1), (throttled("4"), 5)] {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(86_400).held(), trouble.held()]);
+    for (trouble, pause) in [(status(503), 1), (pause(429, "4"), 5)] {
+        let gateway = Scripted::new(&[]).answering([token(86_400).held(), trouble.held()]);
         let mut leader = begin(&gateway, "a");
         gateway.pass(Duration::from_millis(9850));
         gateway.release();
@@ -32,10 +28,9 @@ fn a_leader_without_time_does_not_decide_for_who_has_plenty() {
 
 #[test]
 fn a_vault_that_hangs_is_not_asked_anew_by_each_who_runs_out_of_time() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), secret("x", "v")]);
+    let gateway = Scripted::new(&[]).answering([token(86_400), secret("x", "v")]);
     gateway.post("/", &asking("x"));
-    gateway.will_answer([const { Seen::Late }; 300]);
+    gateway.will_answer(vec![Outcome::Late; 300]);
     let mut under_way: Vec<Begun<'_>> = Vec::new();
     let mut outcomes = Vec::new();
     for step in 0..1200 {
@@ -53,10 +48,9 @@ fn a_vault_that_hangs_is_not_asked_anew_by_each_who_runs_out_of_time() {
 #[test]
 fn a_vault_that_hung_is_read_again_soon_after_it_is_well() {
     for (every, latency) in [(10, 200), (20, 150), (50, 500)] {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(86_400), secret("x", "v")]);
+        let gateway = Scripted::new(&[]).answering([token(86_400), secret("x", "v")]);
         gateway.post("/", &asking("x"));
-        gateway.will_answer([Seen::Late, Seen::Late, Seen::Late]);
+        gateway.will_answer([Outcome::Late, Outcome::Late, Outcome::Late]);
         gateway.will_answer(vec![secret("a", "v").after(Duration::from_millis(latency)); 1000]);
         let mut under_way: Vec<Begun<'_>> = Vec::new();
         let (mut first, mut calls) = (None, 0);
@@ -86,11 +80,9 @@ fn a_vault_that_hung_is_read_again_soon_after_it_is_well() {
 
 #[test]
 fn who_takes_over_has_been_patient_already() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400), secret("a", "old")]);
+    let gateway = Scripted::new(&[]).answering([token(86_400), secret("a", "old")]);
     gateway.post("/", &asking("a"));
-    gateway.pass(Duration::from_secs(300));
-    gateway.will_answer([Seen::Late]);
+    gateway.then(300, [Outcome::Late]);
     let mut first = begin(&gateway, "a");
     let mut second = begin(&gateway, "a");
     gateway.pass(Duration::from_millis(2500));
@@ -125,7 +117,7 @@ fn a_value_whose_time_ends_during_a_try_is_no_reason_to_give_up() {
     gateway.post("/", &asking("a"));
     // A second before it is past its bound.
     gateway.pass(Duration::from_millis(279_210));
-    let failing = Seen::Answer(503, None, String::new()).after(Duration::from_secs(2));
+    let failing = status(503).after(Duration::from_secs(2));
     gateway.will_answer([failing, secret("a", "new")]);
     assert_eq!(body_of(&gateway.post("/", &asking("a"))), r#"{"Secret":"a","Value":"new"}"#);
 }
@@ -135,9 +127,8 @@ fn what_was_not_worth_a_second_try_is_tried_by_who_has_nothing_else() {
     let gateway = Scripted::new(&[]);
     // The token ends while the value is past its time.
     gateway.will_answer([token(280), secret("a", "old")]);
-    assert_eq!(gateway.post("/", &asking("a")).status(), 200);
-    gateway.pass(Duration::from_secs(281));
-    gateway.will_answer([Seen::Answer(503, None, String::new()).held(), token(86_400), secret("b", "v")]);
+    assert_eq!(gateway.read("a").0, 200);
+    gateway.then(281, [status(503).held(), token(86_400), secret("b", "v")]);
     let mut with_something = begin(&gateway, "a");
     let mut with_nothing = begin(&gateway, "b");
     gateway.release();
@@ -149,8 +140,7 @@ fn what_was_not_worth_a_second_try_is_tried_by_who_has_nothing_else() {
 
 #[test]
 fn a_probe_that_hangs_up_does_not_decide_what_the_others_are_told() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Never, token(3600).held()]);
+    let gateway = Scripted::new(&[]).answering([Outcome::Never, token(3600).held()]);
     let asks = begin_ready(&gateway);
     let mut waiting: Vec<_> = (0..3).map(|_| begin_ready(&gateway)).collect();
     drop(asks);
@@ -165,22 +155,18 @@ fn a_probe_that_hangs_up_does_not_decide_what_the_others_are_told() {
 
 #[test]
 fn what_was_ready_once_is_no_answer_while_there_is_no_token() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(280)]);
-    assert_eq!(outcome(&gateway.request("GET", "/readyz", &[], "")), (200, "OK"));
-    gateway.pass(Duration::from_secs(300));
-    gateway.will_answer([const { Seen::Never }; 3]);
+    let gateway = Scripted::new(&[]).answering([token(280)]);
+    assert_eq!(outcome(&gateway.get("/readyz")), (200, "OK"));
+    gateway.then(300, vec![Outcome::Never; 3]);
     for _ in 0..3 {
         drop(begin_ready(&gateway));
     }
-    assert_eq!(outcome(&gateway.request("GET", "/readyz", &[], "")), (503, "Unavailable"));
-    assert_eq!(gateway.calls().len(), 4);
+    assert_eq!((outcome(&gateway.get("/readyz")), gateway.calls().len()), ((503, "Unavailable"), 4));
 }
 
 #[test]
 fn a_token_source_that_hangs_is_asked_for_readiness_once_in_five_seconds() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([const { Seen::Late }; 3]);
+    let gateway = Scripted::new(&[]).answering(vec![Outcome::Late; 3]);
     let mut asked = Vec::new();
     let mut under_way: Vec<Begun<'_>> = Vec::new();
     for second in 0..20 {
@@ -195,8 +181,7 @@ fn a_token_source_that_hangs_is_asked_for_readiness_once_in_five_seconds() {
 
 #[test]
 fn readiness_is_one_try_and_what_it_comes_to_is_for_nobody_else() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([Seen::Answer(503, None, String::new()).held(), token(86_400), secret("a", "v")]);
+    let gateway = Scripted::new(&[]).answering([status(503).held(), token(86_400), secret("a", "v")]);
     let mut probe = begin_ready(&gateway);
     let mut another = begin_ready(&gateway);
     let mut read = begin(&gateway, "a");
@@ -211,8 +196,7 @@ fn readiness_is_one_try_and_what_it_comes_to_is_for_nobody_else() {
 
 #[test]
 fn who_waits_for_readiness_has_the_token_of_who_asks() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(86_400).held()]);
+    let gateway = Scripted::new(&[]).answering([token(86_400).held()]);
     let mut probes = [begin_ready(&gateway), begin_ready(&gateway)];
     gateway.release();
     for probe in &mut probes {
@@ -227,15 +211,4 @@ fn begin<'a>(gateway: &'a Scripted, name: &str) -> Begun<'a> {
 
 fn begin_ready(gateway: &Scripted) -> Begun<'_> {
     gateway.begin("GET", "/readyz", &[], "")
-}
-
-fn outcome(reply: &Reply) -> (u16, &'static str) {
-    (reply.status().as_u16(), reply.code())
-}
-
-const FIELDS: [(&str, &str); 2] =
-    [("content-type", "application/json"), ("x-functions-key", "the-right-key")];
-
-fn throttled(retry_after: &'static str) -> Seen {
-    Seen::Answer(429, Some(retry_after), String::new())
 }

@@ -4,20 +4,17 @@ use core::time::Duration;
 
 use keyvault_gateway::host::NoAnswer;
 
-use crate::asking;
 use crate::memory::warm;
-use crate::scripted::{Scripted, Seen, body_of, field, secret, token};
+use crate::scripted::*;
 
 #[test]
 fn a_vault_that_refuses_and_accepts_a_token_in_turns_is_asked_again() {
     for said in PASSING {
         for refusals in 1..=3 {
-            let gateway = Scripted::new(&[]);
-            gateway.will_answer([token(3600), refused(said), token(3600)]);
+            let gateway = Scripted::new(&[]).answering([token(3600), refused(said), token(3600)]);
             gateway.will_answer(vec![refused(said); refusals - 1]);
-            gateway.will_answer([secret("a", "v")]);
-            assert_eq!(gateway.post("/", &asking("a")).code(), "OK", "{said} {refusals}");
             // The first token, the one in its place, and no more.
+            gateway.plays([(0.0, &[secret("a", "v")], "v", "fwd=miss", 3 + refusals)]);
             assert_eq!(tokens(&gateway), 2, "{said} {refusals}");
         }
     }
@@ -26,32 +23,26 @@ fn a_vault_that_refuses_and_accepts_a_token_in_turns_is_asked_again() {
 #[test]
 fn a_vault_that_accepts_no_token_is_not_there_for_the_moment() {
     for said in PASSING {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), refused(said), token(3600)]);
+        let gateway = Scripted::new(&[]).answering([token(3600), refused(said), token(3600)]);
         gateway.will_answer(vec![refused(said); 3]);
         let reply = gateway.post("/", &asking("a"));
-        assert_eq!((reply.status().as_u16(), reply.code()), (503, "Unavailable"), "{said}");
+        assert_eq!(outcome(&reply), (503, "Unavailable"), "{said}");
         assert_eq!((field(&reply, "retry-after"), gateway.calls().len()), ("1", 6), "{said}");
         let code = said.split(' ').find_map(|it| it.strip_suffix(':')).unwrap_or("Unauthorized");
         let cause = format!("the vault does not accept the token at the moment (status 401, code {code})");
         assert!(gateway.log()[0].contains(&cause), "{said} {:?}", gateway.log());
         // The circuit breaker is open: the next request is not even tried.
-        assert_eq!(gateway.post("/", &asking("b")).code(), "Unavailable", "{said}");
-        assert_eq!(gateway.calls().len(), 6, "{said}");
-        gateway.pass(Duration::from_secs(2));
-        gateway.will_answer([secret("b", "v")]);
-        assert_eq!(gateway.post("/", &asking("b")).code(), "OK", "{said}");
+        assert_eq!((gateway.read("b").1, gateway.calls().len()), ("Unavailable", 6), "{said}");
+        gateway.then(2, [secret("b", "v")]);
+        assert_eq!(gateway.read("b").1, "OK", "{said}");
     }
 }
 
 #[test]
 fn a_token_that_will_never_do_is_replaced_once_and_not_tried_again() {
     for (said, cause) in LASTING {
-        let gateway = Scripted::new(&[]);
-        gateway.will_answer([token(3600), refused(said), token(3600), refused(said)]);
-        let reply = gateway.post("/", &asking("a"));
-        assert_eq!((reply.status().as_u16(), reply.code()), (502, "VaultError"), "{said}");
-        assert_eq!(gateway.calls().len(), 4, "{said}");
+        let gateway = Scripted::new(&[]).answering([token(3600), refused(said), token(3600), refused(said)]);
+        assert_eq!((gateway.read("a"), gateway.calls().len()), ((502, "VaultError"), 4), "{said}");
         assert!(gateway.log()[0].contains(cause), "{said} {:?}", gateway.log());
     }
 }
@@ -59,20 +50,14 @@ fn a_token_that_will_never_do_is_replaced_once_and_not_tried_again() {
 #[test]
 fn no_401_that_may_pass_takes_a_value_away() {
     for said in PASSING {
-        let renewed = || [refused(said), token(86_400), refused(said)];
         // What came of the new token makes no difference.
-        let gone = || [refused(said), lost()];
-        for answers in [Vec::from(renewed()), Vec::from(gone())] {
-            let gateway = warm("old");
-            gateway.pass(Duration::from_secs(300));
-            gateway.will_answer(answers);
-            let reply = gateway.post("/", &asking("a"));
-            assert_eq!(body_of(&reply), r#"{"Secret":"a","Value":"old"}"#, "{said}");
-            assert_eq!(field(&reply, "cache-status"), "keyvault-gateway; fwd=stale; ttl=-30; detail=failed");
-            // It is still there a while later.
-            gateway.pass(Duration::from_secs(60));
-            gateway.will_answer([lost()]);
-            assert_eq!(gateway.post("/", &asking("a")).code(), "OK", "{said}");
+        for outcomes in [vec![refused(said), lost()], vec![refused(said), token(86_400), refused(said)]] {
+            let calls = 2 + outcomes.len();
+            warm("old").plays([
+                (300.0, &outcomes, "old", "fwd=stale; ttl=-30; detail=failed", calls),
+                // It is still there a while later.
+                (60.0, &[lost()], "old", "fwd=stale; ttl=-90; detail=failed", calls + 1),
+            ]);
         }
     }
 }
@@ -84,15 +69,13 @@ fn a_value_outlives_a_token_that_cannot_be_replaced_and_not_one_that_will_never_
             (vec![refused(said), token(86_400), refused(said)], "VaultError", "Unavailable"),
             // There is no new token, so no new one was refused.
             (vec![refused(said), lost()], "OK", "OK"),
-            (vec![refused(said), Seen::Answer(400, None, String::new())], "IdentityError", "OK"),
+            (vec![refused(said), status(400)], "IdentityError", "OK"),
         ] {
             let gateway = warm("old");
-            gateway.pass(Duration::from_secs(300));
-            gateway.will_answer(answers);
-            assert_eq!(gateway.post("/", &asking("a")).code(), code, "{said}");
-            gateway.pass(Duration::from_secs(60));
-            gateway.will_answer(vec![lost(); 6]);
-            assert_eq!(gateway.post("/", &asking("a")).code(), afterwards, "{said} {code}");
+            gateway.then(300, answers);
+            assert_eq!(gateway.read("a").1, code, "{said}");
+            gateway.then(60, vec![lost(); 6]);
+            assert_eq!(gateway.read("a").1, afterwards, "{said} {code}");
         }
     }
 }
@@ -116,37 +99,34 @@ fn who_wants_a_fresh_value_gets_the_old_one_while_the_vault_cannot_tell() {
 
 #[test]
 fn each_read_may_replace_a_token_up_to_five_times_at_once_and_then_once_in_ten_seconds() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600)]);
+    let gateway = Scripted::new(&[]).answering([token(3600)]);
     for name in ["a", "b", "c", "d", "e"] {
         gateway.will_answer([refused(PASSING[0]), token(3600), secret(name, "v")]);
-        assert_eq!(gateway.post("/", &asking(name)).code(), "OK", "{name}");
+        assert_eq!(gateway.read(name).1, "OK", "{name}");
     }
     assert_eq!(tokens(&gateway), 6);
     // A vault that goes on like this does no harm to the token source, and can still be asked again.
     gateway.will_answer([refused(PASSING[0]), refused(PASSING[0]), secret("f", "v")]);
-    assert_eq!(gateway.post("/", &asking("f")).code(), "OK");
+    assert_eq!(gateway.read("f").1, "OK");
     gateway.will_answer([refused(LASTING[0].0)]);
-    assert_eq!(gateway.post("/", &asking("g")).code(), "VaultError");
+    assert_eq!(gateway.read("g").1, "VaultError");
     assert_eq!(tokens(&gateway), 6);
-    for (seconds, answers, code) in [
-        (10, vec![refused(LASTING[0].0), token(3600), secret("h", "v")], "OK"),
-        (2, vec![refused(LASTING[0].0)], "VaultError"),
+    for (seconds, name, answers, code) in [
+        (10, "h", vec![refused(LASTING[0].0), token(3600), secret("h", "v")], "OK"),
+        (2, "i", vec![refused(LASTING[0].0)], "VaultError"),
     ] {
-        gateway.pass(Duration::from_secs(seconds));
-        gateway.will_answer(answers);
-        assert_eq!(gateway.post("/", &asking(&format!("h{seconds}").replace("h10", "h"))).code(), code);
+        gateway.then(seconds, answers);
+        assert_eq!(gateway.read(name).1, code);
     }
 }
 
 #[test]
 fn a_token_source_that_is_just_starting_is_asked_until_there_is_a_token() {
-    for trouble in [lost(), Seen::Answer(404, None, String::new()), Seen::Answer(500, None, String::new())] {
+    for trouble in [lost(), status(404), status(500)] {
         for tries in [3, 4, 5] {
-            let gateway = Scripted::new(&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")]);
-            gateway.will_answer(vec![trouble.clone(); tries]);
+            let gateway = Scripted::new(IMDS).answering(vec![trouble.clone(); tries]);
             gateway.will_answer([token(3600), secret("a", "v")]);
-            assert_eq!(gateway.post("/", &asking("a")).code(), "OK", "{tries}");
+            assert_eq!(gateway.read("a").1, "OK", "{tries}");
             assert!(gateway.now() < Duration::from_secs(10), "{:?}", gateway.now());
         }
     }
@@ -155,34 +135,28 @@ fn a_token_source_that_is_just_starting_is_asked_until_there_is_a_token() {
 #[test]
 fn a_token_source_that_never_answers_well_costs_few_calls_and_then_nothing() {
     let gateway = Scripted::new(&[]);
-    gateway.will_answer(vec![lost(); 6]);
-    let reply = gateway.post("/", &asking("a"));
-    assert_eq!((reply.status().as_u16(), reply.code()), (503, "Unavailable"));
+    gateway.plays([(0.0, &[const { Outcome::Failed(NoAnswer::Lost) }; 6], "Unavailable", "fwd=miss", 6)]);
     assert!(gateway.now() > Duration::from_secs(4), "{:?}", gateway.now());
     assert!(gateway.log()[0].contains("the token source does not answer"), "{:?}", gateway.log());
     // It was not this request that found out, so it does not wait.
     let before = gateway.now();
-    assert_eq!(gateway.post("/", &asking("b")).code(), "Unavailable");
+    assert_eq!(gateway.read("b").1, "Unavailable");
     assert_eq!((gateway.now(), gateway.calls().len()), (before, 6));
 }
 
 #[test]
 fn who_has_a_value_does_not_wait_for_who_asks_for_a_token_again_and_again() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(280), secret("a", "old")]);
-    assert_eq!(gateway.post("/", &asking("a")).code(), "OK");
-    gateway.pass(Duration::from_secs(300));
-    gateway.will_answer(vec![lost(); 3]);
-    let fields = [("content-type", "application/json"), ("x-functions-key", "the-right-key")];
-    let mut other = gateway.begin("POST", "/", &fields, &asking("b"));
+    let gateway = Scripted::new(&[]).answering([token(280), secret("a", "old")]);
+    assert_eq!(gateway.read("a").1, "OK");
+    gateway.then(300, vec![lost(); 3]);
+    let mut other = gateway.begin("POST", "/", &FIELDS, &asking("b"));
     for _ in 0..3 {
         gateway.pass(Duration::from_millis(100));
         assert!(other.reply().is_none());
     }
     let before = gateway.now();
-    let reply = gateway.post("/", &asking("a"));
-    assert_eq!(body_of(&reply), r#"{"Secret":"a","Value":"old"}"#);
-    assert_eq!((gateway.now(), gateway.calls().len()), (before, 5));
+    gateway.plays([(0.0, &[], "old", "hit; ttl=-31; detail=failed", 5)]);
+    assert_eq!(gateway.now(), before);
     gateway.will_answer([token(3600), secret("b", "v")]);
     gateway.pass(Duration::from_secs(2));
     assert_eq!(other.reply().map(|it| it.code()), Some("OK"));
@@ -190,15 +164,11 @@ fn who_has_a_value_does_not_wait_for_who_asks_for_a_token_again_and_again() {
 
 #[test]
 fn what_answers_in_place_of_the_metadata_service_is_no_refusal_of_it() {
-    let gateway = Scripted::new(&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")]);
-    gateway.will_answer([Seen::Answer(
-        403,
-        None,
-        "connecting to 169.254.169.254:80: unreachable".to_owned(),
-    )]);
+    let gateway = Scripted::new(IMDS);
+    gateway.will_answer([answer(403, "connecting to 169.254.169.254:80: unreachable")]);
     let reply = gateway.post("/", &asking("a"));
-    assert_eq!((reply.status().as_u16(), reply.code(), gateway.calls().len()), (503, "Unavailable", 1));
-    assert_eq!(field(&reply, "retry-after"), "1");
+    assert_eq!((outcome(&reply), field(&reply, "retry-after")), ((503, "Unavailable"), "1"));
+    assert_eq!(gateway.calls().len(), 1);
     let cause = r#""cause":"there is no metadata service at its address (imds, status 403)""#;
     assert!(gateway.log()[0].contains(cause), "{:?}", gateway.log());
 }
@@ -214,11 +184,9 @@ fn a_variable_that_was_not_enough_for_a_source_is_named_where_the_last_source_fa
         (&[("AZURE_CLIENT_SECRET", "the-secret")], r#"["AZURE_CLIENT_SECRET"]"#),
         (&[], ""),
     ] {
-        for answer in [lost(), Seen::Answer(400, None, String::new()), Seen::Nothing(NoAnswer::TimedOut)] {
-            let settings = [&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")], settings].concat();
-            let gateway = Scripted::new(&settings);
-            gateway.will_answer([answer.clone()]);
-            let reply = gateway.request("GET", "/readyz", &[], "");
+        for answer in [lost(), status(400), Outcome::Failed(NoAnswer::TimedOut)] {
+            let gateway = Scripted::new(&[IMDS, settings].concat()).answering([answer.clone()]);
+            let reply = gateway.get("/readyz");
             assert_eq!(reply.status(), 503);
             let named = unused.trim_matches(['[', ']']).replace('"', "").replace(',', ", ");
             let sentence = format!("Set and not used: {named}.");
@@ -229,10 +197,8 @@ fn a_variable_that_was_not_enough_for_a_source_is_named_where_the_last_source_fa
             assert!(!gateway.fields().iter().flatten().any(|it| it.contains("the-")), "{settings:?}");
         }
         // What fails for another reason has nothing to do with it.
-        let settings = [&[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")], settings].concat();
-        let gateway = Scripted::new(&settings);
-        gateway.will_answer([token(3600), Seen::Answer(403, None, String::new())]);
-        gateway.post("/", &asking("a"));
+        let gateway = Scripted::new(&[IMDS, settings].concat());
+        gateway.plays([(0.0, &[token(3600), status(403)], "VaultAccessDenied", "fwd=miss", 2)]);
         assert!(!gateway.log()[0].contains("unused"));
     }
 }
@@ -253,13 +219,9 @@ const LASTING: [(&str, &str); 3] = [
     ("Invalid issuer.", "it wants one of another tenant (status 401, code Unauthorized)"),
 ];
 
-fn refused(said: &str) -> Seen {
+fn refused(said: &str) -> Outcome {
     let body = format!(r#"{{"error":{{"code":"Unauthorized","message":"{said}"}}}}"#);
-    Seen::Answer(401, None, body)
-}
-
-fn lost() -> Seen {
-    Seen::Nothing(NoAnswer::Lost)
+    answer(401, body)
 }
 
 /// How many tokens have been asked for.

@@ -3,8 +3,8 @@
 //! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the Microsoft
 //! identity platform" and "Access token claims reference".
 
-use entra::{Application, SigningKey};
 use serde_json::Value;
+use testkit::entra::{Application, SigningKey};
 
 use crate::{Emulator, facts, now};
 
@@ -108,7 +108,7 @@ impl Published {
     /// The document of the keys, oldest first: RFC 7517, with the members that Entra adds.
     pub(crate) fn document(self) -> Value {
         let keys = (self.rotations..).take(PUBLISHED).map(SigningKey::number);
-        entra::document(facts::TENANT, keys)
+        testkit::entra::document(facts::TENANT, keys)
     }
 
     fn rotate(&mut self) {

@@ -16,7 +16,7 @@ use azure_security_keyvault_secrets::models::{
 use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClientOptions};
 use futures_util::TryStreamExt as _;
 use keyvault_emulator::{Emulator, Source, facts};
-use packages::{NodePackages, PythonPackages, output_within};
+use testkit::packages::{NodePackages, PythonPackages, output_within};
 
 /// Runs a client with the settings of each source, and looks at what it asked: tokens, and reads without one.
 async fn satisfied(

@@ -55,15 +55,10 @@ impl Fleet {
         })
     }
 
-    /// How many instances there have been.
-    pub fn started(&self) -> usize {
-        self.started.get()
-    }
-
     /// A request comes in.
     pub fn ask(self: &Rc<Self>, ask: Ask) {
         let instance = self.instance();
-        let rotations = self.world.borrow().rotations();
+        let rotations = self.world.borrow().rotations;
         let request = self.checks.borrow_mut().asked(instance.number, ask, rotations, self.executor.now());
         instance.served.set(instance.served.get() + 1);
         let renewals = instance.tasks.borrow().iter().filter(|task| task.1.is_none()).count();

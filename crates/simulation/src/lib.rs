@@ -5,19 +5,15 @@
 
 #![expect(missing_docs, reason = "fields and variants say what they are by their names")]
 
-mod chart;
 mod checks;
 mod executor;
 mod fleet;
 mod plan;
 mod run;
-mod scale;
 mod world;
 
-pub use chart::{busy, svg};
 pub use checks::{Checks, RECOVERY};
 pub use fleet::Fleet;
 pub use plan::{Ask, Caller, HostPlan, Plan, ordinary};
 pub use run::{Outcome, play, run};
-pub use scale::{CASES, Calls, Case};
 pub use world::World;

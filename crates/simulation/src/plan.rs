@@ -194,9 +194,7 @@ impl Plan {
         plan.load.sort_by_key(|it| it.at);
         plan
     }
-}
 
-impl Plan {
     /// What `seed` draws, and a crowd: thousands of requests within a second, for all secrets, over many instances.
     pub fn crowd(seed: u64) -> Self {
         let mut plan = Self::draw(seed);
@@ -206,20 +204,14 @@ impl Plan {
         plan.load.extend((0..5000).map(|number| Ask {
             at: start + Duration::from_micros(number * 200),
             secret: random.usize(..plan.secrets),
-            capitals: false,
-            pinned: false,
             no_cache: random.u8(..10) == 0,
-            made_up: None,
-            late: Duration::ZERO,
-            caller: Caller::All,
             hangs_up: (random.u8(..20) == 0).then(|| Duration::from_millis(random.u64(0..1000))),
+            ..ordinary(0, start)
         }));
         plan.load.sort_by_key(|it| it.at);
         plan
     }
-}
 
-impl Plan {
     /// Hostile clients, and a few others who must not notice: strangers with wrong keys, forged tokens and probes that hang up, and a
     /// caller with a narrow scope that makes versions up, wants everything afresh, sends its bodies late and hangs up. Azure is well
     /// all the time, although slow, and throttles everything for a minute when it gets too many calls in a second.
@@ -291,9 +283,7 @@ impl Plan {
         plan.load.sort_by_key(|ask| ask.at);
         plan
     }
-}
 
-impl Plan {
     /// A vault that refuses good tokens, now and then or all of them, for up to a minute, and is well otherwise.
     pub fn wavering(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed ^ 0x401);
@@ -429,8 +419,6 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
             capitals: random.u8(..10) == 0,
             pinned: random.u8(..12) == 0,
             no_cache: random.u8(..100) < no_cache,
-            made_up: None,
-            late: Duration::ZERO,
             caller: match random.u8(..25) {
                 0 => Caller::Nobody,
                 1..4 => Caller::Even,
@@ -440,6 +428,7 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
                 _ => Caller::All,
             },
             hangs_up,
+            ..ordinary(0, start)
         });
     }
 }

@@ -76,7 +76,7 @@ pub fn play(plan: &Plan, seed: u64) -> Outcome {
     if !checks.failed() {
         checks.over(tasks, sleepers);
     }
-    Outcome { digest: checks.digest(), counts: checks.counts().clone(), violation: checks.violation() }
+    Outcome { digest: checks.digest, counts: checks.counts().clone(), violation: checks.violation() }
 }
 
 /// The largest runs take some hundred thousand. Who needs more runs in a circle.

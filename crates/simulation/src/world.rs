@@ -4,9 +4,9 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
-use entra::{Application, SigningKey};
 use fastrand::Rng;
 use keyvault_gateway::azure::{Answer, Call, Upstream};
+use testkit::entra::{Application, SigningKey};
 
 use crate::plan::{Change, Fault, Plan, Wrong};
 
@@ -31,7 +31,7 @@ pub struct World {
     /// What the calendar clock of the hosts says more, or less, than it should.
     pub jump: i64,
     /// How often the callers' tenant has begun to sign with another key.
-    rotations: usize,
+    pub rotations: usize,
     /// Whether the vault has been shown a token that ended long ago, as whoever got it could know.
     pub overdue: bool,
     /// How many calls the vault takes in a second, when the last ones came, and until when it throttles.
@@ -211,7 +211,7 @@ impl World {
                 let last = self.rotations.saturating_sub(1);
                 let keys = (last..=self.rotations + 1).map(signing_key);
                 let told_of = Told::Keys(self.rotations);
-                told(200, None, entra::document(TENANT, keys).to_string(), told_of)
+                told(200, None, testkit::entra::document(TENANT, keys).to_string(), told_of)
             }
         }
     }
@@ -266,13 +266,6 @@ impl World {
                 told(200, None, body.to_string(), told_of)
             }
         }
-    }
-}
-
-impl World {
-    /// How often the callers' tenant has begun to sign with another key.
-    pub const fn rotations(&self) -> usize {
-        self.rotations
     }
 }
 

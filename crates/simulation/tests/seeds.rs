@@ -12,9 +12,7 @@ fn every_invariant_holds_in_ten_thousand_runs_and_everything_happens_in_them() {
         if let Some(violation) = outcome.violation {
             panic!("{violation}\nseed {seed}; again: cargo xtask simulate --seed {seed}");
         }
-        for (what, count) in outcome.counts {
-            *counts.entry(what).or_default() += count;
-        }
+        add(&mut counts, outcome.counts);
     }
     // A simulation in which nothing goes wrong any more proves nothing.
     for what in [
@@ -66,9 +64,7 @@ fn hostile_clients_change_no_answer_of_others() {
     for seed in 0..HOSTILE_RUNS {
         let outcome = play(&Plan::hostile(seed), seed);
         assert_eq!(outcome.violation, None, "hostile {seed}");
-        for (what, count) in outcome.counts {
-            *counts.entry(what).or_default() += count;
-        }
+        add(&mut counts, outcome.counts);
     }
     for what in
         ["OK", "Unauthorized", "TooManyRequests", "SecretNotFound", "Timeout", "budget spent", "hung up"]
@@ -89,9 +85,7 @@ fn a_vault_that_refuses_good_tokens_is_no_reason_to_forget_a_value() {
         assert_eq!(outcome.violation, None, "wavering {seed}");
         let tokens = outcome.counts.get("token call").copied().unwrap_or_default();
         assert!(tokens <= 1 + 5 + plan.healed.as_secs().div_ceil(10), "wavering {seed}: {tokens} tokens");
-        for (what, count) in outcome.counts {
-            *counts.entry(what).or_default() += count;
-        }
+        add(&mut counts, outcome.counts);
     }
     for what in ["OK", "Unavailable", "kept through a 401", "no-cache asked"] {
         assert!(counts.get(what).is_some_and(|count| *count >= WAVERING_RUNS), "{what}: {counts:?}");
@@ -106,4 +100,8 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(run(seed).digest, run(seed).digest, "{seed}");
     }
     assert_ne!(run(1).digest, run(2).digest);
+}
+
+fn add(counts: &mut BTreeMap<&'static str, u64>, more: BTreeMap<&'static str, u64>) {
+    more.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
 }

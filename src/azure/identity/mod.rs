@@ -23,6 +23,45 @@ use crate::error::Error;
 use crate::host::{Moment, NoAnswer};
 
 /// The place that tokens come from.
+///
+/// ```
+/// fn look(source: &keyvault_gateway::azure::identity::TokenSource) -> String {
+///     format!("{} {source:?}", source.name())
+/// }
+/// ```
+///
+/// Other modules cannot read its credential, lead it to another address, or ask it:
+///
+/// ```compile_fail,E0616
+/// fn secret(source: &keyvault_gateway::azure::identity::TokenSource) { if let keyvault_gateway::azure::identity::TokenSource::AppService2019(it) = source { it.header.expose(); } }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(source: &mut keyvault_gateway::azure::identity::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::identity::TokenSource::AppService2019(it) = source { it.endpoint = to; } }
+/// ```
+/// ```compile_fail,E0616
+/// fn secret(source: &keyvault_gateway::azure::identity::TokenSource) { if let keyvault_gateway::azure::identity::TokenSource::AppService2017(it) = source { it.secret.expose(); } }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(source: &mut keyvault_gateway::azure::identity::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::identity::TokenSource::AppService2017(it) = source { it.endpoint = to; } }
+/// ```
+/// ```compile_fail,E0616
+/// fn secret(source: &keyvault_gateway::azure::identity::TokenSource) { if let keyvault_gateway::azure::identity::TokenSource::ClientSecret(it) = source { it.client_secret.expose(); } }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(source: &mut keyvault_gateway::azure::identity::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::identity::TokenSource::ClientSecret(it) = source { it.authority = to; } }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(source: &mut keyvault_gateway::azure::identity::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::identity::TokenSource::CloudShell(it) = source { it.endpoint = to; } }
+/// ```
+/// ```compile_fail,E0616
+/// fn lead(source: &mut keyvault_gateway::azure::identity::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::identity::TokenSource::Imds(it) = source { it.origin = to; } }
+/// ```
+/// ```compile_fail,E0624
+/// fn ask(source: &keyvault_gateway::azure::identity::TokenSource, vault: &keyvault_gateway::azure::vault::Vault) { source.get(vault.audience()); }
+/// ```
+/// ```compile_fail,E0624
+/// fn receive(source: &keyvault_gateway::azure::identity::TokenSource, answer: keyvault_gateway::azure::Answer, now: keyvault_gateway::host::Moment) -> Option<keyvault_gateway::azure::identity::Token> { source.read(Ok(answer), now, 0).ok() }
+/// ```
 #[derive(Debug)]
 pub enum TokenSource {
     /// App Service, Functions and Container Apps, protocol 2019-08-01.

@@ -11,6 +11,33 @@ use crate::host::Moment;
 use crate::secret::Redacted;
 
 /// A bearer token for the vault. Only the vault's own requests can take its text.
+///
+/// ```
+/// fn look(token: &keyvault_gateway::azure::identity::Token, now: keyvault_gateway::host::Moment) -> String {
+///     format!("{token:?} {} {}", token.is_fresh(now), token.is_valid(now))
+/// }
+/// ```
+///
+/// It is made of a token source's answer, and other modules cannot read it:
+///
+/// ```compile_fail,E0451
+/// fn literal(value: keyvault_gateway::secret::Redacted, now: keyvault_gateway::host::Moment) -> keyvault_gateway::azure::identity::Token { keyvault_gateway::azure::identity::Token { value, since: now, fresh_until: now, valid_until: now } }
+/// ```
+/// ```compile_fail,E0624
+/// fn parse(answer: &keyvault_gateway::azure::Answer, now: keyvault_gateway::host::Moment) -> Option<keyvault_gateway::azure::identity::Token> { keyvault_gateway::azure::identity::Token::read(answer, now, 0) }
+/// ```
+/// ```compile_fail,E0616
+/// fn field(token: &keyvault_gateway::azure::identity::Token) -> &str { token.value.expose() }
+/// ```
+/// ```compile_fail,E0624
+/// fn expose(token: &keyvault_gateway::azure::identity::Token) -> &str { token.expose() }
+/// ```
+/// ```compile_fail,E0277
+/// fn display(token: &keyvault_gateway::azure::identity::Token) -> String { format!("{token}") }
+/// ```
+/// ```compile_fail,E0277
+/// fn json(token: &keyvault_gateway::azure::identity::Token) -> String { serde_json::to_string(token).unwrap() }
+/// ```
 #[derive(Debug)]
 pub struct Token {
     value: Redacted,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dev_host::{Launch, Server, component};
 use keyvault_emulator::{Emulator, Served, Source};
-use leaks::{Private, Search};
+use testkit::leaks::{Private, Search};
 use tokio::runtime::Runtime;
 use ureq::Agent;
 

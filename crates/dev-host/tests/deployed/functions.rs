@@ -4,8 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use keyvault_emulator::{Effect, Fault, Kind, Refusal, Source, Upstream, facts};
-use leaks::Private;
 use serde_json::{Value, json};
+use testkit::leaks::Private;
 use ureq::http::{Request, Response};
 
 use crate::functions_host::FunctionsHost;

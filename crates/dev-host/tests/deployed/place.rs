@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use dev_host::Server;
 use keyvault_emulator::{Emulator, Served, Source};
-use leaks::{Private, Search};
 use tempfile::TempDir;
+use testkit::leaks::{Private, Search};
 use tokio::runtime::Runtime;
 
 /// The dev-host.

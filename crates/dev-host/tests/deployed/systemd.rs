@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dev_host::Server;
 use keyvault_emulator::{Effect, Fault, Kind, Source, Upstream};
-use leaks::Private;
+use testkit::leaks::Private;
 
 use crate::place::{HOST, PATIENCE, Place, REQUEST, random_text, repository, wait_for};
 

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use keyvault_emulator::{Emulator, Source, facts};
-use leaks::{LEAST, Private, SHORTEST, Search};
 use serde_json::{Value, json};
+use testkit::leaks::{LEAST, Private, SHORTEST, Search};
 
 use crate::gateway::{Answer, KEY, SECRETS, value_of};
 use crate::wasmtime_host::Sent;

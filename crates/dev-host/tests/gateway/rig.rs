@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use dev_host::{Launch, Server};
 use keyvault_emulator::{Credential, Emulator, Kind, Served, Source, facts};
-use leaks::{LEAST, Private, SHORTEST, Search};
 use serde_json::Value;
+use testkit::leaks::{LEAST, Private, SHORTEST, Search};
 use tokio::runtime::Runtime;
 
 /// Every test of the artifact runs with both.

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use keyvault_emulator::Source;
-use packages::{PythonPackages, output_within};
 use serde_json::Value;
+use testkit::packages::{PythonPackages, output_within};
 
 use crate::rig::{BOTH, Rig, key_field};
 

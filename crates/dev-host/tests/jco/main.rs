@@ -11,8 +11,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
-use packages::NodePackages;
 use serde_json::{Value, json};
+use testkit::packages::NodePackages;
 use tokio::net::TcpSocket;
 use ureq::http::Response;
 use ureq::{Agent, Body};

@@ -76,7 +76,7 @@ async fn the_proxy_answers_itself_and_opens_no_connection() {
 /// What the program says, and how it ends, with these arguments.
 fn program(arguments: &[&str]) -> (Option<i32>, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_keyvault-emulator"));
-    let output = packages::output_within(PATIENCE, b"", program.args(arguments));
+    let output = testkit::packages::output_within(PATIENCE, b"", program.args(arguments));
     let Output { status, stdout, stderr } = output.expect("the program ends");
     assert!(stdout.is_empty());
     (status.code(), String::from_utf8(stderr).expect("text"))

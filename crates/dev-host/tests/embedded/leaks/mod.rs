@@ -12,8 +12,8 @@ mod wrong_settings;
 use std::collections::BTreeSet;
 
 use keyvault_emulator::{Emulator, Fault, Source, Upstream, facts};
-use leaks::Private;
 use serde_json::{Value, json};
+use testkit::leaks::Private;
 
 use self::outcomes::{outcomes, said_by_directory};
 use self::ways::{Way, ways};

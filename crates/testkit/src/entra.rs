@@ -1,0 +1,193 @@
+//! Signs tokens as Entra ID does, and publishes the keys for that.
+//!
+//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the Microsoft
+//! identity platform" and "Access token claims reference"; RFC 7515 (JWS), 7517 (JWK) and 7518 (JWA). Private keys are made
+//! by the process that needs them, are written nowhere, and end with it.
+
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use ring::{digest, hmac};
+use rsa::pkcs8::spki::der::pem::LineEnding;
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use rsa::traits::PublicKeyParts as _;
+use rsa::{PrivateKey, PublicKey};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+/// An application in a tenant, as the claims of its tokens describe it.
+#[expect(missing_docs, reason = "the fields are claims, and the tenant's id")]
+#[derive(Clone, Copy, Debug)]
+pub struct Application<'a> {
+    pub tenant: &'a str,
+    pub audience: &'a str,
+    pub oid: &'a str,
+    pub appid: &'a str,
+    pub roles: &'a [&'a str],
+}
+
+impl Application<'_> {
+    /// The claims of a token of version 1 that is issued at `now`, in Unix seconds, to an application with a certificate, as
+    /// managed identities have.
+    pub fn claims(&self, now: u64) -> Value {
+        let issuer = format!("https://sts.windows.net/{}/", self.tenant);
+        let issued = now.saturating_sub(ALLOWANCE);
+        let mut claims = json!({
+            "aud": self.audience,
+            "iss": issuer,
+            "iat": issued,
+            "nbf": issued,
+            "exp": now.saturating_add(LIFETIME),
+            "aio": "k2BgYPhZ4bVq4P7sYlmJ9RjWzG0LAA==",
+            "appid": self.appid,
+            "appidacr": "2",
+            "idp": issuer,
+            "idtyp": "app",
+            "oid": self.oid,
+            "rh": "1.AVwAXE8bbwsvbk-dDDpbjn0cQg.",
+            "sub": self.oid,
+            "tid": self.tenant,
+            "uti": "Zr1aVbqk0k6l3y8nQ2wSAA",
+            "ver": "1.0",
+        });
+        if !self.roles.is_empty() {
+            claims["roles"] = self.roles.into();
+        }
+        claims
+    }
+
+    /// The claims of a token of version 2, in which the audience is usually the id of an application.
+    pub fn claims_v2(&self, now: u64) -> Value {
+        let mut claims = self.claims(now);
+        claims["iss"] = format!("https://login.microsoftonline.com/{}/v2.0", self.tenant).into();
+        claims["ver"] = "2.0".into();
+        let members = claims.as_object_mut().expect("claims are an object");
+        for (older, newer) in [("appid", "azp"), ("appidacr", "azpacr")] {
+            let value = members.remove(older).unwrap_or_default();
+            members.insert(newer.to_owned(), value);
+        }
+        // The tenant is its own identity provider, and `idtyp` is an optional claim.
+        members.retain(|name, _| !["idp", "idtyp"].contains(&name.as_str()));
+        claims
+    }
+}
+
+/// Seconds: 24 hours, as for every token of a managed identity.
+const LIFETIME: u64 = 24 * 60 * 60;
+
+/// Seconds: for clocks that are late a token has begun five minutes before it is given out. The samples of the claims
+/// reference live 3,900 seconds, of which a client is told 3,599.
+const ALLOWANCE: u64 = 5 * 60;
+
+/// The JWKS document of `tenant`: RFC 7517, with the members that Entra adds.
+pub fn document(tenant: &str, keys: impl IntoIterator<Item = SigningKey>) -> Value {
+    json!({"keys": keys.into_iter().map(|key| key.published(tenant)).collect::<Vec<_>>()})
+}
+
+/// A key that tokens are signed with.
+#[derive(Clone)]
+pub struct SigningKey(Arc<Parts>);
+
+struct Parts {
+    private: PrivateKey,
+    public: PublicKey,
+    /// Entra's is the SHA-1 thumbprint of the certificate, so that `kid` and `x5t` are the same.
+    id: String,
+    /// A self-signed certificate, as DER.
+    certificate: Vec<u8>,
+}
+
+impl SigningKey {
+    /// The key of this number. Keys are generated once in a process, when they are first needed.
+    pub fn number(number: usize) -> Self {
+        static MADE: Mutex<Vec<SigningKey>> = Mutex::new(Vec::new());
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        while made.len() <= number {
+            made.push(Self::generate());
+        }
+        made[number].clone()
+    }
+
+    /// A key that no tenant publishes, which has no number.
+    pub fn stranger() -> Self {
+        static STRANGER: LazyLock<SigningKey> = LazyLock::new(SigningKey::generate);
+        STRANGER.clone()
+    }
+
+    fn generate() -> Self {
+        let private = PrivateKey::new(&mut getrandom::SysRng, BITS).expect("the system has random bytes");
+        let public = private.to_public_key();
+        let pkcs8 = private.to_pkcs8_der().expect("a private key can be written");
+        let pair = KeyPair::try_from(pkcs8.as_bytes()).expect("ring takes a key of this size");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Key Vault emulator (do not trust elsewhere)");
+        let certificate = params.self_signed(&pair).expect("a certificate can be signed").der().to_vec();
+        let thumbprint = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &certificate);
+        let id = BASE64_URL_SAFE_NO_PAD.encode(thumbprint);
+        Self(Arc::new(Parts { private, public, id, certificate }))
+    }
+
+    /// The key id (`kid`).
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The public key as PEM: `-----BEGIN PUBLIC KEY-----`, lines that end with a line feed.
+    pub fn pem(&self) -> String {
+        self.0.public.to_public_key_pem(LineEnding::LF).expect("a public key can be written")
+    }
+
+    /// The public key as DER, a `SubjectPublicKeyInfo`.
+    pub fn der(&self) -> Vec<u8> {
+        self.0.public.to_public_key_der().expect("a public key can be written").into_vec()
+    }
+
+    /// The JWK that `tenant` publishes.
+    pub fn published(&self, tenant: &str) -> Value {
+        json!({
+            "kty": "RSA",
+            "use": "sig",
+            "kid": self.0.id,
+            "x5t": self.0.id,
+            "n": BASE64_URL_SAFE_NO_PAD.encode(self.0.public.n_bytes()),
+            "e": BASE64_URL_SAFE_NO_PAD.encode(self.0.public.e_bytes()),
+            "x5c": [BASE64_STANDARD.encode(&self.0.certificate)],
+            "cloud_instance_name": "microsoftonline.com",
+            "issuer": format!("https://login.microsoftonline.com/{tenant}/v2.0"),
+        })
+    }
+
+    /// The header of a token of Entra.
+    pub fn header(&self) -> Value {
+        json!({"typ": "JWT", "alg": "RS256", "x5t": self.0.id, "kid": self.0.id})
+    }
+
+    /// A token of exactly this header and these claims, signed by RS256, whatever the header says.
+    pub fn token(&self, header: &Value, claims: &Value) -> String {
+        self.token_of(&header.to_string(), &claims.to_string())
+    }
+
+    /// A token of two texts, which need not be JSON, or may be JSON that has a member twice.
+    pub fn token_of(&self, header: &str, claims: &str) -> String {
+        let signed = signed(header, claims);
+        let signature =
+            self.0.private.pkcs1v15_sign::<Sha256>(signed.as_bytes()).expect("the key is large enough");
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// A token that is signed by HS256 with `secret`. With a public key for a secret it is the algorithm confusion attack.
+    pub fn token_with_secret(header: &Value, claims: &Value, secret: &[u8]) -> String {
+        let signed = signed(&header.to_string(), &claims.to_string());
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag))
+    }
+}
+
+fn signed(header: &str, claims: &str) -> String {
+    format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims))
+}
+
+/// The size of Entra's keys.
+const BITS: usize = 2048;
