@@ -12,7 +12,7 @@ use crate::access::jwt::Jwt;
 use crate::access::tenant::{Claims, Tenant};
 use crate::azure::directory::SigningKeys;
 use crate::deadline::{Effort, Failed, is_for_all};
-use crate::error::Error;
+use crate::error::{Error, FailureKind, Service};
 use crate::flight::{Flights, Landing, Seat};
 use crate::host::{Host, Moment};
 use crate::upstream::{Azure, REFUSAL_PAUSE};
@@ -214,7 +214,9 @@ impl<S> Drop for Attempt<'_, S> {
         bearers.abandoned.set(abandoned);
         if abandoned >= MOST_ABANDONED {
             let until = start.plus(*pause);
-            bearers.refusal.replace(Some((Error::DirectoryUnreachable(None), until)));
+            bearers
+                .refusal
+                .replace(Some((Error::upstream(Service::Directory, FailureKind::Unreachable, None), until)));
             bearers.renew_from.set(until);
         }
     }

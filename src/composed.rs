@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, FailureKind, Service};
 use crate::reply::pause_seconds;
 
 /// Why there is no value: the `error` of `keyvault:gateway/types`, where each is explained (`wit/gateway/gateway.wit`).
@@ -53,9 +53,7 @@ impl From<&Error> for NoValue {
             | Error::TooManyFailures(_)
             | Error::ForeignName
             | Error::DirectoryUnusable
-            | Error::DirectoryThrottled(_)
-            | Error::DirectoryUnavailable(_)
-            | Error::DirectoryUnreachable(_) => Self::Internal,
+            | Error::Upstream { service: Service::Directory, .. } => Self::Internal,
             Error::NoValidSecret => Self::InvalidName,
             Error::OutOfScope => Self::Forbidden,
             Error::NoValidVersion => Self::InvalidVersion,
@@ -66,14 +64,11 @@ impl From<&Error> for NoValue {
             Error::VaultDenied(..) => Self::AccessDenied,
             Error::TokenRefused(..) | Error::VaultRefused(..) | Error::VaultUnusable => Self::Vault,
             Error::BudgetSpent(wait) => Self::Throttled(seconds(Some(*wait))),
-            Error::IdentityThrottled(pause) | Error::VaultThrottled(pause) => {
-                Self::Throttled(seconds(*pause))
+            Error::Upstream { kind: FailureKind::Throttled, retry_after, .. } => {
+                Self::Throttled(seconds(*retry_after))
             }
-            Error::IdentityUnavailable(pause)
-            | Error::IdentityUnreachable(pause)
-            | Error::VaultUnavailable(pause)
-            | Error::VaultUnreachable(pause)
-            | Error::TokenNotAccepted { pause, .. } => Self::Unavailable(seconds(*pause)),
+            Error::Upstream { retry_after, .. } => Self::Unavailable(seconds(*retry_after)),
+            Error::TokenNotAccepted { pause, .. } => Self::Unavailable(seconds(*pause)),
             Error::CallNotAllowed | Error::IdentityAbsent(_) => Self::Unavailable(seconds(None)),
             Error::DeadlineExceeded => Self::Timeout,
         }

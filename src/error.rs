@@ -63,21 +63,9 @@ pub enum Error {
     IdentityAbsent(u16),
     /// The token source answered with something that is not a token.
     IdentityUnusable,
-    /// The token source has had too many requests; it may have said when to come back.
-    IdentityThrottled(Option<Duration>),
-    /// The token source is failing; it may have said when to come back.
-    IdentityUnavailable(Option<Duration>),
-    /// The token source does not answer; it is not tried again before this pause, if there is one.
-    IdentityUnreachable(Option<Duration>),
 
     /// The directory of the callers' tenant answered with something that is not its keys.
     DirectoryUnusable,
-    /// The directory has had too many requests; it may have said when to come back.
-    DirectoryThrottled(Option<Duration>),
-    /// The directory is failing; it may have said when to come back.
-    DirectoryUnavailable(Option<Duration>),
-    /// The directory does not answer; it is not tried again before this pause, if there is one.
-    DirectoryUnreachable(Option<Duration>),
 
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
@@ -98,17 +86,45 @@ pub enum Error {
     VaultRefused(u16, Option<Code>),
     /// The vault answered with something that is not a secret.
     VaultUnusable,
-    /// The vault has had too many requests; it may have said when to come back.
-    VaultThrottled(Option<Duration>),
-    /// The vault is failing; it may have said when to come back.
-    VaultUnavailable(Option<Duration>),
-    /// The vault does not answer; it is not tried again before this pause, if there is one.
-    VaultUnreachable(Option<Duration>),
+
+    /// A service of Azure's failed in a way that may pass.
+    Upstream {
+        /// Which one.
+        service: Service,
+        /// How.
+        kind: FailureKind,
+        /// When to try again: what the service asked for, or how long the circuit breaker is open.
+        retry_after: Option<Duration>,
+    },
 
     /// The host does not let calls go where the settings say, for example because of Spin's `allowed_outbound_hosts`.
     CallNotAllowed,
     /// The time for this request is over.
     DeadlineExceeded,
+}
+
+/// A service of Azure's that a request depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// The token source.
+    Identity,
+    /// The vault.
+    Vault,
+    /// The directory of the callers' tenant, which publishes the keys of their tokens.
+    Directory,
+}
+
+/// How a service failed, where the same call may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It has had too many requests.
+    Throttled,
+    /// It answers that it fails.
+    Failing,
+    /// It does not answer.
+    Unreachable,
+    /// It does not accept our token at the moment, so what it would say of a secret is not known.
+    NotAccepting,
 }
 
 /// A setting that cannot be used, by name; its value is nobody's business.
@@ -197,6 +213,29 @@ impl Code {
 const LONGEST_CODE: usize = 64;
 
 impl Error {
+    /// `service` failed in a way that may pass.
+    pub(crate) const fn upstream(service: Service, kind: FailureKind, retry_after: Option<Duration>) -> Self {
+        match kind {
+            FailureKind::NotAccepting => Self::TokenNotAccepted { pause: retry_after, code: None },
+            FailureKind::Throttled | FailureKind::Failing | FailureKind::Unreachable => {
+                Self::Upstream { service, kind, retry_after }
+            }
+        }
+    }
+
+    /// How a service failed and when to try again, where the same call may succeed later.
+    ///
+    /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS
+    /// ([`TokenSource`](crate::azure::identity::TokenSource) tells its sources apart); and a 401 of the vault that gives no reason
+    /// that would last ([`Vault::read`](crate::azure::vault::Vault)).
+    pub const fn transient(&self) -> Option<(FailureKind, Option<Duration>)> {
+        match self {
+            Self::Upstream { kind, retry_after, .. } => Some((*kind, *retry_after)),
+            Self::TokenNotAccepted { pause, .. } => Some((FailureKind::NotAccepting, *pause)),
+            _ => None,
+        }
+    }
+
     /// Whether it is a token that is missing, and the token source that has none.
     pub const fn is_about_identity(&self) -> bool {
         matches!(
@@ -204,9 +243,7 @@ impl Error {
             Self::IdentityRefused { .. }
                 | Self::IdentityAbsent(_)
                 | Self::IdentityUnusable
-                | Self::IdentityThrottled(_)
-                | Self::IdentityUnavailable(_)
-                | Self::IdentityUnreachable(_)
+                | Self::Upstream { service: Service::Identity, .. }
         )
     }
 }
@@ -256,15 +293,9 @@ impl fmt::Display for Error {
                 return write!(f, "there is no metadata service at its address (imds, status {status})");
             }
             Self::IdentityUnusable => "the token source answered with something that is not a token",
-            Self::IdentityThrottled(_) => "the token source is throttling",
-            Self::IdentityUnavailable(_) => "the token source is failing",
-            Self::IdentityUnreachable(_) => "the token source does not answer",
             Self::DirectoryUnusable => {
                 "the directory of callers answered with something that is not its keys"
             }
-            Self::DirectoryThrottled(_) => "the directory of callers is throttling",
-            Self::DirectoryUnavailable(_) => "the directory of callers is failing",
-            Self::DirectoryUnreachable(_) => "the directory of callers does not answer",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial, code) => match denial {
@@ -296,9 +327,20 @@ impl fmt::Display for Error {
                 return write!(f, "the vault refused (status {status}{})", Shown(code.as_ref()));
             }
             Self::VaultUnusable => "the vault answered with something that is not a secret",
-            Self::VaultThrottled(_) => "the vault is throttling",
-            Self::VaultUnavailable(_) => "the vault is failing",
-            Self::VaultUnreachable(_) => "the vault does not answer",
+            Self::Upstream { service, kind, .. } => {
+                let service = match service {
+                    Service::Identity => "the token source",
+                    Service::Vault => "the vault",
+                    Service::Directory => "the directory of callers",
+                };
+                let kind = match kind {
+                    FailureKind::Throttled => "is throttling",
+                    FailureKind::Failing => "is failing",
+                    FailureKind::Unreachable => "does not answer",
+                    FailureKind::NotAccepting => "does not accept the token at the moment",
+                };
+                return write!(f, "{service} {kind}");
+            }
             Self::CallNotAllowed => "the host does not let calls go to this address",
             Self::DeadlineExceeded => "the deadline ran out",
         };

@@ -3,7 +3,7 @@
 use core::cell::RefCell;
 use core::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, FailureKind, Service};
 use crate::host::Moment;
 
 /// Whether a token could be had when it was last tried, and when that was.
@@ -24,7 +24,7 @@ impl Readiness {
         Self(RefCell::new(Known {
             tried: None,
             abandoned: 0,
-            outcome: Err(Error::IdentityUnavailable(None)),
+            outcome: Err(Error::upstream(Service::Identity, FailureKind::Failing, None)),
         }))
     }
 
@@ -37,7 +37,7 @@ impl Readiness {
         known.tried = Some(now);
         // There is no token, or nobody would have to try. What was once is no answer for who asks meanwhile.
         if known.outcome.is_ok() {
-            known.outcome = Err(Error::IdentityUnavailable(None));
+            known.outcome = Err(Error::upstream(Service::Identity, FailureKind::Failing, None));
         }
         Some(Attempt { readiness: self, ended: false })
     }
@@ -108,7 +108,10 @@ mod tests {
                 drop(readiness.attempt(start).unwrap_or_else(|| panic!("{round} {attempt}")));
             }
             assert!(readiness.attempt(start).is_none(), "{round}");
-            assert_eq!(readiness.known(), Err(Error::IdentityUnavailable(None)));
+            assert_eq!(
+                readiness.known(),
+                Err(Error::upstream(Service::Identity, FailureKind::Failing, None))
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::azure::vault::Secret;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, FailureKind, Refusal, Service};
 use crate::fields::HeaderFields;
 use crate::secret::{Redacted, SecretName};
 
@@ -145,16 +145,9 @@ impl Reply {
             Error::NotAuthenticated => {
                 reply.fields.add("www-authenticate", CHALLENGE);
             }
-            Error::IdentityThrottled(pause)
-            | Error::IdentityUnavailable(pause)
-            | Error::IdentityUnreachable(pause)
-            | Error::VaultThrottled(pause)
-            | Error::VaultUnavailable(pause)
-            | Error::VaultUnreachable(pause)
-            | Error::DirectoryThrottled(pause)
-            | Error::DirectoryUnavailable(pause)
-            | Error::DirectoryUnreachable(pause)
-            | Error::TokenNotAccepted { pause, .. } => reply.retry_after(*pause),
+            Error::Upstream { retry_after: pause, .. } | Error::TokenNotAccepted { pause, .. } => {
+                reply.retry_after(*pause);
+            }
             Error::TooManyFailures(pause) | Error::BudgetSpent(pause) => reply.retry_after(Some(*pause)),
             Error::CallNotAllowed | Error::IdentityAbsent(_) => reply.retry_after(None),
             _ => {}
@@ -361,22 +354,8 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         ),
         Error::IdentityAbsent(_) => (UNAVAILABLE, "There is no metadata service where the gateway runs."),
         Error::IdentityUnusable => (IDENTITY_ERROR, "The token source gave an answer that cannot be used."),
-        Error::IdentityThrottled(_) => (
-            (StatusCode::SERVICE_UNAVAILABLE, "IdentityThrottled"),
-            "The token source has had too many requests.",
-        ),
-        Error::IdentityUnavailable(_) | Error::IdentityUnreachable(_) => {
-            (UNAVAILABLE, "The token source is not available.")
-        }
         Error::DirectoryUnusable => {
             (IDENTITY_ERROR, "The directory of callers gave an answer that cannot be used.")
-        }
-        Error::DirectoryThrottled(_) => (
-            (StatusCode::SERVICE_UNAVAILABLE, "IdentityThrottled"),
-            "The directory of callers has had too many requests.",
-        ),
-        Error::DirectoryUnavailable(_) | Error::DirectoryUnreachable(_) => {
-            (UNAVAILABLE, "The directory of callers is not available.")
         }
         Error::SecretNotFound(name, version) => {
             let version = version.as_ref().map_or_else(String::new, |it| format!("/{}", it.as_str()));
@@ -394,12 +373,24 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         }
         Error::VaultRefused(..) => (VAULT_ERROR, "Key Vault refused the request."),
         Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
-        Error::VaultThrottled(_) => {
-            ((StatusCode::SERVICE_UNAVAILABLE, "VaultThrottled"), "Key Vault has had too many requests.")
+        Error::Upstream { service, kind: FailureKind::Throttled, .. } => {
+            let (code, message) = match service {
+                Service::Identity => ("IdentityThrottled", "The token source has had too many requests."),
+                Service::Directory => {
+                    ("IdentityThrottled", "The directory of callers has had too many requests.")
+                }
+                Service::Vault => ("VaultThrottled", "Key Vault has had too many requests."),
+            };
+            ((StatusCode::SERVICE_UNAVAILABLE, code), message)
         }
-        Error::VaultUnavailable(_) | Error::VaultUnreachable(_) => {
-            (UNAVAILABLE, "Key Vault is not available.")
-        }
+        Error::Upstream { service, .. } => (
+            UNAVAILABLE,
+            match service {
+                Service::Identity => "The token source is not available.",
+                Service::Directory => "The directory of callers is not available.",
+                Service::Vault => "Key Vault is not available.",
+            },
+        ),
         Error::CallNotAllowed => (UNAVAILABLE, "The gateway's host does not let it call Azure."),
         Error::DeadlineExceeded => {
             ((StatusCode::GATEWAY_TIMEOUT, "Timeout"), "The request could not be answered in time.")

@@ -3,95 +3,8 @@
 use core::cell::Cell;
 use core::time::Duration;
 
-use crate::azure::Upstream;
-use crate::error::Error;
+use crate::error::{Error, FailureKind, Service};
 use crate::host::Moment;
-
-/// What is wrong with the other side, so that the same call may go well later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// It has had too many requests.
-    Throttled,
-    /// It answers that it fails.
-    Failing,
-    /// It does not answer.
-    Unreachable,
-    /// It does not accept our token at the moment, so what it would say of a secret is not known.
-    NotAccepting,
-}
-
-impl Trouble {
-    /// The trouble behind `error`, and the pause that Azure asked for.
-    ///
-    /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS
-    /// ([`TokenSource`](crate::azure::identity::TokenSource) tells its sources apart); and a 401 of the vault that is about no
-    /// lasting fault of the token ([`Vault::read`](crate::azure::vault::Vault)).
-    pub const fn behind(error: &Error) -> Option<(Self, Option<Duration>)> {
-        match error {
-            Error::IdentityThrottled(pause)
-            | Error::VaultThrottled(pause)
-            | Error::DirectoryThrottled(pause) => Some((Self::Throttled, *pause)),
-            Error::IdentityUnavailable(pause)
-            | Error::VaultUnavailable(pause)
-            | Error::DirectoryUnavailable(pause) => Some((Self::Failing, *pause)),
-            Error::IdentityUnreachable(pause)
-            | Error::VaultUnreachable(pause)
-            | Error::DirectoryUnreachable(pause) => Some((Self::Unreachable, *pause)),
-            Error::TokenNotAccepted { pause, .. } => Some((Self::NotAccepting, *pause)),
-            Error::NoRoute
-            | Error::WrongMethod(_)
-            | Error::HeadersTooLarge
-            | Error::NotJson
-            | Error::NotUtf8
-            | Error::BodyTooLarge
-            | Error::BodyLost
-            | Error::NotAnObject
-            | Error::NoValidSecret
-            | Error::NoValidVersion
-            | Error::CameThroughProxy
-            | Error::NotAuthenticated
-            | Error::TooManyFailures(_)
-            | Error::ForeignName
-            | Error::BudgetSpent(_)
-            | Error::OutOfScope
-            | Error::Setting(_)
-            | Error::IdentityRefused { .. }
-            | Error::IdentityAbsent(_)
-            | Error::IdentityUnusable
-            | Error::DirectoryUnusable
-            | Error::SecretNotFound(..)
-            | Error::SecretDisabled
-            | Error::VaultDenied(..)
-            | Error::TokenRefused(..)
-            | Error::VaultRefused(..)
-            | Error::VaultUnusable
-            | Error::CallNotAllowed
-            | Error::DeadlineExceeded => None,
-        }
-    }
-
-    /// What a request is told that is not even tried, as it would meet this trouble at `upstream`.
-    const fn error(self, upstream: Upstream, left: Duration) -> Error {
-        match (upstream, self) {
-            (Upstream::Vault, Self::NotAccepting) => {
-                Error::TokenNotAccepted { pause: Some(left), code: None }
-            }
-            (Upstream::Identity, Self::Throttled) => Error::IdentityThrottled(Some(left)),
-            (Upstream::Identity, Self::Failing | Self::NotAccepting) => {
-                Error::IdentityUnavailable(Some(left))
-            }
-            (Upstream::Identity, Self::Unreachable) => Error::IdentityUnreachable(Some(left)),
-            (Upstream::Vault, Self::Throttled) => Error::VaultThrottled(Some(left)),
-            (Upstream::Vault, Self::Failing) => Error::VaultUnavailable(Some(left)),
-            (Upstream::Vault, Self::Unreachable) => Error::VaultUnreachable(Some(left)),
-            (Upstream::Directory, Self::Throttled) => Error::DirectoryThrottled(Some(left)),
-            (Upstream::Directory, Self::Failing | Self::NotAccepting) => {
-                Error::DirectoryUnavailable(Some(left))
-            }
-            (Upstream::Directory, Self::Unreachable) => Error::DirectoryUnreachable(Some(left)),
-        }
-    }
-}
 
 /// How long to wait before a call is tried again: a random part of `first` doubled with each try (full jitter).
 pub fn backoff(first: Duration, tries: u32, random: u64) -> Duration {
@@ -105,7 +18,7 @@ pub fn backoff(first: Duration, tries: u32, random: u64) -> Duration {
 /// pause is over, and then one call, the probe, finds out.
 #[derive(Debug)]
 pub struct Circuit {
-    upstream: Upstream,
+    service: Service,
     gate: Cell<Gate>,
     troubles: Cell<u32>,
     /// When the last trouble was heard of. Calls from before that were in it already.
@@ -115,9 +28,9 @@ pub struct Circuit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Closed,
-    Slow { until: Moment, trouble: Trouble },
-    Open { until: Moment, trouble: Trouble },
-    Probing { trouble: Trouble },
+    Slow { until: Moment, trouble: FailureKind },
+    Open { until: Moment, trouble: FailureKind },
+    Probing { trouble: FailureKind },
 }
 
 /// What a call is told that wants to go.
@@ -140,10 +53,10 @@ pub struct Pass<'a> {
 }
 
 impl Circuit {
-    /// A circuit of calls to `upstream`, about which nothing is known.
-    pub const fn new(upstream: Upstream) -> Self {
+    /// A circuit of calls to `service`, about which nothing is known.
+    pub const fn new(service: Service) -> Self {
         Self {
-            upstream,
+            service,
             gate: Cell::new(Gate::Closed),
             troubles: Cell::new(0),
             since: Cell::new(Moment::after_start(Duration::ZERO)),
@@ -159,7 +72,7 @@ impl Circuit {
         match gate {
             Gate::Slow { until, trouble } if now < until => {
                 let left = until.since(now);
-                let error = trouble.error(self.upstream, left);
+                let error = Error::upstream(self.service, trouble, Some(left));
                 return Way::Slow(left.saturating_add(part(left, random)), error);
             }
             Gate::Open { trouble, .. } => self.gate.set(Gate::Probing { trouble }),
@@ -172,9 +85,9 @@ impl Circuit {
     pub fn closed(&self, now: Moment) -> Option<Error> {
         match self.gate.get() {
             Gate::Open { until, trouble } if now < until => {
-                Some(trouble.error(self.upstream, until.since(now)))
+                Some(Error::upstream(self.service, trouble, Some(until.since(now))))
             }
-            Gate::Probing { trouble } => Some(trouble.error(self.upstream, PROBE_PAUSE)),
+            Gate::Probing { trouble } => Some(Error::upstream(self.service, trouble, Some(PROBE_PAUSE))),
             Gate::Closed | Gate::Slow { .. } | Gate::Open { .. } => None,
         }
     }
@@ -183,7 +96,7 @@ impl Circuit {
         &self,
         start: Moment,
         probe: bool,
-        met: (Trouble, Option<Duration>),
+        met: (FailureKind, Option<Duration>),
         now: Moment,
         random: u64,
     ) {
@@ -192,8 +105,8 @@ impl Circuit {
         if !probe && self.gate.get() != Gate::Closed && start <= self.since.get() {
             // It is the trouble that is known already, so it counts no more; but it may last longer.
             let own = match trouble {
-                Trouble::Throttled => FIRST_PAUSE.saturating_sub(quarter(FIRST_PAUSE)),
-                Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting => Duration::ZERO,
+                FailureKind::Throttled => FIRST_PAUSE.saturating_sub(quarter(FIRST_PAUSE)),
+                FailureKind::Failing | FailureKind::Unreachable | FailureKind::NotAccepting => Duration::ZERO,
             };
             self.pause_until(now.plus(asked.unwrap_or_default().max(own)));
             return;
@@ -203,8 +116,8 @@ impl Circuit {
         self.since.set(now);
         let opens = probe || troubles >= TROUBLES;
         let rounds = match trouble {
-            Trouble::Throttled => troubles.saturating_sub(1),
-            Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting => {
+            FailureKind::Throttled => troubles.saturating_sub(1),
+            FailureKind::Failing | FailureKind::Unreachable | FailureKind::NotAccepting => {
                 troubles.saturating_sub(TROUBLES)
             }
         };
@@ -215,12 +128,14 @@ impl Circuit {
         let until = now.plus(asked.map_or(own, |it| it.max(own)));
         self.gate.set(match trouble {
             _ if opens => Gate::Open { until, trouble },
-            Trouble::Throttled => Gate::Slow { until, trouble },
+            FailureKind::Throttled => Gate::Slow { until, trouble },
             // Whoever says when to come back is believed, and by everybody.
-            Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting if asked.is_some() => {
+            FailureKind::Failing | FailureKind::Unreachable | FailureKind::NotAccepting
+                if asked.is_some() =>
+            {
                 Gate::Slow { until, trouble }
             }
-            Trouble::Failing | Trouble::Unreachable | Trouble::NotAccepting => Gate::Closed,
+            FailureKind::Failing | FailureKind::Unreachable | FailureKind::NotAccepting => Gate::Closed,
         });
     }
 
@@ -244,7 +159,7 @@ impl Circuit {
 
 impl Pass<'_> {
     /// Notes at `now` how the call ended: with trouble, or else with an answer, whatever that says.
-    pub fn end(self, met: Option<(Trouble, Option<Duration>)>, now: Moment, random: u64) {
+    pub fn end(self, met: Option<(FailureKind, Option<Duration>)>, now: Moment, random: u64) {
         match met {
             Some(met) => self.circuit.troubled(self.start, self.probe, met, now, random),
             None => self.circuit.went_well(self.start, self.probe),
@@ -303,7 +218,6 @@ const PROBE_PAUSE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Complaint;
 
     #[test]
     fn a_backoff_is_a_random_part_of_a_pause_that_doubles() {
@@ -324,10 +238,10 @@ mod tests {
 
     #[test]
     fn one_trouble_closes_nothing_and_a_good_answer_ends_the_count() {
-        let circuit = Circuit::new(Upstream::Vault);
+        let circuit = Circuit::new(Service::Vault);
         for round in 0..10 {
             for _ in 1..TROUBLES {
-                go(&circuit, round).end(Some((Trouble::Failing, None)), at(round), MIDDLE);
+                go(&circuit, round).end(Some((FailureKind::Failing, None)), at(round), MIDDLE);
             }
             go(&circuit, round).end(None, at(round), MIDDLE);
         }
@@ -336,12 +250,12 @@ mod tests {
 
     #[test]
     fn throttling_makes_every_call_wait() {
-        let circuit = Circuit::new(Upstream::Vault);
-        go(&circuit, 100).end(Some((Trouble::Throttled, None)), at(100), MIDDLE);
+        let circuit = Circuit::new(Service::Vault);
+        go(&circuit, 100).end(Some((FailureKind::Throttled, None)), at(100), MIDDLE);
         for (now, random, wait) in [(100_000, 0, Some(1000)), (100_400, 1000, Some(1200)), (101_000, 0, None)]
         {
             match (circuit.enter(at_ms(now), random), wait) {
-                (Way::Slow(pause, Error::VaultThrottled(Some(_))), Some(wait)) => {
+                (Way::Slow(pause, Error::Upstream { kind: FailureKind::Throttled, .. }), Some(wait)) => {
                     assert_eq!(pause, Duration::from_millis(wait), "{now}");
                 }
                 (Way::Free(_), None) => {}
@@ -353,8 +267,8 @@ mod tests {
     #[test]
     fn who_says_when_to_come_back_is_believed_up_to_a_minute() {
         for (asked, pause) in [(0, 1), (1, 1), (7, 7), (60, 60), (61, 60), (3600, 60)] {
-            for trouble in [Trouble::Throttled, Trouble::Failing] {
-                let circuit = Circuit::new(Upstream::Identity);
+            for trouble in [FailureKind::Throttled, FailureKind::Failing] {
+                let circuit = Circuit::new(Service::Identity);
                 go(&circuit, 0).end(Some((trouble, Some(seconds(asked)))), at(0), MIDDLE);
                 assert_eq!(circuit.gate.get(), Gate::Slow { until: at(pause), trouble }, "{asked}");
             }
@@ -363,11 +277,11 @@ mod tests {
 
     #[test]
     fn pauses_double_from_one_to_sixteen_seconds() {
-        let circuit = Circuit::new(Upstream::Vault);
+        let circuit = Circuit::new(Service::Vault);
         let mut now = 0;
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            go(&circuit, now).end(Some((Trouble::Throttled, None)), at(now), MIDDLE);
+            go(&circuit, now).end(Some((FailureKind::Throttled, None)), at(now), MIDDLE);
             let until = match circuit.gate.get() {
                 Gate::Slow { until, .. } | Gate::Open { until, .. } => until,
                 gate => panic!("{gate:?}"),
@@ -380,46 +294,45 @@ mod tests {
 
     #[test]
     fn calls_under_way_when_the_trouble_began_do_not_make_it_worse() {
-        let circuit = Circuit::new(Upstream::Vault);
+        let circuit = Circuit::new(Service::Vault);
         let calls: Vec<_> = (0..50).map(|_| go(&circuit, 100)).collect();
         for call in calls {
-            call.end(Some((Trouble::Throttled, None)), at(101), MIDDLE);
+            call.end(Some((FailureKind::Throttled, None)), at(101), MIDDLE);
         }
-        assert_eq!(circuit.gate.get(), Gate::Slow { until: at(102), trouble: Trouble::Throttled });
+        assert_eq!(circuit.gate.get(), Gate::Slow { until: at(102), trouble: FailureKind::Throttled });
         assert_eq!(circuit.troubles.get(), 1);
     }
 
     #[test]
     fn a_throttled_call_from_before_the_trouble_makes_it_last() {
-        for (trouble, left) in [(Trouble::Failing, 100), (Trouble::Throttled, 750)] {
-            let circuit = Circuit::new(Upstream::Vault);
+        for (trouble, left) in [(FailureKind::Failing, 100), (FailureKind::Throttled, 750)] {
+            let circuit = Circuit::new(Service::Vault);
             let early = go(&circuit, 100);
             for _ in 0..TROUBLES {
-                go(&circuit, 101).end(Some((Trouble::Failing, None)), at(101), MIDDLE);
+                go(&circuit, 101).end(Some((FailureKind::Failing, None)), at(101), MIDDLE);
             }
             early.end(Some((trouble, None)), at_ms(101_900), MIDDLE);
             let gate = circuit.gate.get();
-            assert_eq!(gate, Gate::Open { until: at_ms(101_900 + left), trouble: Trouble::Failing });
+            assert_eq!(gate, Gate::Open { until: at_ms(101_900 + left), trouble: FailureKind::Failing });
         }
     }
 
     #[test]
     fn an_answer_from_before_the_trouble_does_not_end_it() {
-        let circuit = Circuit::new(Upstream::Vault);
+        let circuit = Circuit::new(Service::Vault);
         let early = go(&circuit, 100);
-        go(&circuit, 101).end(Some((Trouble::Throttled, None)), at(102), MIDDLE);
+        go(&circuit, 101).end(Some((FailureKind::Throttled, None)), at(102), MIDDLE);
         early.end(None, at(102), MIDDLE);
         assert!(matches!(circuit.enter(at(102), 0), Way::Slow(..)));
     }
 
     #[test]
     fn three_troubles_open_the_circuit_and_one_probe_closes_it() {
-        for (trouble, error, pause) in [
-            (Trouble::Throttled, Error::VaultThrottled as fn(_) -> _, 4),
-            (Trouble::Failing, Error::VaultUnavailable, 1),
-            (Trouble::Unreachable, Error::VaultUnreachable, 1),
-        ] {
-            let circuit = open(Upstream::Vault, trouble);
+        for (trouble, pause) in
+            [(FailureKind::Throttled, 4), (FailureKind::Failing, 1), (FailureKind::Unreachable, 1)]
+        {
+            let error = |pause| Error::upstream(Service::Vault, trouble, pause);
+            let circuit = open(Service::Vault, trouble);
             assert_eq!(closed(&circuit, 100), error(Some(seconds(pause))));
             let probe = go(&circuit, 100 + pause);
             assert_eq!(closed(&circuit, 100 + pause), error(Some(seconds(1))));
@@ -430,15 +343,18 @@ mod tests {
 
     #[test]
     fn a_probe_that_fails_opens_it_for_longer() {
-        let circuit = open(Upstream::Identity, Trouble::Failing);
-        go(&circuit, 101).end(Some((Trouble::Unreachable, None)), at(101), MIDDLE);
-        assert_eq!(closed(&circuit, 102), Error::IdentityUnreachable(Some(seconds(1))));
+        let circuit = open(Service::Identity, FailureKind::Failing);
+        go(&circuit, 101).end(Some((FailureKind::Unreachable, None)), at(101), MIDDLE);
+        assert_eq!(
+            closed(&circuit, 102),
+            Error::upstream(Service::Identity, FailureKind::Unreachable, Some(seconds(1)))
+        );
         go(&circuit, 103).end(None, at(103), MIDDLE);
     }
 
     #[test]
     fn a_probe_that_vanishes_leaves_its_place_to_the_next() {
-        let circuit = open(Upstream::Vault, Trouble::Failing);
+        let circuit = open(Service::Vault, FailureKind::Failing);
         drop(go(&circuit, 101));
         go(&circuit, 101).end(None, at(101), MIDDLE);
         assert_eq!(circuit.gate.get(), Gate::Closed);
@@ -447,36 +363,16 @@ mod tests {
     #[test]
     fn a_pause_is_spread_by_a_quarter() {
         for (random, milliseconds) in [(0, 750), (500, 1000), (1000, 1250)] {
-            let circuit = Circuit::new(Upstream::Vault);
-            go(&circuit, 0).end(Some((Trouble::Throttled, None)), at(0), random);
+            let circuit = Circuit::new(Service::Vault);
+            go(&circuit, 0).end(Some((FailureKind::Throttled, None)), at(0), random);
             let until = at_ms(milliseconds);
-            assert_eq!(circuit.gate.get(), Gate::Slow { until, trouble: Trouble::Throttled });
-        }
-    }
-
-    #[test]
-    fn only_what_may_pass_is_trouble() {
-        for (error, trouble) in [
-            (Error::VaultThrottled(Some(seconds(3))), Some((Trouble::Throttled, Some(seconds(3))))),
-            (Error::VaultUnavailable(None), Some((Trouble::Failing, None))),
-            (Error::IdentityUnreachable(None), Some((Trouble::Unreachable, None))),
-            (Error::TokenRefused(Complaint::Issuer, None), None),
-            (Error::TokenNotAccepted { pause: None, code: None }, Some((Trouble::NotAccepting, None))),
-            (Error::IdentityAbsent(403), None),
-            (Error::SecretDisabled, None),
-            (Error::VaultRefused(400, None), None),
-            (Error::VaultUnusable, None),
-            (Error::IdentityUnusable, None),
-            (Error::CallNotAllowed, None),
-            (Error::DeadlineExceeded, None),
-        ] {
-            assert_eq!(Trouble::behind(&error), trouble, "{error:?}");
+            assert_eq!(circuit.gate.get(), Gate::Slow { until, trouble: FailureKind::Throttled });
         }
     }
 
     /// A circuit that opened at second 100.
-    fn open(upstream: Upstream, trouble: Trouble) -> Circuit {
-        let circuit = Circuit::new(upstream);
+    fn open(service: Service, trouble: FailureKind) -> Circuit {
+        let circuit = Circuit::new(service);
         for _ in 0..TROUBLES {
             let calls = Pass { circuit: &circuit, start: at(100), probe: false };
             circuit.gate.set(Gate::Closed);

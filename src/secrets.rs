@@ -6,12 +6,11 @@ use std::rc::Rc;
 
 use crate::cache::{Cache, Kept, Key, Wanted};
 use crate::deadline::{Effort, Failed, is_for_all};
-use crate::error::Error;
+use crate::error::{Error, FailureKind};
 use crate::flight::{Flights, Landing, Seat};
 use crate::host::{Host, Moment, Stores};
 use crate::reply::{CacheStatus, Forwarded};
 use crate::request::SecretRequest;
-use crate::resilience::Trouble;
 use crate::store::Stored;
 use crate::upstream::{Azure, REFUSAL_PAUSE};
 
@@ -302,9 +301,9 @@ fn hit(ttl: i64) -> CacheStatus {
 /// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no
 /// sense. Who wants a fresh value gets one from memory only if Azure cannot be reached, or cannot tell.
 fn excuses(error: &Error, wanted: Wanted) -> bool {
-    match (Trouble::behind(error), wanted) {
-        (Some((Trouble::Unreachable | Trouble::NotAccepting, _)), _) => true,
-        (Some((Trouble::Throttled | Trouble::Failing, _)), wanted) => wanted == Wanted::Kept,
+    match (error.transient(), wanted) {
+        (Some((FailureKind::Unreachable | FailureKind::NotAccepting, _)), _) => true,
+        (Some((FailureKind::Throttled | FailureKind::Failing, _)), wanted) => wanted == Wanted::Kept,
         (None, _) => matches!(error, Error::DeadlineExceeded | Error::IdentityAbsent(_)),
     }
 }

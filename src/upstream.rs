@@ -10,13 +10,13 @@ use crate::azure::identity::Token;
 use crate::azure::vault::Secret;
 use crate::azure::{Answer, Call, Upstream};
 use crate::deadline::{Deadline, Effort, Failed, is_for_all};
-use crate::error::Error;
+use crate::error::{Error, FailureKind};
 use crate::flight::{Flights, Follower, Landing, Seat};
 use crate::host::{Host, Moment, NoAnswer, Stores, within};
 use crate::log::{self, Level};
 use crate::metrics::Metrics;
 use crate::request::SecretRequest;
-use crate::resilience::{Circuit, TRIES, Trouble, Way, backoff};
+use crate::resilience::{Circuit, TRIES, Way, backoff};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::visit::Visit;
@@ -300,7 +300,7 @@ impl<H: Host> Azure<'_, H> {
                     Way::Slow(wait, error) => self.pause(wait, effort, error).await?,
                     // It is what this request has met itself that has closed the way.
                     Way::Closed(error) if tries > 0 && upstream == Upstream::Identity => {
-                        let wait = Trouble::behind(&error).and_then(|it| it.1).unwrap_or(LEAST_TIME);
+                        let wait = error.transient().and_then(|it| it.1).unwrap_or(LEAST_TIME);
                         self.pause(wait, effort, error).await?;
                     }
                     Way::Closed(error) => return Err(error.into()),
@@ -327,15 +327,15 @@ impl<H: Host> Azure<'_, H> {
                 }
                 // It was the host that did not even try.
                 Err(Error::CallNotAllowed) => return Err(Error::CallNotAllowed.into()),
-                Err(Error::DeadlineExceeded) => Some((Trouble::Unreachable, None)),
+                Err(Error::DeadlineExceeded) => Some((FailureKind::Unreachable, None)),
                 Err(error) if is_ours(error) => return Err(error.clone().into()),
-                Err(error) => Trouble::behind(error),
+                Err(error) => error.transient(),
                 Ok(_) => None,
             };
             pass.end(met, now, self.host.random());
             match outcome {
                 Ok(read) => return Ok((read, start)),
-                Err(error) if Trouble::behind(&error).is_none() || tries >= most => return Err(error.into()),
+                Err(error) if error.transient().is_none() || tries >= most => return Err(error.into()),
                 Err(error) => {
                     let first_pause = match upstream {
                         Upstream::Identity => IDENTITY_FIRST_PAUSE,

@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use super::vault::Vault;
 use super::{Answer, Call, Endpoint, Upstream};
-use crate::error::{Error, SettingError};
+use crate::error::{Error, FailureKind, Service, SettingError};
 use crate::host::NoAnswer;
 use crate::json::Object;
 use crate::settings::Lookup;
@@ -54,14 +54,18 @@ impl Directory {
         let answer = match answer {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(NoAnswer::Lost) => return Err(Error::DirectoryUnreachable(None)),
+            Err(NoAnswer::Lost) => {
+                return Err(Error::upstream(Service::Directory, FailureKind::Unreachable, None));
+            }
             Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::DirectoryUnusable),
         };
         match answer.status() {
             200 => SigningKeys::read(&answer).ok_or(Error::DirectoryUnusable),
-            429 => Err(Error::DirectoryThrottled(answer.pause(unix_time))),
-            408 | 500..=599 => Err(Error::DirectoryUnavailable(answer.pause(unix_time))),
+            429 => Err(Error::upstream(Service::Directory, FailureKind::Throttled, answer.pause(unix_time))),
+            408 | 500..=599 => {
+                Err(Error::upstream(Service::Directory, FailureKind::Failing, answer.pause(unix_time)))
+            }
             _ => Err(Error::DirectoryUnusable),
         }
     }

@@ -25,6 +25,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
+pub use crate::error::Service as Upstream;
+
 use crate::error::Code;
 use crate::json::{self, Object};
 use crate::secret::Redacted;
@@ -82,17 +84,6 @@ pub struct Call {
     headers: Vec<(&'static str, Redacted)>,
     body: Redacted<Vec<u8>>,
     upstream: Upstream,
-}
-
-/// The places that calls go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Upstream {
-    /// The token source.
-    Identity,
-    /// The vault.
-    Vault,
-    /// The directory of the callers' tenant.
-    Directory,
 }
 
 /// What Azure said to a [`Call`]. It is not a [`Reply`](crate::reply::Reply), and nothing makes it one.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::cloud::{Cloud, PUBLIC};
 use super::identity::Token;
 use super::{Answer, Call, Endpoint, ErrorBody, Upstream, challenge};
-use crate::error::{Complaint, Denial, Error, SettingError};
+use crate::error::{Complaint, Denial, Error, FailureKind, Service, SettingError};
 use crate::host::NoAnswer;
 use crate::secret::{Redacted, SecretName, SecretVersion};
 
@@ -175,7 +175,9 @@ impl Vault {
         let answer = match answer {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(NoAnswer::Lost) => return Err(Error::VaultUnreachable(None)),
+            Err(NoAnswer::Lost) => {
+                return Err(Error::upstream(Service::Vault, FailureKind::Unreachable, None));
+            }
             Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::VaultUnusable),
         };
@@ -186,8 +188,10 @@ impl Vault {
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
                 Err(Error::SecretNotFound(name.clone(), version.cloned()))
             }
-            429 => Err(Error::VaultThrottled(answer.pause(unix_time))),
-            408 | 500..=599 => Err(Error::VaultUnavailable(answer.pause(unix_time))),
+            429 => Err(Error::upstream(Service::Vault, FailureKind::Throttled, answer.pause(unix_time))),
+            408 | 500..=599 => {
+                Err(Error::upstream(Service::Vault, FailureKind::Failing, answer.pause(unix_time)))
+            }
             status => Err(Error::VaultRefused(status, ErrorBody::of(&answer).operator_code())),
         }
     }
@@ -442,16 +446,16 @@ mod tests {
             (409, code("Conflict"), Error::VaultRefused(409, Code::parse("Conflict"))),
             (301, String::new(), Error::VaultRefused(301, None)),
             (204, String::new(), Error::VaultRefused(204, None)),
-            (408, String::new(), Error::VaultUnavailable(None)),
-            (429, code("Throttled"), Error::VaultThrottled(None)),
-            (500, String::new(), Error::VaultUnavailable(None)),
-            (503, code("ServiceUnavailable"), Error::VaultUnavailable(None)),
+            (408, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
+            (429, code("Throttled"), Error::upstream(Service::Vault, FailureKind::Throttled, None)),
+            (500, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
+            (503, code("ServiceUnavailable"), Error::upstream(Service::Vault, FailureKind::Failing, None)),
         ] {
             let read = vault().read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
             assert_eq!(read.unwrap_err(), error, "{status} {body}");
         }
         for (no_answer, error) in [
-            (NoAnswer::Lost, Error::VaultUnreachable(None)),
+            (NoAnswer::Lost, Error::upstream(Service::Vault, FailureKind::Unreachable, None)),
             (NoAnswer::NotAllowed, Error::CallNotAllowed),
             (NoAnswer::TimedOut, Error::DeadlineExceeded),
             (NoAnswer::TooLarge, Error::VaultUnusable),

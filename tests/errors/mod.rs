@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::error::{Code, Complaint, Denial, Error, Refusal, SettingError};
+use keyvault_gateway::error::{Code, Complaint, Denial, Error, FailureKind, Refusal, Service, SettingError};
 use keyvault_gateway::secret::SecretName;
 
 /// One of each error, with what a caller learns of it.
@@ -31,24 +31,28 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         ),
         (Error::IdentityAbsent(403), 503, "Unavailable"),
         (Error::IdentityUnusable, 502, "IdentityError"),
-        (Error::IdentityThrottled(Some(Duration::from_secs(5))), 503, "IdentityThrottled"),
-        (Error::IdentityUnavailable(None), 503, "Unavailable"),
-        (Error::IdentityUnreachable(None), 503, "Unavailable"),
         (Error::DirectoryUnusable, 502, "IdentityError"),
-        (Error::DirectoryThrottled(None), 503, "IdentityThrottled"),
-        (Error::DirectoryUnavailable(None), 503, "Unavailable"),
-        (Error::DirectoryUnreachable(None), 503, "Unavailable"),
         (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
         (Error::TokenNotAccepted { pause: None, code: Code::parse("AKV10046") }, 503, "Unavailable"),
         (Error::VaultRefused(418, Code::parse("Teapot")), 502, "VaultError"),
         (Error::VaultUnusable, 502, "VaultError"),
-        (Error::VaultThrottled(None), 503, "VaultThrottled"),
-        (Error::VaultUnavailable(None), 503, "Unavailable"),
-        (Error::VaultUnreachable(None), 503, "Unavailable"),
         (Error::DeadlineExceeded, 504, "Timeout"),
     ];
+    for (service, throttled) in [
+        (Service::Identity, "IdentityThrottled"),
+        (Service::Directory, "IdentityThrottled"),
+        (Service::Vault, "VaultThrottled"),
+    ] {
+        for (kind, code) in [
+            (FailureKind::Throttled, throttled),
+            (FailureKind::Failing, "Unavailable"),
+            (FailureKind::Unreachable, "Unavailable"),
+        ] {
+            table.push((Error::Upstream { service, kind, retry_after: None }, 503, code));
+        }
+    }
     for reason in REFUSALS {
         let code = Code::parse("invalid_request");
         let error = Error::IdentityRefused { reason, source: "imds", status: 400, code };
@@ -100,13 +104,7 @@ fn is_in_the_table(error: &Error) {
         }
         | Error::IdentityAbsent(_)
         | Error::IdentityUnusable
-        | Error::IdentityThrottled(_)
-        | Error::IdentityUnavailable(_)
-        | Error::IdentityUnreachable(_)
         | Error::DirectoryUnusable
-        | Error::DirectoryThrottled(_)
-        | Error::DirectoryUnavailable(_)
-        | Error::DirectoryUnreachable(_)
         | Error::SecretNotFound(..)
         | Error::CallNotAllowed
         | Error::SecretDisabled
@@ -123,9 +121,16 @@ fn is_in_the_table(error: &Error) {
         | Error::TokenNotAccepted { .. }
         | Error::VaultRefused(..)
         | Error::VaultUnusable
-        | Error::VaultThrottled(_)
-        | Error::VaultUnavailable(_)
-        | Error::VaultUnreachable(_)
+        | Error::Upstream {
+            service: Service::Identity | Service::Directory | Service::Vault,
+            kind:
+                FailureKind::Throttled
+                | FailureKind::Failing
+                | FailureKind::Unreachable
+                // Never by itself: the vault's 401 has an error of its own.
+                | FailureKind::NotAccepting,
+            ..
+        }
         | Error::DeadlineExceeded => {}
     }
 }

@@ -19,7 +19,7 @@ pub use token::Token;
 
 use super::vault::Audience;
 use super::{Answer, Call};
-use crate::error::Error;
+use crate::error::{Error, FailureKind, Service};
 use crate::host::{Moment, NoAnswer};
 
 /// The place that tokens come from.
@@ -121,7 +121,9 @@ impl TokenSource {
         let answer = match answer {
             Ok(answer) => answer,
             Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(NoAnswer::Lost) => return Err(Error::IdentityUnreachable(None)),
+            Err(NoAnswer::Lost) => {
+                return Err(Error::upstream(Service::Identity, FailureKind::Unreachable, None));
+            }
             Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
             Err(NoAnswer::TooLarge) => return Err(Error::IdentityUnusable),
         };

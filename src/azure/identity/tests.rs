@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::azure::vault::Vault;
-use crate::error::{Code, Refusal};
+use crate::error::{Code, Error, FailureKind, Refusal, Service};
 use crate::host::Unreadable;
 use crate::settings::Lookup;
 
@@ -353,9 +353,15 @@ fn answers_without_a_token() {
         (&all[..], 503, nested("ManagedIdentityNotFound"), None),
     ] {
         for source in sources {
-            let expected = expected.clone().map_or(Error::IdentityUnavailable(None), |(reason, code)| {
-                Error::IdentityRefused { reason, source: source.name(), status, code: Code::parse(&code) }
-            });
+            let expected = expected.clone().map_or(
+                Error::upstream(Service::Identity, FailureKind::Failing, None),
+                |(reason, code)| Error::IdentityRefused {
+                    reason,
+                    source: source.name(),
+                    status,
+                    code: Code::parse(&code),
+                },
+            );
             let read = read_answer(source, status, None, &body);
             assert_eq!(read, expected, "{} {status} {body}", source.name());
         }
@@ -371,13 +377,49 @@ fn answers_without_a_token() {
             "connecting to 169.254.169.254:80: unreachable".to_owned(),
             Error::IdentityAbsent(403),
         ),
-        (&imds, 410, None, String::new(), Error::IdentityUnavailable(after(10))),
-        (&imds, 410, Some("70"), String::new(), Error::IdentityUnavailable(after(70))),
-        (&imds, 429, Some("5"), String::new(), Error::IdentityThrottled(after(5))),
-        (&newer, 429, None, String::new(), Error::IdentityThrottled(None)),
-        (&newer, 503, Some("7"), String::new(), Error::IdentityUnavailable(after(7))),
-        (&entra, 400, Some("7"), aadsts("invalid_request", 90_055), Error::IdentityThrottled(after(7))),
-        (&entra, 400, None, aadsts("invalid_request", 50_196), Error::IdentityThrottled(None)),
+        (
+            &imds,
+            410,
+            None,
+            String::new(),
+            Error::upstream(Service::Identity, FailureKind::Failing, after(10)),
+        ),
+        (
+            &imds,
+            410,
+            Some("70"),
+            String::new(),
+            Error::upstream(Service::Identity, FailureKind::Failing, after(70)),
+        ),
+        (
+            &imds,
+            429,
+            Some("5"),
+            String::new(),
+            Error::upstream(Service::Identity, FailureKind::Throttled, after(5)),
+        ),
+        (&newer, 429, None, String::new(), Error::upstream(Service::Identity, FailureKind::Throttled, None)),
+        (
+            &newer,
+            503,
+            Some("7"),
+            String::new(),
+            Error::upstream(Service::Identity, FailureKind::Failing, after(7)),
+        ),
+        (
+            &entra,
+            400,
+            Some("7"),
+            aadsts("invalid_request", 90_055),
+            Error::upstream(Service::Identity, FailureKind::Throttled, after(7)),
+        ),
+        (
+            &entra,
+            400,
+            None,
+            aadsts("invalid_request", 50_196),
+            Error::upstream(Service::Identity, FailureKind::Throttled, None),
+        ),
     ] {
         assert_eq!(
             read_answer(source, status, retry_after, &body),
@@ -387,7 +429,7 @@ fn answers_without_a_token() {
         );
     }
     for (no_answer, error) in [
-        (NoAnswer::Lost, Error::IdentityUnreachable(None)),
+        (NoAnswer::Lost, Error::upstream(Service::Identity, FailureKind::Unreachable, None)),
         (NoAnswer::NotAllowed, Error::CallNotAllowed),
         (NoAnswer::TimedOut, Error::DeadlineExceeded),
         (NoAnswer::TooLarge, Error::IdentityUnusable),
