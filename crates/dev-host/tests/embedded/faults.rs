@@ -1,5 +1,6 @@
 //! Every fault that the emulator knows, at the vault and at the token source.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -94,7 +95,7 @@ fn a_host_that_lets_no_call_out_is_named_in_the_log() {
     both(async |world| {
         let emulator = azure();
         let gateway = gateway(world, &emulator, Source::Imds);
-        gateway.close();
+        gateway.seen.closed.store(true, Relaxed);
         gateway.ask().await.expect((503, "Unavailable"), world);
         let cause = "the host does not let calls go to this address";
         assert!(gateway.log().contains(cause), "{world:?} {}", gateway.log());
@@ -108,11 +109,11 @@ fn a_call_that_stays_unheard_ends_at_the_deadline() {
         both(async |world| {
             let emulator = azure();
             let gateway = gateway(world, &emulator, source);
-            gateway.deafen(true);
+            gateway.seen.deaf.store(true, Relaxed);
             let answer = gateway.ask().await;
             answer.expect((504, "Timeout"), (world, source));
             assert!(answer.took_about(DEADLINE), "{world:?} {source:?} {:?}", answer.took);
-            gateway.deafen(false);
+            gateway.seen.deaf.store(false, Relaxed);
             gateway.ask().await.expect((200, ""), (world, source));
             gateway.expect_one_clean_instance((world, source));
         });

@@ -18,7 +18,6 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 pub(crate) use crate::wasmtime_host::{BOTH, World};
 
 use crate::manifest::Application;
-use crate::stores::Stores;
 use crate::wasmtime_host::{Clock, Host, Record, Seen};
 use crate::watch::Watch;
 
@@ -94,7 +93,7 @@ pub(crate) struct Gateway {
     handler: ProxyHandler<Host>,
     stdout: MemoryOutputPipe,
     stderr: MemoryOutputPipe,
-    seen: Arc<Seen>,
+    pub(crate) seen: Arc<Seen>,
     watch: Mutex<Watch>,
 }
 
@@ -215,19 +214,9 @@ impl Gateway {
         assert_eq!(Arc::strong_count(&self.seen.open_calls), 1, "calls that no request waits for");
     }
 
-    /// From now on the host lets no call go out.
-    pub(crate) fn close(&self) {
-        self.seen.closed.store(true, Ordering::Relaxed);
-    }
-
     /// What the instances have written to standard error.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.stderr.contents()).into_owned()
-    }
-
-    /// Whether calls stay unheard from now on.
-    pub(crate) fn deafen(&self, deaf: bool) {
-        self.seen.deaf.store(deaf, Ordering::Relaxed);
     }
 
     /// Checks that one instance has answered all requests, and that they have left nothing behind.
@@ -240,21 +229,6 @@ impl Gateway {
     /// How many instances there have been.
     pub(crate) fn instances(&self) -> usize {
         self.seen.instances.load(Ordering::Relaxed)
-    }
-
-    /// The instructions that the instance had left when its last request began.
-    pub(crate) fn instructions_left(&self) -> u64 {
-        self.seen.instructions.load(Ordering::Relaxed)
-    }
-
-    /// What the host keeps beside the instances.
-    pub(crate) fn stores(&self) -> &Stores {
-        &self.seen.stores
-    }
-
-    /// The bytes of the largest memory of an instance so far.
-    pub(crate) fn memory(&self) -> usize {
-        self.seen.memory.load(Ordering::Relaxed)
     }
 
     /// How many resources the last request found that earlier ones have left.

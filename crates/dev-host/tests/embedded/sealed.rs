@@ -91,7 +91,7 @@ fn a_reader_of_the_store_learns_nothing() {
         for secret in SECRETS {
             gateway.ask_for(secret).await.expect((200, ""), secret);
         }
-        let entries = gateway.stores().entries();
+        let entries = gateway.seen.stores.entries();
         assert_eq!(entries.len(), 1 + SECRETS.len());
         let all: Vec<u8> =
             entries.iter().flat_map(|(name, value)| [name.as_bytes(), value].concat()).collect();
@@ -111,7 +111,7 @@ fn a_writer_to_the_store_can_plant_nothing() {
         for secret in SECRETS {
             gateway.ask_for(secret).await.expect((200, ""), secret);
         }
-        let right = gateway.stores().entries();
+        let right = gateway.seen.stores.entries();
         let values: Vec<_> = right.values().cloned().collect();
         let changed = |change: &dyn Fn(usize, &mut Vec<u8>)| -> BTreeMap<String, Vec<u8>> {
             let mut entries = right.clone();
@@ -129,14 +129,14 @@ fn a_writer_to_the_store_can_plant_nothing() {
         ];
         for (lie, entries) in lies {
             for secret in SECRETS {
-                gateway.stores().replace(entries.clone());
+                gateway.seen.stores.replace(entries.clone());
                 let before = calls(&emulator);
                 gateway.ask_for(secret).await.expect((200, ""), (lie, secret));
                 let only_cold = (before.0 + 1, before.1 + 1);
                 assert_eq!(calls(&emulator), only_cold, "{lie} {secret}");
             }
         }
-        gateway.stores().replace(right);
+        gateway.seen.stores.replace(right);
         let before = calls(&emulator);
         gateway.ask().await.expect((200, ""), "sealed");
         assert_eq!(calls(&emulator), before, "what was sealed is good as ever");
@@ -148,7 +148,7 @@ fn a_store_that_fails_makes_reads_cold_and_nothing_else() {
     on_spin(async |world| {
         let emulator = azure();
         let gateway = Gateway::of(world, &emulator, Source::AppService2019, &STORE);
-        gateway.stores().fail.store(true, Ordering::Relaxed);
+        gateway.seen.stores.fail.store(true, Ordering::Relaxed);
         for secret in SECRETS {
             gateway.ask_for(secret).await.expect((200, ""), (world, secret));
         }
@@ -161,7 +161,7 @@ fn a_store_that_drops_nothing_makes_reads_cold_and_serves_nothing_after_a_no() {
     in_virtual_time(async {
         let emulator = azure();
         let gateway = gateway(&emulator);
-        gateway.stores().keep_all.store(true, Ordering::Relaxed);
+        gateway.seen.stores.keep_all.store(true, Ordering::Relaxed);
         gateway.ask().await.expect((200, ""), "first");
         emulator.fault(Fault::refuse(Refusal::ExpiredToken).times(1));
         gateway.ask_for(SECRETS[1]).await.expect((200, ""), "second");
@@ -181,13 +181,13 @@ fn entries_have_a_bound_and_an_end_and_those_of_others_stay() {
         let settings = [STORE[0], STORE[1], ("GATEWAY_CACHE_ENTRIES", "5")];
         let gateway = Gateway::of(World::ProxyOnSpin, &emulator, Source::ClientSecret, &settings);
         let others: BTreeMap<_, _> = (0..50).map(|number| (format!("other-{number}"), vec![1])).collect();
-        gateway.stores().replace(others.clone());
+        gateway.seen.stores.replace(others.clone());
         for number in 0..20 {
             let (name, value) = (format!("secret-{number}"), format!("value-number-{number}"));
             emulator.set_secret(&name, &value).unwrap();
             gateway.hold(&name, &value);
             assert_eq!(gateway.ask_for(&name).await.status, 200);
-            let entries = gateway.stores().entries();
+            let entries = gateway.seen.stores.entries();
             assert!(others.keys().all(|name| entries.contains_key(name)), "{number}");
             assert!(entries.len() <= others.len() + 6, "{number}: {}", entries.len());
         }
@@ -199,12 +199,12 @@ fn entries_have_a_bound_and_an_end_and_those_of_others_stay() {
         let emulator = azure();
         let gateway = gateway(&emulator);
         gateway.ask().await.expect((200, ""), "first");
-        let before = gateway.stores().entries().len();
+        let before = gateway.seen.stores.entries().len();
         sleep(Duration::from_secs(3 * 24 * 60 * 60)).await;
         emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders));
         assert_eq!(gateway.ask().await.status, 503);
         // A new token is there, the value is not.
-        assert_eq!((before, gateway.stores().entries().len()), (2, 1));
+        assert_eq!((before, gateway.seen.stores.entries().len()), (2, 1));
     });
 }
 
@@ -214,7 +214,7 @@ fn another_key_another_vault_and_another_identity_have_nothing_in_common() {
         let emulator = azure();
         let first = gateway(&emulator);
         first.ask().await.expect((200, ""), "first");
-        let entries = first.stores().entries();
+        let entries = first.seen.stores.entries();
         emulator.configure(|settings| {
             settings.user_assigned = vec![UserAssigned {
                 client_id: facts::APP_ID.to_owned(),
@@ -232,7 +232,7 @@ fn another_key_another_vault_and_another_identity_have_nothing_in_common() {
             settings.retain(|it| it.0 != name);
             settings.insert(0, (name, value.to_owned()));
             let other = Gateway::start(World::ProxyOnSpin, &emulator, &settings);
-            other.stores().replace(entries.clone());
+            other.seen.stores.replace(entries.clone());
             let before = calls(&emulator);
             other.ask().await.expect((200, ""), name);
             assert_eq!(calls(&emulator), (before.0 + tokens, before.1 + reads), "{name}");
@@ -246,8 +246,8 @@ fn without_settings_or_a_store_nothing_is_kept_and_a_store_that_is_none_is_said_
         let emulator = azure();
         let gateway = Gateway::of(world, &emulator, Source::AppService2019, &[]);
         gateway.ask().await.expect((200, ""), world);
-        assert!(gateway.stores().entries().is_empty(), "{world:?}");
-        assert_eq!(gateway.stores().asked.load(Ordering::Relaxed), 0, "{world:?}");
+        assert!(gateway.seen.stores.entries().is_empty(), "{world:?}");
+        assert_eq!(gateway.seen.stores.asked.load(Ordering::Relaxed), 0, "{world:?}");
 
         let before = calls(&emulator);
         let misspelt = [STORE[1], ("GATEWAY_STORE", "defualt")];
