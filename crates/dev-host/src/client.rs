@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::rig::{PATH, SECRET};
 
-/// Whom to ask, and the key that opens.
+/// The gateway's address, and a caller's key.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -49,7 +49,7 @@ impl Target {
         asking_for(SECRET, &self.head_of(&format!("Authorization: Bearer {token}\r\n")))
     }
 
-    /// A whole request for what anyone may read.
+    /// A whole request that needs no key.
     pub(crate) fn get(&self, path: &str) -> String {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)
     }
@@ -82,7 +82,7 @@ impl Answer {
     pub(crate) async fn read(reader: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Self> {
         let mut line = String::new();
         reader.read_line(&mut line).await?;
-        let status = line.split(' ').nth(1).and_then(|it| it.parse().ok());
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut length = 0;
         loop {
@@ -107,7 +107,7 @@ pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = io::
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Who is not answered for so long is not answered.
+/// A request that is not answered for so long is not answered.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Nothing that the gateway says is as long.

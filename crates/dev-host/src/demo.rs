@@ -17,7 +17,7 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn run(self) -> Result<(), String> {
         let key = rig::random_text()?;
-        // Drawn now, so that nothing but the vault can have it.
+        // Drawn now, so that only the vault can have it.
         let value = format!("only the vault knew this: {}", rig::random_text()?);
         let emulator = Emulator::new();
         emulator.set_secret(SECRET, &value).map_err(|problem| problem.to_string())?;

@@ -34,7 +34,7 @@ impl Dev {
         let mut settings: BTreeMap<OsString, OsString> = std::env::vars_os()
             .filter(|(name, _)| name.to_str().is_some_and(|it| it.starts_with("GATEWAY_")))
             .collect();
-        // A key that the developer has is shown to nobody; a shell may know it.
+        // A key that the developer has is not shown; a shell may know it.
         let drawn = match settings.get(OsStr::new("GATEWAY_KEY")) {
             Some(key) if !key.is_empty() => None,
             Some(_) | None => Some(rig::random_text()?),
@@ -63,26 +63,30 @@ impl Dev {
 
         let Rig { server, emulator, runtime, stop, .. } = &mut rig;
         runtime.block_on(async {
-            let mut trouble = Trouble::default();
+            // An editor may be in the middle of writing the file: a problem is told when two looks in a row find it, and once.
+            let (mut last, mut told) = (String::new(), false);
             while tokio::time::timeout(INTERVAL, &mut *stop).await.is_err() {
                 if let Some(status) = server.ended().map_err(|problem| problem.to_string())? {
                     return Err(format!("the component ended ({status})"));
                 }
-                let now = match read_secrets(&self.secrets) {
-                    Ok(now) => now,
+                match read_secrets(&self.secrets) {
                     Err(problem) => {
-                        if trouble.is_to_be_told(&problem) {
+                        let again = problem == last;
+                        if again && !told {
                             eprintln!("{problem}");
                         }
-                        continue;
+                        (last, told) = (problem, again);
                     }
-                };
-                if trouble.ends() || now != secrets {
-                    match update(emulator, &secrets, &now) {
-                        Ok(()) => println!("read {} again", self.secrets.display()),
-                        Err(problem) => eprintln!("{problem}"),
+                    Ok(now) => {
+                        if told || now != secrets {
+                            match update(emulator, &secrets, &now) {
+                                Ok(()) => println!("read {} again", self.secrets.display()),
+                                Err(problem) => eprintln!("{problem}"),
+                            }
+                            secrets = now;
+                        }
+                        (last, told) = (String::new(), false);
                     }
-                    secrets = now;
                 }
             }
             Ok(())
@@ -92,29 +96,6 @@ impl Dev {
 
 /// How long a change of the file, or the end of the component, may go unnoticed.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the last looks at the file found wrong with it.
-#[derive(Default)]
-struct Trouble {
-    problem: Option<String>,
-    told: bool,
-}
-
-impl Trouble {
-    /// Notes what a look found. An editor may be in the middle of writing the file: a problem is told when two looks
-    /// in a row find it, and once.
-    fn is_to_be_told(&mut self, problem: &str) -> bool {
-        let again = self.problem.as_deref() == Some(problem);
-        let first = again && !self.told;
-        *self = Self { problem: Some(problem.to_owned()), told: again };
-        first
-    }
-
-    /// Notes that a look found nothing wrong, and says whether there was anything that was told.
-    fn ends(&mut self) -> bool {
-        std::mem::take(self).told
-    }
-}
 
 type Secrets = BTreeMap<String, String>;
 
@@ -128,18 +109,4 @@ fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), St
         gone.chain(changed).filter_map(|(name, done)| done.err().map(|problem| format!("{name}: {problem}")));
     let refused: Vec<_> = refused.collect();
     if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_problem_is_told_once_when_two_looks_in_a_row_find_it() {
-        let mut trouble = Trouble::default();
-        let looks = ["a", "b", "b", "b", "a", "a"].map(|it| trouble.is_to_be_told(it));
-        assert_eq!(looks, [false, false, true, false, false, true]);
-        assert_eq!((trouble.ends(), trouble.ends()), (true, false));
-        assert_eq!((trouble.is_to_be_told("a"), trouble.ends()), (false, false));
-    }
 }

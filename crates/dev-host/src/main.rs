@@ -1,18 +1,12 @@
 //! `dev-host serve` and `compile` are Wasmtime's own; `demo`, `dev`, `attack` and `bench` run them against an emulated Key Vault.
 
-mod demo;
-
-mod dev;
-
 mod attack;
-
 mod bench;
-
-mod rig;
-
 mod client;
-
+mod demo;
+mod dev;
 mod process;
+mod rig;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use std::net::SocketAddr;
@@ -89,17 +83,4 @@ fn addresses(matches: &ArgMatches) -> Vec<String> {
     let Some(serve) = matches.subcommand_matches("serve") else { return Vec::new() };
     let options = [("addr", "--addr"), ("shutdown_addr", "--shutdown-addr")].into_iter();
     options.filter_map(|(id, name)| Some(format!("{name} {}", serve.get_one::<SocketAddr>(id)?))).collect()
-}
-
-#[test]
-fn an_address_that_is_taken_can_be_named() {
-    let told = |options: &[&str]| {
-        let words = ["dev-host", "serve"].iter().chain(options).chain(&["x.wasm"]);
-        addresses(&Command::command().try_get_matches_from(words).unwrap())
-    };
-    assert_eq!(told(&["--addr", "127.0.0.1:1"]), ["--addr 127.0.0.1:1"]);
-    assert_eq!(
-        told(&["--until-input-ends", "--shutdown-addr=127.0.0.1:2"]),
-        ["--addr 0.0.0.0:8080", "--shutdown-addr 127.0.0.1:2"]
-    );
 }

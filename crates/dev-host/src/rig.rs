@@ -14,7 +14,7 @@ pub(crate) struct Rig {
     pub(crate) emulator: Emulator,
     _served: Served,
     pub(crate) runtime: Runtime,
-    /// Done when this program is asked to stop. Whoever waits drops the rig then.
+    /// Done when this program is asked to stop.
     pub(crate) stop: JoinHandle<()>,
 }
 
@@ -24,7 +24,7 @@ impl Rig {
         let runtime = Runtime::new().map_err(|problem| format!("no runtime for the emulator: {problem}"))?;
         let served = runtime.block_on(emulator.serve());
         let served = served.map_err(|problem| format!("the emulator cannot listen: {problem}"))?;
-        // Before there is a child, so that whoever waits can end both in order.
+        // Before there is a child, so that both can be ended in order.
         let stop = runtime.block_on(async { stop().map(tokio::spawn) });
         let stop = stop.map_err(|problem| format!("cannot listen for signals: {problem}"))?;
         // Tokens of callers are Entra's, which is the emulator as well.
@@ -63,13 +63,8 @@ pub(crate) fn launch(component: PathBuf) -> Result<Launch, String> {
     Ok(Launch::new(program, component))
 }
 
-/// The component as machine code: whoever starts many hosts does not wait for each.
-pub(crate) fn compile(component: &Path, directory: &Path) -> Result<PathBuf, String> {
-    compile_with(&[], component, directory)
-}
-
-/// The same with options of `wasmtime compile`, which have to go with those of the host.
-pub(crate) fn compile_with(options: &[&str], component: &Path, directory: &Path) -> Result<PathBuf, String> {
+/// The component as machine code, by `wasmtime compile` with these options, which have to go with those of the host.
+pub(crate) fn compile(options: &[&str], component: &Path, directory: &Path) -> Result<PathBuf, String> {
     let compiled = directory.join(component.with_extension("cwasm").file_name().unwrap_or_default());
     let program =
         std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
@@ -81,11 +76,11 @@ pub(crate) fn compile_with(options: &[&str], component: &Path, directory: &Path)
     }
 }
 
-/// Letters and digits that nobody can guess.
+/// Letters and digits that cannot be guessed.
 pub(crate) fn random_text() -> Result<String, String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|problem| format!("no random numbers: {problem}"))?;
-    Ok(bytes.iter().map(|it| format!("{it:02x}")).collect())
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// How a component is started where it is used.
@@ -117,42 +112,25 @@ impl Shipped {
 
     /// An instance of it is three core instances, and Wasmtime's pooling allocator has 1,000 of those: beyond 333 requests in
     /// progress the host answered every one with 500.
-    const PROXY: Self = Self {
-        options: &[
-            "--max-instance-reuse-count",
-            "100000",
-            "--idle-instance-timeout",
-            "3600s",
-            "--max-concurrent-requests",
-            "300",
-            "-W",
-            "max-memory-size=67108864",
-            "-W",
-            "timeout=30s",
-        ],
-        places: 300,
-        instances: 300,
-    };
+    const PROXY: Self = Self { options: &PROXY, places: 300, instances: 300 };
 
-    const SERVICE: Self = Self {
-        options: &[
-            "--max-instance-reuse-count",
-            "1000000",
-            "--max-instance-concurrent-reuse-count",
-            "128",
-            "--idle-instance-timeout",
-            "3600s",
-            "--max-concurrent-requests",
-            "64",
-            "-W",
-            "max-memory-size=67108864",
-            "-W",
-            "timeout=30s",
-        ],
-        places: 64,
-        instances: 1,
-    };
+    const SERVICE: Self = Self { options: &SERVICE, places: 64, instances: 1 };
 }
+
+/// The options of `deploy/` for the component of WASI 0.2.
+#[rustfmt::skip]
+const PROXY: [&str; 10] = [
+    "--max-instance-reuse-count", "100000", "--idle-instance-timeout", "3600s", "--max-concurrent-requests", "300",
+    "-W", "max-memory-size=67108864", "-W", "timeout=30s",
+];
+
+/// The same for the one of WASI 0.3.
+#[rustfmt::skip]
+const SERVICE: [&str; 12] = [
+    "--max-instance-reuse-count", "1000000", "--max-instance-concurrent-reuse-count", "128",
+    "--idle-instance-timeout", "3600s", "--max-concurrent-requests", "64",
+    "-W", "max-memory-size=67108864", "-W", "timeout=30s",
+];
 
 /// Code that a host runs with `-W timeout` has to be compiled with this.
 pub(crate) const INTERRUPTIBLE: [&str; 2] = ["-W", "epoch-interruption=y"];
@@ -164,28 +142,8 @@ pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
 pub(crate) const SECRET: &str = "Integration-Team-Blog";
 
 /// Instances that live on, as README.md recommends.
+#[rustfmt::skip]
 pub(crate) const LIVING_ON: [&str; 6] = [
-    "--max-instance-reuse-count",
-    "100000",
-    "--max-instance-concurrent-reuse-count",
-    "128",
-    "--idle-instance-timeout",
-    "3600s",
+    "--max-instance-reuse-count", "100000", "--max-instance-concurrent-reuse-count", "128",
+    "--idle-instance-timeout", "3600s",
 ];
-
-#[test]
-fn the_options_go_by_the_name_of_the_file() {
-    let cases = [
-        ("target/components/proxy.wasm", Some(300)),
-        ("proxy-spin.wasm", Some(300)),
-        ("target/components/service.wasm", Some(64)),
-        ("service-old.wasm", Some(64)),
-        ("gateway.wasm", None),
-        ("proxy/gateway.wasm", None),
-        ("", None),
-    ];
-    for (component, places) in cases {
-        let shipped = Shipped::of(Path::new(component)).ok();
-        assert_eq!(shipped.map(|shipped| shipped.places), places, "{component}");
-    }
-}

@@ -69,8 +69,7 @@ impl Launch {
         self
     }
 
-    /// Prints the child's lines to standard error and keeps none of them, from when it takes requests: for as long as somebody
-    /// likes to look at them.
+    /// Prints the child's lines to standard error and keeps none of them, from when it takes requests.
     #[must_use]
     pub fn echo(mut self) -> Self {
         self.echo = true;
@@ -88,13 +87,13 @@ impl Launch {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // It ends with us, however we do: nobody else has the other end of its standard input.
+        // It ends with us, however we do: no other process has the other end of its standard input.
         command.env_clear().stdin(Stdio::piped()).args(["serve", "--until-input-ends"]);
         // Without `cli` a component has no environment.
         command.args(["-S", "cli", "--addr", &self.address.to_string()]);
         command.envs(self.own_environment.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.environment {
-            // The name alone: everyone on the machine can read a command line.
+            // The name alone: every process of the machine can read a command line.
             command.env(name, value).arg("--env").arg(name);
         }
         command.args(&self.options).arg(&self.component);
@@ -110,8 +109,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The process of this command, which becomes `wasmtime serve` at `address` and need not listen yet: for who has a
-    /// command of their own. A port of 0 is the one that it says when it is ready.
+    /// The process of this command, which becomes `wasmtime serve` at `address` and need not listen yet. A port of 0 is the one
+    /// that it says when it is ready.
     pub fn spawn(mut command: Command, address: SocketAddr) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
@@ -125,17 +124,15 @@ impl Server {
 
     /// Waits until it says where it listens.
     pub fn wait_until_ready(&mut self) -> Result<(), NotStarted> {
-        match self.lines.wait_for(START_LIMIT, ready) {
-            Found::Line(address) => {
-                self.address = address;
-                Ok(())
-            }
-            Found::End => {
-                let status = self.child.wait().map_err(NotStarted::Process)?;
-                Err(NotStarted::Ended(status, self.log()))
-            }
-            Found::Late => Err(NotStarted::Late(self.log())),
+        if let Some(address) = self.lines.wait_for(START_LIMIT, ready) {
+            self.address = address;
+            return Ok(());
         }
+        if !self.lines.lock().ended {
+            return Err(NotStarted::Late(self.log()));
+        }
+        let status = self.child.wait().map_err(NotStarted::Process)?;
+        Err(NotStarted::Ended(status, self.log()))
     }
 
     /// Where it listens.
@@ -160,10 +157,7 @@ impl Server {
 
     /// Waits for a line that fits, also among those that were printed before.
     pub fn wait_for_line(&self, limit: Duration, fits: impl Fn(&str) -> bool) -> Option<String> {
-        match self.lines.wait_for(limit, |it| fits(it).then(|| it.to_owned())) {
-            Found::Line(line) => Some(line),
-            Found::End | Found::Late => None,
-        }
+        self.lines.wait_for(limit, |line| fits(line).then(|| line.to_owned()))
     }
 
     /// Ends its process, and returns all the lines that it has printed.
@@ -171,7 +165,7 @@ impl Server {
         // Both fail only where the process is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _: Found<()> = self.lines.wait_for(START_LIMIT, |_| None);
+        let _: Option<()> = self.lines.wait_for(START_LIMIT, |_| None);
         self.log()
     }
 
@@ -236,12 +230,6 @@ struct Printed {
     echo: bool,
 }
 
-enum Found<T> {
-    Line(T),
-    End,
-    Late,
-}
-
 impl Lines {
     fn collect(&self, reader: PipeReader) {
         for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
@@ -259,22 +247,16 @@ impl Lines {
         self.more.notify_all();
     }
 
-    fn wait_for<T>(&self, limit: Duration, pick: impl Fn(&str) -> Option<T>) -> Found<T> {
-        let mut seen = 0;
-        let mut found = None;
+    /// Waits for a line that `pick` takes, until the limit or the end of the output.
+    fn wait_for<T>(&self, limit: Duration, pick: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let (mut seen, mut found) = (0, None);
         let waiting = |printed: &mut Printed| {
-            found = printed.lines[seen..].iter().find_map(|it| pick(it));
+            found = printed.lines[seen..].iter().find_map(|line| pick(line));
             seen = printed.lines.len();
             found.is_none() && !printed.ended
         };
-        let (printed, wait) =
-            self.more.wait_timeout_while(self.lock(), limit, waiting).unwrap_or_else(PoisonError::into_inner);
-        drop(printed);
-        match found {
-            Some(line) => Found::Line(line),
-            None if wait.timed_out() => Found::Late,
-            None => Found::End,
-        }
+        drop(self.more.wait_timeout_while(self.lock(), limit, waiting));
+        found
     }
 
     fn lock(&self) -> MutexGuard<'_, Printed> {

@@ -3,12 +3,12 @@
 use std::process::Command;
 
 #[test]
-fn others_are_answered_while_somebody_attacks_the_component_of_wasi_0_2() {
+fn others_are_answered_while_the_component_of_wasi_0_2_is_attacked() {
     attack("proxy");
 }
 
 #[test]
-fn others_are_answered_while_somebody_attacks_the_component_of_wasi_0_3() {
+fn others_are_answered_while_the_component_of_wasi_0_3_is_attacked() {
     attack("service");
 }
 

@@ -1,4 +1,4 @@
-//! `demo` and `dev`, with the component that `cargo xtask` gives them.
+//! `serve`, `demo` and `dev`, with the component that `cargo xtask` gives them; and the library that starts them.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,7 +7,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dev_host::Server;
+use dev_host::{Launch, NotStarted, Server};
+use keyvault_emulator::{Emulator, Source};
+use tokio::runtime::Runtime;
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
@@ -54,7 +56,7 @@ fn the_component_ends_with_dev_however_that_ends() {
         dev.signal(signal);
         let start = Instant::now();
         while TcpStream::connect(&authority).is_ok() {
-            assert!(start.elapsed() < PATIENCE, "{signal}: somebody still listens at {authority}");
+            assert!(start.elapsed() < PATIENCE, "{signal}: it still listens at {authority}");
             sleep(Duration::from_millis(20));
         }
     }
@@ -74,6 +76,39 @@ fn an_address_that_is_taken_is_named() {
     assert!(!output.status.success() && said.contains(&format!("--addr {taken}")), "{said}");
 }
 
+#[test]
+fn tells_what_the_host_said_when_it_does_not_start() {
+    let started = Launch::new(HOST, "there-is-no.wasm").start();
+    let Err(NotStarted::Ended(status, log)) = started else { panic!("something was started") };
+    assert_eq!(status.code(), Some(1));
+    assert!(log.iter().any(|it| it.contains("there-is-no.wasm")), "{log:?}");
+}
+
+/// As `cargo xtask serve` does it, with the settings of the replaced function and a key for its callers.
+#[test]
+fn serves_with_the_settings_that_it_finds() {
+    let (runtime, emulator) = (Runtime::new().unwrap(), Emulator::new());
+    let served = runtime.block_on(emulator.serve()).unwrap();
+    let identity = served.settings(Source::AppService2017).into_iter().filter(|it| it.0.starts_with("MSI_"));
+    let mut command = Command::new(HOST);
+    command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]);
+    for name in ["MSI_ENDPOINT", "MSI_SECRET", "GATEWAY_KEY", "KeyVaultUri"] {
+        command.args(["--env", name]);
+    }
+    command.arg(dev_host::component("service").unwrap());
+    command
+        .env_clear()
+        .envs(identity)
+        .env("GATEWAY_KEY", "a-key")
+        .env("KeyVaultUri", "https://demo.vault.azure.net/");
+    let mut serving = Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    serving.wait_until_ready().unwrap();
+    let ready = agent().get(serving.url("/readyz")).call().unwrap().body_mut().read_to_string().unwrap();
+    assert_eq!(ready, r#"{"status":"ready"}"#);
+    let [call] = emulator.token_calls().try_into().unwrap();
+    assert_eq!(call.audience.as_deref(), Some("https://vault.azure.net"));
+}
+
 const KEY: &str = "the-key-of-a-developer";
 
 /// `dev`, of which what it prints is taken as that of a host.
@@ -85,7 +120,7 @@ impl Dev {
         command
             .args(["dev", "--addr", "127.0.0.1:0", "--component"])
             .arg(dev_host::component("service").unwrap());
-        // The settings of whoever runs the tests are not those of the test.
+        // The settings of the machine are not those of the test.
         for (name, _) in std::env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("GATEWAY_")) {
             command.env_remove(name);
         }
@@ -118,11 +153,14 @@ impl Drop for Dev {
 }
 
 fn ask(url: &str, name: &str) -> (u16, String) {
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-    let agent = agent.timeout_global(Some(PATIENCE)).build().new_agent();
-    let request = agent.post(url).content_type("application/json").header("x-functions-key", KEY);
+    let request = agent().post(url).content_type("application/json").header("x-functions-key", KEY);
     let mut response = request.send(format!(r#"{{"Secret": "{name}"}}"#)).unwrap();
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+}
+
+fn agent() -> ureq::Agent {
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+    agent.timeout_global(Some(PATIENCE)).build().new_agent()
 }
 
 /// Longer than anything takes: the component is compiled first, and tests run side by side.

@@ -23,13 +23,17 @@ impl Emulator {
 
     /// [`Emulator::caller_token`] of version 2, in which the audience is usually the id of an application.
     pub fn caller_token_v2(&self, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> String {
-        let claims = application(audience, oid, appid, roles).claims_v2(now().unsigned_abs());
-        self.sign(&self.signing_header(), &claims)
+        self.sign(&self.signing_header(), &Self::caller_claims_v2(now(), audience, oid, appid, roles))
     }
 
     /// The claims of [`Emulator::caller_token_at`], for a test to change and to [sign](Emulator::sign).
     pub fn caller_claims(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
         application(audience, oid, appid, roles).claims(now.unsigned_abs())
+    }
+
+    /// The claims of [`Emulator::caller_token_v2`] given out at `now`, for a test to change and to [sign](Emulator::sign).
+    pub fn caller_claims_v2(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
+        application(audience, oid, appid, roles).claims_v2(now.unsigned_abs())
     }
 
     /// A token of exactly this header and these claims, signed by RS256 with the current key, whatever the header says.

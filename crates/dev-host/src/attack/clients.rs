@@ -1,75 +1,92 @@
 //! Hostile clients, as crowds.
 
-use super::attacks::{AUDIENCE, Answers, Key, Length, Said, Size};
+use super::scenarios::{AUDIENCE, LARGE_BODIES, Size};
 use crate::client::{Answer, PATIENCE, Target, within};
 use keyvault_emulator::{Emulator, facts};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
 
-/// The key that `key` means.
-fn presented(target: &Target, key: Key) -> &str {
-    match key {
-        Key::Right => &target.key,
-        Key::Wrong => "this-is-not-the-key",
+/// How hostile clients were answered.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// Statuses, or what came instead of one, and how often.
+    pub(super) counts: BTreeMap<String, usize>,
+    /// The longest time that one took.
+    pub(super) longest: Duration,
+}
+
+impl Answers {
+    fn add(&mut self, start: Instant, answer: io::Result<Answer>) {
+        self.longest = self.longest.max(start.elapsed());
+        let answer = match answer {
+            Ok(answer) => answer.status.to_string(),
+            Err(problem) if problem.kind() == io::ErrorKind::TimedOut => "no answer".to_owned(),
+            Err(_) => CLOSED.to_owned(),
+        };
+        *self.counts.entry(answer).or_default() += 1;
     }
 }
 
-/// Runs `count` clients at a time and puts their answers together.
-async fn crowd<F>(count: usize, client: impl Fn(usize) -> F) -> Answers
-where
-    F: Future<Output = Answers> + Send + 'static,
-{
-    together((0..count).map(client)).await
-}
+pub(super) const CLOSED: &str = "closed";
 
-/// The same for clients that differ.
-pub(super) async fn together<F>(clients: impl Iterator<Item = F>) -> Answers
-where
-    F: Future<Output = Answers> + Send + 'static,
-{
+/// Runs clients at the same time and puts their answers together.
+async fn together<F: Future<Output = Answers> + Send + 'static>(clients: impl Iterator<Item = F>) -> Answers {
     let clients: Vec<_> = clients.map(tokio::spawn).collect();
-    let mut answers = Answers::default();
+    let mut all = Answers::default();
     for client in clients {
-        answers = answers.join(client.await.unwrap_or_default());
+        let answers = client.await.unwrap_or_default();
+        all.longest = all.longest.max(answers.longest);
+        for (answer, count) in answers.counts {
+            *all.counts.entry(answer).or_default() += count;
+        }
     }
-    answers
+    all
 }
 
-/// When each round of an attack begins that goes on for so long; there is always one.
-fn rounds(lasting: Duration) -> impl Iterator<Item = Instant> {
-    let begin = Instant::now();
-    (0..MOST_ROUNDS).map(|_| Instant::now()).take_while(move |it| it.duration_since(begin) <= lasting)
-}
-
-/// Clients that send a byte of their body now and then, and begin again when they are answered.
-pub(super) async fn slow_bodies(target: &Target, key: Key, count: usize, lasting: Duration) -> Answers {
-    crowd(count, |_| {
-        let target = target.clone();
+/// Clients that each make one request after the other, for so long; each at least one.
+async fn again_and_again<R, F>(clients: usize, lasting: Duration, request: R) -> Answers
+where
+    R: Fn(usize) -> F + Clone + Send + 'static,
+    F: Future<Output = io::Result<Answer>> + Send,
+{
+    together((0..clients).map(|client| {
+        let request = request.clone();
         async move {
-            let mut answers = Answers::default();
-            for start in rounds(lasting) {
-                answers.add(start, within(PATIENCE, slow_body(&target, key)).await);
+            let (mut answers, begin) = (Answers::default(), Instant::now());
+            while answers.counts.is_empty() || begin.elapsed() <= lasting {
+                answers.add(Instant::now(), within(PATIENCE, request(client)).await);
             }
             answers
         }
+    }))
+    .await
+}
+
+fn key(target: &Target, is_right: bool) -> &str {
+    if is_right { &target.key } else { "this-is-not-the-key" }
+}
+
+/// Clients that send a byte of their body now and then, and begin again when they are answered.
+pub(super) async fn slow_bodies(target: &Target, right_key: bool, size: &Size) -> Answers {
+    let target = target.clone();
+    again_and_again(size.slow_bodies, size.lasting, move |_| {
+        let target = target.clone();
+        async move { slow_body(target.connect().await?, &target, right_key).await }
     })
     .await
 }
 
-async fn slow_body(target: &Target, key: Key) -> io::Result<Answer> {
-    slow_body_on(target.connect().await?, target, key).await
-}
-
-pub(super) async fn slow_body_on(stream: TcpStream, target: &Target, key: Key) -> io::Result<Answer> {
+async fn slow_body(stream: TcpStream, target: &Target, right_key: bool) -> io::Result<Answer> {
     let (reader, mut writer) = stream.into_split();
-    let head = target.head(presented(target, key), "Connection: close\r\nContent-Length: 8000\r\n\r\n{");
+    let head = target.head(key(target, right_key), "Connection: close\r\nContent-Length: 8000\r\n\r\n{");
     writer.write_all(head.as_bytes()).await?;
     let dripping = async {
         // What is closed may still have an answer to read.
         while writer.write_all(b" ").await.is_ok() {
-            tokio::time::sleep(BETWEEN_BYTES).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         std::future::pending::<()>().await;
     };
@@ -80,55 +97,63 @@ pub(super) async fn slow_body_on(stream: TcpStream, target: &Target, key: Key) -
     }
 }
 
-/// Opens connections and says no more than half a head on each.
-pub(super) async fn hold(target: &Target, said: Said, count: usize) -> Vec<io::Result<TcpStream>> {
+/// Clients with a right key whose bodies are slow, `count` at a time, each of which begins again `rounds` times.
+///
+/// Their connections are all there before: when hundreds end at the same time, the host's queue of new ones resets some.
+pub(super) async fn take_places(target: &Target, count: usize, rounds: usize) -> Answers {
+    let mut opened = open(target, count * rounds).await.into_iter();
+    together((0..count).map(|_| {
+        let connections: Vec<_> = opened.by_ref().take(rounds).collect();
+        let target = target.clone();
+        async move {
+            let mut answers = Answers::default();
+            for connection in connections {
+                let start = Instant::now();
+                let answer = async { slow_body(connection?, &target, true).await };
+                answers.add(start, within(PATIENCE, answer).await);
+            }
+            answers
+        }
+    }))
+    .await
+}
+
+/// Opens so many connections.
+async fn open(target: &Target, count: usize) -> Vec<io::Result<TcpStream>> {
     let openers = (0..OPENERS).map(|index| {
         let target = target.clone();
         tokio::spawn(async move {
-            let mut held = Vec::new();
+            let mut opened = Vec::new();
             for _ in (index..count).step_by(OPENERS) {
-                let open = async {
-                    let mut stream = target.connect().await?;
-                    if said == Said::HalfAHead {
-                        stream.write_all(HALF_A_HEAD.as_bytes()).await?;
-                    }
-                    Ok(stream)
-                };
-                held.push(open.await);
+                opened.push(target.connect().await);
             }
-            held
+            opened
         })
     });
-    let mut held = Vec::new();
+    let mut opened = Vec::new();
     for opener in openers.collect::<Vec<_>>() {
-        held.extend(opener.await.unwrap_or_default());
+        opened.extend(opener.await.unwrap_or_default());
     }
-    held
+    opened
 }
 
-/// Says the rest on some of the connections, which proves that they were all there; and closes them all.
-pub(super) async fn speak(target: &Target, said: Said, held: Vec<io::Result<TcpStream>>) -> Answers {
+/// Holds connections for so long. In the end some of them send a request, which proves that they were all there.
+pub(super) async fn idle(target: &Target, count: usize, lasting: Duration) -> Answers {
+    let held = open(target, count).await;
+    tokio::time::sleep(lasting).await;
     let mut answers = Answers::default();
-    let step = (held.len() / SPEAKERS).max(1);
     let request = target.request(&target.key, "Connection: close\r\n");
-    let rest = match said {
-        Said::Nothing => request.as_str(),
-        Said::HalfAHead => request.split_once("\r\n").map_or("", |it| it.1),
-    };
     for (index, stream) in held.into_iter().enumerate() {
-        let start = Instant::now();
-        match stream {
-            Err(problem) => answers.add(start, Err(problem)),
-            Ok(mut stream) if index % step == 0 => {
-                let answer = async {
-                    stream.write_all(rest.as_bytes()).await?;
-                    Answer::read(&mut BufReader::new(stream)).await
-                };
-                answers.add(start, within(PATIENCE, answer).await);
-            }
-            // It has been there, which is all.
-            Ok(_) => {}
+        if index % (count / 100).max(1) != 0 && stream.is_ok() {
+            continue;
         }
+        let start = Instant::now();
+        let answer = async {
+            let mut stream = stream?;
+            stream.write_all(request.as_bytes()).await?;
+            Answer::read(&mut BufReader::new(stream)).await
+        };
+        answers.add(start, within(PATIENCE, answer).await);
     }
     answers
 }
@@ -148,16 +173,15 @@ pub(super) async fn ask_on<R>(target: &Target, connections: usize, all: usize, r
 where
     R: Fn(&Target, usize) -> String + Clone + Send + 'static,
 {
-    let opened = hold(target, Said::Nothing, connections).await;
+    let opened = open(target, connections).await;
     together(opened.into_iter().enumerate().map(|(client, opened)| {
         let (target, request) = (target.clone(), request.clone());
         async move {
             let mut answers = Answers::default();
             let mut connection = opened.ok().map(BufReader::new);
             for index in (client..all).step_by(connections) {
-                let start = Instant::now();
-                let request = request(&target, index);
-                let guess = async {
+                let (start, request) = (Instant::now(), request(&target, index));
+                let asked = async {
                     let mut reader = match connection.take() {
                         Some(reader) => reader,
                         None => BufReader::new(target.connect().await?),
@@ -167,7 +191,7 @@ where
                     connection = Some(reader);
                     Ok(answer)
                 };
-                answers.add(start, within(PATIENCE, guess).await);
+                answers.add(start, within(PATIENCE, asked).await);
             }
             answers
         }
@@ -176,103 +200,129 @@ where
 }
 
 /// Clients that write as much of a body as is taken from them, whatever they are told meanwhile.
-pub(super) async fn large_bodies(target: &Target, key: Key, length: Length, size: &Size) -> Answers {
-    let (body, lasting) = (size.body, size.lasting);
-    crowd(LARGE_BODIES, |_| {
-        let target = target.clone();
-        async move {
-            let mut answers = Answers::default();
-            for start in rounds(lasting) {
-                let mut sent = 0;
-                let answer = large_body(&target, key, length, body, &mut sent).await;
-                answers.add(start, answer);
-                answers.sent = answers.sent.max(sent);
-            }
-            answers
-        }
+pub(super) async fn large_bodies(target: &Target, right_key: bool, size: &Size) -> Answers {
+    let (target, body) = (target.clone(), size.body);
+    again_and_again(LARGE_BODIES, size.lasting, move |_| {
+        let (field, open, close) = match right_key {
+            true => (format!("Content-Length: {body}"), String::new(), ""),
+            false => ("Transfer-Encoding: chunked".to_owned(), format!("{PIECE:x}\r\n"), "\r\n"),
+        };
+        let head = target.head(key(&target, right_key), &format!("{field}\r\n\r\n"));
+        let piece = [open.as_bytes(), &[b' '; PIECE], close.as_bytes()].concat();
+        write_on(target.clone(), head, piece, body / PIECE as u64)
     })
     .await
-}
-
-async fn large_body(
-    target: &Target,
-    key: Key,
-    length: Length,
-    size: u64,
-    sent: &mut u64,
-) -> io::Result<Answer> {
-    let (reader, mut writer) = target.connect().await?.into_split();
-    let (field, open, close) = match length {
-        Length::Announced => (format!("Content-Length: {size}"), String::new(), ""),
-        Length::Chunked => ("Transfer-Encoding: chunked".to_owned(), format!("{PIECE:x}\r\n"), "\r\n"),
-    };
-    let head = target.head(presented(target, key), &format!("{field}\r\n\r\n"));
-    let piece = [open.as_bytes(), &[b' '; PIECE], close.as_bytes()].concat();
-    let writing = async {
-        let mut written = writer.write_all(head.as_bytes()).await;
-        for _ in 0..size / PIECE as u64 {
-            if written.is_err() {
-                break;
-            }
-            written = writer.write_all(&piece).await;
-            *sent += if written.is_ok() { PIECE as u64 } else { 0 };
-        }
-    };
-    let mut reader = BufReader::new(reader);
-    let exchange = async { tokio::join!(Answer::read(&mut reader), writing).0 };
-    within(PATIENCE, exchange).await
 }
 
 /// Heads of 64 KiB, heads of very many fields, and heads of a megabyte.
 pub(super) async fn large_heads(target: &Target, size: &Size) -> Answers {
-    let lasting = size.lasting;
-    let heads = [(90, 700), (200, 10), (1, 1 << 20)];
-    crowd(heads.len(), |index| {
-        let target = target.clone();
-        async move {
-            let (fields, length) = heads[index];
-            let value = "x".repeat(length);
-            let fields: String = (0..fields).map(|it| format!("x-{it}: {value}\r\n")).collect();
-            let request = target.request(&target.key, &fields);
-            let mut answers = Answers::default();
-            for start in rounds(lasting) {
-                answers.add(start, ask_stubbornly(&target, &request).await);
-            }
-            answers
-        }
+    let target = target.clone();
+    again_and_again(3, size.lasting, move |index| {
+        let (fields, length) = [(90, 700), (200, 10), (1, 1 << 20)][index];
+        let value = "x".repeat(length);
+        let fields: String = (0..fields).map(|number| format!("x-{number}: {value}\r\n")).collect();
+        write_on(target.clone(), target.request(&target.key, &fields), Vec::new(), 0)
     })
     .await
 }
 
-/// Asks, and reads the answer even where the request was not taken as a whole.
-async fn ask_stubbornly(target: &Target, request: &str) -> io::Result<Answer> {
+/// Writes `head` and then `piece` so many times, and reads the answer even where not all of it was taken.
+async fn write_on(target: Target, head: String, piece: Vec<u8>, times: u64) -> io::Result<Answer> {
     let (reader, mut writer) = target.connect().await?.into_split();
-    let exchange = async {
-        let mut reader = BufReader::new(reader);
-        let (answer, _) = tokio::join!(Answer::read(&mut reader), writer.write_all(request.as_bytes()));
-        answer
+    let writing = async {
+        let mut written = writer.write_all(head.as_bytes()).await;
+        for _ in 0..times {
+            if written.is_err() {
+                break;
+            }
+            written = writer.write_all(&piece).await;
+        }
     };
-    within(PATIENCE, exchange).await
+    let mut reader = BufReader::new(reader);
+    tokio::join!(Answer::read(&mut reader), writing).0
 }
 
-const HALF_A_HEAD: &str = "POST /api/GetKeyVaultSecret HTTP/1.1\r\n";
+/// Clients that each write `each` requests in one go and read all of their answers.
+pub(super) async fn pipelined(target: &Target, connections: usize, each: usize) -> Answers {
+    let requests = target.get("/healthz").repeat(each);
+    let opened = open(target, connections).await;
+    together(opened.into_iter().map(|opened| {
+        let requests = requests.clone();
+        async move {
+            let mut answers = Answers::default();
+            let (reader, mut writer) = match opened {
+                Ok(stream) => stream.into_split(),
+                Err(problem) => {
+                    answers.add(Instant::now(), Err(problem));
+                    return answers;
+                }
+            };
+            let reading = async {
+                let mut reader = BufReader::new(reader);
+                for _ in 0..each {
+                    // From when the one before it was there.
+                    let start = Instant::now();
+                    let answer = within(PATIENCE, Answer::read(&mut reader)).await;
+                    let lost = answer.is_err();
+                    answers.add(start, answer);
+                    if lost {
+                        break;
+                    }
+                }
+            };
+            // What cannot be written is not answered, which is counted there.
+            let _ = tokio::join!(reading, writer.write_all(requests.as_bytes()));
+            answers
+        }
+    }))
+    .await
+}
 
-/// However fast the answers are, a client of an attack that goes on for some time makes no more requests.
-const MOST_ROUNDS: usize = 100_000;
-
-const BETWEEN_BYTES: Duration = Duration::from_millis(100);
+/// Clients that ask for more than sockets buffer. Every other one reads a byte now and then, and the rest nothing at all, until
+/// they all read their first answer in the end.
+pub(super) async fn slow_readers(target: &Target, size: &Size) -> Answers {
+    let requests = target.get("/openapi.json").repeat(LARGE_ANSWERS);
+    let over = tokio::time::Instant::now() + size.lasting;
+    together((0..size.slow_readers).map(|index| {
+        let (target, requests) = (target.clone(), requests.clone());
+        async move {
+            let (mut answers, mut start) = (Answers::default(), Instant::now());
+            let answer = async {
+                let socket = TcpSocket::new_v4()?;
+                // The system adds a little.
+                socket.set_recv_buffer_size(4 << 10)?;
+                let mut stream = within(PATIENCE, socket.connect(target.address)).await?;
+                // When it blocks there is more to answer than the sockets take.
+                let _ = within(Duration::from_secs(1), stream.write_all(requests.as_bytes())).await;
+                let mut begin = Vec::new();
+                if index % 2 == 0 {
+                    let reading = async {
+                        while let Ok(byte) = stream.read_u8().await {
+                            begin.push(byte);
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                    };
+                    // It ends early where the connection does.
+                    let _ = tokio::time::timeout_at(over, reading).await;
+                }
+                tokio::time::sleep_until(over).await;
+                start = Instant::now();
+                let mut reader = BufReader::new(begin.as_slice().chain(stream));
+                within(PATIENCE, Answer::read(&mut reader)).await
+            }
+            .await;
+            answers.add(start, answer);
+            answers
+        }
+    }))
+    .await
+}
 
 /// How many open connections at the same time.
 const OPENERS: usize = 64;
 
-/// How many of those who said nothing say something in the end.
-const SPEAKERS: usize = 100;
-
-/// How many guess keys at the same time.
-pub(super) const GUESSERS: usize = 32;
-
-/// How many send large bodies at the same time.
-pub(super) const LARGE_BODIES: usize = 8;
-
 /// Bodies are written in pieces of this size.
 const PIECE: usize = 64 << 10;
+
+/// Requests for 27 KiB each: some 5 MiB, where sockets buffer up to 4.
+const LARGE_ANSWERS: usize = 200;

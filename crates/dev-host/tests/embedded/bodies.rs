@@ -13,9 +13,7 @@ use keyvault_emulator::{Emulator, Source};
 use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::gateway::{
-    AT_REST, BOTH, Gateway, KEY, PATH, REQUEST, World, azure, full, in_virtual_time, request, settings,
-};
+use crate::gateway::{Gateway, KEY, PATH, REQUEST, World, azure, both, full, request};
 
 #[test]
 fn a_body_is_read_to_its_end_or_until_the_deadline() {
@@ -50,22 +48,7 @@ fn a_body_is_read_to_its_end_or_until_the_deadline() {
         (vec![text(&padded(8193)), Step::Break], large, at_once),
         (vec![text(&padded(10 * 1024 * 1024))], large, at_once),
     ] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = azure();
-                let gateway = gateway(world, &emulator);
-                let case = format!("{world:?} {} steps, {outcome:?}", steps.len());
-                let answer = gateway.send(request(script(&steps))).await;
-                let (status, code) = answer.outcome();
-                assert_eq!((status, code.as_str()), outcome, "{case}");
-                assert!(answer.took_about(took), "{case} {:?}", answer.took);
-                assert_eq!(emulator.journal().len(), if status == 200 { 2 } else { 0 }, "{case}");
-
-                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{case}");
-                assert_eq!(gateway.instances(), 1, "{case}");
-                assert!(gateway.left_behind() <= AT_REST, "{case} {}", gateway.left_behind());
-            });
-        }
+        check(None, &steps, outcome, took);
     }
 }
 
@@ -81,125 +64,110 @@ fn a_body_whose_length_is_announced_is_whole_when_that_much_is_there() {
         (REQUEST.len() + 1, vec![text(REQUEST), Step::Break], (400, "BadRequest"), at_once),
         (0, vec![], (400, "BadRequest"), at_once),
     ] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = azure();
-                let gateway = gateway(world, &emulator);
-                let case = format!("{world:?} {length} {} steps, {outcome:?}", steps.len());
-                let mut request = request(script(&steps));
-                request.headers_mut().insert("content-length", length.into());
-                let answer = gateway.send(request).await;
-                let (status, code) = answer.outcome();
-                assert_eq!((status, code.as_str()), outcome, "{case}");
-                assert!(answer.took_about(took), "{case} {:?}", answer.took);
-                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{case}");
-                assert_eq!(gateway.instances(), 1, "{case}");
-                assert!(gateway.left_behind() <= AT_REST, "{case} {}", gateway.left_behind());
-            });
-        }
+        check(Some(length), &steps, outcome, took);
     }
+}
+
+/// Sends a body in these steps, and then a good request to the same instance.
+fn check(length: Option<usize>, steps: &[Step], outcome: (u16, &str), took: Duration) {
+    both(async |world| {
+        let emulator = azure();
+        let gateway = gateway(world, &emulator);
+        let case = format!("{world:?} {length:?} {} steps, {outcome:?}", steps.len());
+        let mut request = request(script(steps));
+        if let Some(length) = length {
+            request.headers_mut().insert("content-length", length.into());
+        }
+        let answer = gateway.send(request).await;
+        answer.expect(outcome, &case);
+        assert!(answer.took_about(took), "{case} {:?}", answer.took);
+        assert_eq!(emulator.journal().len(), if outcome.0 == 200 { 2 } else { 0 }, "{case}");
+        gateway.ask().await.expect((200, ""), &case);
+        gateway.expect_one_clean_instance(&case);
+    });
 }
 
 #[test]
 fn each_of_many_slow_bodies_has_its_own_time() {
-    for world in BOTH {
-        in_virtual_time(async {
-            let emulator = azure();
-            let gateway = Arc::new(gateway(world, &emulator));
-            let mut tasks = Vec::new();
-            // Those who look after the others under WASI 0.3 end at different times, at once and in the middle.
-            for number in 0..40_u64 {
-                let steps = match number % 4 {
-                    0 => vec![Step::Pause(Duration::from_millis(40 * number)), text(REQUEST)],
-                    1 => vec![text(REQUEST)],
-                    _ => vec![Step::Silence],
-                };
-                let gateway = Arc::clone(&gateway);
-                tasks.push((
-                    number,
-                    tokio::spawn(async move { gateway.begin(request(script(&steps))).await }),
-                ));
-                sleep(Duration::from_millis(77)).await;
-            }
-            for (number, task) in tasks {
-                let answer = task.await.unwrap();
-                let (status, took) = match number % 4 {
-                    0 => (200, Duration::from_millis(40 * number)),
-                    1 => (200, Duration::ZERO),
-                    _ => (504, BODY_LIMIT),
-                };
-                assert_eq!(answer.status, status, "{world:?} {number}");
-                assert!(answer.took_about(took), "{world:?} {number} {:?}", answer.took);
-            }
-            gateway.settle().await;
-        });
-    }
+    both(async |world| {
+        let emulator = azure();
+        let gateway = Arc::new(gateway(world, &emulator));
+        let mut tasks = Vec::new();
+        // Those who look after the others under WASI 0.3 end at different times, at once and in the middle.
+        for number in 0..40_u64 {
+            let pause = Duration::from_millis(40 * number);
+            let (steps, status, took) = match number % 4 {
+                0 => (vec![Step::Pause(pause), text(REQUEST)], 200, pause),
+                1 => (vec![text(REQUEST)], 200, Duration::ZERO),
+                _ => (vec![Step::Silence], 504, BODY_LIMIT),
+            };
+            let gateway = Arc::clone(&gateway);
+            let asked = tokio::spawn(async move { gateway.begin(request(script(&steps))).await });
+            tasks.push((asked, status, took));
+            sleep(Duration::from_millis(77)).await;
+        }
+        for (number, (asked, status, took)) in tasks.into_iter().enumerate() {
+            let answer = asked.await.unwrap();
+            assert_eq!(answer.status, status, "{world:?} {number}");
+            assert!(answer.took_about(took), "{world:?} {number} {:?}", answer.took);
+        }
+        gateway.settle().await;
+    });
 }
 
 #[test]
-fn nobody_waits_for_a_body_that_would_change_nothing() {
+fn a_body_that_would_change_nothing_is_not_waited_for() {
+    let (key, json) = (("x-functions-key", KEY), ("content-type", "application/json"));
     for (path, fields, outcome) in [
         ("/nowhere", vec![], (404, "NotFound")),
         ("/healthz", vec![], (405, "MethodNotAllowed")),
         (PATH, vec![], (401, "Unauthorized")),
         (PATH, vec![("x-functions-key", "wrong")], (401, "Unauthorized")),
-        (PATH, vec![("x-functions-key", KEY), ("via", "1.1 proxy")], (403, "Forbidden")),
-        (PATH, vec![("x-functions-key", KEY), ("content-type", "text/plain")], (415, "UnsupportedMediaType")),
-        (
-            PATH,
-            vec![("x-functions-key", KEY), ("content-type", "application/json"), ("content-length", "8193")],
-            (413, "ContentTooLarge"),
-        ),
+        (PATH, vec![key, ("via", "1.1 proxy")], (403, "Forbidden")),
+        (PATH, vec![key, ("content-type", "text/plain")], (415, "UnsupportedMediaType")),
+        (PATH, vec![key, json, ("content-length", "8193")], (413, "ContentTooLarge")),
     ] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = azure();
-                let gateway = gateway(world, &emulator);
-                let mut request = http::Request::post(path).header("host", "gateway");
-                for (name, value) in &fields {
-                    request = request.header(*name, *value);
-                }
-                let answer = gateway.send(request.body(script(&[Step::Silence])).unwrap()).await;
-                let (status, code) = answer.outcome();
-                assert_eq!((status, code.as_str()), outcome, "{world:?} {path} {fields:?}");
-                assert!(answer.took_about(Duration::ZERO), "{world:?} {path} {fields:?}");
-                assert_eq!(emulator.journal(), [], "{world:?} {path} {fields:?}");
-
-                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?} {path}");
-                assert_eq!(gateway.instances(), 1, "{world:?} {path} {fields:?}");
-            });
-        }
+        both(async |world| {
+            let emulator = azure();
+            let gateway = gateway(world, &emulator);
+            let mut request = http::Request::post(path).header("host", "gateway");
+            for (name, value) in &fields {
+                request = request.header(*name, *value);
+            }
+            let answer = gateway.send(request.body(script(&[Step::Silence])).unwrap()).await;
+            answer.expect(outcome, (world, path, &fields));
+            assert!(answer.took_about(Duration::ZERO), "{world:?} {path} {fields:?}");
+            assert_eq!(emulator.journal(), [], "{world:?} {path} {fields:?}");
+            gateway.ask().await.expect((200, ""), (world, path));
+            assert_eq!(gateway.instances(), 1, "{world:?} {path} {fields:?}");
+        });
     }
 }
 
 /// As long as a secret can be, so that no buffer on the way takes it whole.
 #[test]
-fn a_client_that_does_not_take_its_answer_loses_it_and_holds_nobody_up() {
+fn a_client_that_does_not_take_its_answer_loses_it_and_holds_up_no_other() {
     for goes_away in [false, true] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = azure();
-                emulator.set_secret("long", &"v".repeat(25 * 1024)).unwrap();
-                let gateway = gateway(world, &emulator);
-                let unread = gateway.begin_unread(request(full(r#"{"Secret":"long"}"#))).await;
-                let unread = (!goes_away).then_some(unread);
-                sleep(Duration::from_secs(600)).await;
-                gateway.settle().await;
-
-                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?} {goes_away}");
-                assert_eq!(gateway.instances(), 1, "{world:?} {goes_away}");
-                assert!(gateway.left_behind() <= AT_REST, "{world:?} {goes_away} {}", gateway.left_behind());
-                if let Some(unread) = unread {
-                    assert!(unread.into_body().collect().await.is_err(), "{world:?}");
-                }
-            });
-        }
+        both(async |world| {
+            let emulator = azure();
+            emulator.set_secret("long", &"v".repeat(25 * 1024)).unwrap();
+            let gateway = gateway(world, &emulator);
+            let unread = gateway.begin_unread(request(full(r#"{"Secret":"long"}"#))).await;
+            let unread = (!goes_away).then_some(unread);
+            sleep(Duration::from_secs(600)).await;
+            gateway.settle().await;
+            gateway.ask().await.expect((200, ""), (world, goes_away));
+            gateway.expect_one_clean_instance((world, goes_away));
+            if let Some(unread) = unread {
+                assert!(unread.into_body().collect().await.is_err(), "{world:?}");
+            }
+        });
     }
 }
 
 /// What happens to a body, one after the other. After the last it ends.
 #[derive(Clone)]
-enum Step {
+pub(crate) enum Step {
     Chunk(Bytes),
     Pause(Duration),
     Silence,
@@ -210,7 +178,7 @@ fn text(text: &str) -> Step {
     Step::Chunk(Bytes::from(text.to_owned()))
 }
 
-fn script(steps: &[Step]) -> WasiBody {
+pub(crate) fn script(steps: &[Step]) -> WasiBody {
     Script { steps: steps.iter().cloned().collect(), pause: None }.boxed_unsync()
 }
 
@@ -247,12 +215,8 @@ impl http_body::Body for Script {
 }
 
 fn gateway(world: World, emulator: &Emulator) -> Gateway {
-    let mut settings = settings(emulator, Source::AppService2017);
-    settings.push(("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string()));
-    Gateway::start(world, emulator, &settings)
+    Gateway::of(world, emulator, Source::AppService2017, &[("GATEWAY_DEADLINE_SECONDS", "7")])
 }
 
-const DEADLINE: Duration = Duration::from_secs(7);
-
-/// A quarter of it.
+/// A quarter of the deadline.
 const BODY_LIMIT: Duration = Duration::from_millis(1750);

@@ -1,11 +1,12 @@
 //! Every fault that the emulator knows, at the vault and at the token source.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyvault_emulator::{Answer, Effect, Emulator, Fault, Refusal, Source, TokenRefusal, Upstream};
 
-use crate::gateway::{AT_REST, BOTH, Gateway, SECRETS, World, azure, in_virtual_time, settings};
+use crate::gateway::{Gateway, SECRETS, World, azure, both, calls};
 
 #[test]
 fn a_fault_of_the_vault_is_answered_as_the_contract_says() {
@@ -73,19 +74,17 @@ fn what_azure_says_of_a_pause_is_passed_on_within_limits() {
             (Upstream::Token, StatusCode::TOO_MANY_REQUESTS, "IdentityThrottled"),
             (Upstream::Token, StatusCode::INTERNAL_SERVER_ERROR, "Unavailable"),
         ] {
-            for world in BOTH {
-                in_virtual_time(async {
-                    let emulator = azure();
-                    let fault = Fault::new(upstream, Effect::Status(status));
-                    emulator.fault(says.map_or(fault.clone(), |it| fault.retry_after(it)));
-                    let answer = gateway(world, &emulator, Source::Imds).ask().await;
-                    assert_eq!(answer.outcome(), (503, code.to_owned()), "{world:?} {says:?}");
-                    // Where Azure asks for none it is our own pause, which has grown with the tries for a token.
-                    let (seconds, own) = (answer.field("retry-after"), ["2", "3", "4", "5", "8"]);
-                    let is_own = upstream == Upstream::Token && pause == "1" && own.contains(&seconds);
-                    assert!(seconds == pause || is_own, "{world:?} {says:?} {upstream:?} {seconds}");
-                });
-            }
+            both(async |world| {
+                let emulator = azure();
+                let fault = Fault::new(upstream, Effect::Status(status));
+                emulator.fault(says.map_or(fault.clone(), |says| fault.retry_after(says)));
+                let answer = gateway(world, &emulator, Source::Imds).ask().await;
+                answer.expect((503, code), (world, says));
+                // Where Azure asks for none it is our own pause, which has grown with the tries for a token.
+                let (seconds, own) = (answer.field("retry-after"), ["2", "3", "4", "5", "8"]);
+                let is_own = upstream == Upstream::Token && pause == "1" && own.contains(&seconds);
+                assert!(seconds == pause || is_own, "{world:?} {says:?} {upstream:?} {seconds}");
+            });
         }
     }
 }
@@ -93,142 +92,119 @@ fn what_azure_says_of_a_pause_is_passed_on_within_limits() {
 /// As Spin does it where `allowed_outbound_hosts` has no entry for an address.
 #[test]
 fn a_host_that_lets_no_call_out_is_named_in_the_log() {
-    for world in BOTH {
-        in_virtual_time(async {
-            let emulator = azure();
-            let gateway = gateway(world, &emulator, Source::Imds);
-            gateway.close();
-            assert_eq!(gateway.ask().await.outcome(), (503, "Unavailable".to_owned()), "{world:?}");
-            let cause = "the host does not let calls go to this address";
-            assert!(gateway.log().contains(cause), "{world:?} {}", gateway.log());
-        });
-    }
+    both(async |world| {
+        let emulator = azure();
+        let gateway = gateway(world, &emulator, Source::Imds);
+        gateway.seen.closed.store(true, Relaxed);
+        gateway.ask().await.expect((503, "Unavailable"), world);
+        let cause = "the host does not let calls go to this address";
+        assert!(gateway.log().contains(cause), "{world:?} {}", gateway.log());
+    });
 }
 
 /// No timeout of the host ends this, and no byte of the request's body is taken.
 #[test]
-fn a_call_that_nobody_hears_ends_at_the_deadline() {
+fn a_call_that_stays_unheard_ends_at_the_deadline() {
     for (_, source) in Source::ALL {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = azure();
-                let gateway = gateway(world, &emulator, source);
-                gateway.deafen(true);
-                let answer = gateway.ask().await;
-                assert_eq!(answer.outcome(), (504, "Timeout".to_owned()), "{world:?} {source:?}");
-                assert!(answer.took_about(DEADLINE), "{world:?} {source:?} {:?}", answer.took);
-
-                gateway.deafen(false);
-                assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?} {source:?}");
-                assert_eq!(gateway.instances(), 1, "{world:?} {source:?}");
-                assert!(gateway.left_behind() <= AT_REST, "{world:?} {source:?}");
-            });
-        }
+        both(async |world| {
+            let emulator = azure();
+            let gateway = gateway(world, &emulator, source);
+            gateway.seen.deaf.store(true, Relaxed);
+            let answer = gateway.ask().await;
+            answer.expect((504, "Timeout"), (world, source));
+            assert!(answer.took_about(DEADLINE), "{world:?} {source:?} {:?}", answer.took);
+            gateway.seen.deaf.store(false, Relaxed);
+            gateway.ask().await.expect((200, ""), (world, source));
+            gateway.expect_one_clean_instance((world, source));
+        });
     }
 }
 
 #[test]
 fn the_deadline_is_for_a_request_and_not_for_each_of_its_calls() {
-    for world in BOTH {
-        in_virtual_time(async {
-            let emulator = azure();
-            emulator.fault(Fault::new(Upstream::Token, Effect::Truth).delay(DEADLINE * 2 / 3));
-            emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(DEADLINE * 2 / 3));
-            let answer = gateway(world, &emulator, Source::Imds).ask().await;
-            assert_eq!(answer.outcome(), (504, "Timeout".to_owned()), "{world:?}");
-            assert!(answer.took_about(DEADLINE), "{world:?} {:?}", answer.took);
-        });
-    }
+    both(async |world| {
+        let emulator = azure();
+        for upstream in [Upstream::Token, Upstream::Vault] {
+            emulator.fault(Fault::new(upstream, Effect::Truth).delay(DEADLINE * 2 / 3));
+        }
+        let answer = gateway(world, &emulator, Source::Imds).ask().await;
+        answer.expect((504, "Timeout"), world);
+        assert!(answer.took_about(DEADLINE), "{world:?} {:?}", answer.took);
+    });
 }
 
 #[test]
 fn a_token_that_the_vault_refuses_is_replaced_once() {
-    for world in BOTH {
-        in_virtual_time(async {
-            let emulator = azure();
-            let gateway = gateway(world, &emulator, Source::AppService2017);
-            let calls = || (emulator.token_calls().len(), emulator.vault_calls().len());
-            assert_eq!(gateway.ask_for(SECRETS[0]).await.outcome(), (200, String::new()), "{world:?}");
-            assert_eq!(calls(), (1, 1), "{world:?}");
+    both(async |world| {
+        let emulator = azure();
+        let gateway = gateway(world, &emulator, Source::AppService2017);
+        gateway.ask_for(SECRETS[0]).await.expect((200, ""), world);
+        assert_eq!(calls(&emulator), (1, 1), "{world:?}");
 
-            emulator.forget_tokens();
-            assert_eq!(gateway.ask_for(SECRETS[1]).await.outcome(), (200, String::new()), "{world:?}");
-            assert_eq!(calls(), (2, 3), "{world:?}");
+        emulator.forget_tokens();
+        gateway.ask_for(SECRETS[1]).await.expect((200, ""), world);
+        assert_eq!(calls(&emulator), (2, 3), "{world:?}");
 
-            // From here on each has expired when it is given out.
-            emulator.forget_tokens();
-            emulator.configure(|it| it.lifetime = Some(-1));
-            let answer = gateway.ask_for(SECRETS[2]).await;
-            assert_eq!(answer.outcome(), (503, "Unavailable".to_owned()), "{world:?}");
-            assert_eq!(calls(), (3, 7), "{world:?}");
-        });
-    }
+        // From here on each has expired when it is given out.
+        emulator.forget_tokens();
+        emulator.configure(|settings| settings.lifetime = Some(-1));
+        gateway.ask_for(SECRETS[2]).await.expect((503, "Unavailable"), world);
+        assert_eq!(calls(&emulator), (3, 7), "{world:?}");
+    });
 }
 
-/// The platform keeps a token for a day and gives the same one again, whoever wants another.
+/// The platform keeps a token for a day and gives the same one again, also to a request that wants another.
 #[test]
 fn a_token_that_the_vault_goes_on_refusing_is_asked_for_seldom() {
-    for world in BOTH {
-        in_virtual_time(async {
-            let emulator = azure();
-            emulator.fault(Fault::refuse(Refusal::UnresolvedKey));
-            let gateway = gateway(world, &emulator, Source::AppService2019);
-            for _ in 0..300 {
-                assert_eq!(gateway.ask().await.outcome(), (503, "Unavailable".to_owned()), "{world:?}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            // In five minutes: five new ones at once and then one in ten seconds at the most, and fewer where the circuit breaker, which
-            // lets one call in 16 seconds through, is what holds them back.
-            let seen = (emulator.token_calls().len(), emulator.vault_calls().len());
-            assert!(seen.0 <= 1 + 5 + 30 && seen.1 <= 60, "{world:?} {seen:?}");
-            assert!(seen.0 >= 10, "{world:?} {seen:?}");
-            assert_eq!(emulator.tokens().len(), 1, "{world:?}");
-            emulator.clear_faults();
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{world:?}");
-        });
-    }
+    both(async |world| {
+        let emulator = azure();
+        emulator.fault(Fault::refuse(Refusal::UnresolvedKey));
+        let gateway = gateway(world, &emulator, Source::AppService2019);
+        for second in 0..300 {
+            gateway.ask().await.expect((503, "Unavailable"), (world, second));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // In five minutes: five new ones at once and then one in ten seconds at the most, and fewer where the circuit breaker,
+        // which lets one call in 16 seconds through, is what holds them back.
+        let seen = calls(&emulator);
+        assert!(seen.0 <= 1 + 5 + 30 && seen.1 <= 60, "{world:?} {seen:?}");
+        assert!(seen.0 >= 10, "{world:?} {seen:?}");
+        assert_eq!(emulator.tokens().len(), 1, "{world:?}");
+        emulator.clear_faults();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        gateway.ask().await.expect((200, ""), world);
+    });
 }
 
 /// Asks while `upstream` always fails with `effect`, and again when it is well, in the same instance.
 fn check(upstream: Upstream, source: Source, effect: &Effect, expected: (u16, &str)) {
-    for world in BOTH {
+    both(async |world| {
         let case = format!("{world:?} {source:?} {upstream:?} {effect:?}");
-        in_virtual_time(async {
-            let emulator = azure();
-            emulator.fault(Fault::new(upstream, effect.clone()));
-            let gateway = gateway(world, &emulator, source);
-            let answer = gateway.ask().await;
-            let (status, code) = answer.outcome();
-            assert_eq!((status, code.as_str()), expected, "{case}");
-            assert_eq!(!answer.field("retry-after").is_empty(), status == 503, "{case}");
-            match status {
-                504 => assert!(answer.took_about(DEADLINE), "{case} {:?}", answer.took),
-                _ => assert!(answer.took < DEADLINE, "{case} {:?}", answer.took),
-            }
-            // Nobody else is asked, wherever a redirect leads.
-            let ours = ["demo.vault.azure.net", "127.0.0.1:41741", "localhost:50342"];
-            let tokens = ["169.254.169.254", "login.microsoftonline.com"];
-            for call in emulator.journal() {
-                let host = call.authority.as_str();
-                assert!(ours.contains(&host) || tokens.contains(&host), "{case}: {call:?}");
-            }
-            // The host's timeouts come after the component's own, and they come.
-            for timeout in gateway.timeouts() {
-                assert!(
-                    timeout.is_some_and(|it| it <= DEADLINE + Duration::from_secs(1)),
-                    "{case} {timeout:?}"
-                );
-            }
-
-            emulator.clear_faults();
-            // Longer than anybody who failed might be left alone.
-            tokio::time::sleep(Duration::from_secs(600)).await;
-            assert_eq!(gateway.ask().await.outcome(), (200, String::new()), "{case}");
-            assert_eq!(gateway.instances(), 1, "{case}");
-            assert!(gateway.left_behind() <= AT_REST, "{case} {}", gateway.left_behind());
-        });
-    }
+        let emulator = azure();
+        emulator.fault(Fault::new(upstream, effect.clone()));
+        let gateway = gateway(world, &emulator, source);
+        let answer = gateway.ask().await;
+        answer.expect(expected, &case);
+        assert_eq!(answer.field("retry-after").is_empty(), answer.status != 503, "{case}");
+        match answer.status {
+            504 => assert!(answer.took_about(DEADLINE), "{case} {:?}", answer.took),
+            _ => assert!(answer.took < DEADLINE, "{case} {:?}", answer.took),
+        }
+        // No other host is asked, wherever a redirect leads.
+        for call in emulator.journal() {
+            assert!(HOSTS.contains(&call.authority.as_str()), "{case}: {call:?}");
+        }
+        // The host's timeouts come after the component's own, and they come.
+        for timeout in gateway.timeouts() {
+            let comes = timeout.is_some_and(|timeout| timeout <= DEADLINE + Duration::from_secs(1));
+            assert!(comes, "{case} {timeout:?}");
+        }
+        emulator.clear_faults();
+        // Longer than an upstream that failed might be left alone.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        gateway.ask().await.expect((200, ""), &case);
+        gateway.expect_one_clean_instance(&case);
+    });
 }
 
 /// The answer to a request that the vault meets with this effect.
@@ -262,16 +238,7 @@ fn from_vault(effect: &Effect) -> (u16, &'static str) {
             408 | 500.. => (503, "Unavailable"),
             _ => (502, "VaultError"),
         },
-        Effect::Answer(_)
-        | Effect::Redirect(_)
-        | Effect::PlainText
-        | Effect::EmptyBody
-        | Effect::BrokenJson
-        | Effect::TruncatedJson
-        | Effect::HugeBody(_)
-        | Effect::HugeChunkedBody(_) => (502, "VaultError"),
-        Effect::HangBeforeHeaders | Effect::HangWithinBody => (504, "Timeout"),
-        Effect::CutBeforeHeaders | Effect::CutWithinBody => (503, "Unavailable"),
+        effect => from_either(effect, "VaultError"),
     }
 }
 
@@ -299,16 +266,16 @@ fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
             (401 | 403 | 404 | 410, Source::Imds) | (408 | 500.., _) => (503, "Unavailable"),
             _ => (502, "IdentityError"),
         },
-        Effect::Answer(_)
-        | Effect::Redirect(_)
-        | Effect::PlainText
-        | Effect::EmptyBody
-        | Effect::BrokenJson
-        | Effect::TruncatedJson
-        | Effect::HugeBody(_)
-        | Effect::HugeChunkedBody(_) => (502, "IdentityError"),
+        effect => from_either(effect, "IdentityError"),
+    }
+}
+
+/// The answer where an upstream hangs, cuts the connection, or says what cannot be used.
+fn from_either(effect: &Effect, unusable: &'static str) -> (u16, &'static str) {
+    match effect {
         Effect::HangBeforeHeaders | Effect::HangWithinBody => (504, "Timeout"),
         Effect::CutBeforeHeaders | Effect::CutWithinBody => (503, "Unavailable"),
+        _ => (502, unusable),
     }
 }
 
@@ -338,7 +305,7 @@ pub(crate) fn connection_faults() -> Vec<Effect> {
 /// Errors of both upstreams, in their own words.
 pub(crate) fn statuses() -> impl Iterator<Item = Effect> {
     let numbers = [202, 400, 401, 403, 404, 405, 408, 409, 410, 412, 418, 429, 500, 501, 502, 503, 504, 599];
-    numbers.into_iter().map(|it| Effect::Status(StatusCode::from_u16(it).unwrap()))
+    numbers.into_iter().map(|number| Effect::Status(StatusCode::from_u16(number).unwrap()))
 }
 
 pub(crate) fn answer((status, body): (u16, String)) -> Effect {
@@ -346,35 +313,28 @@ pub(crate) fn answer((status, body): (u16, String)) -> Effect {
 }
 
 fn gateway(world: World, emulator: &Emulator, source: Source) -> Gateway {
-    let mut settings = settings(emulator, source);
-    settings.push(("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string()));
-    settings.push(("GATEWAY_LOG", "debug".to_owned()));
-    Gateway::start(world, emulator, &settings)
+    Gateway::of(world, emulator, source, &[("GATEWAY_DEADLINE_SECONDS", "7"), ("GATEWAY_LOG", "debug")])
 }
+
+/// The vault, and where tokens are.
+const HOSTS: [&str; 5] = [
+    "demo.vault.azure.net",
+    "127.0.0.1:41741",
+    "localhost:50342",
+    "169.254.169.254",
+    "login.microsoftonline.com",
+];
 
 const DEADLINE: Duration = Duration::from_secs(7);
 
 const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
 
 /// Each way in which Key Vault refuses.
+#[rustfmt::skip]
 pub(crate) const REFUSALS: [Refusal; 19] = [
-    Refusal::InvalidName,
-    Refusal::MissingToken,
-    Refusal::InvalidAudience,
-    Refusal::InvalidIssuer,
-    Refusal::UnresolvedKey,
-    Refusal::ExpiredToken,
-    Refusal::InsufficientClaims,
-    Refusal::AccessDenied,
-    Refusal::ForbiddenByRbac,
-    Refusal::ForbiddenByFirewall,
-    Refusal::ForbiddenByConnection,
-    Refusal::ForbiddenByPolicy,
-    Refusal::SecretDisabled,
-    Refusal::SecretNotFound,
-    Refusal::MethodNotAllowed,
-    Refusal::DeletedButRecoverable,
-    Refusal::Throttled,
-    Refusal::InternalError,
-    Refusal::Unavailable,
+    Refusal::InvalidName, Refusal::MissingToken, Refusal::InvalidAudience, Refusal::InvalidIssuer,
+    Refusal::UnresolvedKey, Refusal::ExpiredToken, Refusal::InsufficientClaims, Refusal::AccessDenied,
+    Refusal::ForbiddenByRbac, Refusal::ForbiddenByFirewall, Refusal::ForbiddenByConnection,
+    Refusal::ForbiddenByPolicy, Refusal::SecretDisabled, Refusal::SecretNotFound, Refusal::MethodNotAllowed,
+    Refusal::DeletedButRecoverable, Refusal::Throttled, Refusal::InternalError, Refusal::Unavailable,
 ];

@@ -18,7 +18,6 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 pub(crate) use crate::wasmtime_host::{BOTH, World};
 
 use crate::manifest::Application;
-use crate::stores::Stores;
 use crate::wasmtime_host::{Clock, Host, Record, Seen};
 use crate::watch::Watch;
 
@@ -32,7 +31,7 @@ pub(crate) const SECRETS: [&str; 3] = ["Integration-Team-Blog", "db-password", "
 const VALUES: [&str; 3] = [
     "\"8f2a-value-of-the-secret\"\r\n\\ü€😀",
     "\"b61d-password-of-a-database\"\r\n\\ü€😀",
-    "\"e07c-what-nobody-guesses\"\r\n\\ü€😀",
+    "\"e07c-what-cannot-be-guessed\"\r\n\\ü€😀",
 ];
 
 /// The key of the one caller.
@@ -42,12 +41,17 @@ pub(crate) const KEY: &str = "d41d8cd98f-the-caller-key";
 pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
 
 /// The resources of an instance that has nothing to do: its standard streams, and what it polls them with.
-pub(crate) const AT_REST: usize = 4;
+const AT_REST: usize = 4;
 
-/// Runs a test in virtual time: whenever everybody waits, the clock goes to the next thing that happens.
+/// Runs a test in virtual time: whenever all tasks wait, the clock goes to the next thing that happens.
 pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(test)
+}
+
+/// Runs a test with the components of both worlds, in virtual time.
+pub(crate) fn both(test: impl AsyncFn(World)) {
+    BOTH.into_iter().for_each(|world| in_virtual_time(test(world)));
 }
 
 /// A vault with [`SECRETS`].
@@ -89,16 +93,28 @@ pub(crate) struct Gateway {
     handler: ProxyHandler<Host>,
     stdout: MemoryOutputPipe,
     stderr: MemoryOutputPipe,
-    seen: Arc<Seen>,
+    pub(crate) seen: Arc<Seen>,
     watch: Mutex<Watch>,
 }
 
 impl Gateway {
+    /// A gateway that gets its tokens from `source`, with these settings more.
+    pub(crate) fn of(
+        world: World,
+        emulator: &Emulator,
+        source: Source,
+        more: &[(&'static str, &str)],
+    ) -> Self {
+        let mut settings = settings(emulator, source);
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        Self::start(world, emulator, &settings)
+    }
+
     /// `world`'s component with these settings and no others, and the emulator for its network.
     pub(crate) fn start(world: World, emulator: &Emulator, settings: &[(&str, String)]) -> Self {
         let (stdout, stderr) = (MemoryOutputPipe::new(MOST_OUTPUT), MemoryOutputPipe::new(MOST_OUTPUT));
         let seen = Arc::new(Seen::default());
-        // Spin passes its own environment on to nobody; settings are variables there.
+        // Spin does not pass on its own environment; settings are variables there.
         let (environment, application) = if world.is_spin() {
             let values = settings.iter().map(|(name, value)| (lower_snake(name), value.clone())).collect();
             let uncommented = MANIFEST.replace("# key_value_stores", "key_value_stores");
@@ -146,7 +162,14 @@ impl Gateway {
 
     /// The function's test request for another secret.
     pub(crate) async fn ask_for(&self, secret: &str) -> Answer {
-        self.send(request(full(REQUEST.replace(SECRETS[0], secret)))).await
+        self.send(request_for(secret)).await
+    }
+
+    /// The same, for a value that has just been read.
+    pub(crate) async fn ask_past_the_cache(&self) -> Answer {
+        let mut request = request_for(SECRETS[0]);
+        request.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+        self.send(request).await
     }
 
     /// Any request. It is answered without a trap or an error code, its answer's body is whole, and when all is done
@@ -188,12 +211,7 @@ impl Gateway {
     pub(crate) async fn settle(&self) {
         sleep(MOMENT).await;
         assert_eq!(self.seen.deaths.lock().unwrap().as_slice(), [""; 0], "{}", self.circumstances());
-        assert_eq!(self.seen.open_calls.load(Ordering::Relaxed), 0, "calls that nobody waits for");
-    }
-
-    /// From now on the host lets no call go out.
-    pub(crate) fn close(&self) {
-        self.seen.closed.store(true, Ordering::Relaxed);
+        assert_eq!(Arc::strong_count(&self.seen.open_calls), 1, "calls that no request waits for");
     }
 
     /// What the instances have written to standard error.
@@ -201,9 +219,11 @@ impl Gateway {
         String::from_utf8_lossy(&self.stderr.contents()).into_owned()
     }
 
-    /// Whether nobody hears the calls from now on.
-    pub(crate) fn deafen(&self, deaf: bool) {
-        self.seen.deaf.store(deaf, Ordering::Relaxed);
+    /// Checks that one instance has answered all requests, and that they have left nothing behind.
+    #[track_caller]
+    pub(crate) fn expect_one_clean_instance(&self, case: impl std::fmt::Debug) {
+        assert_eq!(self.instances(), 1, "{case:?}");
+        assert!(self.left_behind() <= AT_REST, "{case:?} {}", self.left_behind());
     }
 
     /// How many instances there have been.
@@ -211,26 +231,11 @@ impl Gateway {
         self.seen.instances.load(Ordering::Relaxed)
     }
 
-    /// The instructions that the instance had left when its last request began.
-    pub(crate) fn instructions_left(&self) -> u64 {
-        self.seen.instructions.load(Ordering::Relaxed)
-    }
-
-    /// What the host keeps beside the instances.
-    pub(crate) fn stores(&self) -> &Stores {
-        &self.seen.stores
-    }
-
-    /// The bytes of the largest memory of an instance so far.
-    pub(crate) fn memory(&self) -> usize {
-        self.seen.memory.load(Ordering::Relaxed)
-    }
-
     /// How many resources the last request found that earlier ones have left.
     ///
     /// The options of a call under WASI 0.2 are not counted, as Wasmtime 48 itself forgets them: its
     /// `outgoing_handler::handle` looks at them and leaves them in the table.
-    pub(crate) fn left_behind(&self) -> usize {
+    fn left_behind(&self) -> usize {
         let found = self.seen.resources.load(Ordering::Relaxed);
         let forgotten = match self.handler.state().world {
             World::Proxy | World::ProxyOnSpin => self.seen.timeouts.lock().unwrap().len(),
@@ -248,8 +253,7 @@ impl Gateway {
             .collect()
     }
 
-    /// Looks for what is private in an answer, for which somebody may have `asked` with this body, and in all that has left
-    /// since the last one.
+    /// Looks for what is private in an answer to a request with the body `asked`, and in all that has left since the last one.
     fn search(&self, asked: Option<&[u8]>, answer: &Answer) {
         let mut watch = self.watch();
         watch.calls(&mut self.seen.sent.lock().unwrap());
@@ -258,7 +262,7 @@ impl Gateway {
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        // Whoever has found something has ended the test, and the rest of it should say nothing else.
+        // A search that has found something has ended the test.
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -299,13 +303,19 @@ impl Answer {
         (time..time + Duration::from_millis(10)).contains(&self.took)
     }
 
+    /// Checks the status and the code.
+    #[track_caller]
+    pub(crate) fn expect(&self, (status, code): (u16, &str), case: impl std::fmt::Debug) {
+        assert_eq!(self.outcome(), (status, code.to_owned()), "{case:?} {self:?}");
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
     /// The status and the code of an answer. An error has the shape of all errors, and a secret is the one in the vault.
     #[track_caller]
-    pub(crate) fn outcome(&self) -> (u16, String) {
+    fn outcome(&self) -> (u16, String) {
         let json = self.json();
         assert_eq!(self.field("content-type"), "application/json; charset=utf-8", "{self:?}");
         assert_eq!(self.field("cache-control"), "no-store", "{self:?}");
@@ -325,10 +335,20 @@ impl Answer {
     }
 }
 
+/// How many calls there were: for tokens, and to the vault.
+pub(crate) fn calls(emulator: &Emulator) -> (usize, usize) {
+    (emulator.token_calls().len(), emulator.vault_calls().len())
+}
+
 /// A request for the secret that `body` names, with the key.
 pub(crate) fn request(body: WasiBody) -> Request<WasiBody> {
     let request = Request::post(PATH).header("host", "gateway").header("content-type", "application/json");
     request.header("x-functions-key", KEY).body(body).unwrap()
+}
+
+/// The same for the secret with this name.
+pub(crate) fn request_for(secret: &str) -> Request<WasiBody> {
+    request(full(REQUEST.replace(SECRETS[0], secret)))
 }
 
 /// What Spin tells a component of a request.
@@ -366,7 +386,7 @@ pub(crate) const MANIFEST: &str = include_str!("../../../../spin.toml");
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The shortest time that Tokio can wait, in which everybody comes to rest.
+/// The shortest time that Tokio can wait, in which all tasks come to rest.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// Bytes of log lines that are kept.

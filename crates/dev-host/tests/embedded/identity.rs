@@ -1,10 +1,10 @@
-//! The token sources, each where it is in Azure.
+//! The token sources, each where it is in Azure, in each cloud, with each identity.
 
 use std::time::Duration;
 
-use keyvault_emulator::{Credential, Emulator, ExpiresIn, ExpiresOn, Source, UserAssigned, facts};
+use keyvault_emulator::{Credential, ExpiresIn, ExpiresOn, Source, UserAssigned, facts};
 
-use crate::gateway::{BOTH, Gateway, SECRETS, World, azure, in_virtual_time, settings};
+use crate::gateway::{Gateway, SECRETS, azure, both, calls, settings};
 
 #[test]
 fn each_source_is_asked_at_its_own_address_and_once() {
@@ -16,21 +16,46 @@ fn each_source_is_asked_at_its_own_address_and_once() {
         (Source::CloudShell, "http", "localhost:50342", "/oauth2/token", None),
         (Source::ClientSecret, "https", "login.microsoftonline.com", &entra, None),
     ] {
-        for world in BOTH {
-            in_virtual_time(async {
+        both(async |world| {
+            let emulator = azure();
+            let gateway = Gateway::of(world, &emulator, source, &[]);
+            for secret in SECRETS {
+                gateway.ask_for(secret).await.expect((200, ""), (world, source));
+            }
+            assert_eq!(emulator.vault_calls().len(), SECRETS.len(), "{world:?} {source:?}");
+            let [token] = emulator.token_calls().try_into().unwrap();
+            let address = (token.scheme.as_str(), token.authority.as_str(), token.path.as_str());
+            assert_eq!(address, (scheme, authority, path), "{world:?}");
+            assert_eq!(token.credential, Credential::Right, "{world:?} {source:?}");
+            let asked = token.query.iter().find(|it| it.0 == "api-version").map(|it| it.1.as_str());
+            assert_eq!(asked, api_version, "{world:?} {source:?}");
+        });
+    }
+}
+
+#[test]
+fn a_vault_of_each_cloud_gets_the_tokens_of_its_cloud() {
+    for (vault, audience, authority) in [
+        ("demo.vault.azure.net", "https://vault.azure.net", "login.microsoftonline.com"),
+        ("demo.vault.azure.cn", "https://vault.azure.cn", "login.chinacloudapi.cn"),
+        ("demo.vault.usgovcloudapi.net", "https://vault.usgovcloudapi.net", "login.microsoftonline.us"),
+    ] {
+        let scope = format!("{audience}/.default");
+        for (source, token_from, asked_for) in [
+            (Source::AppService2019, ("http", "127.0.0.1:41741"), audience),
+            (Source::ClientSecret, ("https", authority), scope.as_str()),
+        ] {
+            both(async |world| {
                 let emulator = azure();
-                let gateway = Gateway::start(world, &emulator, &settings(&emulator, source));
-                for secret in SECRETS {
-                    let answer = gateway.ask_for(secret).await;
-                    assert_eq!(answer.outcome(), (200, String::new()), "{world:?} {source:?}");
-                }
-                assert_eq!(emulator.vault_calls().len(), SECRETS.len(), "{world:?} {source:?}");
+                let mut settings = settings(&emulator, source);
+                settings[0].1 = format!("https://{vault}");
+                Gateway::start(world, &emulator, &settings).ask().await.expect((200, ""), (world, vault));
                 let [token] = emulator.token_calls().try_into().unwrap();
-                let address = (token.scheme.as_str(), token.authority.as_str(), token.path.as_str());
-                assert_eq!(address, (scheme, authority, path), "{world:?}");
-                assert_eq!(token.credential, Credential::Right, "{world:?} {source:?}");
-                let asked = token.query.iter().find(|it| it.0 == "api-version").map(|it| it.1.as_str());
-                assert_eq!(asked, api_version, "{world:?} {source:?}");
+                let [read] = emulator.vault_calls().try_into().unwrap();
+                assert_eq!((token.scheme.as_str(), token.authority.as_str()), token_from, "{world:?}");
+                assert_eq!(token.audience.as_deref(), Some(asked_for), "{world:?}");
+                assert_eq!((read.scheme.as_str(), read.authority.as_str()), ("https", vault), "{world:?}");
+                assert_eq!(read.credential, Credential::Right, "{world:?} {vault}");
             });
         }
     }
@@ -41,141 +66,105 @@ fn each_source_is_asked_at_its_own_address_and_once() {
 fn a_token_is_kept_for_as_long_as_its_answer_says_in_whatever_form() {
     for expires_on in EXPIRES_ON {
         for expires_in in EXPIRES_IN {
-            for world in BOTH {
+            both(async |world| {
                 let case = format!("{world:?} {expires_on:?} {expires_in:?}");
-                in_virtual_time(async {
-                    let emulator = azure();
-                    emulator.configure(|it| {
-                        it.lifetime = Some(24 * 60 * 60);
-                        it.expires_on = Some(expires_on);
-                        it.expires_in = Some(expires_in);
-                    });
-                    let settings = settings(&emulator, Source::AppService2017);
-                    let gateway = Gateway::start(world, &emulator, &settings);
-                    let answer = gateway.ask_for(SECRETS[0]).await;
-                    if !says_when(expires_on, expires_in) {
-                        assert_eq!(answer.outcome(), (502, "IdentityError".to_owned()), "{case}");
-                        return;
-                    }
-                    assert_eq!(answer.outcome(), (200, String::new()), "{case}");
-                    for (secret, pause, token_calls) in [
-                        (SECRETS[1], Duration::ZERO, 1),
-                        (SECRETS[1], Duration::from_secs((12 * 60 - 6) * 60), 1),
-                        // A token of a day is renewed at noon.
-                        (SECRETS[2], Duration::from_secs(12 * 60), 2),
-                    ] {
-                        tokio::time::sleep(pause).await;
-                        assert_eq!(gateway.ask_for(secret).await.outcome(), (200, String::new()), "{case}");
-                        assert_eq!(emulator.token_calls().len(), token_calls, "{case} {pause:?}");
-                    }
-                    assert_eq!(gateway.instances(), 1, "{case}");
+                let emulator = azure();
+                emulator.configure(|settings| {
+                    settings.lifetime = Some(24 * 60 * 60);
+                    settings.expires_on = Some(expires_on);
+                    settings.expires_in = Some(expires_in);
                 });
-            }
-        }
-    }
-}
-
-#[test]
-fn a_user_assigned_identity_is_selected_as_its_source_wants_it() {
-    let [client, object, resource] =
-        ["AZURE_CLIENT_ID", "IDENTITY_OBJECT_ID", "IDENTITY_RESOURCE_ID"].map(|it| (it, id(it, 1)));
-    for (source, selector, parameter) in [
-        (Source::AppService2019, &client, "client_id"),
-        (Source::AppService2019, &object, "principal_id"),
-        (Source::AppService2019, &resource, "mi_res_id"),
-        (Source::AppService2017, &client, "clientid"),
-        (Source::Imds, &client, "client_id"),
-        (Source::Imds, &object, "object_id"),
-        (Source::Imds, &resource, "msi_res_id"),
-    ] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = with_user_assigned();
-                let answer = ask_as(world, &emulator, source, std::slice::from_ref(selector)).await;
-                assert_eq!(answer.0, 200, "{world:?} {source:?} {parameter}: {}", answer.2);
-                let [token] = emulator.token_calls().try_into().unwrap();
-                let chosen = (parameter.to_owned(), selector.1.clone());
-                assert!(token.query.contains(&chosen), "{world:?} {source:?}: {:?}", token.query);
+                let gateway = Gateway::of(world, &emulator, Source::AppService2017, &[]);
+                let answer = gateway.ask_for(SECRETS[0]).await;
+                use {ExpiresIn as In, ExpiresOn as On};
+                let says_when = matches!(expires_in, In::Number | In::Text)
+                    || !matches!(expires_on, On::Empty | On::Null | On::Absent);
+                if !says_when {
+                    return answer.expect((502, "IdentityError"), case);
+                }
+                answer.expect((200, ""), &case);
+                for (secret, pause, token_calls) in [
+                    (SECRETS[1], Duration::ZERO, 1),
+                    (SECRETS[1], Duration::from_secs((12 * 60 - 6) * 60), 1),
+                    // A token of a day is renewed at noon.
+                    (SECRETS[2], Duration::from_secs(12 * 60), 2),
+                ] {
+                    tokio::time::sleep(pause).await;
+                    gateway.ask_for(secret).await.expect((200, ""), &case);
+                    assert_eq!(emulator.token_calls().len(), token_calls, "{case} {pause:?}");
+                }
+                assert_eq!(gateway.instances(), 1, "{case}");
             });
         }
     }
 }
 
 #[test]
-fn an_identity_that_cannot_be_selected_is_never_replaced_by_another() {
-    let [client, object, resource] =
-        ["AZURE_CLIENT_ID", "IDENTITY_OBJECT_ID", "IDENTITY_RESOURCE_ID"].map(|it| (it, id(it, 1)));
-    let unknown = ("AZURE_CLIENT_ID", id("AZURE_CLIENT_ID", 9));
-    let setting = (500, "ConfigurationError");
-    let refused = (502, "IdentityError");
+fn a_user_assigned_identity_is_selected_as_its_source_wants_it_and_never_replaced_by_another() {
+    let [client, object, resource] = ["AZURE_CLIENT_ID", "IDENTITY_OBJECT_ID", "IDENTITY_RESOURCE_ID"];
+    let machine_learning = "DEFAULT_IDENTITY_CLIENT_ID";
+    let (setting, refused) = ((500, "ConfigurationError"), (502, "IdentityError"));
+    let none = "knows no such managed identity";
+    // The settings with the number of the identity that each selects; there are two of them, 0 and 1. Then the parameter of the
+    // call for a token, or what the message has.
     for (source, selectors, outcome, told) in [
-        (Source::AppService2017, vec![object.clone()], setting, "IDENTITY_OBJECT_ID"),
-        (Source::AppService2017, vec![resource.clone()], setting, "IDENTITY_RESOURCE_ID"),
-        (Source::CloudShell, vec![client.clone()], setting, "AZURE_CLIENT_ID"),
-        (Source::CloudShell, vec![object.clone()], setting, "IDENTITY_OBJECT_ID"),
-        (Source::CloudShell, vec![resource.clone()], setting, "IDENTITY_RESOURCE_ID"),
-        (Source::ClientSecret, vec![object.clone()], setting, "IDENTITY_OBJECT_ID"),
-        (Source::Imds, vec![client, object], setting, "IDENTITY_OBJECT_ID"),
-        (Source::AppService2019, vec![unknown.clone()], refused, "knows no such managed identity"),
-        (Source::AppService2017, vec![unknown.clone()], refused, "knows no such managed identity"),
-        (Source::Imds, vec![unknown], refused, "knows no such managed identity"),
-        (Source::AppService2019, vec![], refused, "knows no such managed identity"),
-        (Source::AppService2017, vec![], refused, "knows no such managed identity"),
+        (Source::AppService2019, vec![(client, 1)], (200, ""), "client_id"),
+        (Source::AppService2019, vec![(object, 1)], (200, ""), "principal_id"),
+        (Source::AppService2019, vec![(resource, 1)], (200, ""), "mi_res_id"),
+        (Source::AppService2017, vec![(client, 1)], (200, ""), "clientid"),
+        (Source::AppService2017, vec![(machine_learning, 1)], (200, ""), "clientid"),
+        (Source::Imds, vec![(client, 1)], (200, ""), "client_id"),
+        (Source::Imds, vec![(object, 1)], (200, ""), "object_id"),
+        (Source::Imds, vec![(resource, 1)], (200, ""), "msi_res_id"),
+        (Source::AppService2017, vec![(object, 1)], setting, object),
+        (Source::AppService2017, vec![(resource, 1)], setting, resource),
+        (Source::CloudShell, vec![(client, 1)], setting, client),
+        (Source::CloudShell, vec![(object, 1)], setting, object),
+        (Source::CloudShell, vec![(resource, 1)], setting, resource),
+        (Source::ClientSecret, vec![(object, 1)], setting, object),
+        (Source::Imds, vec![(client, 1), (object, 1)], setting, object),
+        (Source::AppService2019, vec![(client, 9)], refused, none),
+        (Source::AppService2017, vec![(client, 9)], refused, none),
+        (Source::Imds, vec![(client, 9)], refused, none),
+        (Source::AppService2019, vec![], refused, none),
+        (Source::AppService2017, vec![], refused, none),
         (Source::Imds, vec![], refused, "has several managed identities, and none is chosen"),
     ] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = with_user_assigned();
-                let (status, code, message) = ask_as(world, &emulator, source, &selectors).await;
-                assert_eq!((status, code.as_str()), outcome, "{world:?} {source:?} {selectors:?}");
-                assert!(message.contains(told), "{world:?} {source:?} {selectors:?}: {message}");
-                assert_eq!(emulator.vault_calls(), [], "{world:?} {source:?} {selectors:?}");
+        both(async |world| {
+            let case = format!("{world:?} {source:?} {selectors:?}");
+            let emulator = azure();
+            emulator.configure(|settings| {
+                settings.system_assigned = false;
+                settings.user_assigned = [0, 1]
+                    .map(|number| UserAssigned {
+                        client_id: id(client, number),
+                        object_id: id(object, number),
+                        resource_id: id(resource, number),
+                    })
+                    .into();
             });
-        }
+            let mut settings = settings(&emulator, source);
+            settings.extend(selectors.iter().map(|(name, number)| (*name, id(name, *number))));
+            let answer = Gateway::start(world, &emulator, &settings).ask().await;
+            answer.expect(outcome, &case);
+            if outcome.0 == 200 {
+                let [token] = emulator.token_calls().try_into().unwrap();
+                let chosen = (told.to_owned(), id(selectors[0].0, 1));
+                assert!(token.query.contains(&chosen), "{case}: {:?}", token.query);
+            } else {
+                let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+                assert!(message.contains(told), "{case}: {message}");
+                assert_eq!(emulator.vault_calls(), [], "{case}");
+            }
+        });
     }
-}
-
-/// Whether an answer with these says when its token ends.
-fn says_when(expires_on: ExpiresOn, expires_in: ExpiresIn) -> bool {
-    let on = match expires_on {
-        ExpiresOn::Text
-        | ExpiresOn::Number
-        | ExpiresOn::Autorest2017
-        | ExpiresOn::Linux2017
-        | ExpiresOn::Windows2017
-        | ExpiresOn::Unpadded
-        | ExpiresOn::SlashesWithoutOffset
-        | ExpiresOn::DashesWithoutOffset
-        | ExpiresOn::Iso
-        | ExpiresOn::IsoFraction
-        | ExpiresOn::Rfc1123
-        | ExpiresOn::Relative => true,
-        ExpiresOn::Empty | ExpiresOn::Null | ExpiresOn::Absent => false,
-    };
-    match expires_in {
-        ExpiresIn::Number | ExpiresIn::Text => true,
-        ExpiresIn::Empty | ExpiresIn::Null | ExpiresIn::Absent => on,
-    }
-}
-
-/// The vault of a place that has two user-assigned identities and none of its own.
-fn with_user_assigned() -> Emulator {
-    let emulator = azure();
-    let identity = |number| UserAssigned {
-        client_id: id("AZURE_CLIENT_ID", number),
-        object_id: id("IDENTITY_OBJECT_ID", number),
-        resource_id: id("IDENTITY_RESOURCE_ID", number),
-    };
-    emulator.configure(|it| {
-        it.system_assigned = false;
-        it.user_assigned = vec![identity(0), identity(1)];
-    });
-    emulator
 }
 
 fn id(setting: &str, number: u8) -> String {
     match setting {
-        "AZURE_CLIENT_ID" => format!("c0000000-0000-4000-8000-00000000000{number}"),
+        "AZURE_CLIENT_ID" | "DEFAULT_IDENTITY_CLIENT_ID" => {
+            format!("c0000000-0000-4000-8000-00000000000{number}")
+        }
         "IDENTITY_OBJECT_ID" => format!("0b000000-0000-4000-8000-00000000000{number}"),
         _ => format!(
             "/subscriptions/50000000-0000-4000-8000-000000000000/resourcegroups/rg/providers/\
@@ -184,36 +173,32 @@ fn id(setting: &str, number: u8) -> String {
     }
 }
 
-/// The status, code and message of the answer to a gateway that selects so.
-async fn ask_as(
-    world: World,
-    emulator: &Emulator,
-    source: Source,
-    selectors: &[(&'static str, String)],
-) -> (u16, String, String) {
-    let mut settings = settings(emulator, source);
-    settings.extend(selectors.iter().cloned());
-    let answer = Gateway::start(world, emulator, &settings).ask().await;
-    let (status, code) = answer.outcome();
-    (status, code, answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned())
+#[test]
+fn a_wrong_credential_is_an_error_of_the_identity() {
+    for (source, setting) in [
+        (Source::AppService2017, "MSI_SECRET"),
+        (Source::AppService2019, "IDENTITY_HEADER"),
+        (Source::ClientSecret, "AZURE_CLIENT_SECRET"),
+    ] {
+        both(async |world| {
+            let emulator = azure();
+            let mut settings = settings(&emulator, source);
+            let own = settings.iter_mut().find(|it| it.0 == setting).unwrap();
+            own.1 = "not-the-credential-of-this-place".to_owned();
+            let answer = Gateway::start(world, &emulator, &settings).ask().await;
+            answer.expect((502, "IdentityError"), (world, source));
+            let message = "The token source does not accept the gateway's credential.";
+            assert_eq!(answer.json()["error"]["message"], message, "{world:?} {source:?}");
+            assert_eq!(calls(&emulator), (1, 0), "{world:?} {source:?}");
+        });
+    }
 }
 
+#[rustfmt::skip]
 const EXPIRES_ON: [ExpiresOn; 15] = [
-    ExpiresOn::Text,
-    ExpiresOn::Number,
-    ExpiresOn::Autorest2017,
-    ExpiresOn::Linux2017,
-    ExpiresOn::Windows2017,
-    ExpiresOn::Unpadded,
-    ExpiresOn::SlashesWithoutOffset,
-    ExpiresOn::DashesWithoutOffset,
-    ExpiresOn::Iso,
-    ExpiresOn::IsoFraction,
-    ExpiresOn::Rfc1123,
-    ExpiresOn::Relative,
-    ExpiresOn::Empty,
-    ExpiresOn::Null,
-    ExpiresOn::Absent,
+    ExpiresOn::Text, ExpiresOn::Number, ExpiresOn::Autorest2017, ExpiresOn::Linux2017, ExpiresOn::Windows2017,
+    ExpiresOn::Unpadded, ExpiresOn::SlashesWithoutOffset, ExpiresOn::DashesWithoutOffset, ExpiresOn::Iso,
+    ExpiresOn::IsoFraction, ExpiresOn::Rfc1123, ExpiresOn::Relative, ExpiresOn::Empty, ExpiresOn::Null, ExpiresOn::Absent,
 ];
 
 const EXPIRES_IN: [ExpiresIn; 5] =

@@ -26,7 +26,7 @@ impl Stores {
         self.entries.lock().unwrap().clone()
     }
 
-    /// Puts other things there, as whoever can write to it may.
+    /// Puts other things there, as one can who may write to it.
     pub(crate) fn replace(&self, entries: BTreeMap<String, Vec<u8>>) {
         *self.entries.lock().unwrap() = entries;
     }
@@ -37,12 +37,11 @@ struct Open;
 
 #[derive(ComponentType, Lower)]
 #[component(variant)]
+#[allow(dead_code, reason = "some problems do not happen here")]
 enum Problem {
     #[component(name = "store-table-full")]
-    #[expect(dead_code, reason = "it has room for all")]
     StoreTableFull,
     #[component(name = "no-such-store")]
-    #[expect(dead_code, reason = "what a manifest names is there")]
     NoSuchStore,
     #[component(name = "access-denied")]
     AccessDenied,

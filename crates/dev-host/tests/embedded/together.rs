@@ -6,31 +6,29 @@ use std::time::Duration;
 use keyvault_emulator::{Effect, Emulator, Fault, Refusal, Source, Upstream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::gateway::{Answer, BOTH, Gateway, World, full, in_virtual_time, request, settings};
+use crate::gateway::{Answer, Gateway, World, both, calls, in_virtual_time, request_for};
 
 #[test]
 fn sixteen_at_the_same_time_get_each_its_own_secret() {
     for delayed in [None, Some(Upstream::Token), Some(Upstream::Vault), Some(Upstream::Any)] {
-        for world in BOTH {
-            in_virtual_time(async {
-                let emulator = vault();
-                if let Some(upstream) = delayed {
-                    emulator.fault(Fault::new(upstream, Effect::Truth).delay(DELAY));
-                }
-                let gateway = gateway(world, &emulator);
-                let start = Instant::now();
-                let answers = ask_for_all(&gateway).await;
-                let took = start.elapsed();
-                for (number, answer) in answers.iter().enumerate() {
-                    assert_eq!(value(answer), format!("value-{number}"), "{world:?} {delayed:?}");
-                }
-                gateway.settle().await;
-                // An instance of 0.2 answers one at a time, and so each has its own.
-                let instances = if world == World::Proxy && delayed.is_some() { MANY } else { 1 };
-                assert_eq!(gateway.instances(), instances, "{world:?} {delayed:?}");
-                assert!(took <= 2 * DELAY + Duration::from_millis(100), "{world:?} {delayed:?} {took:?}");
-            });
-        }
+        both(async |world| {
+            let emulator = vault();
+            if let Some(upstream) = delayed {
+                emulator.fault(Fault::new(upstream, Effect::Truth).delay(DELAY));
+            }
+            let gateway = gateway(world, &emulator);
+            let start = Instant::now();
+            let answers = ask_for_all(&gateway, name).await;
+            let took = start.elapsed();
+            for (number, answer) in answers.iter().enumerate() {
+                assert_eq!(value(answer), format!("value-{number}"), "{world:?} {delayed:?}");
+            }
+            gateway.settle().await;
+            // An instance of 0.2 answers one at a time, and so each has its own.
+            let instances = if world == World::Proxy && delayed.is_some() { MANY } else { 1 };
+            assert_eq!(gateway.instances(), instances, "{world:?} {delayed:?}");
+            assert!(took <= 2 * DELAY + Duration::from_millis(100), "{world:?} {delayed:?} {took:?}");
+        });
     }
 }
 
@@ -48,17 +46,12 @@ fn one_that_fails_or_hangs_does_not_touch_the_others() {
         emulator.fault(at_vault(6, Effect::Refuse(Refusal::ExpiredToken)).times(1));
         emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(DELAY));
         let gateway = gateway(World::Service, &emulator);
-        let answers = ask_for_all(&gateway).await;
-        for (number, answer) in answers.iter().enumerate() {
-            let expected = match number {
-                1 | 2 => 504,
-                3 | 4 => 502,
-                5 => 404,
-                _ => 200,
-            };
-            assert_eq!(answer.status, expected, "{number}: {answer:?}");
-            if expected == 200 {
-                assert_eq!(value(answer), format!("value-{number}"));
+        for (number, answer) in ask_for_all(&gateway, name).await.iter().enumerate() {
+            match number {
+                1 | 2 => assert_eq!(answer.status, 504, "{number}: {answer:?}"),
+                3 | 4 => assert_eq!(answer.status, 502, "{number}: {answer:?}"),
+                5 => assert_eq!(answer.status, 404, "{number}: {answer:?}"),
+                _ => assert_eq!(value(answer), format!("value-{number}")),
             }
         }
         gateway.settle().await;
@@ -66,31 +59,38 @@ fn one_that_fails_or_hangs_does_not_touch_the_others() {
     });
 }
 
+/// Single-flight: also where the call fails, and where its leader is cancelled, whose place one of the waiters takes.
 #[test]
-fn a_client_that_goes_away_does_not_touch_the_others() {
-    for delayed in [Upstream::Token, Upstream::Vault] {
+fn reads_of_one_secret_share_a_call_and_what_comes_of_it() {
+    let cut = || Fault::new(Upstream::Vault, Effect::BrokenJson);
+    for (fault, leader_goes) in [(None, false), (None, true), (Some(cut()), false)] {
         in_virtual_time(async {
             let emulator = vault();
-            emulator.fault(Fault::new(delayed, Effect::Truth).delay(DELAY));
+            emulator.fault(fault.clone().unwrap_or_default().delay(DELAY));
             let gateway = gateway(World::Service, &emulator);
-            let gone = timeout(DELAY / 2, ask_for(&gateway, 0));
-            let (gone, answers) = tokio::join!(gone, ask_for_all(&gateway));
-            assert!(gone.is_err(), "{delayed:?}");
-            for (number, answer) in answers.iter().enumerate() {
-                assert_eq!(value(answer), format!("value-{number}"), "{delayed:?}");
+            let patience = if leader_goes { DELAY / 2 } else { 10 * DELAY };
+            let leader = timeout(patience, ask_for(&gateway, name(0)));
+            let (leader, answers) = tokio::join!(leader, ask_for_all(&gateway, |_| name(0)));
+            assert_eq!(leader.is_err(), leader_goes);
+            for answer in &answers {
+                match fault {
+                    None => assert_eq!(value(answer), "value-0"),
+                    Some(_) => answer.expect((502, "VaultError"), leader_goes),
+                }
             }
             gateway.settle().await;
-            assert_eq!(gateway.instances(), 1, "{delayed:?}");
+            assert_eq!(gateway.instances(), 1);
+            assert!(calls(&emulator).1 <= 1 + usize::from(leader_goes), "{:?}", calls(&emulator));
         });
     }
 }
 
 /// One after the other, so close that all of them wait at the same time; only an instance that waits takes another.
-async fn ask_for_all(gateway: &Arc<Gateway>) -> Vec<Answer> {
+async fn ask_for_all(gateway: &Arc<Gateway>, name: impl Fn(usize) -> String) -> Vec<Answer> {
     let mut tasks = Vec::new();
     for number in 0..MANY {
-        let gateway = Arc::clone(gateway);
-        tasks.push(tokio::spawn(async move { ask_for(&gateway, number).await }));
+        let (gateway, name) = (Arc::clone(gateway), name(number));
+        tasks.push(tokio::spawn(async move { ask_for(&gateway, name).await }));
         sleep(Duration::from_millis(1)).await;
     }
     let mut answers = Vec::new();
@@ -100,8 +100,8 @@ async fn ask_for_all(gateway: &Arc<Gateway>) -> Vec<Answer> {
     answers
 }
 
-async fn ask_for(gateway: &Gateway, number: usize) -> Answer {
-    gateway.begin(request(full(format!(r#"{{"Secret":"{}"}}"#, name(number))))).await
+async fn ask_for(gateway: &Gateway, name: String) -> Answer {
+    gateway.begin(request_for(&name)).await
 }
 
 fn value(answer: &Answer) -> String {
@@ -122,7 +122,7 @@ fn name(number: usize) -> String {
 }
 
 fn gateway(world: World, emulator: &Emulator) -> Arc<Gateway> {
-    Arc::new(Gateway::start(world, emulator, &settings(emulator, Source::AppService2019)))
+    Arc::new(Gateway::of(world, emulator, Source::AppService2019, &[]))
 }
 
 const MANY: usize = 16;

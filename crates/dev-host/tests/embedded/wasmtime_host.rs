@@ -65,8 +65,8 @@ impl World {
 pub(crate) struct Seen {
     /// Instances of the component so far.
     pub(crate) instances: AtomicUsize,
-    /// Calls whose answer the component has neither read to its end nor given up.
-    pub(crate) open_calls: AtomicUsize,
+    /// One more for each call whose answer the component has neither read to its end nor given up.
+    pub(crate) open_calls: Arc<()>,
     /// What an instance had open when its last request began.
     pub(crate) resources: AtomicUsize,
     /// The instructions that the instance had left when its last request began.
@@ -75,11 +75,11 @@ pub(crate) struct Seen {
     pub(crate) memory: AtomicUsize,
     /// The timeouts that came with each call.
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
-    /// Whether a call stays unheard: nobody takes its body, and nobody answers it.
+    /// Whether a call stays unheard: its body is not taken, and it is not answered.
     pub(crate) deaf: AtomicBool,
     /// Whether the host lets no call go out.
     pub(crate) closed: AtomicBool,
-    /// The calls that nobody has looked at yet.
+    /// The calls that have not been searched yet.
     pub(crate) sent: Mutex<Vec<Sent>>,
     /// What the stores of the application have.
     pub(crate) stores: Stores,
@@ -138,7 +138,7 @@ pub(crate) struct Host {
     pub(crate) stdout: MemoryOutputPipe,
     pub(crate) stderr: MemoryOutputPipe,
     pub(crate) seen: Arc<Seen>,
-    /// The one that all instances have, and whoever comes after them.
+    /// The wall clock of all instances.
     pub(crate) calendar: Clock,
 }
 
@@ -217,9 +217,7 @@ impl WorkerState for Worker {
         match (self.world, at_work, so_far) {
             (World::ProxyOnSpin, _, 1..) | (World::ServiceOnSpin, _, 128..) => ShouldAccept::Never,
             (World::Proxy, 1.., _) | (World::ServiceOnSpin, 16.., _) => ShouldAccept::No,
-            (World::Proxy | World::Service | World::ProxyOnSpin | World::ServiceOnSpin, ..) => {
-                ShouldAccept::Yes
-            }
+            _ => ShouldAccept::Yes,
         }
     }
 
@@ -232,7 +230,7 @@ impl WorkerState for Worker {
         let resources = store.data_mut().table.iter_mut().count();
         self.seen.resources.store(resources, Ordering::Relaxed);
         self.seen.instructions.store(store.get_fuel().unwrap_or_default(), Ordering::Relaxed);
-        // The component has a deadline of its own, and nobody helps it.
+        // The component has a deadline of its own, and no help with it.
         Box::pin(std::future::pending())
     }
 
@@ -291,7 +289,7 @@ impl ResourceLimiter for Limits {
     }
 }
 
-/// The network: whoever is called, the emulator answers. It keeps no timeout.
+/// The network: the emulator answers every call. It keeps no timeout.
 struct Network {
     application: Option<Arc<Application>>,
     emulator: Emulator,
@@ -314,7 +312,7 @@ impl WasiHttpHooks for Network {
         _: Io,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
         self.seen.timeouts.lock().unwrap().push(options);
-        let open = Open::new(&self.seen);
+        let open = Arc::clone(&self.seen.open_calls);
         let emulator = self.emulator.clone();
         let deaf = self.seen.deaf.load(Ordering::Relaxed);
         let allowed = self.application.as_ref().is_none_or(|it| it.allows(request.uri()));
@@ -351,23 +349,7 @@ impl WasiHttpHooks for Network {
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// Counts as an open call until it is dropped.
-struct Open(Arc<Seen>);
-
-impl Open {
-    fn new(seen: &Arc<Seen>) -> Self {
-        seen.open_calls.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(seen))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open_calls.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Tokio's clock, which a test may have stopped: it then goes on only when everybody waits.
+/// Tokio's clock, which a test may have stopped: it then goes on only when all tasks wait.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
     start: tokio::time::Instant,
@@ -450,17 +432,15 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
 /// Why Spin has no value for a variable.
 #[derive(ComponentType, Lower)]
 #[component(variant)]
+#[allow(dead_code, reason = "this host has one reason")]
 enum VariableError {
     #[component(name = "invalid-name")]
-    #[expect(dead_code, reason = "this host takes any name")]
     InvalidName(String),
     #[component(name = "undefined")]
     Undefined(String),
     #[component(name = "provider")]
-    #[expect(dead_code, reason = "what it gives is at hand")]
     Provider(String),
     #[component(name = "other")]
-    #[expect(dead_code, reason = "nothing else happens")]
     Other(String),
 }
 

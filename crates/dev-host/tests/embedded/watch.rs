@@ -23,7 +23,7 @@ pub(crate) struct Watch {
     /// Where the settings lead: the vault, and the hosts of token sources.
     vault: Option<String>,
     token_sources: Vec<String>,
-    /// Calls of which something may still come.
+    /// Calls that are not over.
     open: Vec<Sent>,
     printed: [usize; 2],
     calls: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Watch {
 enum To {
     Vault,
     TokenSource,
-    /// Entra's own keys, which are public: who asks for them says nothing but the tenant.
+    /// Entra's own keys, which are public: a call for them tells nothing but the tenant.
     Keys,
 }
 
@@ -96,7 +96,7 @@ impl Watch {
         (self.calls, self.bytes)
     }
 
-    /// A request comes: what it shows of a credential is nobody else's business.
+    /// A request comes: what it shows of a credential is private.
     pub(crate) fn request(&mut self, fields: &HeaderMap, uri: &Uri) {
         let codes =
             uri.query().into_iter().flat_map(|it| it.split('&')).filter_map(|it| it.strip_prefix("code="));
@@ -111,7 +111,7 @@ impl Watch {
         }
     }
 
-    /// Learns what came of the calls so far, and searches those that nobody has looked at.
+    /// Learns what came of the calls so far, and searches the new ones.
     pub(crate) fn calls(&mut self, sent: &mut Vec<Sent>) {
         let new = self.open.len();
         self.open.append(sent);
@@ -183,7 +183,7 @@ impl Watch {
             }
             _ if authority.is_some() && authority == self.vault => To::Vault,
             Some(it) if known(&it) => To::TokenSource,
-            _ => panic!("a call to somebody whom no setting names: {}", head.uri),
+            _ => panic!("a call to a host that no setting names: {}", head.uri),
         }
     }
 
@@ -206,7 +206,7 @@ impl Watch {
             texts_of(&text, "value").for_each(|it| self.hold(name, &it));
         }
         if head.status != 200 {
-            // JSON looks alike whoever writes it, and the name and the version are the caller's.
+            // JSON looks alike everywhere, and the name and the version are the caller's.
             let asked =
                 call.head.uri.path().split('/').skip(2).filter(|it| to == To::Vault && !it.is_empty());
             let text = asked.fold(text.into_owned(), |text, it| text.replace(it, "\""));
@@ -300,7 +300,7 @@ fn expect_none_of_azures_words(text: &str) {
 const AZURE: [&str; 10] =
     ["eyJ0eXAi", "Bearer e", "AADSTS", "AKV1", "IDX1", "fwlink", "orrelation", "<html", "login.", "169.254."];
 
-/// What everybody may read: the description of the contract, and every sentence that we have for an
+/// What is public: the description of the contract, and every sentence that we have for an
 /// error or a count.
 const OURS: [&str; 4] = [
     include_str!("../../../../src/openapi.json"),

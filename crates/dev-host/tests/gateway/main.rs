@@ -1,21 +1,401 @@
-//! The built components under the real `wasmtime serve`, against the emulator, over sockets.
+//! The built components under the real `wasmtime serve`, over sockets: what only a real host and real connections show.
+//!
+//! What the components answer to whatever Azure does is in `embedded`, in virtual time.
 
 mod rig;
-
-mod callers;
-
-mod bearers;
-
-mod identity;
-
-mod vault;
-
-mod upstream;
-
-mod failures;
-
-mod settings;
-
-mod memory;
-
 mod schemathesis;
+
+use std::io::{BufReader, Write as _};
+use std::net::Ipv4Addr;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use keyvault_emulator::{Credential, Effect, Emulator, Fault, Kind, Source, Upstream, facts};
+use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+
+use rig::{Answer, BOTH, JSON, KEY, PATIENCE, REQUEST, Rig, SECRET, VALUE, key_field, wait_for};
+
+/// Load balancers and uptime monitors ask with HEAD.
+#[test]
+fn every_route_answers_and_head_is_get_without_the_body() {
+    let key = key_field();
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[]);
+        for (route, fields, status, body) in [
+            ("/healthz", vec![], 200, r#"{"status":"ok"}"#),
+            ("/readyz", vec![], 200, r#"{"status":"ready"}"#),
+            ("/openapi.json", vec![], 200, r#""openapi":"#),
+            (
+                "/metrics",
+                vec![key.as_str()],
+                200,
+                "keyvault_gateway_upstream_calls_total{upstream=\"vault\"} ",
+            ),
+            ("/metrics", vec![], 401, "Unauthorized"),
+            ("/nothing", vec![], 404, "NotFound"),
+        ] {
+            let get = rig.send(&format!("GET {route}"), &fields, b"");
+            assert!(get.body.contains(body), "{component} {route} {get:?}");
+            let head = rig.send(&format!("HEAD {route}"), &fields, b"");
+            assert_eq!(
+                (get.status, head.status, head.body.as_str()),
+                (status, status, ""),
+                "{component} {route}"
+            );
+            for field in ["content-type", "cache-control", "x-content-type-options", "www-authenticate"] {
+                assert_eq!(head.field(field), get.field(field), "{component} {route} {field}");
+            }
+        }
+        for path in ["/", "/api/GetKeyVaultSecret", "/api/getkeyvaultsecret/", &format!("/?code={KEY}")] {
+            let fields = if path.contains('?') { vec![JSON] } else { vec![&key, JSON] };
+            let answer = rig.send(&format!("POST {path}"), &fields, REQUEST.as_bytes());
+            assert_eq!(answer.value(), VALUE, "{component} {path}");
+            let head = rig.send(&format!("HEAD {path}"), &[&key], b"");
+            let seen = (head.status, head.field("allow"), head.body.as_str());
+            assert_eq!(seen, (405, "POST", ""), "{component} {path}");
+        }
+        // The connection is as good as before: what comes next on it is the next answer.
+        let next = "HEAD /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n\
+                    GET /healthz HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
+        let both = rig.send_raw(next.as_bytes());
+        assert_eq!(both.status, 200);
+        assert!(both.body.starts_with("HTTP/1.1 200"), "{component} {:?}", both.body);
+        assert!(both.body.contains(r#"{"status":"ok"}"#), "{component} {:?}", both.body);
+    }
+}
+
+#[test]
+fn every_source_gives_a_token() {
+    for component in BOTH {
+        for (name, source) in Source::ALL {
+            let rig = Rig::start(component, source, &[]);
+            let answer = rig.ask();
+            let value = serde_json::to_string(VALUE).unwrap();
+            assert_eq!(
+                answer.body,
+                format!(r#"{{"Secret":"{SECRET}","Value":{value}}}"#),
+                "{component}: {name}"
+            );
+            assert_eq!(answer.field("cache-status"), "keyvault-gateway; fwd=miss", "{component}: {name}");
+            let [call] = rig.emulator.token_calls().try_into().unwrap();
+            assert_eq!((call.kind, call.credential), (Kind::Token(source), Credential::Right));
+            assert_eq!(rig.calls(), (1, 1), "{component}: {name}");
+        }
+    }
+}
+
+#[test]
+fn requests_that_are_refused_cost_azure_nothing() {
+    let key = key_field();
+    let key = key.as_str();
+    let long = format!("{{\"Secret\":\"a\",\"x\":\"{}\"}}", "x".repeat(8 * 1024));
+    let large_field = format!("x: {}", "x".repeat(33 * 1024));
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[]);
+        for (request, fields, body, status, code) in [
+            ("POST /", vec![JSON], REQUEST, 401, "Unauthorized"),
+            ("POST /", vec![JSON, "x-functions-key: wrong"], REQUEST, 401, "Unauthorized"),
+            ("POST /?code=wrong", vec![JSON], REQUEST, 401, "Unauthorized"),
+            ("POST /", vec!["x-functions-key: wrong"], "not even JSON", 401, "Unauthorized"),
+            ("POST /", vec![JSON, key, "X-Forwarded-For: 10.0.0.1"], REQUEST, 403, "Forbidden"),
+            ("POST /", vec![JSON, key, "Via: 1.1 proxy"], REQUEST, 403, "Forbidden"),
+            ("POST /", vec![JSON, key], "", 400, "BadRequest"),
+            ("POST /", vec![JSON, key], "{\"Secret\":", 400, "BadRequest"),
+            ("POST /", vec![JSON, key], "{}", 400, "BadRequest"),
+            ("POST /", vec![JSON, key], r#"{"Secret":"../keys/a"}"#, 400, "BadRequest"),
+            ("POST /", vec![JSON, key], r#"{"Secret":"a","Version":"latest"}"#, 400, "BadRequest"),
+            ("POST /", vec![JSON, key], &long, 413, "ContentTooLarge"),
+            ("POST /", vec![key], REQUEST, 415, "UnsupportedMediaType"),
+            ("POST /", vec![JSON, key, "Content-Encoding: gzip"], REQUEST, 415, "UnsupportedMediaType"),
+            ("POST /", vec![JSON, key, &large_field], REQUEST, 431, "RequestHeaderFieldsTooLarge"),
+            ("PATCH /api/GetKeyVaultSecret", vec![JSON, key], REQUEST, 405, "MethodNotAllowed"),
+            ("BREW /", vec![key], "", 405, "MethodNotAllowed"),
+            ("POST /healthz", vec![key], "", 405, "MethodNotAllowed"),
+            ("POST /secrets/a", vec![JSON, key], REQUEST, 404, "NotFound"),
+        ] {
+            let answer = rig.send(request, &fields, body.as_bytes());
+            assert_eq!(answer.error(), (status, code.to_owned()), "{component}: {request} {body}");
+            let allow = if request == "POST /healthz" { "GET, HEAD" } else { "POST" };
+            assert_eq!(
+                answer.field("allow"),
+                if status == 405 { allow } else { "" },
+                "{component}: {request}"
+            );
+        }
+        let no_name = rig.send("POST /", &[JSON, key], b"{}");
+        assert_eq!(no_name.json()["error"]["message"], "Request does not contain a valid Secret.");
+        assert_eq!(rig.calls(), (0, 0), "{component}");
+        assert_eq!(rig.ask().value(), VALUE, "{component} still answers");
+    }
+}
+
+#[test]
+fn bodies_come_in_chunks_never_end_or_are_hung_up_on() {
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[("GATEWAY_DEADLINE_SECONDS", "4")]);
+        // What an attacker sends to have two parties see two bodies (RFC 9112, section 11.2).
+        let chunks = [chunk(REQUEST), chunk(", and more"), chunk("")].concat();
+        let length = format!("Content-Length: {}\r\n", REQUEST.len());
+        for fields in [
+            format!("{length}Transfer-Encoding: chunked\r\n\r\n"),
+            format!("Transfer-Encoding: chunked\r\n{length}\r\n"),
+        ] {
+            let answer = rig.send_raw([head.as_str(), &fields, &chunks].concat().as_bytes());
+            assert_eq!(answer.error(), (400, "BadRequest".to_owned()), "{component}: {fields}");
+        }
+        let mut stream = rig.connect();
+        stream.write_all(format!("{head}Content-Length: 100\r\n\r\n{{\"Secret\":").as_bytes()).unwrap();
+        assert_eq!(rig.read(stream).error(), (504, "Timeout".to_owned()), "{component}");
+        for cut in [10, 60, 140] {
+            let request = format!("{head}Content-Length: 100\r\n\r\n{REQUEST}");
+            rig.connect().write_all(&request.as_bytes()[..cut]).unwrap();
+        }
+        assert_eq!(rig.calls(), (0, 0), "{component}");
+        for (size, status) in [(9000, 413), (10, 200)] {
+            let body = format!("{{\"Secret\":\"{SECRET}\",\"x\":\"{}\"}}", "x".repeat(size));
+            let request = [&head, "Transfer-Encoding: chunked\r\n\r\n", &chunk(&body), &chunk("")].concat();
+            assert_eq!(rig.send_raw(request.as_bytes()).status, status, "{component}: {size}");
+        }
+    }
+}
+
+#[test]
+fn an_azure_that_hangs_or_is_gone_costs_no_more_than_the_deadline() {
+    // An address that is taken and does not listen.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let gone = format!("http://{}/", taken.local_addr().unwrap());
+    for component in BOTH {
+        // The first call to the vault has half of it; a machine that needs almost the other half for all that comes before is
+        // told of the vault, and not of the time.
+        let settings = [("GATEWAY_DEADLINE_SECONDS", "4")];
+        let without_memory = ["--max-instance-reuse-count", "1"];
+        let rig = Rig::start_with(component, Source::AppService2019, &settings, &without_memory);
+        for effect in [Effect::HangBeforeHeaders, Effect::HangWithinBody] {
+            let start = Instant::now();
+            rig.emulator.fault(Fault::new(Upstream::Vault, effect));
+            assert_eq!(rig.ask().error(), (504, "Timeout".to_owned()), "{component}");
+            assert!(start.elapsed() < Duration::from_secs(15), "{component}: {:?}", start.elapsed());
+            rig.emulator.clear_faults();
+            assert_eq!(rig.ask().value(), VALUE, "{component}");
+        }
+        let rig = Rig::start(component, Source::AppService2017, &[("KeyVaultUri", &gone)]);
+        let answer = rig.ask();
+        assert_eq!(answer.error(), (503, "Unavailable".to_owned()), "{component}");
+        assert_eq!((answer.field("retry-after"), rig.calls()), ("1", (1, 0)));
+        let rig = Rig::start(component, Source::AppService2017, &[("MSI_ENDPOINT", &gone)]);
+        let ready = rig.send("GET /readyz", &[], b"");
+        assert_eq!(ready.error(), (503, "Unavailable".to_owned()), "{component}");
+    }
+}
+
+#[test]
+fn callers_with_keys_and_tokens_stay_in_their_scope_and_guesses_have_to_wait() {
+    // The key of "billing" is "one".
+    let callers = json!([
+        {"name": "billing", "secrets": ["billing-*"], "key_sha256":
+            ["7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"]},
+        {"name": "mail", "secrets": ["mail-*"], "oid": [facts::OBJECT_ID]},
+    ])
+    .to_string();
+    let settings = [
+        ("GATEWAY_JWT_TENANT", facts::TENANT),
+        ("GATEWAY_JWT_AUDIENCE", AUDIENCE),
+        ("GATEWAY_CALLERS", callers.as_str()),
+    ];
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims =
+        Emulator::caller_claims(i64::try_from(now).unwrap(), AUDIENCE, facts::OBJECT_ID, facts::APP_ID, &[]);
+    for component in BOTH {
+        // With the address of Entra ID, which is the emulator's.
+        let rig = Rig::start(component, Source::ClientSecret, &settings);
+        let entra = &rig.emulator;
+        let _ = ["billing-db", "mail-db"].map(|name| entra.set_secret(name, VALUE).unwrap());
+        let header = entra.signing_header();
+        let bearer = |token: String| format!("Authorization: Bearer {token}");
+        let (token, forged) = (entra.sign(&header, &claims), entra.sign_as_stranger(&header, &claims));
+        let ask = |field: &str, name: &str| {
+            rig.send("POST /", &[JSON, field], json!({"Secret": name}).to_string().as_bytes())
+        };
+        assert_eq!(ask(&bearer(forged), "mail-db").error(), (401, "Unauthorized".to_owned()), "{component}");
+        assert_eq!(rig.calls(), (0, 0), "{component}");
+        for (field, own, other) in [
+            ("x-functions-key: one".to_owned(), "billing-db", "mail-db"),
+            (bearer(token), "mail-db", "billing-db"),
+        ] {
+            assert_eq!(ask(&field, own).value(), VALUE, "{component} {own}");
+            let calls = rig.calls();
+            for name in [other, "does-not-exist"] {
+                assert_eq!(ask(&field, name).error(), (403, "Forbidden".to_owned()), "{component} {name}");
+            }
+            assert_eq!(rig.calls(), calls, "{component} {own}");
+        }
+        let mut told = Vec::new();
+        for number in 0..30 {
+            let answer = ask(&format!("x-functions-key: guess-{number}"), "mail-db");
+            told.push(answer.status);
+            let pause = answer.field("retry-after").parse::<u64>();
+            assert_eq!(
+                answer.status == 429,
+                pause.is_ok_and(|pause| (1..=10).contains(&pause)),
+                "{answer:?}"
+            );
+        }
+        assert_eq!(told[..19], [401; 19], "{component}");
+        // A machine that is slow enough gets a new span of ten seconds, and under 0.2 another instance may have answered.
+        assert!(component == "proxy" || told[19..].contains(&429), "{told:?}");
+        assert_eq!(rig.ask().value(), VALUE, "{component}");
+    }
+}
+
+#[test]
+fn without_a_key_a_foreign_name_or_site_gets_nothing() {
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[("GATEWAY_KEY", "")]);
+        assert_eq!(rig.ask().error(), (401, "Unauthorized".to_owned()), "{component}");
+        let open = [("GATEWAY_KEY", ""), ("GATEWAY_ALLOW_ANONYMOUS", "true")];
+        let rig = Rig::start(component, Source::AppService2017, &open);
+        // Stock `wasmtime serve` does not tell a component of WASI 0.3 the authority.
+        let foreign_host = if component == "proxy" { 403 } else { 200 };
+        for (fields, status) in [
+            (&["Host: localhost:8080"][..], 200),
+            (&["Host: localhost", "Origin: http://127.0.0.1:3000"], 200),
+            (&["Host: localhost", "Origin: http://attacker.example"], 403),
+            (&["Host: localhost", "Origin: null"], 403),
+            (&["Host: attacker.example"], foreign_host),
+        ] {
+            let fields = [&["Content-Type: application/json"], fields].concat();
+            let answer = rig.send("POST /", &fields, REQUEST.as_bytes());
+            assert_eq!(answer.status, status, "{component} {fields:?}");
+        }
+    }
+}
+
+#[test]
+fn the_trace_goes_on_to_azure_and_into_the_log() {
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("traceparent: 00-{trace}-b7ad6b7169203331-01");
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2017, &[]);
+        let fields = [JSON, &key_field(), &parent, "tracestate: vendor=1"];
+        assert_eq!(rig.send("POST /", &fields, REQUEST.as_bytes()).value(), VALUE);
+        for call in rig.emulator.journal() {
+            assert_eq!(call.traceparent.as_deref(), parent.strip_prefix("traceparent: "), "{component}");
+            assert_eq!(call.tracestate, None, "{component}");
+        }
+        let line = rig.server.wait_for_line(PATIENCE, |line| line.contains(trace)).unwrap();
+        let mut line: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+        let [time, ms] = ["time", "ms"].map(|name| line.as_object_mut().unwrap().remove(name).unwrap());
+        assert!(time.as_str().unwrap().ends_with('Z') && ms.as_f64().unwrap() > 0.0, "{component}");
+        let expected = json!({"level": "info", "request": trace, "caller": "key", "secret": SECRET, "status": 200,
+            "code": "OK", "cache": "miss", "upstream": 2});
+        assert_eq!(line, expected, "{component}");
+    }
+}
+
+#[test]
+fn ten_thousand_warm_reads_cost_one_token_and_one_vault_call_in_an_instance() {
+    for component in BOTH {
+        let rig = Rig::start(component, Source::AppService2019, &[]);
+        at_once(CONNECTIONS, || {
+            let mut connection = BufReader::new(rig.connect());
+            for _ in 0..READS.div_ceil(CONNECTIONS) {
+                assert_eq!(rig.ask_on(&mut connection).value(), VALUE);
+            }
+        });
+        let instances = assert_calls_by_instance(&rig, 0, 1);
+        // Under 0.2 there is an instance for each request that is under way, and one is free only when its guest has returned,
+        // which is after the answer: a client may ask again before.
+        assert!(instances <= 2 * CONNECTIONS, "{component}: {instances}");
+    }
+}
+
+#[test]
+fn sixty_four_cold_reads_at_once_cost_one_vault_call_in_an_instance() {
+    let options = ["--max-instance-concurrent-reuse-count", "64", "--idle-instance-timeout", "60s"];
+    let rig = Rig::start_with("service", Source::AppService2019, &[], &options);
+    rig.emulator.fault(Fault::new(Upstream::Any, Effect::Truth).delay(Duration::from_millis(500)));
+    at_once(64, || assert_eq!(rig.ask().value(), VALUE));
+    // The host starts another instance whenever all are computing, so their number is its own affair.
+    let instances = assert_calls_by_instance(&rig, 0, 1);
+    assert!(instances < 64, "{instances}");
+}
+
+#[test]
+fn a_leader_that_hangs_up_while_others_wait_for_its_call_harms_none_of_them() {
+    let rig = Rig::start("service", Source::AppService2019, &[]);
+    rig.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_secs(2)));
+    let leader = rig.begin(REQUEST);
+    wait_for("the leader's call", || rig.calls().1 == 1);
+    // An instance takes another request only when it has nothing to do but wait.
+    let begin = |_| {
+        sleep(Duration::from_millis(20));
+        rig.begin(REQUEST)
+    };
+    let waiters: Vec<_> = (0..8).map(begin).collect();
+    sleep(Duration::from_millis(20));
+    drop(leader);
+    let answers: Vec<_> = waiters.into_iter().map(|waiter| rig.read(waiter)).collect();
+    assert!(answers.iter().all(|answer| answer.value() == VALUE));
+    assert!(answers.iter().any(|answer| answer.field("cache-status").contains("collapsed")), "{answers:?}");
+    // Where the host ends the leader with its client, one of the waiters makes a call of its own; and if they have all gone to
+    // other instances, the leader's ends without a line.
+    assert_calls_by_instance(&rig, 1, 2);
+}
+
+#[test]
+fn with_the_vault_down_values_are_served_stale_and_marked() {
+    for component in BOTH {
+        let settings = [("GATEWAY_CACHE_TTL_SECONDS", "1"), ("GATEWAY_STALE_SECONDS", "20")];
+        let rig = Rig::start(component, Source::AppService2019, &settings);
+        assert_eq!(rig.ask().field("cache-status"), "keyvault-gateway; fwd=miss", "{component}");
+        rig.emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders));
+        let is_marked = |answer: &Answer| answer.field("cache-status").contains("detail=failed");
+        let marked = wait_for_answer(&rig, "a mark", is_marked);
+        assert_eq!(marked.value(), VALUE, "{component}");
+        assert!(marked.field("cache-status").contains("ttl=-"), "{component}: {marked:?}");
+        rig.emulator.clear_faults();
+        // Another instance, which the host may have started for one of these requests, had nothing cached.
+        let well = wait_for_answer(&rig, "no mark", |answer| answer.status == 200 && !is_marked(answer));
+        assert_eq!(well.value(), VALUE, "{component}");
+    }
+}
+
+/// Checks that each instance made at most one call for a token and `most` to the vault, and returns how many instances there
+/// are. So many may have answered no request; the line of an instance's last request may come a moment after its answer.
+#[track_caller]
+fn assert_calls_by_instance(rig: &Rig, silent: usize, most: usize) -> usize {
+    wait_for("an instance for each call", || {
+        let (instances, (tokens, secrets)) = (rig.instances() + silent, rig.calls());
+        tokens <= instances && secrets <= most * instances
+    });
+    rig.instances()
+}
+
+/// Does something many times at once.
+fn at_once(times: usize, work: impl Fn() + Sync) {
+    scope(|scope| (0..times).for_each(|_| drop(scope.spawn(&work))));
+}
+
+/// Asks until there is an answer that `fits`, with a short pause between, and not for ever.
+#[track_caller]
+fn wait_for_answer(rig: &Rig, what: &str, fits: impl Fn(&Answer) -> bool) -> Answer {
+    let start = Instant::now();
+    loop {
+        let answer = rig.ask();
+        if fits(&answer) {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "there is never {what}: {answer:?}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+const AUDIENCE: &str = "api://keyvault-gateway";
+
+const READS: usize = 10_000;
+
+const CONNECTIONS: usize = 32;

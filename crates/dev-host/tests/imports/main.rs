@@ -102,5 +102,5 @@ fn interface(name: &str) -> BTreeSet<String> {
 
 const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin", "config-store"];
 
-/// The examples by themselves: none can reach anybody else.
+/// The examples by themselves: none can reach another host.
 const APPLICATIONS: [&str; 3] = ["configured-proxy-alone", "configured-service-alone", "awaiting-alone"];

@@ -1,15 +1,14 @@
 //! The component for WASI 0.2 under `jco serve`, on Node.js: one instance for the life of the process, one request at a time.
 
 use std::error::Error;
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use dev_host::Server;
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
 use serde_json::{Value, json};
 use testkit::packages::NodePackages;
@@ -19,7 +18,7 @@ use ureq::{Agent, Body};
 
 #[test]
 fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(), Box<dyn Error>> {
-    let Some(jco) = jco()? else { return Ok(()) };
+    let jco = jco()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let emulator = Emulator::new();
     emulator.set_secret(SECRET, VALUE)?;
@@ -60,16 +59,16 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
         assert_eq!(answered, (expected.0, expected.1.to_owned()), "{effect:?}");
     }
     assert_eq!(host.ask(KEY, SECRET)?, right, "what is in memory is not touched by that");
-    assert!(host.process.try_wait()?.is_none(), "the process has ended");
-    let said = host.said();
+    assert!(host.server.ended()?.is_none(), "the process has ended");
+    let said = host.server.log().join("\n");
     assert!(said.contains(r#""cache":"hit""#), "{said}");
     assert!(!said.contains(KEY) && !said.contains("8f2a-value"), "{said}");
 
-    let served = host.address.trim_start_matches("http://").to_owned();
+    let served = host.server.address();
     drop(host);
     let start = Instant::now();
-    while TcpStream::connect(&served).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "somebody still serves at {served}");
+    while TcpStream::connect(served).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it still serves at {served}");
         sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -77,71 +76,50 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
 
 /// `jco serve` with the component. Dropping it ends the process, and the one that it starts in its turn.
 struct Jco {
-    process: Child,
-    address: String,
-    said: Arc<Mutex<String>>,
+    server: Server,
     _port: TcpSocket,
 }
 
 impl Jco {
     fn start(jco: &Path, settings: &[(&str, String)]) -> Result<Self, Box<dyn Error>> {
-        // It takes no port 0. One that is bound and does not listen is given to nobody else, and to whoever asks for this very
-        // one and lets it be reused, as Node.js does (socket(7), `SO_REUSEADDR`).
-        let taken = TcpSocket::new_v4()?;
-        taken.set_reuseaddr(true)?;
-        taken.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let port = taken.local_addr()?.port();
+        // It takes no port 0. One that is bound and does not listen is given to no program but one that asks for this very port
+        // and lets it be reused, as Node.js does (socket(7), `SO_REUSEADDR`).
+        let port = TcpSocket::new_v4()?;
+        port.set_reuseaddr(true)?;
+        port.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = port.local_addr()?;
         let mut command = Command::new("node");
         command.arg(jco).arg("serve").arg(dev_host::component("proxy")?);
-        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
         // The component has the whole environment of the process.
-        command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it)));
-        command.envs(settings.iter().map(|(name, value)| (*name, value)));
-        let mut process = command
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command
+            .envs(settings.iter().map(|(name, value)| (*name, value)))
             .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = process.stderr.take().ok_or("no standard error")?;
-        let address = format!("http://127.0.0.1:{port}");
-        let host = Self { process, address, said: Arc::default(), _port: taken };
-        let (said, (ready, is_ready)) = (Arc::clone(&host.said), mpsc::channel());
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if line.contains("Server listening") {
-                    let _ = ready.send(());
-                }
-                *said.lock().unwrap() += &format!("{line}\n");
-            }
-        });
-        // It makes JavaScript of the component first. If it ends, so does the sender.
-        is_ready.recv_timeout(START_LIMIT).map_err(|_| format!("jco serve: {}", host.said()))?;
+            .stdin(Stdio::null());
+        let host = Self { server: Server::spawn(command, address)?, _port: port };
+        // It makes JavaScript of the component first.
+        let ready = host.server.wait_for_line(START_LIMIT, |line| line.contains("Server listening"));
+        ready.ok_or_else(|| format!("jco serve: {:?}", host.server.log()))?;
         Ok(host)
     }
 
-    fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
-    }
-
     fn ask(&self, key: &str, secret: &str) -> Result<(u16, Value), Box<dyn Error>> {
-        let request = agent().post(format!("{}/api/GetKeyVaultSecret", self.address));
+        let request = agent().post(self.server.url("/api/GetKeyVaultSecret"));
         let request = request.header("x-functions-key", key).header("content-type", "application/json");
         read(request.send(json!({"Secret": secret}).to_string())?)
     }
 
     fn get(&self, path: &str) -> Result<(u16, Value), Box<dyn Error>> {
-        read(agent().get(format!("{}{path}", self.address)).call()?)
+        read(agent().get(self.server.url(path)).call()?)
     }
 }
 
 impl Drop for Jco {
     fn drop(&mut self) {
         // The group has the process that serves, which lives on without the first one. All of it fails only where both have ended.
-        let kill = format!("kill -s KILL -- -{}", self.process.id());
+        let kill = format!("kill -s KILL -- -{}", self.server.pid());
         let _ = Command::new("sh").args(["-c", &kill]).status();
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -154,8 +132,8 @@ fn read(mut answer: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
     Ok((answer.status().as_u16(), serde_json::from_str(&answer.body_mut().read_to_string()?)?))
 }
 
-/// The program, if it can be had.
-fn jco() -> Result<Option<PathBuf>, Box<dyn Error>> {
+/// The program. A machine without Node.js fails here, and does not pass.
+fn jco() -> Result<PathBuf, Box<dyn Error>> {
     let packages = NodePackages {
         name: "jco",
         purpose: "the component under jco",
@@ -163,7 +141,8 @@ fn jco() -> Result<Option<PathBuf>, Box<dyn Error>> {
         files: &[],
         target: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools"),
     };
-    Ok(packages.install()?.map(|it| it.join("node_modules/@bytecodealliance/jco/dist/jco.js")))
+    let installed = packages.install()?.ok_or("jco needs Node.js and npm")?;
+    Ok(installed.join("node_modules/@bytecodealliance/jco/dist/jco.js"))
 }
 
 const SECRET: &str = "Integration-Team-Blog";

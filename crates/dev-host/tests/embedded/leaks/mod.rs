@@ -132,36 +132,41 @@ impl Reached {
 
     fn look(&mut self, gateway: Gateway) {
         let (calls, bytes) = gateway.searched();
-        self.calls += calls;
-        self.bytes += bytes;
+        (self.calls, self.bytes) = (self.calls + calls, self.bytes + bytes);
     }
 }
 
 /// A gateway that logs all it can, for two callers, with everything marked.
 fn gateway(world: World, emulator: &Emulator, mut settings: Vec<(&'static str, String)>) -> Gateway {
-    let mut set = |name, value: &str| {
+    let callers = callers(SCOPED_KEY_HASH);
+    for (name, value) in [
+        ("GATEWAY_LOG", "debug"),
+        ("GATEWAY_DEADLINE_SECONDS", "7"),
+        ("GATEWAY_CALLERS", &callers),
+        ("GATEWAY_JWT_TENANT", facts::TENANT),
+        ("GATEWAY_JWT_AUDIENCE", AUDIENCE),
+    ] {
         if !settings.iter().any(|it| it.0 == name) {
             settings.push((name, value.to_owned()));
         }
-    };
-    set("GATEWAY_LOG", "debug");
-    set("GATEWAY_DEADLINE_SECONDS", "7");
-    set("GATEWAY_CALLERS", &callers(SCOPED_KEY_HASH));
-    set("GATEWAY_JWT_TENANT", facts::TENANT);
-    set("GATEWAY_JWT_AUDIENCE", AUDIENCE);
+    }
     // A later one of the same name wins.
     settings.reverse();
     let mut names = BTreeSet::new();
     settings.retain(|it| names.insert(it.0));
     let gateway = Gateway::start(world, emulator, &settings);
-    gateway.hide(Private::Value, DISABLED_VALUE);
-    gateway.hide(Private::CallerKey, SCOPED_KEY);
-    gateway.hide(Private::Setting, SCOPED_KEY_HASH);
-    gateway.hide(Private::Setting, SETTING);
-    gateway.hide(Private::Setting, AUDIENCE);
-    gateway.hide(Private::Request, SENT);
-    gateway.hide(Private::Request, NUMBER);
-    gateway.hide(Private::Azure, SAID);
+    for (what, text) in [
+        (Private::Value, DISABLED_VALUE),
+        (Private::CallerKey, SCOPED_KEY),
+        (Private::Setting, SCOPED_KEY_HASH),
+        (Private::Setting, SETTING),
+        (Private::Setting, AUDIENCE),
+        (Private::Request, SENT),
+        (Private::Request, NUMBER),
+        (Private::Azure, SAID),
+    ] {
+        gateway.hide(what, text);
+    }
     gateway
 }
 
@@ -173,20 +178,15 @@ fn callers(hash: &str) -> String {
 
 /// Every code that the description of the contract has, but for the one of what cannot happen.
 fn contract() -> BTreeSet<String> {
-    fn collect(document: &Value, codes: &mut BTreeSet<String>) {
-        match document {
-            Value::Object(fields) => {
-                let listed = fields.get("code").and_then(|it| it["enum"].as_array()).into_iter().flatten();
-                codes.extend(listed.filter_map(Value::as_str).map(str::to_owned));
-                fields.values().for_each(|it| collect(it, codes));
-            }
-            Value::Array(items) => items.iter().for_each(|it| collect(it, codes)),
-            _ => {}
-        }
+    fn codes(document: &Value) -> Vec<String> {
+        let listed = document["code"]["enum"].as_array().into_iter().flatten();
+        let own = listed.filter_map(|code| code.as_str().map(str::to_owned));
+        let (members, items) = (document.as_object(), document.as_array());
+        let within = members.into_iter().flat_map(|it| it.values()).chain(items.into_iter().flatten());
+        own.chain(within.flat_map(codes)).collect()
     }
     let document: Value = serde_json::from_str(include_str!("../../../../../src/openapi.json")).unwrap();
-    let mut codes = BTreeSet::new();
-    collect(&document, &mut codes);
+    let mut codes: BTreeSet<String> = codes(&document).into_iter().collect();
     codes.remove("InternalError");
     assert!(codes.len() >= 17, "{codes:?}");
     codes
@@ -200,11 +200,11 @@ const DISABLED: &str = "disabled-one";
 
 const DISABLED_VALUE: &str = "marked-9a04-value-of-the-disabled";
 
-/// A key of somebody who may read `db-*`, and its SHA-256.
+/// The key of a caller that may read `db-*`, and its SHA-256.
 const SCOPED_KEY: &str = "e2b7c04d-the-scoped-callers-key";
 const SCOPED_KEY_HASH: &str = "539744405c3f7ba5b38eb0f4b2b582450ef97d0b5150af63189aa529005f0dce";
 
-/// Whom tokens of callers are for.
+/// The audience of callers' tokens.
 const AUDIENCE: &str = "api://marked-5e0c9a7d-audience";
 
 /// What a request has in it, beside what it is about.

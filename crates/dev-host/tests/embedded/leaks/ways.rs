@@ -61,15 +61,10 @@ impl Way {
 
 /// Each way in which a request can be.
 pub(super) fn ways() -> Vec<Way> {
-    let mut ways = credentials();
-    ways.extend(bodies());
-    ways.extend(asked());
-    ways.extend(around());
-    ways.extend(routes());
-    ways
+    [credentials(), bodies(), asked(), around(), routes()].into_iter().flatten().collect()
 }
 
-/// The ways to show who asks. A new kind of credential belongs here: right, wrong and broken.
+/// The ways to show a credential. A new kind of credential belongs here: right, wrong and broken.
 fn credentials() -> Vec<Way> {
     let without = |name| Way::without_key(name, REQUEST);
     let query = |key: &str| format!("{PATH}?code={key}&{SENT}={SENT}");
@@ -130,7 +125,7 @@ fn tokens() -> Vec<Way> {
         way("a token of the tenant for another audience", with("aud", "https://vault.azure.net".into())),
         way("a token of the tenant that has expired", with("exp", 1.into())),
         way("a token of the tenant that is not yet good", with("nbf", (now + 90_000).into())),
-        way("a token of the tenant for somebody else", with("oid", SENT.into())),
+        way("a token of the tenant for another identity", with("oid", SENT.into())),
         way("a token of the tenant with marks", with("xms_mirid", SENT.into())),
         way("a token of the tenant by another key", entra.sign_as_stranger(&header, &claims)),
         way("a token of the tenant by an unknown key", entra.sign(&headed("kid", SENT.into()), &claims)),
@@ -187,7 +182,7 @@ fn bodies() -> Vec<Way> {
         ("a version that is none", format!(r#"{{"Secret":"x","Version":"{SENT}"}}"#)),
         ("a version that is a number", format!(r#"{{"Secret":"x","Version":{NUMBER}}}"#)),
         ("a version that is an object", format!(r#"{{"Secret":"x","Version":{{"{SENT}":1}}}}"#)),
-        ("what nobody asked for", format!(r#"{{"Secret":"x","{SENT}":"{SENT}","Value":"{SENT}"}}"#)),
+        ("members that are unknown", format!(r#"{{"Secret":"x","{SENT}":"{SENT}","Value":"{SENT}"}}"#)),
         ("a body that is too large", format!(r#"{{"Secret":"x","more":"{}"}}"#, SENT.repeat(400))),
     ];
     let mut ways: Vec<Way> = bodies.iter().map(|it| Way::post(it.0, &it.1)).collect();
@@ -222,7 +217,7 @@ fn around() -> Vec<Way> {
         right("a trace that is none").with("traceparent", SENT).with("tracestate", SENT),
         right("a trace's state without a trace").with("tracestate", &format!("vendor={SENT}")),
         right("forwarded").with("forwarded", &format!("for={SENT}")),
-        right("forwarded for somebody").with("x-forwarded-for", SENT),
+        right("forwarded for an address").with("x-forwarded-for", SENT),
         right("forwarded for another host").with("x-forwarded-host", SENT),
         right("by way of a proxy").with("via", &format!("1.1 {SENT}")),
         right("fields of all kinds")
@@ -258,7 +253,7 @@ fn routes() -> Vec<Way> {
         Way::get("nowhere", &nowhere),
         Way::post("a body to nowhere", &format!(r#"{{"Secret":"{SENT}"}}"#)).at(&nowhere),
         Way::get("a secret by GET", &format!("{PATH}?code={KEY}&secret={SENT}")),
-        none("a method of nobody", Method::from_bytes(b"MARKED").unwrap(), &format!("{PATH}?{SENT}")),
+        none("a method that is unknown", Method::from_bytes(b"MARKED").unwrap(), &format!("{PATH}?{SENT}")),
         Way { method: Method::PUT, ..Way::post("a body by PUT", REQUEST) },
         Way::post("a body for who is healthy", REQUEST).at("/healthz"),
         Way::post("the short path", REQUEST).at("/"),
