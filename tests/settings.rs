@@ -1,15 +1,12 @@
 //! Every setting is in the documents and in the manifest for Spin, and nothing else is.
 
-use core::cell::RefCell;
-use core::future::{Future, pending};
-use core::time::Duration;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 
-use keyvault_gateway::azure::{Answer, Call};
-use keyvault_gateway::host::{Host, Moment, NoAnswer, NoStores, Unreadable};
 use keyvault_gateway::settings::Settings;
+use testkit::host::{FakeHost, World};
 
 #[test]
 fn every_setting_is_documented() {
@@ -61,52 +58,12 @@ fn all_settings() -> BTreeSet<String> {
     ];
     let mut names = BTreeSet::new();
     for way in ways {
-        let host = Recording { settings: way, asked: RefCell::default() };
+        let settings = way.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let host = FakeHost(Rc::new(World { settings, ..World::default() }));
         let _ = Settings::read(&host);
-        names.extend(host.asked.into_inner());
+        names.extend(host.0.asked.take().into_iter().map(str::to_owned));
     }
     names
-}
-
-/// A host that notes what it is asked for.
-struct Recording {
-    settings: Vec<(&'static str, &'static str)>,
-    asked: RefCell<Vec<String>>,
-}
-
-impl Host for Recording {
-    type Stores = NoStores;
-
-    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
-        self.asked.borrow_mut().push(name.to_owned());
-        Ok(self.settings.iter().find(|it| it.0 == name).map(|it| it.1.to_owned()))
-    }
-
-    fn now(&self) -> Moment {
-        Moment::after_start(Duration::ZERO)
-    }
-
-    fn unix_time(&self) -> u64 {
-        0
-    }
-
-    fn random(&self) -> u64 {
-        0
-    }
-
-    fn log(&self, _: &str) {}
-
-    async fn send(&self, _: Call, _: Duration) -> Result<Answer, NoAnswer> {
-        Err(NoAnswer::Lost)
-    }
-
-    async fn sleep(&self, _: Duration) {}
-
-    type Signal = ();
-
-    fn signal(&self) -> ((), impl Future<Output = ()>) {
-        ((), pending())
-    }
 }
 
 fn is_setting(text: &str) -> bool {

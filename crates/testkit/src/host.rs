@@ -70,6 +70,8 @@ type Answers = Box<dyn Fn(&Call) -> Outcome>;
 pub struct World {
     /// The last setting of a name counts.
     pub settings: Vec<(String, String)>,
+    /// The names of the settings that the gateway has looked up.
+    pub asked: RefCell<Vec<&'static str>>,
     /// The outcomes of the next calls, and the outcome of a call for which the script has none; without it, a panic.
     pub script: RefCell<VecDeque<Outcome>>,
     pub unscripted: Option<Answers>,
@@ -109,6 +111,7 @@ impl Host for FakeHost {
     type Signal = Rc<()>;
 
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+        self.0.asked.borrow_mut().push(name);
         Ok(self.0.settings.iter().rfind(|setting| setting.0 == name).map(|setting| setting.1.clone()))
     }
 
