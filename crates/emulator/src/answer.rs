@@ -38,8 +38,7 @@ impl Emulator {
             }
             Err(_) => return Err(Cut),
         };
-        let hosts = self.lock().settings.hosts.clone();
-        let Some(ask) = Ask::read(parts, body, &hosts) else {
+        let Some(ask) = Ask::read(parts, body) else {
             return Ok(reply::empty(StatusCode::BAD_REQUEST).map(faults::whole));
         };
         if ask.kind == Kind::Control {

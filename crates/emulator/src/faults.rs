@@ -200,9 +200,7 @@ impl Fault {
     pub(crate) fn name(&self) -> &'static str {
         (&self.effect).into()
     }
-}
 
-impl Fault {
     /// What happens before there is an answer: the delay, silence, or the connection's end.
     pub(crate) async fn before_headers(&self) -> Result<(), Cut> {
         if self.delay_ms > 0 {
@@ -215,7 +213,7 @@ impl Fault {
         }
     }
 
-    pub(crate) fn spoil(&self, answer: Response<Bytes>) -> Response<Body> {
+    pub(crate) fn spoil(&self, mut answer: Response<Bytes>) -> Response<Body> {
         let mut spoiled = match &self.effect {
             Effect::Redirect(location) => {
                 let mut response = reply::empty(StatusCode::TEMPORARY_REDIRECT);
@@ -231,7 +229,6 @@ impl Fault {
                 response.map(|_| whole(Bytes::from(body.clone())))
             }
             Effect::PlainText => {
-                let mut answer = answer;
                 answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
                 answer.map(|_| whole(Bytes::from_static(PAGE.as_bytes())))
             }
@@ -247,16 +244,11 @@ impl Fault {
                 response
             }
             Effect::HugeChunkedBody(length) => huge(*length),
-            Effect::HangWithinBody => {
-                halved(answer, |start| stream::once(async { Ok(start) }).chain(stream::pending()))
-            }
-            Effect::CutWithinBody => halved(answer, |start| {
-                let end = async {
-                    // hyper writes what it has only when there is nothing more to take at once.
-                    tokio::task::yield_now().await;
-                    Err(Cut)
-                };
-                stream::once(async { Ok(start) }).chain(stream::once(end))
+            Effect::HangWithinBody => halved(answer, std::future::pending()),
+            Effect::CutWithinBody => halved(answer, async {
+                // hyper writes what it has only when there is nothing more to take at once.
+                tokio::task::yield_now().await;
+                Err(Cut)
             }),
             Effect::Truth
             | Effect::Refuse(_)
@@ -277,14 +269,16 @@ pub(crate) fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// An answer whose length is declared and whose second half does not come.
-fn halved<S>(answer: Response<Bytes>, rest: impl FnOnce(Bytes) -> S) -> Response<Body>
-where
-    S: futures_util::Stream<Item = Result<Bytes, Cut>> + Send + 'static,
-{
+/// An answer whose length is declared and whose second half does not come, but this.
+fn halved(
+    answer: Response<Bytes>,
+    end: impl Future<Output = Result<Bytes, Cut>> + Send + 'static,
+) -> Response<Body> {
     let length = answer.body().len();
-    let mut response =
-        answer.map(|it| StreamBody::new(rest(half(&it)).map(|it| it.map(Frame::data))).boxed_unsync());
+    let mut response = answer.map(|body| {
+        let start = stream::iter([Ok(half(&body))]);
+        StreamBody::new(start.chain(stream::once(end)).map(|part| part.map(Frame::data))).boxed_unsync()
+    });
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! It is Entra, too, for the callers of a gateway that bring a token of their own: it signs such tokens, publishes the
-//! keys for them, and gives them to a client that asks for [`Settings::caller_audience`]. See [`Emulator::caller_token`].
+//! keys for them, and gives them to a client that asks for [`Settings::caller_audience`]. See [`Emulator::caller_claims`].
 //!
 //! What it has on the wire, its control routes among them, and what Azure minds and it does not: see its `README.md`.
 

@@ -188,8 +188,7 @@ async fn answer_as_proxy(
     }
     let port = request.uri().port_u16();
     let scheme = if port == Some(80) { Scheme::HTTP } else { Scheme::HTTPS };
-    let hosts = emulator.lock().settings.hosts.clone();
-    let known = |host| !matches!(place(scheme.as_str(), host, &hosts), Place::Stranger);
+    let known = |host| !matches!(place(scheme.as_str(), host), Place::Stranger);
     if !request.uri().host().is_some_and(known) {
         return Ok(reply::empty(StatusCode::FORBIDDEN).map(faults::whole));
     }

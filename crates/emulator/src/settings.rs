@@ -1,16 +1,18 @@
-//! What a test may choose: identities, the shape and life of tokens, names of hosts.
+//! What a test may choose: identities, the shape and life of tokens.
 
 use serde::{Deserialize, Serialize};
 
 /// A place that tokens come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// App Service, Functions, Container Apps: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
     #[serde(rename = "app-service-2019")]
+    #[value(name = "app-service-2019")]
     AppService2019,
     /// The App Service of old, and Azure Machine Learning: `MSI_ENDPOINT` and `MSI_SECRET`.
     #[serde(rename = "app-service-2017")]
+    #[value(name = "app-service-2017")]
     AppService2017,
     /// Virtual machines and what runs on them: the Instance Metadata Service.
     Imds,
@@ -40,8 +42,6 @@ pub struct Settings {
     /// The audience of an application that is no vault, such as `api://gateway`. A client that asks for a token for it
     /// gets one that is signed, as its callers bring it. Without it Entra does not know such an application.
     pub caller_audience: Option<String>,
-    /// Hosts, besides Azure's own and those on loopback, where there is a vault with token endpoints too.
-    pub hosts: Vec<String>,
     /// Whether there is a system-assigned identity.
     pub system_assigned: bool,
     /// The user-assigned identities.
@@ -64,7 +64,6 @@ impl Default for Settings {
         Self {
             audience: "https://vault.azure.net".to_owned(),
             caller_audience: None,
-            hosts: Vec::new(),
             system_assigned: true,
             user_assigned: Vec::new(),
             lifetime: None,

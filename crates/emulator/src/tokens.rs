@@ -91,20 +91,3 @@ impl Tokens {
 
 /// The most tokens remembered, so that a load test without a token cache cannot fill the memory: 16 MB.
 const MOST: usize = 10_000;
-
-#[test]
-fn the_oldest_token_goes_first_and_is_kept_for_no_identity() {
-    let mut tokens = Tokens::default();
-    for number in 0..=MOST {
-        let token = number.to_string();
-        tokens.remember(token.clone(), "a", 100);
-        if number < 2 {
-            let purpose = Purpose { client_id: token.clone(), resource: "a".to_owned(), form: Form::Opaque };
-            let life = Life { issued: 0, expires: 100 };
-            tokens.keep(purpose, Kept { token, life, until: 100 }, 0);
-        }
-    }
-    assert_eq!(["0", "1"].map(|token| tokens.check(token, "a", 0)), [Verdict::Unknown, Verdict::Good]);
-    let kept: Vec<_> = tokens.kept.values().map(|kept| kept.token.as_str()).collect();
-    assert_eq!((kept, tokens.all().count()), (vec!["1"], MOST));
-}

@@ -6,6 +6,8 @@
 //! token using HTTP" and "Error handling"; "Azure Instance Metadata Service for virtual machines"; "Acquire a user token
 //! in Azure Cloud Shell". What they leave open is marked.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -76,23 +78,21 @@ fn check(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<Vec<(String, 
             return Err(Failure::Version);
         }
         // "Requests with duplicate query parameter names will be rejected"; with which words is not documented.
-        Source::Imds if repeats(&ask.query) => return Err(Failure::Duplicate),
+        Source::Imds
+            if ask.query.iter().map(|pair| &pair.0).collect::<HashSet<_>>().len() < ask.query.len() =>
+        {
+            return Err(Failure::Duplicate);
+        }
         // The version 2017-09-01 is how requests of 2017 are told apart.
         Source::AppService2019 | Source::AppService2017 | Source::Imds | Source::ClientSecret => {}
     }
     Ok(ask.query.clone())
 }
 
-fn repeats(pairs: &[(String, String)]) -> bool {
-    pairs.iter().enumerate().any(|(at, pair)| pairs[..at].iter().any(|earlier| earlier.0 == pair.0))
-}
-
 /// Whether `text` has the form of a date, as an api-version begins.
 fn is_date(text: &str) -> bool {
-    let Some((date, rest)) = text.split_at_checked(10) else { return false };
-    let digit =
-        |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
-    date.bytes().enumerate().all(digit) && (rest.is_empty() || rest == "-preview")
+    let date = text.strip_suffix("-preview").unwrap_or(text);
+    date.split('-').map(str::len).eq([4, 2, 2]) && date.bytes().all(|it| it == b'-' || it.is_ascii_digit())
 }
 
 /// The identity that `fields` select. Two selectors, or one of another source, select an identity that does not exist:

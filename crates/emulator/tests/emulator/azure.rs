@@ -32,10 +32,8 @@ async fn a_host_decides_what_can_be_reached() {
     assert_eq!(last, Some((Kind::Nothing, "https".to_owned(), "demo.vault.azure.net.example".to_owned())));
 
     let own = token(&case.emulator, "https://vault.example").await;
-    for address in ["https://keys.example", "http://10.0.0.1", "http://127.0.0.1:8080"] {
-        case.holds(&format!("GET {address}/secrets/db-password?$v | authorization: Bearer {own} => 200"))
-            .await;
-    }
+    let line = format!("GET http://127.0.0.1/secrets/db-password?$v | authorization: Bearer {own} => 200");
+    case.holds(&line).await;
 }
 
 #[tokio::test]
