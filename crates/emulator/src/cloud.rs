@@ -22,18 +22,13 @@ impl Cloud {
     }
 }
 
-/// What a host serves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
-    /// A vault and nothing else.
     Vault(&'static Cloud),
-    /// Entra's token endpoint and nothing else.
     Login,
-    /// The Instance Metadata Service and nothing else.
     Imds,
     /// Everything, the control routes too: an address on loopback, or `localhost`.
     Here,
-    /// A foreign host: nothing.
     Stranger,
 }
 

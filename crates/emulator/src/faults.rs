@@ -44,22 +44,17 @@ struct Rule {
     met: u32,
 }
 
-/// The requests that a fault is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Upstream {
     /// All but the control routes.
     #[default]
     Any,
-    /// Those to a vault.
     Vault,
-    /// Those for a token.
     Token,
-    /// Those for the keys that Entra signs tokens with.
     SigningKeys,
 }
 
-/// What a fault does.
 #[derive(Clone, Debug, Default, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -73,7 +68,6 @@ pub enum Effect {
     RefuseToken(TokenRefusal),
     /// An error of this status with the body that the upstream documents for it.
     Status(#[serde(deserialize_with = "status")] StatusCode),
-    /// This answer and no other.
     Answer(Answer),
     /// A redirect (307) to this address.
     Redirect(#[serde(deserialize_with = "header_value")] HeaderValue),
@@ -91,17 +85,14 @@ pub enum Effect {
     HugeBody(u64),
     /// The same without a `Content-Length`: only a client that counts notices.
     HugeChunkedBody(u64),
-    /// Silence.
     HangBeforeHeaders,
     /// Headers and the first half of the body, then silence.
     HangWithinBody,
-    /// The connection ends without an answer.
     CutBeforeHeaders,
     /// Headers and the first half of the body, then the connection ends.
     CutWithinBody,
 }
 
-/// An answer in full.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
@@ -111,7 +102,6 @@ pub struct Answer {
     /// Exactly these headers, apart from those that frame the message.
     #[serde(default, deserialize_with = "header_map")]
     pub headers: HeaderMap,
-    /// The body.
     #[serde(default)]
     pub body: String,
 }
@@ -122,12 +112,10 @@ impl Fault {
         Self { upstream, effect, ..Self::default() }
     }
 
-    /// Key Vault refuses every request.
     pub fn refuse(refusal: Refusal) -> Self {
         Self::new(Upstream::Vault, Effect::Refuse(refusal))
     }
 
-    /// Befalls only so many requests.
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
     }
@@ -142,7 +130,6 @@ impl Fault {
         Self { lasts_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 
-    /// Befalls only requests to a vault for this secret.
     pub fn secret(self, name: &str) -> Self {
         Self { secret: Some(name.to_owned()), ..self }
     }
@@ -264,7 +251,6 @@ impl Fault {
     }
 }
 
-/// An answer that comes as it is.
 pub(crate) fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
@@ -309,7 +295,6 @@ const SHORTEST: u64 = (HUGE_START.len() + HUGE_END.len()) as u64;
 
 const PAGE: &str = "<html><head><title>Access Denied</title></head><body>Blocked by policy.</body></html>";
 
-/// The rules that are in force.
 #[derive(Default)]
 pub(crate) struct Faults {
     rules: Vec<Rule>,

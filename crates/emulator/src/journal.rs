@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::request::{Ask, Kind, find};
 
 /// One request. It holds neither a token nor a key nor a value, only whether they were right.
-#[expect(missing_docs, reason = "a field without a comment is what its name says")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Call {
     /// Counts all requests since the emulator began, from 0.
@@ -44,9 +43,7 @@ pub struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
-    /// Not there.
     Absent,
-    /// There, and the right one.
     Right,
     /// There, but not one that is accepted.
     Wrong,
@@ -62,7 +59,6 @@ impl Credential {
     }
 }
 
-/// The last requests.
 #[derive(Default)]
 pub(crate) struct Journal {
     calls: VecDeque<Call>,

@@ -25,17 +25,14 @@ pub(crate) struct Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Key Vault.
     Vault,
     /// A token, from one of the endpoints that give them.
     Token(Source),
     /// What Entra says of itself before it is asked for a token.
     Discovery,
-    /// The keys that Entra signs tokens with.
     SigningKeys,
     /// The emulator's own control routes. These are not in the journal.
     Control,
-    /// Nothing that the host serves.
     Nothing,
 }
 

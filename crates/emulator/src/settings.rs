@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A place that tokens come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -42,9 +41,7 @@ pub struct Settings {
     /// The audience of an application that is no vault, such as `api://gateway`. A client that asks for a token for it
     /// gets one that is signed, as its callers bring it. Without it Entra does not know such an application.
     pub caller_audience: Option<String>,
-    /// Whether there is a system-assigned identity.
     pub system_assigned: bool,
-    /// The user-assigned identities.
     pub user_assigned: Vec<UserAssigned>,
     /// How long new tokens live, in seconds; 0 and less: they have expired when they are given out. Without it a
     /// managed identity's token lives 24 hours and Entra's an hour.
@@ -78,9 +75,7 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserAssigned {
-    /// Its application.
     pub client_id: String,
-    /// Its service principal.
     pub object_id: String,
     /// Its place in Azure: `/subscriptions/…/userAssignedIdentities/…`.
     pub resource_id: String,
@@ -117,11 +112,8 @@ pub enum ExpiresOn {
     Rfc1123,
     /// Seconds from now, as a number: MSAL for .NET reads small numbers so.
     Relative,
-    /// `""`
     Empty,
-    /// `null`
     Null,
-    /// No such field.
     Absent,
 }
 
@@ -129,14 +121,10 @@ pub enum ExpiresOn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiresIn {
-    /// `3599`
     Number,
-    /// `"3599"`
     Text,
     /// `""`: not a number and not an error (azidentity's `wrappedNumber`).
     Empty,
-    /// `null`
     Null,
-    /// No such field.
     Absent,
 }

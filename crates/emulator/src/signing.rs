@@ -47,7 +47,6 @@ impl Emulator {
         self.current_key().pem()
     }
 
-    /// The current public key as DER, a `SubjectPublicKeyInfo`.
     pub fn signing_key_der(&self) -> Vec<u8> {
         self.current_key().der()
     }

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::cloud::KEY_VAULT_APP;
-use crate::identity::Form;
 use crate::signing::Life;
 
 /// All tokens that are remembered. It has no `Debug`: its keys are the tokens.
@@ -20,7 +19,6 @@ pub(crate) struct Tokens {
 pub(crate) struct Purpose {
     pub(crate) client_id: String,
     pub(crate) resource: String,
-    pub(crate) form: Form,
 }
 
 /// A token that the platform keeps. It has no `Debug`.
@@ -32,7 +30,6 @@ pub(crate) struct Kept {
     pub(crate) until: i64,
 }
 
-/// What a vault makes of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,

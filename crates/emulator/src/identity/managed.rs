@@ -20,7 +20,6 @@ use crate::signing::{self, Life};
 use crate::tokens::{Kept, Purpose};
 use crate::{facts, random, reply};
 
-/// Answers a token request at `now`, in Unix seconds.
 pub(super) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     let (identity, purpose) = match read(ask, source, issuer) {
         Ok(asked) => asked,
@@ -50,9 +49,10 @@ fn read(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<(UserAssigned,
     let fields = check(ask, source, issuer)?;
     let resource = find(&fields, "resource").ok_or(Failure::ResourceMissing)?.to_owned();
     let identity = select(source, &issuer.settings, &fields)?;
-    let form = issuer.form(&resource).ok_or(Failure::UnknownResource)?;
-    let purpose = Purpose { client_id: identity.client_id.clone(), resource, form };
-    Ok((identity, purpose))
+    if !issuer.knows(&resource) {
+        return Err(Failure::UnknownResource);
+    }
+    Ok((identity.clone(), Purpose { client_id: identity.client_id, resource }))
 }
 
 /// The fields of a request that has the form that this source wants.
@@ -142,7 +142,7 @@ fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &UserAssigned, now: i64
     }
     let expires = now.saturating_add(issuer.settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
-    let token = issuer.token(purpose.form, &purpose.resource, life, || {
+    let token = issuer.token(&purpose.resource, life, || {
         signing::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
     });
     // A client that is told to ask again at some moment gets another token then.
@@ -151,7 +151,6 @@ fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &UserAssigned, now: i64
     issuer.emulator.lock().tokens.keep(purpose, Kept { token, life, until }, now)
 }
 
-/// Why there is no token.
 #[derive(Clone, Copy)]
 pub(super) enum Failure {
     Method,

@@ -38,15 +38,6 @@ async fn a_socket_is_cut_where_the_fault_says() {
         head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     assert_eq!(length.map(|length: usize| length / 2), Some(body.len()));
 
-    // The server frames an answer, whatever its headers say.
-    let fault = r#"{"upstream":"vault","effect":{"answer":{"status":200,"headers":{"content-length":"9"},"body":"short"}}}"#;
-    let length = fault.len();
-    let fault = format!(
-        "POST /emulator/faults HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{fault}"
-    );
-    assert!(exchange(address, &fault).await.starts_with("HTTP/1.1 204 "));
-    assert!(exchange(address, READ).await.ends_with("\r\n\r\nshort"));
-
     // Closing closes everything.
     let mut open = TcpStream::connect(address).await.expect("a connection");
     open.write_all(&READ.as_bytes()[..10]).await.expect("the bytes are taken");
