@@ -22,15 +22,12 @@ async fn exchange(address: SocketAddr, request: &str) -> String {
 const READ: &str = "GET /secrets/a?api-version=7.4 HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
-async fn a_socket_is_cut_where_the_fault_says() {
+async fn a_socket_is_cut_by_a_fault_and_at_the_end() {
     let emulator = Emulator::new();
     let served = emulator.serve().await.expect("listeners");
     let address = served.addresses.http;
-    assert!(exchange(address, READ).await.starts_with("HTTP/1.1 401 Unauthorized\r\n"));
-
     emulator.fault(Fault::new(Upstream::Vault, Effect::CutBeforeHeaders).times(1));
     assert_eq!(exchange(address, READ).await, "");
-
     emulator.fault(Fault::new(Upstream::Vault, Effect::CutWithinBody).times(1));
     let answer = exchange(address, READ).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
