@@ -50,9 +50,6 @@ pub struct Settings {
     pub expires_on: Option<ExpiresOn>,
     /// How `expires_in` is written. Without it, as the source that is asked writes it.
     pub expires_in: Option<ExpiresIn>,
-    /// How many seconds after it was made a token's answer asks to be asked again: `refresh_in`, a number. From then on
-    /// there is another token. Without it there is no such field.
-    pub refresh_in: Option<u64>,
 }
 
 impl Default for Settings {
@@ -66,7 +63,6 @@ impl Default for Settings {
             lifetime: None,
             expires_on: None,
             expires_in: None,
-            refresh_in: None,
         }
     }
 }

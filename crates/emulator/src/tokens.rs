@@ -26,8 +26,6 @@ pub(crate) struct Purpose {
 pub(crate) struct Kept {
     pub(crate) token: String,
     pub(crate) life: Life,
-    /// When another one is made, in Unix seconds.
-    pub(crate) until: i64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +52,7 @@ impl Tokens {
 
     /// The token that is kept for `purpose` at `now`, in Unix seconds.
     pub(crate) fn kept(&self, purpose: &Purpose, now: i64) -> Option<Kept> {
-        self.kept.get(purpose).filter(|it| now < it.until).cloned()
+        self.kept.get(purpose).filter(|it| now < it.life.expires).cloned()
     }
 
     /// Keeps a token that is remembered, unless one has been kept for the same in the meantime. That which is kept.

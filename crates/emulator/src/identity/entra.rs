@@ -28,7 +28,7 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes
     });
     let left = expires.saturating_sub(now);
     let mut body = json!({"token_type": "Bearer", "ext_expires_in": left, "access_token": token});
-    expiry::write(&mut body, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
+    expiry::write(&mut body, settings, (ExpiresOn::Absent, ExpiresIn::Number), expires, now);
     with_cache_control("no-store, no-cache", reply::json(StatusCode::OK, &body))
 }
 

@@ -41,7 +41,7 @@ pub(super) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -
             (ExpiresOn::Text, ExpiresIn::Text)
         }
     };
-    expiry::write(&mut body, &issuer.settings, usual, life, now);
+    expiry::write(&mut body, &issuer.settings, usual, life.expires, now);
     reply::json(StatusCode::OK, &body)
 }
 
@@ -145,10 +145,7 @@ fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &UserAssigned, now: i64
     let token = issuer.token(&purpose.resource, life, || {
         signing::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
     });
-    // A client that is told to ask again at some moment gets another token then.
-    let refresh = issuer.settings.refresh_in.map(|seconds| now.saturating_add_unsigned(seconds));
-    let until = refresh.map_or(expires, |refresh| refresh.min(expires));
-    issuer.emulator.lock().tokens.keep(purpose, Kept { token, life, until }, now)
+    issuer.emulator.lock().tokens.keep(purpose, Kept { token, life }, now)
 }
 
 #[derive(Clone, Copy)]
