@@ -1,10 +1,14 @@
-//! The starts of `deploy/` pass every setting of `docs/settings.md` on and agree in their options; all other files name
-//! settings that exist.
+//! Every setting is in `docs/settings.md` and in the manifest for Spin, and nothing else is. The starts of `deploy/` pass every
+//! setting of the page on and agree in their options; all other files name settings that exist.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 
+use keyvault_gateway::settings::Settings;
 use serde_json::Value;
+use testkit::host::{FakeHost, World};
 
 #[test]
 fn every_start_passes_each_setting_on_and_has_the_same_options() {
@@ -97,6 +101,59 @@ fn the_image_has_the_versions_of_the_repository_and_the_vault_one_role() {
     assert_eq!(read("deploy/azure/vault.bicep").matches("/roleAssignments@").count(), 1);
 }
 
+#[test]
+fn every_setting_is_documented() {
+    assert_eq!(settings().into_iter().collect::<BTreeSet<_>>(), all_settings());
+}
+
+#[test]
+fn every_setting_is_a_variable_of_the_manifest() {
+    let variables: BTreeSet<_> = all_settings().iter().map(|it| lower_snake(it)).collect();
+    let manifest: toml::Table = read("spin.toml").parse().unwrap();
+    let declared: BTreeSet<_> = manifest["variables"].as_table().unwrap().keys().cloned().collect();
+    assert_eq!(declared, variables);
+    let given = manifest["component"]["keyvault-gateway"]["variables"].as_table().unwrap();
+    let right: BTreeSet<_> =
+        given.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    assert_eq!(right, variables.into_iter().map(|it| (it.clone(), format!("{{{{ {it} }}}}"))).collect());
+}
+
+#[test]
+fn the_manifest_builds_the_component_for_spin() {
+    let manifest: toml::Table = read("spin.toml").parse().unwrap();
+    assert_eq!(manifest["application"]["version"].as_str(), Some(env!("CARGO_PKG_VERSION")));
+    let component = &manifest["component"]["keyvault-gateway"];
+    let command = "cargo build --release --target wasm32-wasip2 --no-default-features --features proxy,spin";
+    assert_eq!(component["build"]["command"].as_str(), Some(command));
+    assert_eq!(component["source"].as_str(), Some("target/wasm32-wasip2/release/keyvault_gateway.wasm"));
+}
+
+/// Each setting that the gateway looks up, whichever way its settings lead.
+fn all_settings() -> BTreeSet<String> {
+    let vault = ("KeyVaultUri", "https://my-vault.vault.azure.net");
+    let client_secret = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")];
+    let ways = [
+        vec![],
+        vec![vault],
+        vec![vault, ("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "s")],
+        vec![
+            vault,
+            ("IDENTITY_ENDPOINT", "http://a"),
+            ("IDENTITY_HEADER", "h"),
+            ("IDENTITY_SERVER_THUMBPRINT", "t"),
+        ],
+        vec![vault, client_secret[0], client_secret[1], client_secret[2]],
+    ];
+    let mut names = BTreeSet::new();
+    for way in ways {
+        let settings = way.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let host = FakeHost(Rc::new(World { settings, ..World::default() }));
+        let _ = Settings::read(&host);
+        names.extend(host.0.asked.take().into_iter().map(str::to_owned));
+    }
+    names
+}
+
 /// The settings of the first column of the tables, in the order of the page.
 fn settings() -> Vec<String> {
     let mut settings = Vec::new();
@@ -110,6 +167,10 @@ fn settings() -> Vec<String> {
         }
     }
     settings
+}
+
+fn lower_snake(name: &str) -> String {
+    if name == "KeyVaultUri" { "key_vault_uri".to_owned() } else { name.to_ascii_lowercase() }
 }
 
 fn names<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {

@@ -32,9 +32,8 @@ fuzz_target!(|text: &[u8]| -> Corpus {
         let name = caller["name"].as_str().unwrap();
         assert!((1..=64).contains(&name.len()) && !["key", "anonymous"].contains(&name), "{name}");
         assert_eq!(callers.iter().filter(|it| it["name"] == name).count(), 1);
-        for hash in strings(caller, "key_sha256") {
-            assert!(!hash.eq_ignore_ascii_case(HASH_OF_NOTHING), "the empty key");
-        }
+        let empty = strings(caller, "key_sha256").any(|hash| hash.eq_ignore_ascii_case(HASH_OF_NOTHING));
+        assert!(!empty, "the empty key");
     }
     for (key, hash) in KEYS {
         let has_key = |caller: &&Value| strings(caller, "key_sha256").any(|it| it.eq_ignore_ascii_case(hash));

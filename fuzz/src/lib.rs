@@ -1,5 +1,7 @@
 //! A gateway on the fake host, for the fuzz targets: Azure answers with what the fuzzer made up, in virtual time.
 
+#![expect(missing_docs, reason = "an item without a comment is what its name says")]
+
 use core::cell::Ref;
 use core::time::Duration;
 use std::rc::Rc;
@@ -15,7 +17,6 @@ pub use libfuzzer_sys::{Corpus, fuzz_target};
 pub use serde_json::{Value, json};
 pub use testkit::host::{BEGINNING, Outcome, Response, VERSION};
 
-/// A gateway and the world around it.
 pub struct Scene {
     gateway: Gateway<FakeHost>,
     /// What the gateway has sent and logged, and its clock.
@@ -53,17 +54,14 @@ impl Scene {
         Self { gateway: Gateway::new(FakeHost(Rc::clone(&world))), world }
     }
 
-    /// Asks for a secret with an API key.
     pub fn ask(&self, key: Option<&str>, body: &[u8]) -> Reply {
         self.send(key.map(|key| ("x-functions-key", key)).into_iter().collect(), body)
     }
 
-    /// Asks for a secret with an API key and `no-cache`.
     pub fn ask_again(&self, key: &str, body: &[u8]) -> Reply {
         self.send(HeaderFields::from_iter([("x-functions-key", key), ("cache-control", "no-cache")]), body)
     }
 
-    /// Asks for a secret with an access token.
     pub fn ask_with_token(&self, token: &[u8], body: &[u8]) -> Reply {
         self.send(HeaderFields::from_iter([("authorization", [b"Bearer ", token].concat())]), body)
     }
@@ -81,12 +79,10 @@ impl Scene {
         reply
     }
 
-    /// The calls so far, with their limits.
     pub fn sent(&self) -> Ref<'_, Vec<(Call, Duration)>> {
         self.world.sent.borrow()
     }
 
-    /// How many calls went to `upstream` so far.
     pub fn count(&self, upstream: Upstream) -> usize {
         self.sent().iter().filter(|(call, _)| call.upstream() == upstream).count()
     }
@@ -127,17 +123,14 @@ fn check_form(reply: &Reply) {
     }
 }
 
-/// The status and the code of a reply.
 pub fn outcome(reply: &Reply) -> (u16, &'static str) {
     (reply.status().as_u16(), reply.code())
 }
 
-/// The body of a reply as text.
 pub fn text_of(reply: &Reply) -> &str {
     str::from_utf8(reply.body().expose()).expect("a body is text")
 }
 
-/// Fails if `reply` has a mark.
 pub fn shows_nothing(reply: &Reply) {
     assert!(!has_mark(reply.body().expose()), "the body has it");
     for (name, value) in reply.fields().as_list() {
@@ -156,12 +149,10 @@ pub fn marked(bytes: &[u8]) -> Vec<u8> {
     bytes.split(|byte| *byte == b'~').collect::<Vec<_>>().join(&MARK.repeat(2)[..])
 }
 
-/// Whether `text` has a mark.
 pub fn has_mark(text: &[u8]) -> bool {
     has(text, MARK)
 }
 
-/// Whether `text` has `part`.
 pub fn has(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
@@ -195,10 +186,8 @@ pub const KEYED: [(&str, &str); 3] =
 /// The good tokens, of the first and of the second version.
 pub const GOOD_TOKENS: [&str; 2] = [include_str!("../data/token_v1"), include_str!("../data/token_v2")];
 
-/// The keys that they are signed with.
 pub const KEYS: &str = include_str!("../data/keys.json");
 
-/// A request for a secret.
 pub const ASKED: &[u8] = br#"{"Secret":"db-password"}"#;
 
 /// The value of every secret, where the vault is well.

@@ -23,30 +23,21 @@ fn it_shares_what_is_in_memory() {
 }
 
 #[test]
-fn only_what_is_not_in_memory_leaves_a_line() {
-    let gateway = Scripted::new(OPEN).answering([token(86_400), secret("a", "v")]);
-    for _ in 0..3 {
-        gateway.value("a", None).unwrap();
-    }
-    let [line] = gateway.log().try_into().unwrap();
-    let parts = r#""caller":"composed","secret":"a","status":200,"code":"OK","cache":"miss","upstream":2"#;
-    assert!(line.contains(parts) && line.contains(r#""level":"info""#), "{line}");
-}
-
-#[test]
-fn an_error_leaves_a_line_as_it_does_over_http() {
-    let gateway = Scripted::new(OPEN).answering([token(86_400), answer(200, "{}".to_owned())]);
-    assert_eq!(gateway.value("a", None), Err(NoValue::Vault));
-    assert_eq!(gateway.value("a b", None), Err(NoValue::InvalidName));
-    assert_eq!(gateway.value("a", Some("1")), Err(NoValue::InvalidVersion));
-    let lines: [String; 3] = gateway.log().try_into().unwrap();
-    for (line, level, code) in [
-        (&lines[0], "error", r#""status":502,"code":"VaultError""#),
-        (&lines[1], "info", r#""status":400,"code":"BadRequest""#),
-        (&lines[2], "info", r#""status":400,"code":"BadRequest""#),
+fn what_is_not_in_memory_leaves_a_line_as_it_does_over_http() {
+    let gateway = Scripted::new(OPEN).answering([token(86_400), secret("a", "v"), answer(200, "{}")]);
+    for (name, version, expected, level, line) in [
+        ("a", None, Ok("v"), "info", r#""secret":"a","status":200,"code":"OK","cache":"miss","upstream":2"#),
+        ("b", None, Err(NoValue::Vault), "error", r#""status":502,"code":"VaultError""#),
+        ("a b", None, Err(NoValue::InvalidName), "info", r#""status":400,"code":"BadRequest""#),
+        ("a", Some("1"), Err(NoValue::InvalidVersion), "info", r#""status":400,"code":"BadRequest""#),
     ] {
-        assert!(line.contains(code) && line.contains(&format!(r#""level":"{level}""#)), "{line}");
+        assert_eq!(gateway.value(name, version), expected.map(str::to_owned));
+        let log = gateway.log().pop().unwrap();
+        let parts = [line, r#""caller":"composed""#, &format!(r#""level":"{level}""#)];
+        assert!(parts.iter().all(|part| log.contains(part)), "{log}");
     }
+    // What is in memory leaves none.
+    assert_eq!((gateway.value("a", None), gateway.log().len()), (Ok("v".to_owned()), 4));
 }
 
 #[test]
@@ -58,19 +49,6 @@ fn it_needs_no_key_and_has_the_scope_that_the_list_of_callers_gives_it() {
     // It is in memory, and is not for everybody because of that.
     assert!(body_of(&gateway.post("/", &asking("ops"))).contains("\"w\""));
     assert_eq!((gateway.value("ops", None), gateway.calls().len()), (Err(NoValue::Forbidden), 3));
-}
-
-#[test]
-fn without_an_entry_it_has_nothing_where_callers_over_http_are_named() {
-    let gateway = Scripted::new(&[]);
-    assert_eq!(gateway.value("a", None), Err(NoValue::Forbidden));
-    let alone = &USUAL[..3];
-    let open = Scripted::only(&[alone, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat());
-    assert_eq!(open.value("a", None), Err(NoValue::Forbidden));
-    // A whole needs no callers: only the application can call its gateway.
-    let whole = Scripted::only(alone);
-    whole.will_answer([token(86_400), secret("a", "v")]);
-    assert_eq!(whole.value("a", None), Ok("v".to_owned()));
 }
 
 #[test]
@@ -86,25 +64,6 @@ fn the_vault_is_asked_again_once_a_second() {
     assert_eq!(known(true), ("2".to_owned(), 0, CacheOutcome::Request));
     assert_eq!(known(true), ("2".to_owned(), 0, CacheOutcome::Hit));
     assert_eq!((known(false), gateway.calls().len()), (("2".to_owned(), 0, CacheOutcome::Hit), 3));
-}
-
-#[test]
-fn a_value_is_renewed_ahead_and_served_stale() {
-    let gateway = Scripted::new(OPEN).answering([token(86_400), secret("a", "1"), secret("a", "2")]);
-    assert_eq!(gateway.value("a", None), Ok("1".to_owned()));
-    // In the last tenth of a TTL of 270 seconds.
-    gateway.pass(Duration::from_secs(260));
-    assert_eq!(gateway.value("a", None), Ok("1".to_owned()));
-    assert!(gateway.renew());
-    assert_eq!(gateway.value("a", None), Ok("2".to_owned()));
-    assert!(!gateway.renew());
-    gateway.then(300, [status(503), status(503), status(503)]);
-    let found = gateway.found("a", None, false).unwrap();
-    assert_eq!(
-        (found.kept.secret.value.expose().as_str(), found.status.outcome()),
-        ("2", CacheOutcome::Stale)
-    );
-    assert!(gateway.log().last().unwrap().contains(r#""cache":"stale""#));
 }
 
 #[test]
@@ -131,9 +90,14 @@ fn at_hand_is_what_memory_has_for_this_caller_and_need_not_be_renewed() {
     gateway.will_answer([secret("app-db", "2")]);
     assert!(gateway.renew());
     assert_eq!(gateway.at_hand("app-db", None).as_deref(), Some("2"));
-    gateway.pass(Duration::from_secs(300));
+    gateway.then(300, [status(503)]);
     assert_eq!(gateway.at_hand("app-db", None), None);
-    assert_eq!((Scripted::only(&[]).at_hand("app-db", None), gateway.calls().len()), (None, 4));
+    let found = gateway.found("app-db", None, false).unwrap();
+    assert_eq!(
+        (found.kept.secret.value.expose().as_str(), found.status.outcome()),
+        ("2", CacheOutcome::Stale)
+    );
+    assert_eq!((Scripted::only(&[]).at_hand("app-db", None), gateway.calls().len()), (None, 5));
 }
 
 #[test]

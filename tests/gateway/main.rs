@@ -60,16 +60,6 @@ fn values_are_written_as_json() {
 }
 
 #[test]
-fn keeps_the_token_until_shortly_before_its_end() {
-    let gateway = Scripted::new(&[]);
-    gateway.will_answer([token(3600), secret("a", "1"), secret("b", "2"), token(3600), secret("c", "3")]);
-    for (seconds, name, calls) in [(0, "a", 2), (3299, "b", 3), (1, "c", 5)] {
-        gateway.pass(Duration::from_secs(seconds));
-        assert_eq!((gateway.read(name).0, gateway.calls().len()), (200, calls));
-    }
-}
-
-#[test]
 fn uses_the_old_token_while_there_is_no_new_one() {
     for failing in
         [status(429), status(500), status(400), status(200), lost(), Outcome::Failed(NoAnswer::TimedOut)]
@@ -93,21 +83,6 @@ fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
     gateway.pass(Duration::from_secs(3500));
     assert_eq!(gateway.read("b").0, 200);
     assert_eq!(gateway.limits(), [8, 4, 2, 4].map(Duration::from_secs));
-}
-
-#[test]
-fn names_the_version_that_is_not_there() {
-    let gateway = Scripted::new(&[]).answering([token(3600), not_found()]);
-    let body = body_of(&gateway.post("/", &format!(r#"{{"Secret":"a","Version":"{VERSION}"}}"#)));
-    let sentence = format!("A secret with (name/id) a/{VERSION} was not found in this key vault.");
-    assert!(body.contains(&sentence), "{body}");
-}
-
-#[test]
-fn says_so_where_the_host_does_not_let_it_call() {
-    let gateway = Scripted::new(&[]).answering([Outcome::Failed(NoAnswer::NotAllowed)]);
-    assert_eq!(gateway.read("a").1, "Unavailable");
-    assert!(gateway.log()[0].contains("the host does not let calls go to this address"));
 }
 
 #[test]
@@ -212,40 +187,6 @@ fn is_ready_when_a_token_can_be_had() {
         assert_eq!((reply.status().as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
     }
     assert_eq!(gateway.calls().len(), 1);
-}
-
-#[test]
-fn a_client_that_asks_for_readiness_and_hangs_up_costs_three_calls_in_five_seconds() {
-    let gateway = Scripted::new(&[]).answering(vec![Outcome::Never; 6]);
-    for round in 1..=2 {
-        let hung_up = (0..100).filter(|_| gateway.hang_up("GET", "/readyz", &[], "")).count();
-        assert_eq!((hung_up, gateway.calls().len()), (3, 3 * round));
-        gateway.pass(Duration::from_secs(5));
-    }
-    gateway.will_answer([token(3600)]);
-    assert_eq!(gateway.get("/readyz").status(), 200);
-}
-
-#[test]
-fn a_byte_order_mark_before_json_changes_nothing() {
-    let marked = |outcome| match outcome {
-        Outcome::Answer(answer) => {
-            let body = ["\u{feff}".as_bytes(), &answer.body].concat();
-            Outcome::Answer(Response { body, ..answer })
-        }
-        other => other,
-    };
-    let error = |status, code: &str| answer(status, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
-    for (answers, code) in [
-        (vec![token(3600), secret("a", "v")], "OK"),
-        (vec![token(3600), error(404, "SecretNotFound")], "SecretNotFound"),
-        (vec![token(3600), error(403, "Forbidden")], "VaultAccessDenied"),
-        (vec![answer(400, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
-    ] {
-        let gateway = Scripted::new(&[("GATEWAY_CALLERS", "\u{feff}[]")]);
-        gateway.will_answer(answers.into_iter().map(marked));
-        assert_eq!(gateway.post("/", "\u{feff}{\"Secret\":\"a\"}").code(), code);
-    }
 }
 
 #[test]

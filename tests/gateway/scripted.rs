@@ -184,21 +184,11 @@ impl Scripted {
 
     /// A request that others may overtake. From now on time passes only when the test lets it.
     pub fn begin<'a>(&'a self, method: &str, target: &str, fields: Fields<'_>, body: &str) -> Begun<'a> {
-        self.begin_if_waits(method, target, fields, body).expect("answered at once")
-    }
-
-    /// The same, if it is not answered at once.
-    pub fn begin_if_waits<'a>(
-        &'a self,
-        method: &str,
-        target: &str,
-        fields: Fields<'_>,
-        body: &str,
-    ) -> Option<Begun<'a>> {
         self.world.stepwise.set(true);
         let answer = Box::pin(self.answer(method, target, fields, body));
         let mut begun = Begun { gateway: self, answer };
-        begun.reply().is_none().then_some(begun)
+        assert!(begun.reply().is_none(), "answered at once");
+        begun
     }
 
     /// Lets the first call that is held have its answer, when its request is polled next.

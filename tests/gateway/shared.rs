@@ -46,39 +46,6 @@ fn a_vault_that_hangs_is_not_asked_anew_by_each_who_runs_out_of_time() {
 }
 
 #[test]
-fn a_vault_that_hung_is_read_again_soon_after_it_is_well() {
-    for (every, latency) in [(10, 200), (20, 150), (50, 500)] {
-        let gateway = Scripted::new(&[]).answering([token(86_400), secret("x", "v")]);
-        gateway.post("/", &asking("x"));
-        gateway.will_answer([Outcome::Late, Outcome::Late, Outcome::Late]);
-        gateway.will_answer(vec![secret("a", "v").after(Duration::from_millis(latency)); 1000]);
-        let mut under_way: Vec<Begun<'_>> = Vec::new();
-        let (mut first, mut calls) = (None, 0);
-        for step in 0..3000 {
-            under_way.retain_mut(|it| match it.reply() {
-                Some(reply) if reply.status() == 200 => {
-                    first = first.or(Some(gateway.now()));
-                    false
-                }
-                reply => reply.is_none(),
-            });
-            if first.is_some() {
-                break;
-            }
-            if step % every == 0 {
-                under_way.extend(gateway.begin_if_waits("POST", "/", &FIELDS, &asking("a")));
-            }
-            calls = gateway.calls().len() - 2;
-            gateway.pass(Duration::from_millis(10));
-        }
-        // Three calls hang for five seconds each, and then nobody asks for one or two.
-        let first = first.unwrap();
-        assert!(first <= Duration::from_secs(19), "{every} {latency}: {first:?}");
-        assert_eq!(calls, 4, "{every} {latency}");
-    }
-}
-
-#[test]
 fn who_takes_over_has_been_patient_already() {
     let gateway = Scripted::new(&[]).answering([token(86_400), secret("a", "old")]);
     gateway.post("/", &asking("a"));
@@ -192,17 +159,6 @@ fn readiness_is_one_try_and_what_it_comes_to_is_for_nobody_else() {
     assert_eq!(gateway.calls().len(), 1);
     assert_eq!(outcome(&read.reply().unwrap()), (200, "OK"));
     assert_eq!(outcome(&another.reply().unwrap()), (200, "OK"));
-}
-
-#[test]
-fn who_waits_for_readiness_has_the_token_of_who_asks() {
-    let gateway = Scripted::new(&[]).answering([token(86_400).held()]);
-    let mut probes = [begin_ready(&gateway), begin_ready(&gateway)];
-    gateway.release();
-    for probe in &mut probes {
-        assert_eq!(outcome(&probe.reply().unwrap()), (200, "OK"));
-    }
-    assert_eq!(gateway.calls().len(), 1);
 }
 
 fn begin<'a>(gateway: &'a Scripted, name: &str) -> Begun<'a> {

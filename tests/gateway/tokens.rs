@@ -176,9 +176,8 @@ fn what_answers_in_place_of_the_metadata_service_is_no_refusal_of_it() {
 #[test]
 fn a_variable_that_was_not_enough_for_a_source_is_named_where_the_last_source_fails() {
     for (settings, unused) in [
-        (&[("IDENTITY_HEADER", "the-header")][..], r#"["IDENTITY_HEADER"]"#),
         (
-            &[("IDENTITY_HEADER", "the-header"), ("IDENTITY_SERVER_THUMBPRINT", "a6f2")],
+            &[("IDENTITY_HEADER", "the-header"), ("IDENTITY_SERVER_THUMBPRINT", "a6f2")][..],
             r#"["IDENTITY_HEADER","IDENTITY_SERVER_THUMBPRINT"]"#,
         ),
         (&[("AZURE_CLIENT_SECRET", "the-secret")], r#"["AZURE_CLIENT_SECRET"]"#),

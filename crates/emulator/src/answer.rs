@@ -38,8 +38,7 @@ impl Emulator {
             }
             Err(_) => return Err(Cut),
         };
-        let hosts = self.lock().settings.hosts.clone();
-        let Some(ask) = Ask::read(parts, body, &hosts) else {
+        let Some(ask) = Ask::read(parts, body) else {
             return Ok(reply::empty(StatusCode::BAD_REQUEST).map(faults::whole));
         };
         if ask.kind == Kind::Control {
@@ -71,23 +70,22 @@ impl Emulator {
             (Kind::Token(source), Some(Effect::Status(status))) => identity::error(source, status.as_u16()),
             (Kind::Token(source), _) => identity::answer(ask, source, &Issuer::of(self), now()),
             (Kind::Discovery | Kind::SigningKeys, Some(Effect::Status(status))) => {
-                identity::entra::public_error(status.as_u16())
+                identity::entra::error(status.as_u16(), true)
             }
             (Kind::Discovery, _) => identity::entra::configuration(ask),
             (Kind::SigningKeys, _) => {
                 let published = self.lock().published;
                 identity::entra::signing_keys(ask, published)
             }
-            (Kind::Control | Kind::Nothing, Some(Effect::Status(status))) => reply::empty(*status),
-            (Kind::Control | Kind::Nothing, _) => match ask.place {
-                Place::Stranger => reply::empty(StatusCode::MISDIRECTED_REQUEST),
-                _ => reply::empty(StatusCode::NOT_FOUND),
-            },
+            (Kind::Control | Kind::Nothing, effect) => reply::empty(match (effect, ask.place) {
+                (Some(Effect::Status(status)), _) => *status,
+                (_, Place::Stranger) => StatusCode::MISDIRECTED_REQUEST,
+                _ => StatusCode::NOT_FOUND,
+            }),
         }
     }
 }
 
-/// Everything that changes.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) store: Store,

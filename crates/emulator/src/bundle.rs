@@ -55,7 +55,6 @@ pub(crate) fn version_key(number: usize) -> String {
     format!("{number:0VERSION_KEY$}")
 }
 
-/// Whether `text` is a [`version_key`].
 pub(crate) fn is_version_key(text: &str) -> bool {
     text.len() == VERSION_KEY && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -22,26 +22,19 @@ impl Cloud {
     }
 }
 
-/// What a host serves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
-    /// A vault and nothing else.
     Vault(&'static Cloud),
-    /// Entra's token endpoint and nothing else.
     Login,
-    /// The Instance Metadata Service and nothing else.
     Imds,
     /// Everything, the control routes too: an address on loopback, or `localhost`.
     Here,
-    /// A vault and token endpoints on a host that the settings allow.
-    Named,
-    /// A foreign host: nothing.
     Stranger,
 }
 
 /// Whose host `host` is, which has no port, for a client that comes by `scheme`: Azure's vaults and Entra are there by HTTPS
-/// only, IMDS by plain HTTP only. `names` are the hosts that the settings allow.
-pub(crate) fn place(scheme: &str, host: &str, names: &[String]) -> Place {
+/// only, IMDS by plain HTTP only.
+pub(crate) fn place(scheme: &str, host: &str) -> Place {
     let host = host.to_ascii_lowercase();
     let https = scheme == "https";
     let vault = host.split_once('.').filter(|(name, _)| is_vault_name(name));
@@ -52,7 +45,6 @@ pub(crate) fn place(scheme: &str, host: &str, names: &[String]) -> Place {
         None if host == IMDS && !https => Place::Imds,
         None if is_loopback(&host) => Place::Here,
         None if https && CLOUDS.iter().any(|cloud| cloud.login == host) => Place::Login,
-        None if names.iter().any(|name| name.eq_ignore_ascii_case(&host)) => Place::Named,
         None => Place::Stranger,
     }
 }

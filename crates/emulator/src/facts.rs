@@ -1,6 +1,5 @@
 //! What the emulated identity and vault are called. Azure's messages are full of these.
 
-/// The tenant.
 pub const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
 
 /// The application, or client id, of the system-assigned identity and of the client with a secret.

@@ -44,22 +44,17 @@ struct Rule {
     met: u32,
 }
 
-/// The requests that a fault is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Upstream {
     /// All but the control routes.
     #[default]
     Any,
-    /// Those to a vault.
     Vault,
-    /// Those for a token.
     Token,
-    /// Those for the keys that Entra signs tokens with.
     SigningKeys,
 }
 
-/// What a fault does.
 #[derive(Clone, Debug, Default, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -73,7 +68,6 @@ pub enum Effect {
     RefuseToken(TokenRefusal),
     /// An error of this status with the body that the upstream documents for it.
     Status(#[serde(deserialize_with = "status")] StatusCode),
-    /// This answer and no other.
     Answer(Answer),
     /// A redirect (307) to this address.
     Redirect(#[serde(deserialize_with = "header_value")] HeaderValue),
@@ -91,17 +85,14 @@ pub enum Effect {
     HugeBody(u64),
     /// The same without a `Content-Length`: only a client that counts notices.
     HugeChunkedBody(u64),
-    /// Silence.
     HangBeforeHeaders,
     /// Headers and the first half of the body, then silence.
     HangWithinBody,
-    /// The connection ends without an answer.
     CutBeforeHeaders,
     /// Headers and the first half of the body, then the connection ends.
     CutWithinBody,
 }
 
-/// An answer in full.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
@@ -111,7 +102,6 @@ pub struct Answer {
     /// Exactly these headers, apart from those that frame the message.
     #[serde(default, deserialize_with = "header_map")]
     pub headers: HeaderMap,
-    /// The body.
     #[serde(default)]
     pub body: String,
 }
@@ -122,12 +112,10 @@ impl Fault {
         Self { upstream, effect, ..Self::default() }
     }
 
-    /// Key Vault refuses every request.
     pub fn refuse(refusal: Refusal) -> Self {
         Self::new(Upstream::Vault, Effect::Refuse(refusal))
     }
 
-    /// Befalls only so many requests.
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
     }
@@ -142,7 +130,6 @@ impl Fault {
         Self { lasts_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 
-    /// Befalls only requests to a vault for this secret.
     pub fn secret(self, name: &str) -> Self {
         Self { secret: Some(name.to_owned()), ..self }
     }
@@ -200,9 +187,7 @@ impl Fault {
     pub(crate) fn name(&self) -> &'static str {
         (&self.effect).into()
     }
-}
 
-impl Fault {
     /// What happens before there is an answer: the delay, silence, or the connection's end.
     pub(crate) async fn before_headers(&self) -> Result<(), Cut> {
         if self.delay_ms > 0 {
@@ -215,7 +200,7 @@ impl Fault {
         }
     }
 
-    pub(crate) fn spoil(&self, answer: Response<Bytes>) -> Response<Body> {
+    pub(crate) fn spoil(&self, mut answer: Response<Bytes>) -> Response<Body> {
         let mut spoiled = match &self.effect {
             Effect::Redirect(location) => {
                 let mut response = reply::empty(StatusCode::TEMPORARY_REDIRECT);
@@ -231,7 +216,6 @@ impl Fault {
                 response.map(|_| whole(Bytes::from(body.clone())))
             }
             Effect::PlainText => {
-                let mut answer = answer;
                 answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
                 answer.map(|_| whole(Bytes::from_static(PAGE.as_bytes())))
             }
@@ -247,16 +231,11 @@ impl Fault {
                 response
             }
             Effect::HugeChunkedBody(length) => huge(*length),
-            Effect::HangWithinBody => {
-                halved(answer, |start| stream::once(async { Ok(start) }).chain(stream::pending()))
-            }
-            Effect::CutWithinBody => halved(answer, |start| {
-                let end = async {
-                    // hyper writes what it has only when there is nothing more to take at once.
-                    tokio::task::yield_now().await;
-                    Err(Cut)
-                };
-                stream::once(async { Ok(start) }).chain(stream::once(end))
+            Effect::HangWithinBody => halved(answer, std::future::pending()),
+            Effect::CutWithinBody => halved(answer, async {
+                // hyper writes what it has only when there is nothing more to take at once.
+                tokio::task::yield_now().await;
+                Err(Cut)
             }),
             Effect::Truth
             | Effect::Refuse(_)
@@ -272,19 +251,20 @@ impl Fault {
     }
 }
 
-/// An answer that comes as it is.
 pub(crate) fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// An answer whose length is declared and whose second half does not come.
-fn halved<S>(answer: Response<Bytes>, rest: impl FnOnce(Bytes) -> S) -> Response<Body>
-where
-    S: futures_util::Stream<Item = Result<Bytes, Cut>> + Send + 'static,
-{
+/// An answer whose length is declared and whose second half does not come, but this.
+fn halved(
+    answer: Response<Bytes>,
+    end: impl Future<Output = Result<Bytes, Cut>> + Send + 'static,
+) -> Response<Body> {
     let length = answer.body().len();
-    let mut response =
-        answer.map(|it| StreamBody::new(rest(half(&it)).map(|it| it.map(Frame::data))).boxed_unsync());
+    let mut response = answer.map(|body| {
+        let start = stream::iter([Ok(half(&body))]);
+        StreamBody::new(start.chain(stream::once(end)).map(|part| part.map(Frame::data))).boxed_unsync()
+    });
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
@@ -315,7 +295,6 @@ const SHORTEST: u64 = (HUGE_START.len() + HUGE_END.len()) as u64;
 
 const PAGE: &str = "<html><head><title>Access Denied</title></head><body>Blocked by policy.</body></html>";
 
-/// The rules that are in force.
 #[derive(Default)]
 pub(crate) struct Faults {
     rules: Vec<Rule>,

@@ -11,31 +11,23 @@ use crate::request::{Ask, Kind, find};
 pub struct Call {
     /// Counts all requests since the emulator began, from 0.
     pub number: u64,
-    /// What it was for.
     pub kind: Kind,
-    /// `GET`, `POST`, …
     pub method: String,
-    /// `https`, or `http`.
     pub scheme: String,
-    /// Host and port as the client wrote them.
+    /// Host and port, and the path, as the client wrote them.
     pub authority: String,
-    /// The path as the client wrote it.
     pub path: String,
     /// The query's pairs. Only the values of parameters that the protocols have are kept; others are `…`.
     pub query: Vec<(String, String)>,
     /// The names of all headers, in lower case, each as often as it was sent.
     pub headers: Vec<String>,
-    /// Whether the request showed the credential that is wanted, and the right one.
     pub credential: Credential,
     /// The resource or scope for which a token was asked.
     pub audience: Option<String>,
     /// The secret that was asked for.
     pub secret: Option<String>,
-    /// The header of this name.
     pub traceparent: Option<String>,
-    /// The header of this name.
     pub tracestate: Option<String>,
-    /// Bytes in the request's body.
     pub body_length: usize,
     /// What the fault did, if one was met.
     pub fault: Option<&'static str>,
@@ -51,9 +43,7 @@ pub struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
-    /// Not there.
     Absent,
-    /// There, and the right one.
     Right,
     /// There, but not one that is accepted.
     Wrong,
@@ -69,7 +59,6 @@ impl Credential {
     }
 }
 
-/// The last requests.
 #[derive(Default)]
 pub(crate) struct Journal {
     calls: VecDeque<Call>,

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use keyvault_emulator::{Addresses, Emulator, Served, Source};
 
 /// Serves a Key Vault and the token endpoints of Azure on loopback, until it is stopped.
@@ -29,18 +28,11 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Whose settings to print, as NAME=value.
-    #[arg(long, default_value = "app-service-2019", value_parser = source())]
+    #[arg(long, value_enum, default_value = "app-service-2019")]
     source: Source,
 }
 
 const FREE: &str = "127.0.0.1:0";
-
-fn source() -> impl clap::builder::TypedValueParser<Value = Source> {
-    PossibleValuesParser::new(Source::ALL.map(|(name, _)| name)).map(|name| {
-        let found = Source::ALL.into_iter().find(|(known, _)| *known == name);
-        found.expect("one of the possible values").1
-    })
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -76,11 +68,9 @@ async fn run(options: Options) -> Result<(), String> {
 
 /// Writes a file that is new, so that no link of another user leads it elsewhere.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    std::fs::File::options().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+    // There may be none from before; another error shows in the next step.
+    let _ = std::fs::remove_file(path);
+    std::fs::File::create_new(path)?.write_all(text.as_bytes())
 }
 
 /// Where it listens, the settings of the source, and lines to paste for each client.

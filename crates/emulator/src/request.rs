@@ -25,31 +25,28 @@ pub(crate) struct Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Key Vault.
     Vault,
     /// A token, from one of the endpoints that give them.
     Token(Source),
     /// What Entra says of itself before it is asked for a token.
     Discovery,
-    /// The keys that Entra signs tokens with.
     SigningKeys,
     /// The emulator's own control routes. These are not in the journal.
     Control,
-    /// Nothing that the host serves.
     Nothing,
 }
 
 impl Ask {
-    /// Reads a request. The host is that of the address, if the address has one, or of the `Host` header;
-    /// `names` are the hosts that stand for a vault besides Azure's own. `None`: there is no host.
-    pub(crate) fn read(parts: Parts, body: Bytes, names: &[String]) -> Option<Self> {
+    /// Reads a request. The host is that of the address, if the address has one, or of the `Host` header. `None`: there is
+    /// no host.
+    pub(crate) fn read(parts: Parts, body: Bytes) -> Option<Self> {
         let authority = match parts.uri.authority() {
             Some(authority) => authority.to_string(),
             None => parts.headers.get(header::HOST)?.to_str().ok()?.to_owned(),
         };
         let host = authority.parse::<http::uri::Authority>().ok()?;
         let scheme = if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) { "https" } else { "http" };
-        let place = place(scheme, host.host(), names);
+        let place = place(scheme, host.host());
         let path = parts.uri.path().to_owned();
         let query = pairs(parts.uri.query().unwrap_or_default().as_bytes());
         let kind = kind(place, &segments(&path), &query);
@@ -112,7 +109,7 @@ fn segments(path: &str) -> Vec<&str> {
 }
 
 fn kind(place: Place, segments: &[&str], query: &[(String, String)]) -> Kind {
-    let host = matches!(place, Place::Here | Place::Named);
+    let host = matches!(place, Place::Here);
     let vault = host || matches!(place, Place::Vault(_));
     let login = host || matches!(place, Place::Login);
     let imds = host || matches!(place, Place::Imds);
@@ -128,7 +125,7 @@ fn kind(place: Place, segments: &[&str], query: &[(String, String)]) -> Kind {
         [_, "oauth2", "v2.0", "token"] if login => Kind::Token(Source::ClientSecret),
         [_, "v2.0", ".well-known", "openid-configuration"] if login => Kind::Discovery,
         [_, "discovery", "v2.0", "keys"] if login => Kind::SigningKeys,
-        ["emulator", ..] if matches!(place, Place::Here) => Kind::Control,
+        ["emulator", ..] if host => Kind::Control,
         // A vault's other paths are Key Vault's to refuse: it asks for a token first.
         _ if matches!(place, Place::Vault(_)) => Kind::Vault,
         _ => Kind::Nothing,

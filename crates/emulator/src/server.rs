@@ -27,11 +27,8 @@ use crate::{Body, Cut, Emulator, Source, faults, reply};
 /// Where to listen: on loopback, as every client that can connect has the secrets and the control routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Plain HTTP.
     pub http: SocketAddr,
-    /// HTTPS.
     pub https: SocketAddr,
-    /// The proxy.
     pub proxy: SocketAddr,
 }
 
@@ -45,7 +42,6 @@ impl Default for Addresses {
 /// An emulator that is served. Dropping it closes the listeners and their connections.
 #[derive(Debug)]
 pub struct Served {
-    /// Where it listens.
     pub addresses: Addresses,
     /// The certificate, in PEM, that clients must trust for HTTPS and behind the proxy.
     pub ca_pem: String,
@@ -60,12 +56,10 @@ impl Served {
         self.emulator.settings(source, &self.http_base())
     }
 
-    /// The address of the plain listener, `http://127.0.0.1:PORT`.
     pub fn http_base(&self) -> String {
         format!("http://{}", self.addresses.http)
     }
 
-    /// The address of the HTTPS listener, `https://127.0.0.1:PORT`.
     pub fn https_base(&self) -> String {
         format!("https://{}", self.addresses.https)
     }
@@ -78,7 +72,6 @@ impl Served {
 }
 
 impl Emulator {
-    /// Serves on free ports of 127.0.0.1.
     pub async fn serve(&self) -> io::Result<Served> {
         self.serve_at(Addresses::default()).await
     }
@@ -188,8 +181,7 @@ async fn answer_as_proxy(
     }
     let port = request.uri().port_u16();
     let scheme = if port == Some(80) { Scheme::HTTP } else { Scheme::HTTPS };
-    let hosts = emulator.lock().settings.hosts.clone();
-    let known = |host| !matches!(place(scheme.as_str(), host, &hosts), Place::Stranger);
+    let known = |host| !matches!(place(scheme.as_str(), host), Place::Stranger);
     if !request.uri().host().is_some_and(known) {
         return Ok(reply::empty(StatusCode::FORBIDDEN).map(faults::whole));
     }

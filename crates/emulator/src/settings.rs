@@ -1,16 +1,17 @@
-//! What a test may choose: identities, the shape and life of tokens, names of hosts.
+//! What a test may choose: identities, the shape and life of tokens.
 
 use serde::{Deserialize, Serialize};
 
-/// A place that tokens come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// App Service, Functions, Container Apps: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
     #[serde(rename = "app-service-2019")]
+    #[value(name = "app-service-2019")]
     AppService2019,
     /// The App Service of old, and Azure Machine Learning: `MSI_ENDPOINT` and `MSI_SECRET`.
     #[serde(rename = "app-service-2017")]
+    #[value(name = "app-service-2017")]
     AppService2017,
     /// Virtual machines and what runs on them: the Instance Metadata Service.
     Imds,
@@ -40,11 +41,7 @@ pub struct Settings {
     /// The audience of an application that is no vault, such as `api://gateway`. A client that asks for a token for it
     /// gets one that is signed, as its callers bring it. Without it Entra does not know such an application.
     pub caller_audience: Option<String>,
-    /// Hosts, besides Azure's own and those on loopback, where there is a vault with token endpoints too.
-    pub hosts: Vec<String>,
-    /// Whether there is a system-assigned identity.
     pub system_assigned: bool,
-    /// The user-assigned identities.
     pub user_assigned: Vec<UserAssigned>,
     /// How long new tokens live, in seconds; 0 and less: they have expired when they are given out. Without it a
     /// managed identity's token lives 24 hours and Entra's an hour.
@@ -53,9 +50,6 @@ pub struct Settings {
     pub expires_on: Option<ExpiresOn>,
     /// How `expires_in` is written. Without it, as the source that is asked writes it.
     pub expires_in: Option<ExpiresIn>,
-    /// How many seconds after it was made a token's answer asks to be asked again: `refresh_in`, a number. From then on
-    /// there is another token. Without it there is no such field.
-    pub refresh_in: Option<u64>,
 }
 
 impl Default for Settings {
@@ -64,13 +58,11 @@ impl Default for Settings {
         Self {
             audience: "https://vault.azure.net".to_owned(),
             caller_audience: None,
-            hosts: Vec::new(),
             system_assigned: true,
             user_assigned: Vec::new(),
             lifetime: None,
             expires_on: None,
             expires_in: None,
-            refresh_in: None,
         }
     }
 }
@@ -79,9 +71,7 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserAssigned {
-    /// Its application.
     pub client_id: String,
-    /// Its service principal.
     pub object_id: String,
     /// Its place in Azure: `/subscriptions/…/userAssignedIdentities/…`.
     pub resource_id: String,
@@ -118,11 +108,8 @@ pub enum ExpiresOn {
     Rfc1123,
     /// Seconds from now, as a number: MSAL for .NET reads small numbers so.
     Relative,
-    /// `""`
     Empty,
-    /// `null`
     Null,
-    /// No such field.
     Absent,
 }
 
@@ -130,14 +117,10 @@ pub enum ExpiresOn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiresIn {
-    /// `3599`
     Number,
-    /// `"3599"`
     Text,
     /// `""`: not a number and not an error (azidentity's `wrappedNumber`).
     Empty,
-    /// `null`
     Null,
-    /// No such field.
     Absent,
 }

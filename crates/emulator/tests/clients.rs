@@ -10,8 +10,7 @@ use std::time::Duration;
 use azure_core::http::{ClientOptions, StatusCode, Transport};
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions};
 use azure_security_keyvault_secrets::models::{
-    SecretAttributes, SecretClientGetSecretOptions, SecretClientListSecretPropertiesOptions,
-    SetSecretParameters, UpdateSecretPropertiesParameters,
+    SecretClientGetSecretOptions, SecretClientListSecretPropertiesOptions, SetSecretParameters,
 };
 use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClientOptions};
 use futures_util::TryStreamExt as _;
@@ -136,10 +135,6 @@ async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {
     let names = pager.map_ok(|secret| secret.resource_id().expect("an id").name);
     assert_eq!(names.try_collect::<Vec<_>>().await?, ["Another", name]);
 
-    let secret_attributes = Some(SecretAttributes { enabled: Some(false), ..Default::default() });
-    let properties = UpdateSecretPropertiesParameters { secret_attributes, ..Default::default() };
-    client.update_secret_properties(name, properties.try_into()?, None).await?;
-    assert_eq!(refused(name).await, Some(StatusCode::Forbidden));
     client.delete_secret(name, None).await?;
     assert_eq!(refused(name).await, Some(StatusCode::NotFound));
     let deleted = client.get_deleted_secret(name, None).await?.into_model()?;

@@ -37,7 +37,7 @@ use keyvault_gateway::upstream::LEAST_TIME;
 
 use crate::executor::Task;
 use crate::plan::{Ask, Caller, Plan};
-use crate::world::{MARKER, Told, Wish, name};
+use crate::world::{MARKER, Told, Wish, name, wish};
 
 /// A secret that fails is asked for three times in one flight, and once more three times if the vault has refused a token
 /// on the way. What came of it is remembered for a second.
@@ -54,6 +54,7 @@ const LEAST_SPENDING: usize = 100_usize.div_ceil(CALLS_A_SECOND);
 pub const MOST_LOOKS: u64 = 1_000_000;
 
 /// What has happened so far, and the first thing that should not have.
+#[derive(Default)]
 pub struct Checks {
     ttl: Duration,
     stale: Duration,
@@ -119,7 +120,6 @@ struct Value {
 }
 
 impl Checks {
-    /// Nothing has happened.
     pub fn new(plan: &Plan) -> Self {
         Self {
             ttl: Duration::from_secs(plan.ttl),
@@ -128,19 +128,10 @@ impl Checks {
             roomy: plan.ttl > 0 && plan.negative > 0 && plan.entries >= 2 * plan.secrets,
             secrets: plan.secrets,
             undisturbed: plan.undisturbed,
-            spending: BTreeMap::new(),
             healed: plan.healed,
             recovery: plan.recovery,
-            requests: Vec::new(),
-            calls: Vec::new(),
-            under_way: Vec::new(),
-            given: BTreeMap::new(),
-            pauses: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            counts: BTreeMap::new(),
-            events: VecDeque::new(),
             digest: 0xcbf2_9ce4_8422_2325,
-            violation: None,
+            ..Self::default()
         }
     }
 
@@ -161,12 +152,10 @@ impl Checks {
         &self.counts
     }
 
-    /// Counts something interesting.
     pub fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// A request has come to an instance.
     pub fn asked(&mut self, instance: usize, ask: Ask, rotations: usize, now: Duration) -> usize {
         let number = self.requests.len();
         *self.spending.entry((instance, ask.caller)).or_default() += 1;
@@ -175,7 +164,6 @@ impl Checks {
         number
     }
 
-    /// A line has been logged.
     pub fn logged(&mut self, line: &str) {
         self.expect(!line.contains(MARKER), "nothing shows", || line.to_owned());
         let unasked = line.contains("\"code\":\"Unauthorized\"") || line.contains("\"code\":\"Forbidden\"");
@@ -191,14 +179,12 @@ impl Checks {
         self.expect(renewals <= most, "little left", || format!("{renewals} renewals, {requests} requests"));
     }
 
-    /// A client has gone away.
     pub fn hung_up(&mut self, number: usize) {
         if !std::mem::replace(&mut self.requests[number].over, true) {
             self.count("hung up");
         }
     }
 
-    /// An instance makes a call.
     pub fn called(
         &mut self,
         instance: usize,
@@ -209,16 +195,7 @@ impl Checks {
     ) -> usize {
         let number = self.calls.len();
         let upstream = call.upstream();
-        let path = call.endpoint().path_and_query();
-        let wish = match (upstream, path.split('?').next().unwrap_or_default().strip_prefix("/secrets/")) {
-            (Upstream::Directory, _) => Wish::Keys,
-            (Upstream::Vault, Some(path)) => {
-                let mut parts = path.split('/');
-                let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-                Wish::Secret(name, parts.next().map(str::to_owned))
-            }
-            _ => Wish::Token,
-        };
+        let wish = wish(call);
         if upstream == Upstream::Identity {
             self.count("token call");
         }
@@ -321,7 +298,6 @@ impl Checks {
         }
     }
 
-    /// All is over.
     pub fn over(&mut self, tasks: usize, sleepers: usize) {
         let calls = self.calls.iter().filter(|it| it.under_way).count();
         let requests = self.requests.iter().filter(|it| !it.over).count();

@@ -50,7 +50,6 @@ impl Executor {
         }))
     }
 
-    /// The time since the start.
     pub fn now(&self) -> Duration {
         self.0.now.get()
     }
@@ -62,17 +61,14 @@ impl Executor {
         looks
     }
 
-    /// The task that is being polled.
     pub fn current(&self) -> Option<Task> {
         self.0.current.get()
     }
 
-    /// Random bits.
     pub fn random(&self) -> u64 {
         self.0.random.borrow_mut().u64(..)
     }
 
-    /// Starts a task.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Task {
         let task = self.number();
         self.0.tasks.borrow_mut().insert(task, Some(Box::pin(future)));
@@ -82,6 +78,7 @@ impl Executor {
 
     /// Drops a task, whatever it is doing. False if it had ended.
     pub fn cancel(&self, task: Task) -> bool {
+        // The future may drop what wakes others, so nothing is borrowed when it is dropped.
         let future = self.0.tasks.borrow_mut().remove(&task);
         future.is_some()
     }
@@ -91,13 +88,8 @@ impl Executor {
         (self.0.tasks.borrow().len(), self.0.timers.borrow().len())
     }
 
-    /// Waits until `time` has passed.
     pub fn sleep(&self, time: Duration) -> Sleep {
-        Sleep {
-            inner: Rc::clone(&self.0),
-            key: (self.now().saturating_add(time), self.number()),
-            asleep: false,
-        }
+        Sleep { inner: Rc::clone(&self.0), key: (self.now().saturating_add(time), self.number()) }
     }
 
     /// Polls one task that is ready, or goes on to the next moment at which one will be. False if there is none.
@@ -149,61 +141,23 @@ impl Executor {
 pub struct Sleep {
     inner: Rc<Inner>,
     key: (Duration, u64),
-    asleep: bool,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.inner.now.get() >= self.key.0 {
             return Poll::Ready(());
         }
         self.inner.timers.borrow_mut().insert(self.key, context.waker().clone());
-        self.asleep = true;
         Poll::Pending
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if self.asleep {
-            self.inner.timers.borrow_mut().remove(&self.key);
-        }
-    }
-}
-
-/// The end of a signal that wakes when it is dropped.
-pub struct Signal(Rc<RefCell<Ringing>>);
-
-#[derive(Default)]
-struct Ringing {
-    gone: bool,
-    waker: Option<Waker>,
-}
-
-/// A signal, and what waits for it.
-pub fn signal() -> (Signal, impl Future<Output = ()>) {
-    let state = Rc::new(RefCell::new(Ringing::default()));
-    let waiting = Rc::clone(&state);
-    let wait = core::future::poll_fn(move |context| {
-        let mut state = waiting.borrow_mut();
-        if state.gone {
-            return Poll::Ready(());
-        }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
-    });
-    (Signal(state), wait)
-}
-
-impl Drop for Signal {
-    fn drop(&mut self) {
-        let mut state = self.0.borrow_mut();
-        state.gone = true;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        self.inner.timers.borrow_mut().remove(&self.key);
     }
 }
 

@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 
+use futures_channel::oneshot;
 use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::fields::HeaderFields;
@@ -15,7 +16,7 @@ use keyvault_gateway::reply::Reply;
 use keyvault_gateway::request::Head;
 
 use crate::checks::{Checks, MOST_LOOKS};
-use crate::executor::{Executor, Signal, Task, signal};
+use crate::executor::{Executor, Task};
 use crate::plan::{Ask, Caller, HostPlan, Plan};
 use crate::world::{AUDIENCE, BEGINNING, CALLER, Fate, MARKER, TENANT, World, bearer, forged, name};
 
@@ -42,7 +43,6 @@ struct Instance {
 }
 
 impl Fleet {
-    /// A fleet without an instance yet.
     pub fn new(plan: &Plan, seed: u64) -> Rc<Self> {
         Rc::new(Self {
             executor: Executor::new(seed),
@@ -55,7 +55,6 @@ impl Fleet {
         })
     }
 
-    /// A request comes in.
     pub fn ask(self: &Rc<Self>, ask: Ask) {
         let instance = self.instance();
         let rotations = self.world.borrow().rotations;
@@ -94,7 +93,6 @@ impl Fleet {
         }
     }
 
-    /// A client goes away, and its request with it.
     fn hang_up(&self, instance: &Instance, task: Task, request: usize) {
         if self.executor.cancel(task) {
             self.checks.borrow_mut().hung_up(request);
@@ -172,7 +170,6 @@ impl Fleet {
     }
 }
 
-/// The host of one instance.
 struct Simulated {
     number: usize,
     start: Duration,
@@ -253,10 +250,11 @@ impl Host for Simulated {
         self.executor.sleep(time).await;
     }
 
-    type Signal = Signal;
+    type Signal = oneshot::Sender<()>;
 
-    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
-        signal()
+    fn signal(&self) -> (Self::Signal, impl Future<Output = ()>) {
+        let (signal, dropped) = oneshot::channel();
+        (signal, async { dropped.await.unwrap_or_default() })
     }
 }
 
@@ -363,7 +361,6 @@ fn message(ask: &Ask, rotations: usize) -> (Head, Vec<u8>) {
     (Head { method, target: target.to_owned(), fields }, body.into_bytes())
 }
 
-/// The name as the request writes it.
 pub fn asked_name(ask: &Ask) -> String {
     let name = name(ask.secret);
     if ask.capitals { name.to_ascii_uppercase() } else { name }

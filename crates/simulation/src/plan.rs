@@ -7,38 +7,29 @@ use keyvault_gateway::azure::Upstream;
 
 use crate::checks::RECOVERY;
 
-/// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `GATEWAY_CACHE_TTL_SECONDS`, `GATEWAY_STALE_SECONDS` and `GATEWAY_NEGATIVE_TTL_SECONDS`.
     pub ttl: u64,
     pub stale: u64,
     pub negative: u64,
-    /// `GATEWAY_CACHE_ENTRIES`.
     pub entries: usize,
-    /// `GATEWAY_DEADLINE_SECONDS`.
     pub deadline: u64,
     /// Whether the token source is the metadata service, and not App Service.
     pub imds: bool,
-    /// The host.
     pub host: HostPlan,
-    /// How many secrets there are.
     pub secrets: usize,
     /// How long tokens last, in seconds.
     pub token_life: u64,
-    /// `GATEWAY_CALLER_CALLS_PER_SECOND`.
     pub rate: u32,
     /// How many calls in a second the vault takes before it throttles everything for a minute, if it counts them.
     pub capacity: Option<usize>,
     /// Whether Azure is well all the time, so that every caller but the hostile ones is answered as if it were alone.
     pub undisturbed: bool,
-    /// Whether tokens come with `refresh_in`.
     pub refresh_in: bool,
     /// A usual latency, in milliseconds.
     pub latency: u64,
-    /// What goes wrong, and when.
     pub faults: Vec<Fault>,
-    /// What changes in the vault, and when.
     pub changes: Vec<(Duration, Change)>,
     /// Whether some callers have tokens. It is so in one run of six, as signatures take most of the time of such a run.
     pub bearers: bool,
@@ -61,19 +52,20 @@ pub struct HostPlan {
     pub idle: Duration,
 }
 
+const ONE_INSTANCE: HostPlan =
+    HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) };
+
 /// Something that goes wrong for a while with some of the calls.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub from: Duration,
     pub until: Duration,
-    /// To which of the places.
     pub upstream: Upstream,
     /// Of a hundred calls, this many.
     pub percent: u8,
     pub what: Wrong,
 }
 
-/// What may go wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     Lost,
@@ -90,7 +82,6 @@ pub enum Wrong {
     ShortLived(u64),
 }
 
-/// A change in Azure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The secret has a new version.
@@ -108,7 +99,6 @@ pub enum Change {
     Recycle,
 }
 
-/// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     pub at: Duration,
@@ -127,10 +117,8 @@ pub struct Ask {
     pub hangs_up: Option<Duration>,
 }
 
-/// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
-    /// May read everything.
     All,
     /// May read the secrets with even numbers.
     Even,
@@ -139,8 +127,9 @@ pub enum Caller {
     /// Has a token of the tenant, and may read everything.
     Bearer,
     /// Has a token that somebody else has signed: under the name of the tenant's key, or under one that nobody knows.
-    Forger { known_name: bool },
-    /// Asks for the counts.
+    Forger {
+        known_name: bool,
+    },
     Metrics,
     /// Asks for readiness, without a key.
     Probe,
@@ -238,7 +227,7 @@ impl Plan {
             capacity: Some(250),
             undisturbed: true,
             entries: 1000,
-            host: HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) },
+            host: ONE_INSTANCE,
             secrets,
             token_life: *pick(random, &[30, 600, 86_400]),
             latency: *pick(random, &[1, 10, 100]),
@@ -299,7 +288,7 @@ impl Plan {
             deadline: 10,
             rate: 0,
             entries: 1000,
-            host: HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) },
+            host: ONE_INSTANCE,
             secrets,
             token_life: 86_400,
             refresh_in: false,
@@ -351,7 +340,7 @@ fn draw_host(random: &mut Rng) -> HostPlan {
     match random.u8(..4) {
         0 => HostPlan { concurrent: 1, reuse: *pick(random, &[1, 1000]), idle },
         1 => HostPlan { concurrent: 16, reuse: 128, idle: Duration::from_secs(1) },
-        2 => HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) },
+        2 => ONE_INSTANCE,
         _ => HostPlan { concurrent: random.usize(2..20), reuse: random.usize(5..500), idle },
     }
 }

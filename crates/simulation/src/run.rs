@@ -9,7 +9,6 @@ use crate::checks::RECOVERY;
 use crate::fleet::Fleet;
 use crate::plan::{Change, Plan, ordinary};
 
-/// What came of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// A number that two runs have in common only if they were the same.

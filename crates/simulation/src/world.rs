@@ -16,7 +16,7 @@ pub const MARKER: &str = "MARKER";
 /// The date at which a run begins, in seconds since 1970.
 pub const BEGINNING: u64 = 1_800_000_000;
 
-/// The state of Azure.
+#[derive(Default)]
 pub struct World {
     pub now: Duration,
     secrets: Vec<Secret>,
@@ -62,17 +62,13 @@ struct Token {
 /// What a call asks for, as far as the world could see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wish {
-    /// A token.
     Token,
     /// The secret of this name in lower case, and its version if one is pinned.
     Secret(String, Option<String>),
-    /// The keys of the callers' tenant.
     Keys,
 }
 
-/// What becomes of a call.
 pub enum Fate {
-    /// An answer.
     Answer(Answer, Told),
     Lost,
     Hang,
@@ -81,13 +77,14 @@ pub enum Fate {
 /// What an answer told, for those who check what is done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// This version with this value.
-    Secret { version: String, value: String },
+    Secret {
+        version: String,
+        value: String,
+    },
     /// 403 or 404: it is not to be had.
     No(u16),
     /// 401: the token is not accepted, for no reason that would last.
     NotAccepted,
-    /// A token.
     Token,
     /// The keys of the callers' tenant after so many rotations: the one that signs, those before and after it.
     Keys(usize),
@@ -101,22 +98,14 @@ impl World {
     /// The world of `plan`, in which everything is well at first.
     pub fn new(plan: &Plan, seed: u64) -> Self {
         let mut world = Self {
-            now: Duration::ZERO,
-            secrets: Vec::new(),
-            tokens: Vec::new(),
-            revoked: 0,
             faults: plan.faults.clone(),
             latency: plan.latency,
             token_life: plan.token_life,
             refresh_in: plan.refresh_in,
             dated: !plan.imds,
-            jump: 0,
-            rotations: 0,
-            overdue: false,
             capacity: plan.capacity,
-            recent: VecDeque::new(),
-            throttles_until: Duration::ZERO,
             random: Rng::with_seed(seed ^ 0xA2E),
+            ..Self::default()
         };
         for number in 0..plan.secrets {
             world.secrets.push(Secret { name: name(number), versions: Vec::new(), state: State::Enabled });
@@ -132,7 +121,6 @@ impl World {
         secret.versions.push((version, format!("{MARKER}-value-{number}-{count}-\"\\ü")));
     }
 
-    /// Changes something.
     pub fn change(&mut self, change: Change) {
         match change {
             Change::Rotate(number) => self.rotate(number),
@@ -323,7 +311,7 @@ pub fn name(number: usize) -> String {
 }
 
 /// What `call` asks for, or a panic that says why this is no request that Azure would take.
-fn wish(call: &Call) -> Wish {
+pub fn wish(call: &Call) -> Wish {
     let endpoint = call.endpoint();
     let path = endpoint.path_and_query();
     match call.upstream() {

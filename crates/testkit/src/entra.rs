@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 /// An application in a tenant, as the claims of its tokens describe it.
-#[expect(missing_docs, reason = "the fields are claims, and the tenant's id")]
 #[derive(Clone, Copy, Debug)]
 pub struct Application<'a> {
     pub tenant: &'a str,
@@ -86,7 +85,6 @@ pub fn document(tenant: &str, keys: impl IntoIterator<Item = SigningKey>) -> Val
     json!({"keys": keys.into_iter().map(|key| key.published(tenant)).collect::<Vec<_>>()})
 }
 
-/// A key that tokens are signed with.
 #[derive(Clone)]
 pub struct SigningKey(Arc<Parts>);
 
@@ -129,7 +127,6 @@ impl SigningKey {
         Self(Arc::new(Parts { private, public, id, certificate }))
     }
 
-    /// The key id (`kid`).
     pub fn id(&self) -> &str {
         &self.0.id
     }
@@ -139,12 +136,10 @@ impl SigningKey {
         self.0.public.to_public_key_pem(LineEnding::LF).expect("a public key can be written")
     }
 
-    /// The public key as DER, a `SubjectPublicKeyInfo`.
     pub fn der(&self) -> Vec<u8> {
         self.0.public.to_public_key_der().expect("a public key can be written").into_vec()
     }
 
-    /// The JWK that `tenant` publishes.
     pub fn published(&self, tenant: &str) -> Value {
         json!({
             "kty": "RSA",
@@ -159,7 +154,6 @@ impl SigningKey {
         })
     }
 
-    /// The header of a token of Entra.
     pub fn header(&self) -> Value {
         json!({"typ": "JWT", "alg": "RS256", "x5t": self.0.id, "kid": self.0.id})
     }
@@ -189,5 +183,4 @@ fn signed(header: &str, claims: &str) -> String {
     format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(header), BASE64_URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// The size of Entra's keys.
 const BITS: usize = 2048;

@@ -13,7 +13,6 @@ use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
 
 /// The outcome of a call. A held one comes when the test releases it, a late one not within the limit of the call.
-#[expect(missing_docs, reason = "see above")]
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Answer(Response),
@@ -25,19 +24,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// This outcome, when the test releases it.
     pub fn held(self) -> Self {
         Self::Held(Box::new(self))
     }
 
-    /// This outcome, so much later.
     pub fn after(self, time: Duration) -> Self {
         Self::After(time, Box::new(self))
     }
 }
 
 /// An answer of Azure: the status, `Retry-After`, `WWW-Authenticate` and the body.
-#[expect(missing_docs, reason = "see above")]
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     pub status: u16,
@@ -46,12 +42,10 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// An answer with this status and body.
 pub fn answer(status: u16, body: impl Into<Vec<u8>>) -> Outcome {
     Outcome::Answer(Response { status, body: body.into(), ..Response::default() })
 }
 
-/// A token that lasts `seconds`.
 pub fn token(seconds: u64) -> Outcome {
     answer(200, format!(r#"{{"access_token":"the-token","token_type":"Bearer","expires_in":"{seconds}"}}"#))
 }
@@ -65,11 +59,12 @@ pub fn secret(name: &str, value: &str) -> Outcome {
 type Answers = Box<dyn Fn(&Call) -> Outcome>;
 
 /// The world around a gateway, which a test reads and changes.
-#[expect(missing_docs, reason = "a field without a comment is what its name says")]
 #[derive(Default)]
 pub struct World {
     /// The last setting of a name counts.
     pub settings: Vec<(String, String)>,
+    /// The names of the settings that the gateway has looked up.
+    pub asked: RefCell<Vec<&'static str>>,
     /// The outcomes of the next calls, and the outcome of a call for which the script has none; without it, a panic.
     pub script: RefCell<VecDeque<Outcome>>,
     pub unscripted: Option<Answers>,
@@ -89,13 +84,11 @@ pub struct World {
 }
 
 impl World {
-    /// Lets time pass.
     pub fn pass(&self, time: Duration) {
         self.now.set(self.now.get() + time);
     }
 }
 
-/// The host, in virtual time.
 pub struct FakeHost(pub Rc<World>);
 
 impl fmt::Debug for FakeHost {
@@ -109,6 +102,7 @@ impl Host for FakeHost {
     type Signal = Rc<()>;
 
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+        self.0.asked.borrow_mut().push(name);
         Ok(self.0.settings.iter().rfind(|setting| setting.0 == name).map(|setting| setting.1.clone()))
     }
 
@@ -171,7 +165,6 @@ impl Host for FakeHost {
     }
 }
 
-/// The body of a request.
 pub struct FakeBody(pub Vec<u8>, pub Rc<World>);
 
 impl Body for FakeBody {
@@ -192,7 +185,6 @@ impl Body for FakeBody {
     }
 }
 
-/// Polls `future` once.
 pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let polled = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
     if let Poll::Ready(output) = polled { Some(output) } else { None }
@@ -206,5 +198,4 @@ async fn until(done: impl Fn() -> bool) {
 /// The calendar clock at the start: 2024-12-31T23:59:59Z.
 pub const BEGINNING: u64 = 1_735_689_599;
 
-/// The version of every secret.
 pub const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";

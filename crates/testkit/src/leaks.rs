@@ -8,7 +8,6 @@ use base64::{Engine as _, alphabet::STANDARD};
 
 /// The kinds of private text. A test allows a kind only at its destination: a value at the authorized caller, a token at
 /// the vault, an identity secret at the token source. `Public` text may be everywhere, also as a part of private text.
-#[expect(missing_docs, reason = "a kind is what its name says")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Private {
     Value,
@@ -24,7 +23,6 @@ pub enum Private {
 }
 
 impl Private {
-    /// Every kind of private text.
     pub const ALL: [Self; 9] = {
         use Private::*;
         [Value, Token, IdentitySecret, Identity, CallerKey, CallerToken, Request, Azure, Setting]
@@ -43,7 +41,6 @@ pub struct Search {
 }
 
 impl Search {
-    /// A search without private text.
     pub fn new() -> Self {
         Self::default()
     }

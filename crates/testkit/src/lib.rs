@@ -5,6 +5,8 @@
 //! * [`leaks`]: a search for private text in what a test saw.
 //! * [`packages`]: an installer of packages from npm and PyPI.
 
+#![expect(missing_docs, reason = "an item without a comment is what its name says")]
+
 #[cfg(feature = "entra")]
 pub mod entra;
 #[cfg(feature = "host")]

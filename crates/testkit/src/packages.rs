@@ -4,14 +4,13 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// Packages of npm that `purpose` needs. The folder `list` has `package.json` and `package-lock.json`, with a hash of each
 /// package, and `files`, which are copied beside the packages into a directory below `target`, with `name` in its name.
-#[expect(missing_docs, reason = "see above")]
 #[derive(Debug)]
 pub struct NodePackages<'a> {
     pub name: &'a str,
@@ -22,7 +21,6 @@ pub struct NodePackages<'a> {
 }
 
 /// Packages of PyPI that `purpose` needs: those of the list `requirements`, as pip reads it.
-#[expect(missing_docs, reason = "see above")]
 #[derive(Debug)]
 pub struct PythonPackages<'a> {
     pub name: &'a str,
@@ -38,10 +36,7 @@ impl NodePackages<'_> {
     /// The directory that has the packages in `node_modules`. Installs them if it is missing.
     pub fn install(&self) -> Installed {
         if ["node", "npm"].iter().any(|program| printed_by(program, &["--version"]).is_none()) {
-            not_run(
-                self.purpose,
-                "node or npm is missing; https://nodejs.org and `apt-get install npm` have both",
-            )?;
+            not_run(self.purpose, "node or npm is missing; `apt-get install npm` brings both")?;
             return Ok(None);
         }
         let names = ["package.json", "package-lock.json"].iter().chain(self.files);
@@ -60,21 +55,16 @@ impl NodePackages<'_> {
 
 impl PythonPackages<'_> {
     /// The directory of the packages. Installs them if it is missing.
-    ///
-    /// A machine that cannot reach PyPI names a directory that has them in `AZURE_PYTHON_PACKAGES`, if their name is
-    /// `azure`.
     pub fn install(&self) -> Installed {
-        let version =
-            printed_by("python3", &["-c", "import sys; print('%d.%d' % sys.version_info[:2], end='')"]);
-        let chosen = std::env::var_os(format!("{}_PYTHON_PACKAGES", self.name.to_ascii_uppercase()));
-        let can_install = chosen.is_some() || printed_by("python3", &["-m", "pip", "--version"]).is_some();
-        let Some(version) = version.filter(|_| can_install) else {
+        let version = "import sys; print('%d.%d' % sys.version_info[:2], end='')";
+        let pip = printed_by("python3", &["-m", "pip", "--version"]);
+        let Some(version) = pip.and_then(|_| printed_by("python3", &["-c", version])) else {
             not_run(self.purpose, "python3 or pip is missing; `apt-get install python3-pip` brings both")?;
             return Ok(None);
         };
         let directory =
             format!("python-{version}-{}-{}", self.name, hash_of(&[self.requirements.to_owned()])?);
-        install_once(chosen.map_or_else(|| self.target.join(directory), PathBuf::from), |beside| {
+        install_once(self.target.join(directory), |beside| {
             let mut pip = Command::new("python3");
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
             output_within(INSTALL_LIMIT, b"", pip.arg(beside).arg("-r").arg(self.requirements))
@@ -96,7 +86,8 @@ pub fn output_within(limit: Duration, input: &[u8], command: &mut Command) -> io
     stdin.rewind()?;
     let mut child = command.stdin(stdin).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn()?;
     let content = |mut file: File| {
-        file.rewind().and_then(|()| BufReader::new(file).bytes().collect::<io::Result<Vec<u8>>>())
+        let mut content = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut content)).map(|_| content)
     };
     let start = Instant::now();
     loop {

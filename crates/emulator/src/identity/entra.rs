@@ -6,22 +6,21 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::json;
 
-use super::{Form, Issuer, expiry};
+use super::{Issuer, expiry};
 use crate::request::{Ask, find};
 use crate::settings::{ExpiresIn, ExpiresOn};
 use crate::signing::{self, Life, Published};
 use crate::{facts, now, random, reply};
 
-/// Answers a request for a token at `now`, in Unix seconds.
 pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     let settings = &issuer.settings;
-    let (audience, form) = match check(ask, issuer) {
+    let audience = match check(ask, issuer) {
         Ok(granted) => granted,
         Err(failure) => return refuse(&failure),
     };
     let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
-    let token = issuer.token(form, &audience, life, || {
+    let token = issuer.token(&audience, life, || {
         let mut claims = signing::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], life);
         // It proved itself with a secret.
         claims["appidacr"] = "1".into();
@@ -29,14 +28,14 @@ pub(super) fn answer(ask: &Ask, issuer: &Issuer<'_>, now: i64) -> Response<Bytes
     });
     let left = expires.saturating_sub(now);
     let mut body = json!({"token_type": "Bearer", "ext_expires_in": left, "access_token": token});
-    expiry::write(&mut body, settings, (ExpiresOn::Absent, ExpiresIn::Number), life, now);
+    expiry::write(&mut body, settings, (ExpiresOn::Absent, ExpiresIn::Number), expires, now);
     with_cache_control("no-store, no-cache", reply::json(StatusCode::OK, &body))
 }
 
 /// The OpenID configuration of a tenant, with the addresses that the client came by.
 pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
-    if ask.method != Method::GET || !is_tenant(ask) {
-        return refuse(&no_tenant());
+    if let Err(failure) = check_public(ask) {
+        return refuse(&failure);
     }
     let base = format!("{}://{}/{}", ask.scheme, ask.authority, facts::TENANT);
     let body = json!({
@@ -54,44 +53,39 @@ pub(crate) fn configuration(ask: &Ask) -> Response<Bytes> {
 }
 
 pub(crate) fn signing_keys(ask: &Ask, published: Published) -> Response<Bytes> {
-    if ask.method != Method::GET {
-        return refuse(&only("GET"));
-    }
-    if !is_tenant(ask) {
-        return refuse(&no_tenant());
+    if let Err(failure) = check_public(ask) {
+        return refuse(&failure);
     }
     // Entra's own words; a new key is published long before it signs.
     with_cache_control("max-age=86400, private", reply::json(StatusCode::OK, &published.document()))
 }
 
-fn is_tenant(ask: &Ask) -> bool {
-    ask.segments().first().is_some_and(|name| name.eq_ignore_ascii_case(facts::TENANT))
+fn check_public(ask: &Ask) -> Result<(), Failure> {
+    if ask.method == Method::GET { check_tenant(ask) } else { Err(only("GET")) }
 }
 
-pub(super) fn error(status: u16) -> Response<Bytes> {
-    refuse(&match status {
-        400 => no_application(facts::APP_ID),
-        401 => wrong_secret(),
-        other => transient(other),
+fn check_tenant(ask: &Ask) -> Result<(), Failure> {
+    let known = ask.segments().first().is_some_and(|name| name.eq_ignore_ascii_case(facts::TENANT));
+    if known { Ok(()) } else { Err(no_tenant()) }
+}
+
+/// The failure of the token endpoint, or of the public documents, that has this status.
+pub(crate) fn error(status: u16, public: bool) -> Response<Bytes> {
+    refuse(&match (status, public) {
+        (400, true) => no_tenant(),
+        (405, true) => only("GET"),
+        (400, false) => no_application(facts::APP_ID),
+        (401, false) => wrong_secret(),
+        _ => failure(status, "temporarily_unavailable", 90_033, "A transient error has occurred."),
     })
 }
 
-pub(crate) fn public_error(status: u16) -> Response<Bytes> {
-    refuse(&match status {
-        400 => no_tenant(),
-        405 => only("GET"),
-        other => transient(other),
-    })
-}
-
-/// The audience that is asked for, and what its tokens look like.
-fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
+/// The audience that is asked for.
+fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<String, Failure> {
     if ask.method != Method::POST {
         return Err(only("POST"));
     }
-    if !is_tenant(ask) {
-        return Err(no_tenant());
-    }
+    check_tenant(ask)?;
     let form = ask.form().unwrap_or_default();
     let field = |name| {
         let text = format!("The request body must contain the following parameter: '{name}'.");
@@ -113,13 +107,13 @@ fn check(ask: &Ask, issuer: &Issuer<'_>) -> Result<(String, Form), Failure> {
     }
     let audience = field("scope")?.strip_suffix("/.default");
     let audience = audience.ok_or_else(|| failure(400, "invalid_scope", 1_002_012, BAD_SCOPE))?;
-    let unknown = || {
+    if !issuer.knows(audience) {
         let tenant = facts::TENANT;
         let text =
             format!("The resource principal named in the scope was not found in the tenant named {tenant}.");
-        failure(400, "invalid_resource", 500_011, text)
-    };
-    Ok((audience.to_owned(), issuer.form(audience).ok_or_else(unknown)?))
+        return Err(failure(400, "invalid_resource", 500_011, text));
+    }
+    Ok(audience.to_owned())
 }
 
 /// Why Entra gives nothing: status, error, code and text. The codes are those of "Microsoft Entra authentication and
@@ -146,10 +140,6 @@ fn no_application(id: &str) -> Failure {
 
 fn wrong_secret() -> Failure {
     failure(401, "invalid_client", 7_000_215, format!("{WRONG_SECRET} '{}'.", facts::APP_ID))
-}
-
-fn transient(status: u16) -> Failure {
-    failure(status, "temporarily_unavailable", 90_033, "A transient error has occurred.")
 }
 
 fn refuse(Failure(status, error, code, text): &Failure) -> Response<Bytes> {

@@ -1,15 +1,20 @@
-//! How a token answer says when the token ends, and when to ask for the next.
+//! How a token answer says when the token ends.
 
 use serde_json::Value;
 use time::{OffsetDateTime, format_description};
 
 use crate::settings::{ExpiresIn, ExpiresOn, Settings};
-use crate::signing::Life;
 
-/// Writes `expires_in` and `expires_on` as the settings want them, or in the source's `own` way, and `refresh_in` if
-/// they want it. `now`, when the token is given, is in Unix seconds.
-pub(super) fn write(to: &mut Value, settings: &Settings, own: (ExpiresOn, ExpiresIn), life: Life, now: i64) {
-    let left = life.expires.saturating_sub(now);
+/// Writes `expires_in` and `expires_on` as the settings want them, or in the source's `own` way. `now`, when the token is
+/// given, and `expires` are in Unix seconds.
+pub(super) fn write(
+    to: &mut Value,
+    settings: &Settings,
+    own: (ExpiresOn, ExpiresIn),
+    expires: i64,
+    now: i64,
+) {
+    let left = expires.saturating_sub(now);
     let expires_in = match settings.expires_in.unwrap_or(own.1) {
         ExpiresIn::Number => Some(left.into()),
         ExpiresIn::Text => Some(left.to_string().into()),
@@ -17,13 +22,8 @@ pub(super) fn write(to: &mut Value, settings: &Settings, own: (ExpiresOn, Expire
         ExpiresIn::Null => Some(Value::Null),
         ExpiresIn::Absent => None,
     };
-    let refresh_in = settings.refresh_in.map(|seconds| {
-        let age = u64::try_from(now.saturating_sub(life.issued)).unwrap_or(0);
-        seconds.saturating_sub(age).into()
-    });
-    let expires_on = on(settings.expires_on.unwrap_or(own.0), now, life.expires);
-    for (name, value) in [("expires_in", expires_in), ("expires_on", expires_on), ("refresh_in", refresh_in)]
-    {
+    let expires_on = on(settings.expires_on.unwrap_or(own.0), now, expires);
+    for (name, value) in [("expires_in", expires_in), ("expires_on", expires_on)] {
         if let Some(value) = value {
             to[name] = value;
         }
@@ -75,8 +75,7 @@ fn every_format_that_is_met_in_the_field() {
         assert_eq!(written.map_or("-".to_owned(), |value| value.to_string()), cells[2], "{row}");
     }
     // A token that was given before has less time left.
-    let settings = Settings { refresh_in: Some(60), ..Settings::default() };
     let (mut body, usual) = (serde_json::json!({}), (ExpiresOn::Text, ExpiresIn::Number));
-    write(&mut body, &settings, usual, Life { issued: 1000, expires: 1100 }, 1010);
-    assert_eq!(body, serde_json::json!({"expires_in": 90, "expires_on": "1100", "refresh_in": 50}));
+    write(&mut body, &Settings::default(), usual, 1100, 1010);
+    assert_eq!(body, serde_json::json!({"expires_in": 90, "expires_on": "1100"}));
 }

@@ -6,6 +6,8 @@
 //! token using HTTP" and "Error handling"; "Azure Instance Metadata Service for virtual machines"; "Acquire a user token
 //! in Azure Cloud Shell". What they leave open is marked.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -18,7 +20,6 @@ use crate::signing::{self, Life};
 use crate::tokens::{Kept, Purpose};
 use crate::{facts, random, reply};
 
-/// Answers a token request at `now`, in Unix seconds.
 pub(super) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     let (identity, purpose) = match read(ask, source, issuer) {
         Ok(asked) => asked,
@@ -40,7 +41,7 @@ pub(super) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -
             (ExpiresOn::Text, ExpiresIn::Text)
         }
     };
-    expiry::write(&mut body, &issuer.settings, usual, life, now);
+    expiry::write(&mut body, &issuer.settings, usual, life.expires, now);
     reply::json(StatusCode::OK, &body)
 }
 
@@ -48,9 +49,10 @@ fn read(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<(UserAssigned,
     let fields = check(ask, source, issuer)?;
     let resource = find(&fields, "resource").ok_or(Failure::ResourceMissing)?.to_owned();
     let identity = select(source, &issuer.settings, &fields)?;
-    let form = issuer.form(&resource).ok_or(Failure::UnknownResource)?;
-    let purpose = Purpose { client_id: identity.client_id.clone(), resource, form };
-    Ok((identity, purpose))
+    if !issuer.knows(&resource) {
+        return Err(Failure::UnknownResource);
+    }
+    Ok((identity.clone(), Purpose { client_id: identity.client_id, resource }))
 }
 
 /// The fields of a request that has the form that this source wants.
@@ -76,23 +78,21 @@ fn check(ask: &Ask, source: Source, issuer: &Issuer<'_>) -> Result<Vec<(String, 
             return Err(Failure::Version);
         }
         // "Requests with duplicate query parameter names will be rejected"; with which words is not documented.
-        Source::Imds if repeats(&ask.query) => return Err(Failure::Duplicate),
+        Source::Imds
+            if ask.query.iter().map(|pair| &pair.0).collect::<HashSet<_>>().len() < ask.query.len() =>
+        {
+            return Err(Failure::Duplicate);
+        }
         // The version 2017-09-01 is how requests of 2017 are told apart.
         Source::AppService2019 | Source::AppService2017 | Source::Imds | Source::ClientSecret => {}
     }
     Ok(ask.query.clone())
 }
 
-fn repeats(pairs: &[(String, String)]) -> bool {
-    pairs.iter().enumerate().any(|(at, pair)| pairs[..at].iter().any(|earlier| earlier.0 == pair.0))
-}
-
 /// Whether `text` has the form of a date, as an api-version begins.
 fn is_date(text: &str) -> bool {
-    let Some((date, rest)) = text.split_at_checked(10) else { return false };
-    let digit =
-        |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
-    date.bytes().enumerate().all(digit) && (rest.is_empty() || rest == "-preview")
+    let date = text.strip_suffix("-preview").unwrap_or(text);
+    date.split('-').map(str::len).eq([4, 2, 2]) && date.bytes().all(|it| it == b'-' || it.is_ascii_digit())
 }
 
 /// The identity that `fields` select. Two selectors, or one of another source, select an identity that does not exist:
@@ -142,16 +142,12 @@ fn kept(issuer: &Issuer<'_>, purpose: Purpose, identity: &UserAssigned, now: i64
     }
     let expires = now.saturating_add(issuer.settings.lifetime.unwrap_or(LIFETIME));
     let life = Life { issued: now, expires };
-    let token = issuer.token(purpose.form, &purpose.resource, life, || {
+    let token = issuer.token(&purpose.resource, life, || {
         signing::claims(&purpose.resource, &identity.object_id, &identity.client_id, &[], life)
     });
-    // A client that is told to ask again at some moment gets another token then.
-    let refresh = issuer.settings.refresh_in.map(|seconds| now.saturating_add_unsigned(seconds));
-    let until = refresh.map_or(expires, |refresh| refresh.min(expires));
-    issuer.emulator.lock().tokens.keep(purpose, Kept { token, life, until }, now)
+    issuer.emulator.lock().tokens.keep(purpose, Kept { token, life }, now)
 }
 
-/// Why there is no token.
 #[derive(Clone, Copy)]
 pub(super) enum Failure {
     Method,

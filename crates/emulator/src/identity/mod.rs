@@ -24,7 +24,6 @@ pub(crate) struct Keys {
     pub(crate) client: String,
 }
 
-/// Answers a token request at `now`, in Unix seconds.
 pub(crate) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     match source {
         Source::ClientSecret => entra::answer(ask, issuer, now),
@@ -36,7 +35,7 @@ pub(crate) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -
 /// shape that this source's errors have.
 pub(crate) fn error(source: Source, status: u16) -> Response<Bytes> {
     match source {
-        Source::ClientSecret => entra::error(status),
+        Source::ClientSecret => entra::error(status, false),
         managed => managed::refuse(managed, managed::Failure::Status(status)),
     }
 }
@@ -61,15 +60,6 @@ pub(crate) struct Issuer<'a> {
     published: Published,
 }
 
-/// What a token looks like to its reader.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Form {
-    /// Like one that is signed; it says nothing, as only a vault may read it.
-    Opaque,
-    /// As a caller of the application brings it.
-    Signed,
-}
-
 impl<'a> Issuer<'a> {
     /// As the settings and the keys are at this moment.
     pub(crate) fn of(emulator: &'a Emulator) -> Self {
@@ -81,22 +71,23 @@ impl<'a> Issuer<'a> {
         &self.emulator.keys
     }
 
-    /// What tokens for `resource` look like. `None`: there is no such resource.
-    fn form(&self, resource: &str) -> Option<Form> {
-        if knows_resource(resource) || resource == self.settings.audience {
-            return Some(Form::Opaque);
-        }
-        (self.settings.caller_audience.as_deref() == Some(resource)).then_some(Form::Signed)
+    /// Whether there is such a resource: a vault, or the application that callers bring tokens for.
+    fn knows(&self, resource: &str) -> bool {
+        self.is_for_vaults(resource) || self.settings.caller_audience.as_deref() == Some(resource)
     }
 
-    /// A new token for `resource`. One that is signed has these claims.
-    fn token(&self, form: Form, resource: &str, life: Life, claims: impl FnOnce() -> Value) -> String {
-        let token = match form {
-            Form::Opaque => random::token(),
-            Form::Signed => {
-                let key = self.published.current();
-                key.token(&key.header(), &claims())
-            }
+    fn is_for_vaults(&self, resource: &str) -> bool {
+        knows_resource(resource) || resource == self.settings.audience
+    }
+
+    /// A new token for `resource`. One for a vault looks signed and says nothing, as only a vault may read it; one for an
+    /// application is signed and has these claims.
+    fn token(&self, resource: &str, life: Life, claims: impl FnOnce() -> Value) -> String {
+        let token = if self.is_for_vaults(resource) {
+            random::token()
+        } else {
+            let key = self.published.current();
+            key.token(&key.header(), &claims())
         };
         self.emulator.lock().tokens.remember(token.clone(), resource, life.expires);
         token

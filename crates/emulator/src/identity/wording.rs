@@ -17,7 +17,6 @@ macro_rules! refusals {
         pub enum TokenRefusal { $($(#[$doc])+ $name,)+ }
 
         impl TokenRefusal {
-            /// All of them.
             pub const ALL: [Self; [$($status),+].len()] = [$(Self::$name),+];
 
             fn table(self) -> (u16, String) {

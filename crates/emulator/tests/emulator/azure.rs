@@ -32,10 +32,8 @@ async fn a_host_decides_what_can_be_reached() {
     assert_eq!(last, Some((Kind::Nothing, "https".to_owned(), "demo.vault.azure.net.example".to_owned())));
 
     let own = token(&case.emulator, "https://vault.example").await;
-    for address in ["https://keys.example", "http://10.0.0.1", "http://127.0.0.1:8080"] {
-        case.holds(&format!("GET {address}/secrets/db-password?$v | authorization: Bearer {own} => 200"))
-            .await;
-    }
+    let line = format!("GET http://127.0.0.1/secrets/db-password?$v | authorization: Bearer {own} => 200");
+    case.holds(&line).await;
 }
 
 #[tokio::test]
@@ -91,8 +89,5 @@ async fn the_platform_keeps_a_managed_identitys_token() {
     emulator.rotate_signing_keys();
     assert_eq!(token(emulator, vault).await, first);
     emulator.forget_tokens();
-    assert_ne!(token(emulator, vault).await, token(emulator, vault).await);
-    // A client that is told to ask again at once is given another one at once.
-    emulator.configure(|settings| (settings.lifetime, settings.refresh_in) = (None, Some(0)));
     assert_ne!(token(emulator, vault).await, token(emulator, vault).await);
 }

@@ -13,7 +13,6 @@ use crate::plan::{Ask, Caller};
 use crate::world::{MARKER, Wish, name};
 
 impl Checks {
-    /// A request has been answered.
     pub fn answered(&mut self, number: usize, reply: &Reply, now: Duration) {
         let status = reply.status().as_u16();
         let field = |name: &str| reply.fields().first(name).unwrap_or_default();

@@ -1,0 +1,67 @@
+//! Links of the documents lead to files and headings that exist. The core names no host, no environment and no clock, so that
+//! the same code runs in a component and in a test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let mut checked = 0;
+    for page in files_below(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+        if page.extension().is_none_or(|it| it != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !heading.is_empty() && target.extension().is_some_and(|it| it == "md") {
+                let text = fs::read_to_string(&target).unwrap();
+                let found = text.lines().filter(|line| line.starts_with('#')).any(|it| anchor(it) == heading);
+                assert!(found, "{}: {link}", page.display());
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "{checked}");
+}
+
+#[test]
+fn only_the_bindings_name_a_host() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (bindings, core): (Vec<_>, Vec<_>) =
+        files_below(&source).into_iter().partition(|file| file.starts_with(source.join("bindings")));
+    assert!(bindings.len() >= 4 && core.len() > 20, "{bindings:?} {core:?}");
+    for file in core {
+        let text = fs::read_to_string(&file).unwrap();
+        // Comments may tell what a host does. Lengths of time and calendars are no clocks.
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code.filter(|line| !HARMLESS.iter().any(|name| line.contains(name))) {
+            let named = HOSTS.split_whitespace().find(|name| line.contains(name));
+            assert_eq!(named, None, "{}: {line}", file.display());
+        }
+    }
+}
+
+/// The files below `folder`, without those that are built or are git's.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let ours = paths.filter(|path| !path.ends_with("target") && !path.ends_with(".git"));
+    ours.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// How GitHub links to a heading.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    text.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_')).collect()
+}
+
+const HOSTS: &str =
+    "env:: time:: fs:: net::Tcp net::Udp process:: thread io::std std::{ SystemTime Instant wasi: wasip
+    spin_sdk wit_bindgen println! eprint";
+
+const HARMLESS: [&str; 3] = ["core::time::Duration", "use time::", "core::{"];
