@@ -31,12 +31,6 @@ pub(crate) struct Bench {
     #[arg(long, num_args = 2, value_names = ["PROXY", "SERVICE"])]
     floors: Vec<PathBuf>,
 
-    /// Taken and not used: what an earlier form of this command measured as well
-    #[arg(long = "named", num_args = 4, hide = true)]
-    _named: Vec<PathBuf>,
-    #[arg(long = "composed", num_args = 2, hide = true)]
-    _composed: Vec<PathBuf>,
-
     /// The native service
     #[arg(long, value_name = "PROGRAM")]
     native: PathBuf,
