@@ -13,7 +13,7 @@ use keyvault_emulator::{Emulator, Source};
 use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::gateway::{Gateway, KEY, PATH, REQUEST, World, azure, both, full, request};
+use crate::gateway::{Gateway, REQUEST, World, azure, both, full, request};
 
 #[test]
 fn a_body_is_read_to_its_end_or_until_the_deadline() {
@@ -113,35 +113,6 @@ fn each_of_many_slow_bodies_has_its_own_time() {
         }
         gateway.settle().await;
     });
-}
-
-#[test]
-fn a_body_that_would_change_nothing_is_not_waited_for() {
-    let (key, json) = (("x-functions-key", KEY), ("content-type", "application/json"));
-    for (path, fields, outcome) in [
-        ("/nowhere", vec![], (404, "NotFound")),
-        ("/healthz", vec![], (405, "MethodNotAllowed")),
-        (PATH, vec![], (401, "Unauthorized")),
-        (PATH, vec![("x-functions-key", "wrong")], (401, "Unauthorized")),
-        (PATH, vec![key, ("via", "1.1 proxy")], (403, "Forbidden")),
-        (PATH, vec![key, ("content-type", "text/plain")], (415, "UnsupportedMediaType")),
-        (PATH, vec![key, json, ("content-length", "8193")], (413, "ContentTooLarge")),
-    ] {
-        both(async |world| {
-            let emulator = azure();
-            let gateway = gateway(world, &emulator);
-            let mut request = http::Request::post(path).header("host", "gateway");
-            for (name, value) in &fields {
-                request = request.header(*name, *value);
-            }
-            let answer = gateway.send(request.body(script(&[Step::Silence])).unwrap()).await;
-            answer.expect(outcome, (world, path, &fields));
-            assert!(answer.took_about(Duration::ZERO), "{world:?} {path} {fields:?}");
-            assert_eq!(emulator.journal(), [], "{world:?} {path} {fields:?}");
-            gateway.ask().await.expect((200, ""), (world, path));
-            assert_eq!(gateway.instances(), 1, "{world:?} {path} {fields:?}");
-        });
-    }
 }
 
 /// As long as a secret can be, so that no buffer on the way takes it whole.

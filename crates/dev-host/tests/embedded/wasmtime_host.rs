@@ -77,8 +77,6 @@ pub(crate) struct Seen {
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
     /// Whether a call stays unheard: its body is not taken, and it is not answered.
     pub(crate) deaf: AtomicBool,
-    /// Whether the host lets no call go out.
-    pub(crate) closed: AtomicBool,
     /// The calls that have not been searched yet.
     pub(crate) sent: Mutex<Vec<Sent>>,
     /// What the stores of the application have.
@@ -316,14 +314,13 @@ impl WasiHttpHooks for Network {
         let emulator = self.emulator.clone();
         let deaf = self.seen.deaf.load(Ordering::Relaxed);
         let allowed = self.application.as_ref().is_none_or(|it| it.allows(request.uri()));
-        let closed = self.seen.closed.load(Ordering::Relaxed) || !allowed;
         let (head, body) = request.into_parts();
         let sent = Sent { head: head.clone(), body: Record::default(), answer: Arc::default() };
         let (record, answered) = (sent.body.clone(), Arc::clone(&sent.answer));
         let request = http::Request::from_parts(head, body.map_frame(move |it| record.see(it)));
         self.seen.sent.lock().unwrap().push(sent);
         Box::new(async move {
-            if closed {
+            if !allowed {
                 return Err(Error::HttpRequestDenied);
             }
             if deaf {
