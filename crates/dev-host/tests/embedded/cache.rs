@@ -46,7 +46,9 @@ fn a_client_that_asks_all_the_time_never_waits_for_the_vault_however_slow_it_is(
 /// is nothing left to serve.
 #[test]
 fn a_value_is_served_stale_and_marked_until_the_stale_time_is_over_or_the_vault_refuses_it() {
-    for (effect, also_fresh) in [(Effect::CutBeforeHeaders, true), (Effect::Refuse(Refusal::Throttled), false)] {
+    for (effect, also_fresh) in
+        [(Effect::CutBeforeHeaders, true), (Effect::Refuse(Refusal::Throttled), false)]
+    {
         both(async |world| {
             let emulator = azure();
             let settings = [TTL_OF_300, ("GATEWAY_STALE_SECONDS", "600")];
