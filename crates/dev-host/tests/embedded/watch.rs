@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use keyvault_emulator::{Emulator, Source, facts};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::leaks::{LEAST, Private, SHORTEST, Search};
 
 use crate::gateway::{Answer, KEY, SECRETS, value_of};
