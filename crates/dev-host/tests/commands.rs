@@ -1,4 +1,4 @@
-//! `serve`, `demo` and `dev`, with the component that `cargo xtask` gives them; and the library that starts them.
+//! `demo` and `dev`, with the component that `cargo xtask` gives them.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,9 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dev_host::{Launch, NotStarted, Server};
-use keyvault_emulator::{Emulator, Source};
-use tokio::runtime::Runtime;
+use dev_host::Server;
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
@@ -74,39 +72,6 @@ fn an_address_that_is_taken_is_named() {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains(&format!("--addr {taken}")), "{said}");
-}
-
-#[test]
-fn tells_what_the_host_said_when_it_does_not_start() {
-    let started = Launch::new(HOST, "there-is-no.wasm").start();
-    let Err(NotStarted::Ended(status, log)) = started else { panic!("something was started") };
-    assert_eq!(status.code(), Some(1));
-    assert!(log.iter().any(|it| it.contains("there-is-no.wasm")), "{log:?}");
-}
-
-/// As `cargo xtask serve` does it, with the settings of the replaced function and a key for its callers.
-#[test]
-fn serves_with_the_settings_that_it_finds() {
-    let (runtime, emulator) = (Runtime::new().unwrap(), Emulator::new());
-    let served = runtime.block_on(emulator.serve()).unwrap();
-    let identity = served.settings(Source::AppService2017).into_iter().filter(|it| it.0.starts_with("MSI_"));
-    let mut command = Command::new(HOST);
-    command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]);
-    for name in ["MSI_ENDPOINT", "MSI_SECRET", "GATEWAY_KEY", "KeyVaultUri"] {
-        command.args(["--env", name]);
-    }
-    command.arg(dev_host::component("service").unwrap());
-    command
-        .env_clear()
-        .envs(identity)
-        .env("GATEWAY_KEY", "a-key")
-        .env("KeyVaultUri", "https://demo.vault.azure.net/");
-    let mut serving = Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    serving.wait_until_ready().unwrap();
-    let ready = agent().get(serving.url("/readyz")).call().unwrap().body_mut().read_to_string().unwrap();
-    assert_eq!(ready, r#"{"status":"ready"}"#);
-    let [call] = emulator.token_calls().try_into().unwrap();
-    assert_eq!(call.audience.as_deref(), Some("https://vault.azure.net"));
 }
 
 const KEY: &str = "the-key-of-a-developer";
