@@ -7,5 +7,5 @@ mod server;
 
 mod components;
 
-pub use components::component;
-pub use server::{Launch, NotStarted, Server};
+pub use components::{compile, component};
+pub use server::{Launch, Server};

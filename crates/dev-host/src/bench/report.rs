@@ -1,6 +1,6 @@
 //! The report of a measurement: tables in Markdown, a chart of warm reads, and how the gateway stands to its targets.
 
-use super::contestants::{Contestant, World};
+use super::contestants::Contestant;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,12 +118,14 @@ impl Report<'_> {
             targets.extend(reached.map(|reached| Target { what, reached, bound, at_most }));
         };
         let ratio = |(ours, theirs)| ours / theirs;
-        for (world, name) in [(World::Proxy, "proxy"), (World::Service, "service")] {
-            let gateway = Contestant::Gateway(world);
+        for (gateway, floor, name) in [
+            (Contestant::GatewayProxy, Contestant::FloorProxy, "proxy"),
+            (Contestant::GatewayService, Contestant::FloorService, "service"),
+        ] {
             let warm = |at: &str, contestant| self.figures.median(Measure::WarmReads, at, contestant);
             for at in self.figures.table(Measure::WarmReads).0 {
                 for (other, called, bound) in [
-                    (Contestant::Floor(world), "the floor", 0.85),
+                    (floor, "the floor", 0.85),
                     (Contestant::Native, "the native service", 20.0),
                     (Contestant::NativeWithCache, "the one with a cache", 0.5),
                 ] {
@@ -214,8 +216,8 @@ impl Report<'_> {
             for row in &rows {
                 let (reads, baseline) = (value(at, *row), y + 13);
                 let fill = match row {
-                    Contestant::Floor(_) => "#9bc",
-                    Contestant::Gateway(_) => "#06c",
+                    Contestant::FloorProxy | Contestant::FloorService => "#9bc",
+                    Contestant::GatewayProxy | Contestant::GatewayService => "#06c",
                     Contestant::Native | Contestant::NativeWithCache => "#a50",
                 };
                 let length = (430.0 * reads / longest).max(1.0);

@@ -1,8 +1,7 @@
 //! The examples, composed with the gateway, under the real host: secrets without HTTP.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -258,16 +257,12 @@ impl Drop for Rig {
 
 /// A component as machine code, compiled once for all tests: each of them starts a host of its own.
 fn compiled(name: &str) -> PathBuf {
-    static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("cwasm");
+    static COMPILED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // Held until it is there, for those who wait for it.
     let mut compiled = COMPILED.lock().unwrap();
-    if compiled.insert(name.to_owned()) {
-        let mut compile = Command::new(HOST);
-        compile.arg("compile").arg(component(name).unwrap()).arg("-o").arg(&file);
-        assert!(compile.status().unwrap().success(), "{name} cannot be compiled");
-    }
-    file
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let compile = || dev_host::compile(HOST, &[], &component(name).unwrap(), folder).unwrap();
+    compiled.entry(name.to_owned()).or_insert_with(compile).clone()
 }
 
 /// What the vault has under [`SECRET`].

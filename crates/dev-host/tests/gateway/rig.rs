@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -252,13 +251,8 @@ pub(crate) const JSON: &str = "Content-Type: application/json";
 fn compiled(component: &str) -> PathBuf {
     static COMPILED: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
     let index = BOTH.iter().position(|name| *name == component).unwrap();
-    let compile = || {
-        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(component).with_extension("cwasm");
-        let mut command = Command::new(HOST);
-        command.arg("compile").arg(dev_host::component(component).unwrap()).arg("-o").arg(&file);
-        assert!(command.status().unwrap().success(), "{component} cannot be compiled");
-        file
-    };
+    let file = || dev_host::component(component).unwrap();
+    let compile = || dev_host::compile(HOST, &[], &file(), env!("CARGO_TARGET_TMPDIR")).unwrap();
     COMPILED[index].get_or_init(compile).clone()
 }
 
