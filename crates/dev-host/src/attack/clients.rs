@@ -119,19 +119,9 @@ pub(super) async fn take_places(target: Target, count: usize, rounds: usize) -> 
 
 /// Opens so many connections.
 async fn open(target: &Target, count: usize) -> Vec<io::Result<TcpStream>> {
-    let openers = (0..OPENERS).map(|index| {
-        let target = target.clone();
-        tokio::spawn(async move {
-            let mut opened = Vec::new();
-            for _ in (index..count).step_by(OPENERS) {
-                opened.push(target.connect().await);
-            }
-            opened
-        })
-    });
     let mut opened = Vec::new();
-    for opener in openers.collect::<Vec<_>>() {
-        opened.extend(opener.await.unwrap_or_default());
+    for _ in 0..count {
+        opened.push(target.connect().await);
     }
     opened
 }
@@ -312,9 +302,6 @@ pub(super) async fn slow_readers(target: Target, count: usize, lasting: Duration
     }))
     .await
 }
-
-/// How many open connections at the same time.
-const OPENERS: usize = 64;
 
 /// Bodies are written in pieces of this size.
 const PIECE: usize = 64 << 10;

@@ -83,11 +83,13 @@ impl Row {
         expect(!self.answers.counts.is_empty(), "nothing was answered".to_owned());
         let longest = self.answers.longest;
         expect(longest <= attack.longest, format!("an answer took {longest:.1?}"));
-        for reads in [&self.before, &self.after] {
-            expect(reads.failed.is_empty(), format!("reads in peace failed: {:?}", reads.failed.first()));
+        for (reads, when) in [(&self.before, "before"), (&self.during, "during"), (&self.after, "after")] {
+            let failed = &reads.failed;
+            expect(
+                failed.is_empty(),
+                format!("{} reads failed {when} it: {:?}", failed.len(), failed.first()),
+            );
         }
-        let failed = &self.during.failed;
-        expect(failed.is_empty(), format!("{} reads failed: {:?}", failed.len(), failed.first()));
         let p99 = self.during.quantile(0.99).unwrap_or_default();
         expect(p99 <= LONGEST_P99 + attack.wait, format!("one read of a hundred took {p99:.1?} or longer"));
         if let Some([before, peak, after]) = self.memory {

@@ -13,16 +13,10 @@ fn a_fault_of_the_vault_is_answered_as_the_contract_says() {
     let nested = |open: &str| open.repeat(10_000);
     let answers = [
         (200, "{}".to_owned()),
-        (200, r#"{"value":null,"id":"https://demo.vault.azure.net/secrets/x/0123"}"#.to_owned()),
         (200, format!(r#"{{"value":"v","id":"https://demo.vault.azure.net/secrets/other/{VERSION}"}}"#)),
-        (200, format!(r#"{{"value":"v","id":"https://demo.vault.azure.net/keys/x/{VERSION}"}}"#)),
-        (200, r#"{"value":"v","id":"https://demo.vault.azure.net/secrets/x"}"#.to_owned()),
         (200, nested("[")),
         (200, nested("{\"value\":")),
-        (204, String::new()),
         (206, "{\"value\":".to_owned()),
-        (400, nested("{\"error\":")),
-        (404, String::new()),
         (404, nested("{\"error\":{\"innererror\":")),
     ];
     let effects = connection_faults().into_iter().chain(REFUSALS.map(Effect::Refuse)).chain(statuses());
@@ -36,11 +30,7 @@ fn a_fault_of_the_vault_is_answered_as_the_contract_says() {
 fn a_fault_of_the_token_source_is_answered_as_the_contract_says() {
     let answers = [
         (200, "{}"),
-        (200, r#"{"access_token":"","expires_in":3599}"#),
-        (200, r#"{"access_token":"a b","expires_in":3599}"#),
         (200, r#"{"access_token":"a\r\nx: y","expires_in":3599}"#),
-        (200, r#"{"access_token":"a","expires_in":-1}"#),
-        (200, r#"{"access_token":"a","expires_in":3599,"token_type":"pop"}"#),
         (204, ""),
         (400, r#"{"error":7}"#),
     ];

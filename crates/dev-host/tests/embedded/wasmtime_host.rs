@@ -51,12 +51,7 @@ impl World {
     }
 
     const fn component(self) -> &'static str {
-        match self {
-            Self::Proxy => "proxy",
-            Self::Service => "service",
-            Self::ProxyOnSpin => "proxy-spin",
-            Self::ServiceOnSpin => "service-spin",
-        }
+        ["proxy", "service", "proxy-spin", "service-spin"][self as usize]
     }
 }
 

@@ -39,24 +39,19 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
         "the rest is from memory"
     );
 
-    let outcome =
-        |(status, body): (u16, Value)| (status, body["error"]["code"].as_str().unwrap_or("").to_owned());
-    for (key, secret, expected) in [
-        ("wrong", SECRET, (401, "Unauthorized")),
-        (KEY, "../keys", (400, "BadRequest")),
-        (KEY, "not-there", (404, "SecretNotFound")),
+    for (key, secret, effect, expected) in [
+        ("wrong", SECRET, None, (401, "Unauthorized")),
+        (KEY, "../keys", None, (400, "BadRequest")),
+        (KEY, "not-there", None, (404, "SecretNotFound")),
+        (KEY, "other", Some(Effect::HugeChunkedBody(1024 * 1024)), (502, "VaultError")),
+        (KEY, "one-more", Some(Effect::CutWithinBody), (503, "Unavailable")),
     ] {
-        assert_eq!(outcome(host.ask(key, secret)?), (expected.0, expected.1.to_owned()), "{secret}");
-    }
-    for (secret, effect, expected) in [
-        ("other", Effect::BrokenJson, (502, "VaultError")),
-        ("another", Effect::HugeChunkedBody(1024 * 1024), (502, "VaultError")),
-        ("one-more", Effect::CutWithinBody, (503, "Unavailable")),
-    ] {
-        emulator.set_secret(secret, VALUE)?;
-        emulator.fault(Fault::new(Upstream::Vault, effect.clone()).secret(secret));
-        let answered = outcome(host.ask(KEY, secret)?);
-        assert_eq!(answered, (expected.0, expected.1.to_owned()), "{effect:?}");
+        if let Some(effect) = effect {
+            emulator.set_secret(secret, VALUE)?;
+            emulator.fault(Fault::new(Upstream::Vault, effect).secret(secret));
+        }
+        let (status, body) = host.ask(key, secret)?;
+        assert_eq!((status, body["error"]["code"].as_str().unwrap_or("")), expected, "{secret}");
     }
     assert_eq!(host.ask(KEY, SECRET)?, right, "what is in memory is not touched by that");
     assert!(host.server.ended()?.is_none(), "the process has ended");
