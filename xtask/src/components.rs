@@ -61,7 +61,8 @@ pub(crate) fn build_as(name: &str, package: &str, features: &str) -> Done<PathBu
     build.args(["--no-default-features", "--features", features]);
     run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?))?;
     let file = package.replace('-', "_");
-    let (built, copied) = (target().join(TARGET).join("release").join(file).with_extension("wasm"), path(name));
+    let (built, copied) =
+        (target().join(TARGET).join("release").join(file).with_extension("wasm"), path(name));
     let bytes = fs::read(&built)?;
     let is_named = |folder: &&PathBuf| {
         let path = folder.as_os_str().as_encoded_bytes();

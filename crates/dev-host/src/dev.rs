@@ -37,7 +37,7 @@ impl Dev {
         // A key that the developer has is not shown; a shell may know it.
         let drawn = match settings.get(OsStr::new("GATEWAY_KEY")) {
             Some(key) if !key.is_empty() => None,
-            Some(_) | None => Some(rig::random_text()?),
+            Some(_) | None => Some(dev_host::random_text()?),
         };
         settings.extend(drawn.iter().map(|it| ("GATEWAY_KEY".into(), it.into())));
         let launch = rig::launch(self.component)?.address(self.addr).environment(settings).echo();

@@ -69,13 +69,6 @@ fn this_program() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))
 }
 
-/// Letters and digits that cannot be guessed.
-pub(crate) fn random_text() -> Result<String, String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|problem| format!("no random numbers: {problem}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// How a component is started where it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shipped {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dev_host::Server;
+use dev_host::{Server, WAIT_LIMIT, agent, wait_for};
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
@@ -52,11 +52,7 @@ fn the_component_ends_with_dev_however_that_ends() {
         let authority = line.split('/').nth(2).unwrap().to_owned();
         assert!(TcpStream::connect(&authority).is_ok(), "{signal}: {line}");
         dev.signal(signal);
-        let start = Instant::now();
-        while TcpStream::connect(&authority).is_ok() {
-            assert!(start.elapsed() < PATIENCE, "{signal}: it still listens at {authority}");
-            sleep(Duration::from_millis(20));
-        }
+        wait_for("an end of the component", || TcpStream::connect(&authority).err());
     }
 }
 
@@ -98,14 +94,14 @@ impl Dev {
         let kill = format!("kill -{signal} {}", self.0.pid());
         let told = Command::new("sh").args(["-c", &kill]).status().is_ok_and(|it| it.success());
         let start = Instant::now();
-        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < PATIENCE {
+        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < WAIT_LIMIT {
             sleep(Duration::from_millis(20));
         }
     }
 
     #[track_caller]
     fn line_with(&self, part: &str) -> String {
-        let line = self.0.wait_for_line(PATIENCE, |it| it.contains(part));
+        let line = self.0.wait_for_line(WAIT_LIMIT, |it| it.contains(part));
         line.unwrap_or_else(|| panic!("dev never says {part:?}: {:?}", self.0.log()))
     }
 }
@@ -118,15 +114,7 @@ impl Drop for Dev {
 }
 
 fn ask(url: &str, name: &str) -> (u16, String) {
-    let request = agent().post(url).content_type("application/json").header("x-functions-key", KEY);
+    let request = agent(WAIT_LIMIT).post(url).content_type("application/json").header("x-functions-key", KEY);
     let mut response = request.send(format!(r#"{{"Secret": "{name}"}}"#)).unwrap();
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
 }
-
-fn agent() -> ureq::Agent {
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-    agent.timeout_global(Some(PATIENCE)).build().new_agent()
-}
-
-/// Longer than anything takes: the component is compiled first, and tests run side by side.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -125,7 +125,7 @@ impl Row {
 
 /// Runs `attack` against a new host.
 fn measure(component: &Path, options: &[&str], attack: Scenario) -> Result<Row, String> {
-    let key = rig::random_text()?;
+    let key = dev_host::random_text()?;
     let emulator = Emulator::new();
     emulator.set_secret(SECRET, VALUE).map_err(|problem| problem.to_string())?;
     let launch = rig::launch(component.to_owned())?

@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 /// One that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ impl Programs {
         served: &Served,
         ca_file: &Path,
     ) -> Result<Running, String> {
-        let key = rig::random_text()?;
+        let key = dev_host::random_text()?;
         let ([floor_proxy, floor_service], [proxy, service]) = (&self.floors, &self.gateways);
         let (process, address) = match contestant {
             Contestant::FloorProxy => host(floor_proxy, served, &key),
@@ -144,9 +143,6 @@ impl Drop for Process {
         }
     }
 }
-
-/// The time that a process may take until its first answer.
-pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The vault that the emulator's proxy stands for.
 const VAULT: &str = "https://demo.vault.azure.net";

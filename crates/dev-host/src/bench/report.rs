@@ -86,7 +86,7 @@ pub(super) fn sizes(gateways: &[PathBuf], floors: &[PathBuf]) -> Result<Vec<(&'s
     names.into_iter().zip(gateways.iter().chain(floors)).map(size).collect()
 }
 
-/// What the gateway has to reach, what it has reached, and the bound: at most, or at least.
+/// What the gateway has to reach, what it has reached, the value, and how that is a bound.
 struct Target(String, f64, f64, Bound);
 
 enum Bound {

@@ -5,8 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dev_host::{Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source, facts};
@@ -254,16 +253,6 @@ fn compiled(component: &str) -> PathBuf {
     let file = || dev_host::component(component).unwrap();
     let compile = || dev_host::compile(HOST, &[], &file(), env!("CARGO_TARGET_TMPDIR")).unwrap();
     COMPILED[index].get_or_init(compile).clone()
-}
-
-/// Waits until it is so, and not for ever.
-#[track_caller]
-pub(crate) fn wait_for(what: &str, fits: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !fits() {
-        assert!(start.elapsed() < PATIENCE, "there is never {what}");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 /// Longer than any answer takes, and short enough that a hang is seen as one.

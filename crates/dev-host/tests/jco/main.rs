@@ -5,16 +5,15 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dev_host::Server;
+use dev_host::{Server, WAIT_LIMIT, agent, wait_for};
 use keyvault_emulator::{Effect, Emulator, Fault, Source, Upstream};
 use serde_json::{Value, json};
 use testkit::packages::NodePackages;
 use tokio::net::TcpSocket;
+use ureq::Body;
 use ureq::http::Response;
-use ureq::{Agent, Body};
 
 #[test]
 fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(), Box<dyn Error>> {
@@ -61,11 +60,7 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
 
     let served = host.server.address();
     drop(host);
-    let start = Instant::now();
-    while TcpStream::connect(served).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "it still serves at {served}");
-        sleep(Duration::from_millis(20));
-    }
+    wait_for("an end of jco", || TcpStream::connect(served).err());
     Ok(())
 }
 
@@ -100,13 +95,13 @@ impl Jco {
     }
 
     fn ask(&self, key: &str, secret: &str) -> Result<(u16, Value), Box<dyn Error>> {
-        let request = agent().post(self.server.url("/api/GetKeyVaultSecret"));
+        let request = agent(WAIT_LIMIT).post(self.server.url("/api/GetKeyVaultSecret"));
         let request = request.header("x-functions-key", key).header("content-type", "application/json");
         read(request.send(json!({"Secret": secret}).to_string())?)
     }
 
     fn get(&self, path: &str) -> Result<(u16, Value), Box<dyn Error>> {
-        read(agent().get(self.server.url(path)).call()?)
+        read(agent(WAIT_LIMIT).get(self.server.url(path)).call()?)
     }
 }
 
@@ -116,11 +111,6 @@ impl Drop for Jco {
         let kill = format!("kill -s KILL -- -{}", self.server.pid());
         let _ = Command::new("sh").args(["-c", &kill]).status();
     }
-}
-
-fn agent() -> Agent {
-    let config = Agent::config_builder().http_status_as_error(false).proxy(None);
-    Agent::new_with_config(config.timeout_global(Some(PATIENCE)).build())
 }
 
 fn read(mut answer: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
@@ -145,6 +135,3 @@ const VALUE: &str = "8f2a-value-of-the-secret \"ü\"";
 const KEY: &str = "d41d8cd98f-the-caller-key";
 
 const START_LIMIT: Duration = Duration::from_secs(120);
-
-/// Longer than an answer takes.
-const PATIENCE: Duration = Duration::from_secs(60);

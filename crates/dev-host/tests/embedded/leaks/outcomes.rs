@@ -29,7 +29,6 @@ fn said_by_vault() -> Vec<Effect> {
             json!({"value": SAID, "id": SAID}),
             json!({"value": SAID, "id": id, "attributes": {"enabled": SAID}}),
             json!({"value": {SAID: SAID}, "id": id}),
-            json!({SAID: SAID}),
             json!(SAID),
         ]
         .map(|it| said(200, &it.to_string())),
