@@ -49,19 +49,20 @@ pub(crate) fn build(components: &[Component]) -> Done {
     add_target()?;
     for component in components {
         let [name, package, features] = component.parts();
-        build_as(name, package, features, "release")?;
+        build_as(name, package, features)?;
     }
     Ok(())
 }
 
 /// Builds a package with these features, copies the component to [`path`]`(name)`, and checks that its bytes name no
 /// folder of this machine.
-pub(crate) fn build_as(name: &str, package: &str, features: &str, profile: &str) -> Done<PathBuf> {
-    let mut build = cargo(["build", "--profile", profile, "--target", TARGET, "-p", package]);
+pub(crate) fn build_as(name: &str, package: &str, features: &str) -> Done<PathBuf> {
+    let mut build = cargo(["build", "--release", "--target", TARGET, "-p", package]);
     build.args(["--no-default-features", "--features", features]);
     run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?))?;
     let file = package.replace('-', "_");
-    let (built, copied) = (target().join(TARGET).join(profile).join(file).with_extension("wasm"), path(name));
+    let (built, copied) =
+        (target().join(TARGET).join("release").join(file).with_extension("wasm"), path(name));
     let bytes = fs::read(&built)?;
     let is_named = |folder: &&PathBuf| {
         let path = folder.as_os_str().as_encoded_bytes();

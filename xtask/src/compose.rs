@@ -1,4 +1,4 @@
-//! Composed applications: the examples and the reader of `bench`, each with the components that it imports from.
+//! Composed applications: the examples, each with the components that it imports from.
 
 use crate::components::{self, Component};
 use crate::process::Done;
@@ -9,16 +9,15 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 /// Builds each example by itself (`target/components/NAME-alone.wasm`) and composed (`NAME.wasm`). The parts are built.
 pub(crate) fn examples() -> Done {
-    EXAMPLES.iter().try_for_each(|(name, package, world, parts)| build(name, package, world, parts).map(drop))
+    EXAMPLES.iter().try_for_each(|(name, package, world, parts)| build(name, package, world, parts))
 }
 
 /// Builds an application and composes it with `parts`, of which each may import from those after it.
-pub(crate) fn build(name: &str, package: &str, features: &str, parts: &[Component]) -> Done<PathBuf> {
-    let application = components::build_as(&format!("{name}-alone"), package, features, "release")?;
+fn build(name: &str, package: &str, features: &str, parts: &[Component]) -> Done {
+    let application = components::build_as(&format!("{name}-alone"), package, features)?;
     let files: Vec<_> = std::iter::once(application).chain(parts.iter().map(|it| it.path())).collect();
     let whole = components::path(name);
-    compose(&files, &whole).map_err(|problem| format!("cannot compose {}: {problem}", whole.display()))?;
-    Ok(whole)
+    compose(&files, &whole).map_err(|problem| format!("cannot compose {}: {problem}", whole.display()).into())
 }
 
 /// Checks the examples for their target.

@@ -1,7 +1,6 @@
 //! The development host: Wasmtime's own `serve`, the emulator, and the commands that start them together.
 
 use crate::components::{self, Component};
-use crate::compose;
 use crate::process::{Done, become_process, built, root};
 use clap::ValueEnum;
 use std::collections::BTreeSet;
@@ -44,28 +43,17 @@ pub(crate) fn attack(release: bool, component: Component, options: &[OsString]) 
 
 /// Measures the gateway, and writes the report to `docs/performance` unless an option says otherwise.
 pub(crate) fn bench(options: &[OsString]) -> Done<ExitCode> {
-    use Component::{ConfigStore, Proxy, Service};
-    let each = |package: &str, profile: &str| {
-        let build = |world: &str| {
-            components::build_as(&format!("{package}-{world}-{profile}"), package, world, profile)
-        };
-        ["proxy", "service"].into_iter().map(build).collect::<Result<Vec<_>, _>>()
-    };
-    components::build(&[Proxy, Service, ConfigStore])?;
-    let floors = each("floor", "release")?;
-    let composed = [
-        compose::build("reader-proxy", "reader", "proxy", &[ConfigStore, Proxy])?,
-        compose::build("reader-service", "reader", "service", &[Service])?,
-    ];
-    let named = [each("keyvault-gateway", "named")?, each("floor", "named")?].concat();
+    use Component::{Proxy, Service};
+    components::build(&[Proxy, Service])?;
+    let floor = |world: &str| components::build_as(&format!("floor-{world}"), "floor", world);
+    let floors = [floor("proxy")?, floor("service")?];
     let host = build(true)?;
     eprintln!("building the native service (some 3 minutes the first time)");
     let native = built("native", "host")?;
 
     let mut command = Command::new(host);
     command.arg("bench").arg("--gateways").args([Proxy, Service].map(Component::path));
-    command.arg("--floors").args(floors).arg("--composed").args(composed).arg("--native").arg(native);
-    command.arg("--named").args(named);
+    command.arg("--floors").args(floors).arg("--native").arg(native);
     if !options.iter().any(|it| it == "--report") {
         command.arg("--report").arg(root().join("docs/performance"));
     }

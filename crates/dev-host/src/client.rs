@@ -24,14 +24,8 @@ impl Target {
 
     /// The head of a request for a secret, with a key and these fields, without the empty line at its end.
     pub(crate) fn head(&self, key: &str, fields: &str) -> String {
-        self.head_of(&format!("x-functions-key: {key}\r\n{fields}"))
-    }
-
-    fn head_of(&self, fields: &str) -> String {
-        format!(
-            "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{fields}",
-            self.address
-        )
+        let (address, json) = (self.address, "Content-Type: application/json");
+        format!("POST {PATH} HTTP/1.1\r\nHost: {address}\r\n{json}\r\nx-functions-key: {key}\r\n{fields}")
     }
 
     /// A whole request for the secret of the function's own test.
@@ -42,11 +36,6 @@ impl Target {
     /// The same for another secret, with the right key.
     pub(crate) fn request_for(&self, secret: &str) -> String {
         asking_for(secret, &self.head(&self.key, ""))
-    }
-
-    /// A request with a token.
-    pub(crate) fn request_with_token(&self, token: &str) -> String {
-        asking_for(SECRET, &self.head_of(&format!("Authorization: Bearer {token}\r\n")))
     }
 
     /// A whole request that needs no key.

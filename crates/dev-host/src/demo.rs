@@ -16,9 +16,9 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> Result<(), String> {
-        let key = rig::random_text()?;
+        let key = dev_host::random_text()?;
         // Drawn now, so that only the vault can have it.
-        let value = format!("only the vault knew this: {}", rig::random_text()?);
+        let value = format!("only the vault knew this: {}", dev_host::random_text()?);
         let emulator = Emulator::new();
         emulator.set_secret(SECRET, &value).map_err(|problem| problem.to_string())?;
         let launch = rig::launch(self.component)?.environment([("GATEWAY_KEY", key.as_str())]);
@@ -73,10 +73,7 @@ const SHOWN_HEADERS: [&str; 6] =
 
 fn post(url: &str, key: &str, body: &str) -> Result<Response<String>, String> {
     let failed = |problem: ureq::Error| format!("the component does not answer: {problem}");
-    // A proxy of this machine has no business between two of its own programs.
-    let agent =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(LIMIT)).proxy(None);
-    let request = agent.build().new_agent().post(url).content_type("application/json");
+    let request = dev_host::agent(LIMIT).post(url).content_type("application/json");
     let (parts, mut body) = request.header("x-functions-key", key).send(body).map_err(failed)?.into_parts();
     let body = body.read_to_string().map_err(failed)?;
     Ok(Response::from_parts(parts, body))

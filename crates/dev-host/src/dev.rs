@@ -37,7 +37,7 @@ impl Dev {
         // A key that the developer has is not shown; a shell may know it.
         let drawn = match settings.get(OsStr::new("GATEWAY_KEY")) {
             Some(key) if !key.is_empty() => None,
-            Some(_) | None => Some(rig::random_text()?),
+            Some(_) | None => Some(dev_host::random_text()?),
         };
         settings.extend(drawn.iter().map(|it| ("GATEWAY_KEY".into(), it.into())));
         let launch = rig::launch(self.component)?.address(self.addr).environment(settings).echo();
@@ -63,31 +63,25 @@ impl Dev {
 
         let Rig { server, emulator, runtime, stop, .. } = &mut rig;
         runtime.block_on(async {
-            // An editor may be in the middle of writing the file: a problem is told when two looks in a row find it, and once.
-            let (mut last, mut told) = (String::new(), false);
+            let mut told = String::new();
             while tokio::time::timeout(INTERVAL, &mut *stop).await.is_err() {
                 if let Some(status) = server.ended().map_err(|problem| problem.to_string())? {
                     return Err(format!("the component ended ({status})"));
                 }
-                match read_secrets(&self.secrets) {
-                    Err(problem) => {
-                        let again = problem == last;
-                        if again && !told {
-                            eprintln!("{problem}");
-                        }
-                        (last, told) = (problem, again);
-                    }
+                let problem = match read_secrets(&self.secrets) {
+                    Ok(now) if now == secrets => String::new(),
                     Ok(now) => {
-                        if told || now != secrets {
-                            match update(emulator, &secrets, &now) {
-                                Ok(()) => println!("read {} again", self.secrets.display()),
-                                Err(problem) => eprintln!("{problem}"),
-                            }
-                            secrets = now;
-                        }
-                        (last, told) = (String::new(), false);
+                        println!("read {} again", self.secrets.display());
+                        let updated = update(emulator, &secrets, &now);
+                        secrets = now;
+                        updated.err().unwrap_or_default()
                     }
+                    Err(problem) => problem,
+                };
+                if problem != told && !problem.is_empty() {
+                    eprintln!("{problem}");
                 }
+                told = problem;
             }
             Ok(())
         })

@@ -7,5 +7,8 @@ mod server;
 
 mod components;
 
-pub use components::component;
-pub use server::{Launch, NotStarted, Server};
+mod wait;
+
+pub use components::{compile, component};
+pub use server::{Launch, Server};
+pub use wait::{WAIT_LIMIT, agent, random_text, wait_for};

@@ -4,7 +4,6 @@ use dev_host::{Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -31,7 +30,7 @@ impl Rig {
         let launch = launch
             .environment(served.settings(Source::AppService2017))
             .environment([("AZURE_AUTHORITY_HOST", served.http_base())]);
-        let server = launch.start().map_err(|problem| problem.to_string())?;
+        let server = launch.start()?;
         Ok(Self { server, emulator, _served: served, runtime, stop })
     }
 }
@@ -58,29 +57,16 @@ fn stop() -> io::Result<impl Future<Output = ()>> {
 
 /// This program and a component: what every child is started from.
 pub(crate) fn launch(component: PathBuf) -> Result<Launch, String> {
-    let program =
-        std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
-    Ok(Launch::new(program, component))
+    Ok(Launch::new(this_program()?, component))
 }
 
-/// The component as machine code, by `wasmtime compile` with these options, which have to go with those of the host.
+/// The component as machine code, by this program.
 pub(crate) fn compile(options: &[&str], component: &Path, directory: &Path) -> Result<PathBuf, String> {
-    let compiled = directory.join(component.with_extension("cwasm").file_name().unwrap_or_default());
-    let program =
-        std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
-    let mut command = Command::new(program);
-    let status = command.arg("compile").args(options).arg(component).arg("-o").arg(&compiled).status();
-    match status {
-        Ok(status) if status.success() => Ok(compiled),
-        Ok(_) | Err(_) => Err(format!("{} cannot be compiled", component.display())),
-    }
+    dev_host::compile(this_program()?, options, component, directory)
 }
 
-/// Letters and digits that cannot be guessed.
-pub(crate) fn random_text() -> Result<String, String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|problem| format!("no random numbers: {problem}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+fn this_program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))
 }
 
 /// How a component is started where it is used.

@@ -1,7 +1,6 @@
 //! A component under `wasmtime serve`, as a child process.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, BufRead, BufReader, PipeReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -76,9 +75,10 @@ impl Launch {
         self
     }
 
-    /// Starts the component and waits until it takes requests.
-    pub fn start(&self) -> Result<Server, NotStarted> {
-        let mut server = Server::spawn(self.command(), self.address).map_err(NotStarted::Process)?;
+    /// Starts the component and waits until it takes requests. The error has what it printed.
+    pub fn start(&self) -> Result<Server, String> {
+        let spawned = Server::spawn(self.command(), self.address);
+        let mut server = spawned.map_err(|problem| format!("the host cannot be started: {problem}"))?;
         server.wait_until_ready()?;
         // What it prints before this is in the error, if there is one.
         server.lines.lock().echo = self.echo;
@@ -123,16 +123,16 @@ impl Server {
     }
 
     /// Waits until it says where it listens.
-    pub fn wait_until_ready(&mut self) -> Result<(), NotStarted> {
+    pub fn wait_until_ready(&mut self) -> Result<(), String> {
         if let Some(address) = self.lines.wait_for(START_LIMIT, ready) {
             self.address = address;
             return Ok(());
         }
         if !self.lines.lock().ended {
-            return Err(NotStarted::Late(self.log()));
+            return Err(format!("the host was not ready after {START_LIMIT:?}:\n{}", self.log().join("\n")));
         }
-        let status = self.child.wait().map_err(NotStarted::Process)?;
-        Err(NotStarted::Ended(status, self.log()))
+        let status = self.child.wait().map_err(|problem| problem.to_string())?;
+        Err(format!("the host ended ({status}):\n{}", self.log().join("\n")))
     }
 
     /// Where it listens.
@@ -182,31 +182,6 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
-
-/// Why a component does not take requests, with what it printed.
-#[derive(Debug)]
-pub enum NotStarted {
-    /// There is no process.
-    Process(io::Error),
-    /// The process ended.
-    Ended(ExitStatus, Vec<String>),
-    /// The process did not say in time where it listens.
-    Late(Vec<String>),
-}
-
-impl fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Process(problem) => write!(f, "the host cannot be started: {problem}"),
-            Self::Ended(status, log) => write!(f, "the host ended ({status}):\n{}", log.join("\n")),
-            Self::Late(log) => {
-                write!(f, "the host was not ready after {START_LIMIT:?}:\n{}", log.join("\n"))
-            }
-        }
-    }
-}
-
-impl std::error::Error for NotStarted {}
 
 /// Compiling a component takes about a second of a machine that has nothing else to do; tests run side by side.
 const START_LIMIT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! `serve`, `demo` and `dev`, with the component that `cargo xtask` gives them; and the library that starts them.
+//! `demo` and `dev`, with the component that `cargo xtask` gives them.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,9 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dev_host::{Launch, NotStarted, Server};
-use keyvault_emulator::{Emulator, Source};
-use tokio::runtime::Runtime;
+use dev_host::{Server, WAIT_LIMIT, agent, wait_for};
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
@@ -54,11 +52,7 @@ fn the_component_ends_with_dev_however_that_ends() {
         let authority = line.split('/').nth(2).unwrap().to_owned();
         assert!(TcpStream::connect(&authority).is_ok(), "{signal}: {line}");
         dev.signal(signal);
-        let start = Instant::now();
-        while TcpStream::connect(&authority).is_ok() {
-            assert!(start.elapsed() < PATIENCE, "{signal}: it still listens at {authority}");
-            sleep(Duration::from_millis(20));
-        }
+        wait_for("an end of the component", || TcpStream::connect(&authority).err());
     }
 }
 
@@ -74,39 +68,6 @@ fn an_address_that_is_taken_is_named() {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains(&format!("--addr {taken}")), "{said}");
-}
-
-#[test]
-fn tells_what_the_host_said_when_it_does_not_start() {
-    let started = Launch::new(HOST, "there-is-no.wasm").start();
-    let Err(NotStarted::Ended(status, log)) = started else { panic!("something was started") };
-    assert_eq!(status.code(), Some(1));
-    assert!(log.iter().any(|it| it.contains("there-is-no.wasm")), "{log:?}");
-}
-
-/// As `cargo xtask serve` does it, with the settings of the replaced function and a key for its callers.
-#[test]
-fn serves_with_the_settings_that_it_finds() {
-    let (runtime, emulator) = (Runtime::new().unwrap(), Emulator::new());
-    let served = runtime.block_on(emulator.serve()).unwrap();
-    let identity = served.settings(Source::AppService2017).into_iter().filter(|it| it.0.starts_with("MSI_"));
-    let mut command = Command::new(HOST);
-    command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]);
-    for name in ["MSI_ENDPOINT", "MSI_SECRET", "GATEWAY_KEY", "KeyVaultUri"] {
-        command.args(["--env", name]);
-    }
-    command.arg(dev_host::component("service").unwrap());
-    command
-        .env_clear()
-        .envs(identity)
-        .env("GATEWAY_KEY", "a-key")
-        .env("KeyVaultUri", "https://demo.vault.azure.net/");
-    let mut serving = Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    serving.wait_until_ready().unwrap();
-    let ready = agent().get(serving.url("/readyz")).call().unwrap().body_mut().read_to_string().unwrap();
-    assert_eq!(ready, r#"{"status":"ready"}"#);
-    let [call] = emulator.token_calls().try_into().unwrap();
-    assert_eq!(call.audience.as_deref(), Some("https://vault.azure.net"));
 }
 
 const KEY: &str = "the-key-of-a-developer";
@@ -133,14 +94,14 @@ impl Dev {
         let kill = format!("kill -{signal} {}", self.0.pid());
         let told = Command::new("sh").args(["-c", &kill]).status().is_ok_and(|it| it.success());
         let start = Instant::now();
-        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < PATIENCE {
+        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < WAIT_LIMIT {
             sleep(Duration::from_millis(20));
         }
     }
 
     #[track_caller]
     fn line_with(&self, part: &str) -> String {
-        let line = self.0.wait_for_line(PATIENCE, |it| it.contains(part));
+        let line = self.0.wait_for_line(WAIT_LIMIT, |it| it.contains(part));
         line.unwrap_or_else(|| panic!("dev never says {part:?}: {:?}", self.0.log()))
     }
 }
@@ -153,15 +114,7 @@ impl Drop for Dev {
 }
 
 fn ask(url: &str, name: &str) -> (u16, String) {
-    let request = agent().post(url).content_type("application/json").header("x-functions-key", KEY);
+    let request = agent(WAIT_LIMIT).post(url).content_type("application/json").header("x-functions-key", KEY);
     let mut response = request.send(format!(r#"{{"Secret": "{name}"}}"#)).unwrap();
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
 }
-
-fn agent() -> ureq::Agent {
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-    agent.timeout_global(Some(PATIENCE)).build().new_agent()
-}
-
-/// Longer than anything takes: the component is compiled first, and tests run side by side.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! Hostile clients, as crowds.
 
-use super::scenarios::{AUDIENCE, LARGE_BODIES, Size};
+use super::scenarios::{AUDIENCE, LARGE_BODIES};
 use crate::client::{Answer, PATIENCE, Target, within};
 use keyvault_emulator::{Emulator, facts};
 use std::collections::BTreeMap;
@@ -70,9 +70,8 @@ fn key(target: &Target, is_right: bool) -> &str {
 }
 
 /// Clients that send a byte of their body now and then, and begin again when they are answered.
-pub(super) async fn slow_bodies(target: &Target, right_key: bool, size: &Size) -> Answers {
-    let target = target.clone();
-    again_and_again(size.slow_bodies, size.lasting, move |_| {
+pub(super) async fn slow_bodies(target: Target, right_key: bool, count: usize, lasting: Duration) -> Answers {
+    again_and_again(count, lasting, move |_| {
         let target = target.clone();
         async move { slow_body(target.connect().await?, &target, right_key).await }
     })
@@ -100,8 +99,8 @@ async fn slow_body(stream: TcpStream, target: &Target, right_key: bool) -> io::R
 /// Clients with a right key whose bodies are slow, `count` at a time, each of which begins again `rounds` times.
 ///
 /// Their connections are all there before: when hundreds end at the same time, the host's queue of new ones resets some.
-pub(super) async fn take_places(target: &Target, count: usize, rounds: usize) -> Answers {
-    let mut opened = open(target, count * rounds).await.into_iter();
+pub(super) async fn take_places(target: Target, count: usize, rounds: usize) -> Answers {
+    let mut opened = open(&target, count * rounds).await.into_iter();
     together((0..count).map(|_| {
         let connections: Vec<_> = opened.by_ref().take(rounds).collect();
         let target = target.clone();
@@ -120,26 +119,16 @@ pub(super) async fn take_places(target: &Target, count: usize, rounds: usize) ->
 
 /// Opens so many connections.
 async fn open(target: &Target, count: usize) -> Vec<io::Result<TcpStream>> {
-    let openers = (0..OPENERS).map(|index| {
-        let target = target.clone();
-        tokio::spawn(async move {
-            let mut opened = Vec::new();
-            for _ in (index..count).step_by(OPENERS) {
-                opened.push(target.connect().await);
-            }
-            opened
-        })
-    });
     let mut opened = Vec::new();
-    for opener in openers.collect::<Vec<_>>() {
-        opened.extend(opener.await.unwrap_or_default());
+    for _ in 0..count {
+        opened.push(target.connect().await);
     }
     opened
 }
 
 /// Holds connections for so long. In the end some of them send a request, which proves that they were all there.
-pub(super) async fn idle(target: &Target, count: usize, lasting: Duration) -> Answers {
-    let held = open(target, count).await;
+pub(super) async fn idle(target: Target, count: usize, lasting: Duration) -> Answers {
+    let held = open(&target, count).await;
     tokio::time::sleep(lasting).await;
     let mut answers = Answers::default();
     let request = target.request(&target.key, "Connection: close\r\n");
@@ -169,11 +158,11 @@ pub(super) fn forged_token() -> String {
 }
 
 /// Clients that make `all` requests over `connections` that stay open, one at a time on each.
-pub(super) async fn ask_on<R>(target: &Target, connections: usize, all: usize, request: R) -> Answers
+pub(super) async fn ask_on<R>(target: Target, connections: usize, all: usize, request: R) -> Answers
 where
     R: Fn(&Target, usize) -> String + Clone + Send + 'static,
 {
-    let opened = open(target, connections).await;
+    let opened = open(&target, connections).await;
     together(opened.into_iter().enumerate().map(|(client, opened)| {
         let (target, request) = (target.clone(), request.clone());
         async move {
@@ -200,9 +189,8 @@ where
 }
 
 /// Clients that write as much of a body as is taken from them, whatever they are told meanwhile.
-pub(super) async fn large_bodies(target: &Target, right_key: bool, size: &Size) -> Answers {
-    let (target, body) = (target.clone(), size.body);
-    again_and_again(LARGE_BODIES, size.lasting, move |_| {
+pub(super) async fn large_bodies(target: Target, right_key: bool, body: u64, lasting: Duration) -> Answers {
+    again_and_again(LARGE_BODIES, lasting, move |_| {
         let (field, open, close) = match right_key {
             true => (format!("Content-Length: {body}"), String::new(), ""),
             false => ("Transfer-Encoding: chunked".to_owned(), format!("{PIECE:x}\r\n"), "\r\n"),
@@ -215,9 +203,8 @@ pub(super) async fn large_bodies(target: &Target, right_key: bool, size: &Size) 
 }
 
 /// Heads of 64 KiB, heads of very many fields, and heads of a megabyte.
-pub(super) async fn large_heads(target: &Target, size: &Size) -> Answers {
-    let target = target.clone();
-    again_and_again(3, size.lasting, move |index| {
+pub(super) async fn large_heads(target: Target, lasting: Duration) -> Answers {
+    again_and_again(3, lasting, move |index| {
         let (fields, length) = [(90, 700), (200, 10), (1, 1 << 20)][index];
         let value = "x".repeat(length);
         let fields: String = (0..fields).map(|number| format!("x-{number}: {value}\r\n")).collect();
@@ -243,20 +230,18 @@ async fn write_on(target: Target, head: String, piece: Vec<u8>, times: u64) -> i
 }
 
 /// Clients that each write `each` requests in one go and read all of their answers.
-pub(super) async fn pipelined(target: &Target, connections: usize, each: usize) -> Answers {
+pub(super) async fn pipelined(target: Target, connections: usize, each: usize) -> Answers {
     let requests = target.get("/healthz").repeat(each);
-    let opened = open(target, connections).await;
+    let opened = open(&target, connections).await;
     together(opened.into_iter().map(|opened| {
         let requests = requests.clone();
         async move {
             let mut answers = Answers::default();
-            let (reader, mut writer) = match opened {
-                Ok(stream) => stream.into_split(),
-                Err(problem) => {
-                    answers.add(Instant::now(), Err(problem));
-                    return answers;
-                }
+            let Ok(stream) = opened else {
+                answers.add(Instant::now(), Err(io::ErrorKind::NotConnected.into()));
+                return answers;
             };
+            let (reader, mut writer) = stream.into_split();
             let reading = async {
                 let mut reader = BufReader::new(reader);
                 for _ in 0..each {
@@ -280,10 +265,10 @@ pub(super) async fn pipelined(target: &Target, connections: usize, each: usize) 
 
 /// Clients that ask for more than sockets buffer. Every other one reads a byte now and then, and the rest nothing at all, until
 /// they all read their first answer in the end.
-pub(super) async fn slow_readers(target: &Target, size: &Size) -> Answers {
+pub(super) async fn slow_readers(target: Target, count: usize, lasting: Duration) -> Answers {
     let requests = target.get("/openapi.json").repeat(LARGE_ANSWERS);
-    let over = tokio::time::Instant::now() + size.lasting;
-    together((0..size.slow_readers).map(|index| {
+    let over = tokio::time::Instant::now() + lasting;
+    together((0..count).map(|index| {
         let (target, requests) = (target.clone(), requests.clone());
         async move {
             let (mut answers, mut start) = (Answers::default(), Instant::now());
@@ -317,9 +302,6 @@ pub(super) async fn slow_readers(target: &Target, size: &Size) -> Answers {
     }))
     .await
 }
-
-/// How many open connections at the same time.
-const OPENERS: usize = 64;
 
 /// Bodies are written in pieces of this size.
 const PIECE: usize = 64 << 10;

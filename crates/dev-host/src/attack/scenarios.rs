@@ -1,50 +1,20 @@
 //! The attacks, and the limits that each has to keep.
 
-use super::Reads;
 use super::clients::{self, Answers, CLOSED};
 use crate::client::Target;
 use crate::rig::Shipped;
 use keyvault_emulator::facts;
+use std::pin::Pin;
 use std::time::Duration;
-
-/// A kind of hostile client.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// Clients whose body never ends.
-    SlowBodies { right_key: bool },
-    /// Connections on which nothing is sent.
-    Idle,
-    /// Requests one at a time on each of so many connections, as fast as they are answered.
-    Ask(What, usize, usize),
-    /// Bodies beyond all measure: chunked with a wrong key, with an announced length and a right one.
-    LargeBody { right_key: bool },
-    /// Heads beyond all measure.
-    LargeHeads,
-    /// Connections on which all requests are written before the first answer is read.
-    Pipelined,
-    /// Clients that ask for large answers and read next to nothing of them.
-    SlowReaders,
-    /// Slow bodies with a right key, twice as many as there are places for.
-    AllPlaces,
-}
-
-/// What a crowd asks for.
-#[derive(Clone, Copy)]
-enum What {
-    WrongKey,
-    RightKey,
-    ForgedToken,
-}
 
 /// An attack and its limits.
 pub(super) struct Scenario {
     pub(super) name: String,
-    kind: Kind,
+    /// Runs the hostile clients.
+    pub(super) run: Run,
     /// The statuses, or what comes instead of one, that the hostile clients may get.
     pub(super) answers: &'static [&'static str],
     pub(super) settings: Vec<(&'static str, String)>,
-    /// The connections that a process has to be able to open for it.
-    pub(super) connections: usize,
     /// The time in which each hostile client has to have its answer, on a machine that has much to do.
     pub(super) longest: Duration,
     /// How long a request may have to wait for those that came before it.
@@ -53,177 +23,137 @@ pub(super) struct Scenario {
     pub(super) growth: u64,
 }
 
-/// How much of everything.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    is_small: bool,
-    pub(super) slow_bodies: usize,
-    idle: usize,
-    forged_tokens: usize,
-    pub(super) body: u64,
-    /// The connections of a crowd, and the requests of all of them.
-    crowd: (usize, usize),
-    /// The requests on each pipelined connection.
-    pipelined: usize,
-    pub(super) slow_readers: usize,
-    shipped: Shipped,
-    /// How often each of those that take all places does so.
-    rounds: usize,
-    /// For how long an attack that has no other end goes on.
-    pub(super) lasting: Duration,
-    /// Longer than the longest attack takes on two busy cores with a host that is not optimised.
-    pub(super) limit: Duration,
-}
+type Run = Box<dyn Fn(Target) -> Pin<Box<dyn Future<Output = Answers>>>>;
 
-impl Size {
-    /// A fraction of everything, if it is to be small.
-    pub(super) fn new(shipped: Shipped, is_small: bool) -> Self {
-        fn of<T>(is_small: bool, full: T, small: T) -> T {
-            if is_small { small } else { full }
-        }
-        Self {
-            is_small,
-            slow_bodies: of(is_small, 200, 50),
-            idle: of(is_small, 10_000, 1_000),
-            forged_tokens: of(is_small, 20_000, 1_000),
-            body: of(is_small, 1 << 30, 64 << 20),
-            crowd: of(is_small, (1000, 200_000), (CROWD, 12_000)),
-            pipelined: of(is_small, 700, 20),
-            slow_readers: of(is_small, 1_000, 200),
-            shipped,
-            rounds: of(is_small, 3, 1),
-            lasting: Duration::from_millis(of(is_small, 15_000, 1_500)),
-            limit: Duration::from_secs(of(is_small, 900, 180)),
-        }
+/// Every attack, with a fraction of everything if it is to be small.
+pub(super) fn scenarios(shipped: Shipped, is_small: bool) -> Vec<Scenario> {
+    fn of<T>(is_small: bool, full: T, small: T) -> T {
+        if is_small { small } else { full }
     }
-}
-
-/// Every attack.
-pub(super) fn scenarios(size: &Size) -> Vec<Scenario> {
-    let plain = |name: String, kind, answers| Scenario {
-        name,
-        kind,
-        answers,
-        settings: Vec::new(),
-        connections: 0,
-        longest: SLACK,
-        wait: Duration::ZERO,
-        growth: MOST_GROWTH,
-    };
+    let [slow, idle, forged, pipelined, readers, rounds] =
+        of(is_small, [200, IDLE, 20_000, 700, 1_000, 3], [50, 1_000, 1_000, 20, 200, 1]);
+    // The connections of a crowd, and the requests of all of them.
+    let (crowd, requests) = of(is_small, (1000, 200_000), (CROWD, 12_000));
+    let body: u64 = of(is_small, 1 << 30, 64 << 20);
+    // For how long an attack that has no other end goes on.
+    let lasting = Duration::from_millis(of(is_small, 15_000, 1_500));
+    let (mib, places) = (body >> 20, shipped.places);
+    let of_a_crowd = MOST_GROWTH_OF_A_CROWD + shipped.instances as u64 * MEMORY_OF_AN_INSTANCE;
+    let growth_of_requests = of_a_crowd + (crowd - CROWD) as u64 * MEMORY_OF_A_CONNECTION;
     let deadline = |time: Duration| vec![("GATEWAY_DEADLINE_SECONDS", time.as_secs().to_string())];
-    let (slow, mib) = (format!("{} slow bodies at a time", size.slow_bodies), size.body >> 20);
     let callers = format!(r#"[{{"name":"named","oid":["{}"],"secrets":["*"]}}]"#, facts::OBJECT_ID);
     let tenant = vec![
         ("GATEWAY_JWT_TENANT", facts::TENANT.to_owned()),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
         ("GATEWAY_CALLERS", callers),
     ];
-    let ((crowd, requests), forged) = (size.crowd, size.forged_tokens);
-    let of_a_crowd = MOST_GROWTH_OF_A_CROWD + size.shipped.instances as u64 * MEMORY_OF_AN_INSTANCE;
-    let asked = |what, name: &str, answers| Scenario {
-        connections: crowd,
-        growth: of_a_crowd + (crowd - CROWD) as u64 * MEMORY_OF_A_CONNECTION,
-        ..plain(
-            format!("{requests} requests with a {name} key on {crowd} connections"),
-            Kind::Ask(what, crowd, requests),
-            answers,
-        )
-    };
-    let places = size.shipped.places;
+    let token = clients::forged_token();
     // A body has a quarter of the deadline.
     let wait = DEADLINE_IN_PLACES / 4 * 2;
     let mut all = vec![
         Scenario {
             settings: deadline(DEADLINE),
             longest: DEADLINE + SLACK,
-            ..plain(format!("{slow}, a right key"), Kind::SlowBodies { right_key: true }, &["504"])
+            ..plain(format!("{slow} slow bodies at a time, a right key"), &["504"], move |target| {
+                clients::slow_bodies(target, true, slow, lasting)
+            })
         },
-        plain(format!("{slow}, a wrong key"), Kind::SlowBodies { right_key: false }, &["401", "429", CLOSED]),
-        Scenario {
-            connections: size.idle,
-            ..plain(format!("{} idle connections", size.idle), Kind::Idle, &["200"])
-        },
+        plain(format!("{slow} slow bodies at a time, a wrong key"), &["401", "429", CLOSED], move |target| {
+            clients::slow_bodies(target, false, slow, lasting)
+        }),
+        plain(format!("{idle} idle connections"), &["200"], move |target| {
+            clients::idle(target, idle, lasting)
+        }),
         Scenario {
             settings: tenant,
-            ..plain(
-                format!("{forged} forged tokens"),
-                Kind::Ask(What::ForgedToken, 32, forged),
-                &["401", "429"],
-            )
+            ..plain(format!("{forged} forged tokens"), &["401", "429"], move |target| {
+                let bearer = format!("Authorization: Bearer {token}\r\n");
+                clients::ask_on(target, 32, forged, move |target, _| target.request("", &bearer))
+            })
         },
         // A client that writes on may lose the answer when the connection is closed.
         plain(
             format!("{LARGE_BODIES} bodies of {mib} MiB at a time, a right key"),
-            Kind::LargeBody { right_key: true },
             &["413", CLOSED],
+            move |target| clients::large_bodies(target, true, body, lasting),
         ),
         plain(
             format!("{LARGE_BODIES} chunked bodies of {mib} MiB at a time, a wrong key"),
-            Kind::LargeBody { right_key: false },
             &["401", "429", CLOSED],
+            move |target| clients::large_bodies(target, false, body, lasting),
         ),
-        plain("heads of 64 KiB, of 200 fields, of 1 MiB".to_owned(), Kind::LargeHeads, &["431", CLOSED]),
-        asked(What::WrongKey, "wrong", &["401", "429"]),
+        plain("heads of 64 KiB, of 200 fields, of 1 MiB".to_owned(), &["431", CLOSED], move |target| {
+            clients::large_heads(target, lasting)
+        }),
         Scenario {
-            connections: CROWD,
-            growth: of_a_crowd + (CROWD * size.pipelined) as u64 * SENT_AHEAD,
+            growth: growth_of_requests,
             ..plain(
-                format!("{CROWD} connections with {} requests in one go", size.pipelined),
-                Kind::Pipelined,
+                format!("{requests} requests with a wrong key on {crowd} connections"),
+                &["401", "429"],
+                move |target| {
+                    clients::ask_on(target, crowd, requests, |target, index| {
+                        target.request(&format!("guess-{index}"), "")
+                    })
+                },
+            )
+        },
+        Scenario {
+            growth: of_a_crowd + (CROWD * pipelined) as u64 * SENT_AHEAD,
+            ..plain(
+                format!("{CROWD} connections with {pipelined} requests in one go"),
                 &["200"],
+                move |target| clients::pipelined(target, CROWD, pipelined),
             )
         },
         // The first answer was under way for as long as the attack lasted, and may have been given up.
-        Scenario {
-            connections: size.slow_readers,
-            ..plain(
-                format!("{} slow readers of large answers", size.slow_readers),
-                Kind::SlowReaders,
-                &["200", CLOSED],
-            )
-        },
+        plain(format!("{readers} slow readers of large answers"), &["200", CLOSED], move |target| {
+            clients::slow_readers(target, readers, lasting)
+        }),
         Scenario {
             settings: deadline(DEADLINE_IN_PLACES),
-            connections: 2 * places * size.rounds,
             longest: wait + DEADLINE_IN_PLACES / 4 + SLACK,
             wait,
             ..plain(
                 format!("{} slow bodies at a time for {places} places", 2 * places),
-                Kind::AllPlaces,
                 &["504"],
+                move |target| clients::take_places(target, 2 * places, rounds),
             )
         },
     ];
-    if !size.is_small {
-        all.push(asked(What::RightKey, "right", &["200"]));
+    if !is_small {
+        all.push(Scenario {
+            growth: growth_of_requests,
+            ..plain(
+                format!("{requests} requests with a right key on {crowd} connections"),
+                &["200"],
+                move |target| {
+                    clients::ask_on(target, crowd, requests, |target, _| target.request(&target.key, ""))
+                },
+            )
+        });
     }
     all
 }
 
-impl Scenario {
-    /// Attacks, while other clients read.
-    pub(super) async fn run(&self, target: &Target, size: &Size) -> (Answers, Reads) {
-        let attack: std::pin::Pin<Box<dyn Future<Output = Answers>>> = match self.kind {
-            Kind::SlowBodies { right_key } => Box::pin(clients::slow_bodies(target, right_key, size)),
-            Kind::Idle => Box::pin(clients::idle(target, size.idle, size.lasting)),
-            Kind::Ask(what, connections, all) => {
-                let token = clients::forged_token();
-                let request = move |target: &Target, index| match what {
-                    What::WrongKey => target.request(&format!("guess-{index}"), ""),
-                    What::RightKey => target.request(&target.key, ""),
-                    What::ForgedToken => target.request_with_token(&token),
-                };
-                Box::pin(clients::ask_on(target, connections, all, request))
-            }
-            Kind::LargeBody { right_key } => Box::pin(clients::large_bodies(target, right_key, size)),
-            Kind::LargeHeads => Box::pin(clients::large_heads(target, size)),
-            Kind::Pipelined => Box::pin(clients::pipelined(target, CROWD, size.pipelined)),
-            Kind::SlowReaders => Box::pin(clients::slow_readers(target, size)),
-            Kind::AllPlaces => Box::pin(clients::take_places(target, 2 * size.shipped.places, size.rounds)),
-        };
-        Reads::during(target, attack).await
+/// An attack with the usual limits.
+fn plain<F: Future<Output = Answers> + 'static>(
+    name: String,
+    answers: &'static [&'static str],
+    run: impl Fn(Target) -> F + 'static,
+) -> Scenario {
+    Scenario {
+        name,
+        run: Box::new(move |target| Box::pin(run(target))),
+        answers,
+        settings: Vec::new(),
+        longest: SLACK,
+        wait: Duration::ZERO,
+        growth: MOST_GROWTH,
     }
 }
+
+/// The most connections that an attack has.
+pub(super) const IDLE: usize = 10_000;
 
 /// The audience of callers' tokens.
 pub(super) const AUDIENCE: &str = "api://attacked-gateway";

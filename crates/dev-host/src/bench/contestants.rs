@@ -8,49 +8,44 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 /// One that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contestant {
-    /// The smallest component there is, under the flags that README.md recommends.
-    Floor(World),
+    /// The smallest component of WASI 0.2 there is, under the flags that README.md recommends.
+    FloorProxy,
     /// The gateway, under the same.
-    Gateway(World),
+    GatewayProxy,
+    /// The same two of WASI 0.3.
+    FloorService,
+    GatewayService,
     /// A native service with Microsoft's clients, as they are documented: it reads the vault each time.
     Native,
     /// The same with a cache of values and single-flight.
     NativeWithCache,
 }
 
-/// The world of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum World {
-    Proxy,
-    Service,
-}
-
 impl Contestant {
     /// Those whose warm reads are compared.
     pub(super) const ALL: [Self; 6] = [
-        Self::Floor(World::Proxy),
-        Self::Gateway(World::Proxy),
-        Self::Floor(World::Service),
-        Self::Gateway(World::Service),
+        Self::FloorProxy,
+        Self::GatewayProxy,
+        Self::FloorService,
+        Self::GatewayService,
         Self::Native,
         Self::NativeWithCache,
     ];
 
     /// Those who keep what they have read, or have a token at least.
     pub(super) const READERS: [Self; 4] =
-        [Self::Gateway(World::Proxy), Self::Gateway(World::Service), Self::Native, Self::NativeWithCache];
+        [Self::GatewayProxy, Self::GatewayService, Self::Native, Self::NativeWithCache];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Floor(World::Proxy) => "floor, proxy",
-            Self::Floor(World::Service) => "floor, service",
-            Self::Gateway(World::Proxy) => "gateway, proxy",
-            Self::Gateway(World::Service) => "gateway, service",
+            Self::FloorProxy => "floor, proxy",
+            Self::GatewayProxy => "gateway, proxy",
+            Self::FloorService => "floor, service",
+            Self::GatewayService => "gateway, service",
             Self::Native => "native service",
             Self::NativeWithCache => "native service with cache",
         }
@@ -72,29 +67,17 @@ impl Programs {
         served: &Served,
         ca_file: &Path,
     ) -> Result<Running, String> {
-        let key = rig::random_text()?;
+        let key = dev_host::random_text()?;
+        let ([floor_proxy, floor_service], [proxy, service]) = (&self.floors, &self.gateways);
         let (process, address) = match contestant {
-            Contestant::Floor(world) => self.host(&self.floors[world as usize], served, &key),
-            Contestant::Gateway(world) => self.host(&self.gateways[world as usize], served, &key),
+            Contestant::FloorProxy => host(floor_proxy, served, &key),
+            Contestant::GatewayProxy => host(proxy, served, &key),
+            Contestant::FloorService => host(floor_service, served, &key),
+            Contestant::GatewayService => host(service, served, &key),
             Contestant::Native => self.native(&[], served, ca_file, &key),
             Contestant::NativeWithCache => self.native(&["--cache"], served, ca_file, &key),
         }?;
         Ok(Running { contestant, target: Target { address, key }, _process: process })
-    }
-
-    fn host(&self, component: &Path, served: &Served, key: &str) -> Result<(Process, SocketAddr), String> {
-        let launch = rig::launch(component.to_owned())?
-            .options(["--allow-precompiled"])
-            .options(LIVING_ON)
-            .environment(served.settings(Source::AppService2019))
-            .environment([
-                ("GATEWAY_KEY", key),
-                ("GATEWAY_LOG", "error"),
-                ("GATEWAY_CALLER_CALLS_PER_SECOND", "0"),
-            ]);
-        let server = launch.start().map_err(|problem| problem.to_string())?;
-        let address = server.address();
-        Ok((Process::Host { _server: server }, address))
     }
 
     fn native(
@@ -123,6 +106,22 @@ impl Programs {
     }
 }
 
+/// The component under `wasmtime serve`.
+fn host(component: &Path, served: &Served, key: &str) -> Result<(Process, SocketAddr), String> {
+    let launch = rig::launch(component.to_owned())?
+        .options(["--allow-precompiled"])
+        .options(LIVING_ON)
+        .environment(served.settings(Source::AppService2019))
+        .environment([
+            ("GATEWAY_KEY", key),
+            ("GATEWAY_LOG", "error"),
+            ("GATEWAY_CALLER_CALLS_PER_SECOND", "0"),
+        ]);
+    let server = launch.start()?;
+    let address = server.address();
+    Ok((Process::Host { _server: server }, address))
+}
+
 /// A contestant that takes requests. Dropping it ends its process.
 pub(super) struct Running {
     pub(super) contestant: Contestant,
@@ -144,9 +143,6 @@ impl Drop for Process {
         }
     }
 }
-
-/// The time that a process may take until its first answer.
-pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The vault that the emulator's proxy stands for.
 const VAULT: &str = "https://demo.vault.azure.net";

@@ -1,6 +1,6 @@
 //! The report of a measurement: tables in Markdown, a chart of warm reads, and how the gateway stands to its targets.
 
-use super::contestants::{Contestant, World};
+use super::contestants::Contestant;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,18 +86,12 @@ pub(super) fn sizes(gateways: &[PathBuf], floors: &[PathBuf]) -> Result<Vec<(&'s
     names.into_iter().zip(gateways.iter().chain(floors)).map(size).collect()
 }
 
-/// What the gateway has to reach, and what it has reached.
-struct Target {
-    what: String,
-    reached: f64,
-    bound: f64,
-    at_most: bool,
-}
+/// What the gateway has to reach, what it has reached, the value, and how that is a bound.
+struct Target(String, f64, f64, Bound);
 
-impl Target {
-    fn met(&self) -> bool {
-        if self.at_most { self.reached <= self.bound } else { self.reached >= self.bound }
-    }
+enum Bound {
+    AtMost,
+    AtLeast,
 }
 
 impl Report<'_> {
@@ -114,31 +108,38 @@ impl Report<'_> {
 
     fn targets(&self) -> Vec<Target> {
         let mut targets = Vec::new();
-        let mut target = |what: String, reached: Option<f64>, bound, at_most| {
-            targets.extend(reached.map(|reached| Target { what, reached, bound, at_most }));
+        let mut target = |what: String, reached: Option<f64>, value, bound| {
+            targets.extend(reached.map(|reached| Target(what, reached, value, bound)));
         };
         let ratio = |(ours, theirs)| ours / theirs;
-        for (world, name) in [(World::Proxy, "proxy"), (World::Service, "service")] {
-            let gateway = Contestant::Gateway(world);
+        for (gateway, floor, name) in [
+            (Contestant::GatewayProxy, Contestant::FloorProxy, "proxy"),
+            (Contestant::GatewayService, Contestant::FloorService, "service"),
+        ] {
             let warm = |at: &str, contestant| self.figures.median(Measure::WarmReads, at, contestant);
             for at in self.figures.table(Measure::WarmReads).0 {
                 for (other, called, bound) in [
-                    (Contestant::Floor(world), "the floor", 0.85),
+                    (floor, "the floor", 0.85),
                     (Contestant::Native, "the native service", 20.0),
                     (Contestant::NativeWithCache, "the one with a cache", 0.5),
                 ] {
                     let what = format!("{name}: warm reads to those of {called}, {at} connections");
-                    target(what, warm(at, gateway).zip(warm(at, other)).map(ratio), bound, false);
+                    target(what, warm(at, gateway).zip(warm(at, other)).map(ratio), bound, Bound::AtLeast);
                 }
             }
             for at in self.figures.table(Measure::ColdMedian).0 {
                 let cold = |contestant| self.figures.median(Measure::ColdMedian, at, contestant);
                 let over = cold(gateway).zip(cold(Contestant::Native)).map(|(ours, theirs)| ours - theirs);
-                target(format!("{name}: cold read, ms over the native service, {at}"), over, 1.0, true);
+                target(
+                    format!("{name}: cold read, ms over the native service, {at}"),
+                    over,
+                    1.0,
+                    Bound::AtMost,
+                );
             }
         }
         for ((name, size), bound) in self.sizes.iter().zip([200.0, 300.0]) {
-            target(format!("{name}: size, KiB"), Some(*size), bound, true);
+            target(format!("{name}: size, KiB"), Some(*size), bound, Bound::AtMost);
         }
         targets
     }
@@ -146,11 +147,13 @@ impl Report<'_> {
     pub(super) fn markdown(&self) -> String {
         let mut text = format!("# Results\n\n{}\n", self.circumstances());
         let _ = writeln!(text, "## Targets\n\n| | reached | bound | |\n|---|---|---|---|");
-        for target in self.targets() {
-            let sign = if target.at_most { "≤" } else { "≥" };
-            let met = if target.met() { "met" } else { "**missed**" };
-            let (reached, bound) = (short(target.reached), short(target.bound));
-            let _ = writeln!(text, "| {} | {reached} | {sign} {bound} | {met} |", target.what);
+        for Target(what, reached, value, bound) in self.targets() {
+            let (sign, met) = match bound {
+                Bound::AtMost => ("≤", reached <= value),
+                Bound::AtLeast => ("≥", reached >= value),
+            };
+            let met = if met { "met" } else { "**missed**" };
+            let _ = writeln!(text, "| {what} | {} | {sign} {} | {met} |", short(reached), short(value));
         }
         for (measure, title) in Measure::ALL {
             let (columns, rows) = self.figures.table(measure);
@@ -214,8 +217,8 @@ impl Report<'_> {
             for row in &rows {
                 let (reads, baseline) = (value(at, *row), y + 13);
                 let fill = match row {
-                    Contestant::Floor(_) => "#9bc",
-                    Contestant::Gateway(_) => "#06c",
+                    Contestant::FloorProxy | Contestant::FloorService => "#9bc",
+                    Contestant::GatewayProxy | Contestant::GatewayService => "#06c",
                     Contestant::Native | Contestant::NativeWithCache => "#a50",
                 };
                 let length = (430.0 * reads / longest).max(1.0);

@@ -9,10 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use dev_host::Server;
+use dev_host::{Server, WAIT_LIMIT, agent, random_text, wait_for};
 use keyvault_emulator::{Emulator, Kind, Served, Source};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,7 +36,7 @@ fn the_service_of_systemd_starts_reads_a_secret_and_stops() {
     }
     place.copy_component("usr/local/lib/keyvault-gateway/service.wasm");
     // The credentials: of those without a file the unit has an empty line. The shell of the document writes a line end.
-    let key = random_text();
+    let key = random_text().unwrap();
     for line in lines("SetCredential=") {
         let (name, text) = line.split_once(':').unwrap();
         let text = if name == "GATEWAY_KEY" { format!("{key}\n") } else { text.replace("\\n", "\n") };
@@ -66,7 +64,8 @@ fn the_service_of_systemd_starts_reads_a_secret_and_stops() {
 
     let mut server = Server::spawn(command("ExecStart=", ""), (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     server.wait_until_ready().unwrap_or_else(|problem| panic!("{problem}"));
-    let ready = agent().get(server.url("/readyz")).call().unwrap().body_mut().read_to_string().unwrap();
+    let ready =
+        agent(WAIT_LIMIT).get(server.url("/readyz")).call().unwrap().body_mut().read_to_string().unwrap();
     assert_eq!(ready, r#"{"status":"ready"}"#);
     assert_eq!(post(&server, &[("x-functions-key", &key)]), (200, place.answer()));
     for other in ["another-key", ""] {
@@ -112,7 +111,7 @@ fn the_custom_handler_of_azure_functions_starts_and_answers_what_the_host_forwar
     let arguments = handler["arguments"].as_array().unwrap().iter();
     let arguments: Vec<_> =
         arguments.map(|it| it.as_str().unwrap().replace(&format!("%{variable}%"), &number)).collect();
-    let key = random_text();
+    let key = random_text().unwrap();
     let mut command = Command::new(place.path("app/wasmtime"));
     command.args(arguments).current_dir(place.path("app")).stdin(Stdio::null()).env_clear();
     command.env(variable, number).env("AzureWebJobsStorage", STORAGE).env("GATEWAY_KEY", &key);
@@ -121,7 +120,7 @@ fn the_custom_handler_of_azure_functions_starts_and_answers_what_the_host_forwar
     // By any answer to this the Functions host knows that the handler is up.
     let first = wait_for("an answer of the handler", || {
         assert!(server.ended().unwrap().is_none(), "the handler has ended: {:?}", server.log());
-        Some(agent().get(server.url("/")).call().ok()?.status())
+        Some(agent(WAIT_LIMIT).get(server.url("/")).call().ok()?.status())
     });
     assert_eq!(first, 405);
 
@@ -151,7 +150,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let (runtime, emulator, value) = (Runtime::new().unwrap(), Emulator::new(), random_text());
+        let (runtime, emulator, value) = (Runtime::new().unwrap(), Emulator::new(), random_text().unwrap());
         emulator.set_secret("Integration-Team-Blog", &value).unwrap();
         let served = runtime.block_on(emulator.serve()).unwrap();
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -205,15 +204,11 @@ impl Place {
 
 /// The function's own test request, with these header fields.
 fn post(server: &Server, fields: &[(&str, &str)]) -> (u16, String) {
-    let request = agent().post(server.url("/api/GetKeyVaultSecret")).content_type("application/json");
+    let request =
+        agent(WAIT_LIMIT).post(server.url("/api/GetKeyVaultSecret")).content_type("application/json");
     let request = fields.iter().fold(request, |request, field| request.header(field.0, field.1));
     let mut answer = request.send(r#"{"Secret": "Integration-Team-Blog"}"#).unwrap();
     (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
-}
-
-fn agent() -> ureq::Agent {
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-    agent.timeout_global(Some(PATIENCE)).build().new_agent()
 }
 
 /// In another process: a file that this one has open for writing cannot be run, nor can its copy in a child of another test.
@@ -231,30 +226,7 @@ fn json(file: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
 }
 
-/// Letters and digits that no other test has, and no other process of the machine.
-fn random_text() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Tries until there is something, with a short pause between, and not for ever.
-#[track_caller]
-fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = find() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "there is never {what}");
-        sleep(Duration::from_millis(10));
-    }
-}
-
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
 /// A connection string, which every function app has.
 const STORAGE: &str = "DefaultEndpointsProtocol=https;AccountName=myfunctionapp;AccountKey=none";
-
-/// Longer than anything takes that is waited for, and short enough that a hang is seen as one.
-const PATIENCE: Duration = Duration::from_secs(60);

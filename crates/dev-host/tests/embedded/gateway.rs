@@ -89,7 +89,6 @@ pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str
 /// A gateway on an embedded host. Nothing that is private may leave it, whatever a test is about: each answer, all that it
 /// prints and every call are searched.
 pub(crate) struct Gateway {
-    world: World,
     handler: ProxyHandler<Host>,
     stdout: MemoryOutputPipe,
     stderr: MemoryOutputPipe,
@@ -137,7 +136,7 @@ impl Gateway {
             calendar: Clock::start(),
         });
         let watch = Mutex::new(Watch::new(emulator, settings));
-        Self { world, handler, stdout, stderr, seen, watch }
+        Self { handler, stdout, stderr, seen, watch }
     }
 
     /// Makes `text` private, too.
@@ -197,10 +196,7 @@ impl Gateway {
     }
 
     /// The same without reading the answer's body.
-    pub(crate) async fn begin_unread(&self, mut request: Request<WasiBody>) -> Response<WasiBody> {
-        if self.world.is_spin() {
-            add_fields_of_spin(&mut request);
-        }
+    pub(crate) async fn begin_unread(&self, request: Request<WasiBody>) -> Response<WasiBody> {
         self.watch().request(request.headers(), request.uri());
         let answered = timeout(PATIENCE, self.handler.handle((), request)).await;
         let answered = answered.unwrap_or_else(|_| panic!("no answer: {}", self.circumstances()));
@@ -349,22 +345,6 @@ pub(crate) fn request(body: WasiBody) -> Request<WasiBody> {
 /// The same for the secret with this name.
 pub(crate) fn request_for(secret: &str) -> Request<WasiBody> {
     request(full(REQUEST.replace(SECRETS[0], secret)))
-}
-
-/// What Spin tells a component of a request.
-fn add_fields_of_spin(request: &mut Request<WasiBody>) {
-    let path = request.uri().path().to_owned();
-    for (name, value) in [
-        ("spin-full-url", format!("http://127.0.0.1:3000{path}")),
-        ("spin-path-info", path),
-        ("spin-matched-route", "/...".to_owned()),
-        ("spin-raw-component-route", "/...".to_owned()),
-        ("spin-component-route", String::new()),
-        ("spin-base-path", "/".to_owned()),
-        ("spin-client-addr", "127.0.0.1:54321".to_owned()),
-    ] {
-        request.headers_mut().insert(name, value.parse().unwrap());
-    }
 }
 
 /// The name of the variable that stands for a setting.

@@ -1,7 +1,5 @@
 //! Hostile requests.
 
-use std::fmt::{self, Write as _};
-
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request};
@@ -32,7 +30,10 @@ fn whatever_is_sent_is_answered_as_the_contract_says_and_only_what_is_valid_reac
             for read in reads {
                 let secret = format!("/secrets/{}", sent.secret().unwrap_or_default());
                 let version = read.path.strip_prefix(&secret);
-                assert!(matches!(version, Some("" | VERSION)), "{read:?} for {case}");
+                let version = version.map(|it| it.strip_prefix('/').unwrap_or(it));
+                let is_hex = |it: &str| it.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let fits = version.is_some_and(|it| [0, 32].contains(&it.len()) && is_hex(it));
+                assert!(fits, "{read:?} for {case}");
                 assert_eq!(read.authority, "demo.vault.azure.net", "{case}");
                 assert_eq!(read.query.len(), 1, "{read:?} for {case}");
             }
@@ -70,6 +71,7 @@ fn check(sent: &Sent, answer: &Answer, case: &str) {
 }
 
 /// A request that began as a good one and was then changed.
+#[derive(Debug)]
 struct Sent {
     method: Method,
     target: PathAndQuery,
@@ -92,8 +94,8 @@ impl Sent {
         };
         for _ in 0..random.below(4) {
             match random.below(8) {
-                0 => sent.method = random.method(),
-                1 => sent.target = random.target(),
+                0 => sent.method = Method::from_bytes(random.one_of(&METHODS).as_bytes()).unwrap(),
+                1 => sent.target = PathAndQuery::from_static(random.one_of(&TARGETS)),
                 2 | 3 => sent.change_fields(random),
                 _ => sent.change_body(random),
             }
@@ -102,17 +104,12 @@ impl Sent {
     }
 
     fn change_fields(&mut self, random: &mut Random) {
-        if random.below(4) == 0 && !self.fields.is_empty() {
-            self.fields.swap_remove(random.below(self.fields.len()));
-        }
         let (name, values) = random.one_of(&FIELDS);
-        let mut value = random.one_of(values).as_bytes().to_vec();
-        match random.below(8) {
-            0 => value.extend((0..random.below(40)).map(|_| random.field_byte())),
-            1 => value = vec![b'x'; random.below(20_000)],
-            2 => value.clear(),
-            _ => {}
-        }
+        let value = match random.below(8) {
+            0 => vec![b'x'; random.below(20_000)],
+            1 => vec![random.below(0x7f) as u8 | 0x80],
+            _ => random.one_of(values).as_bytes().to_vec(),
+        };
         match random.below(3) {
             0 => self.fields.retain(|it| it.0 != name),
             1 => self.fields.reverse(),
@@ -123,17 +120,12 @@ impl Sent {
 
     fn change_body(&mut self, random: &mut Random) {
         let at = random.below(self.body.len() + 1);
-        match random.below(8) {
+        match random.below(6) {
             0 => self.body.truncate(at),
-            1 => self.body.insert(at, random.byte()),
-            2 if at < self.body.len() => self.body[at] = random.byte(),
-            3 if at < self.body.len() => self.body[at] ^= 1 << random.below(8),
-            4 => self.body = random.one_of(&BODIES).as_bytes().to_vec(),
-            5 => self.body.extend(std::iter::repeat_n(random.one_of(b" [{\"a0"), random.below(12_000))),
-            6 => {
-                let piece = random.one_of(&PIECES).as_bytes();
-                self.body.splice(at..at, piece.iter().copied());
-            }
+            1 if at < self.body.len() => self.body[at] ^= 1 << random.below(8),
+            2 => self.body = random.one_of(&BODIES).as_bytes().to_vec(),
+            3 => self.body.extend(std::iter::repeat_n(random.one_of(b" [{\"a0"), random.below(12_000))),
+            4 => drop(self.body.splice(at..at, random.one_of(&PIECES).bytes())),
             _ => self.body.extend_from_within(..at),
         }
     }
@@ -163,10 +155,7 @@ impl Sent {
             let fields = self.fields.iter().filter(move |it| it.0 == name);
             fields.map(|it| String::from_utf8_lossy(it.1.as_bytes()).to_ascii_lowercase()).collect::<Vec<_>>()
         };
-        let forwarded = |it: &(HeaderName, _)| {
-            let name = it.0.as_str();
-            name == "forwarded" || name == "via" || name.starts_with("x-forwarded-")
-        };
+        let forwarded = |it: &(HeaderName, _)| ["via", "x-forwarded-for"].contains(&it.0.as_str());
         self.method == Method::POST
             && [PATH, "/GetKeyVaultSecret", ""].iter().any(|known| path.eq_ignore_ascii_case(known))
             && self.has_key()
@@ -197,13 +186,6 @@ impl Sent {
     }
 }
 
-impl fmt::Debug for Sent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (fields, body) = (&self.fields, self.body.escape_ascii());
-        write!(f, "{} {} {fields:?} {body} in {} pieces", self.method, self.target, self.pieces)
-    }
-}
-
 /// Numbers that are the same in each run (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
 struct Random(u64);
 
@@ -223,44 +205,6 @@ impl Random {
     fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.below(list.len())]
     }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-
-    /// A byte that HTTP allows in the value of a field.
-    fn field_byte(&mut self) -> u8 {
-        match self.byte() {
-            it if it == b'\t' || (it >= b' ' && it != 0x7f) => it,
-            _ => b',',
-        }
-    }
-
-    fn method(&mut self) -> Method {
-        let long = "M".repeat(200);
-        let methods =
-            ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "post", "P", &long];
-        Method::from_bytes(self.one_of(&methods).as_bytes()).unwrap()
-    }
-
-    /// A path, and perhaps a query, that HTTP allows.
-    fn target(&mut self) -> PathAndQuery {
-        let mut target = self.one_of(&PATHS).to_owned();
-        for _ in 0..self.below(3) {
-            let (at, piece) = (self.below(target.len() + 1), self.one_of(&OF_PATHS));
-            if target.is_char_boundary(at) {
-                target.insert_str(at, piece);
-            }
-        }
-        match self.below(6) {
-            0 => write!(target, "?code={KEY}").unwrap(),
-            1 => write!(target, "?code=wrong&code={KEY}").unwrap(),
-            2 => target.push_str("?code=%ff%00&&=&code"),
-            3 => write!(target, "?{}", "q".repeat(self.below(5000))).unwrap(),
-            _ => {}
-        }
-        target.parse().unwrap_or(PathAndQuery::from_static("/"))
-    }
 }
 
 fn field(name: &'static str, value: &[u8]) -> (HeaderName, HeaderValue) {
@@ -273,45 +217,31 @@ const SEED: u64 = 20_260_101;
 /// Requests to each component. How many there were before may not be noticed.
 const MANY: u64 = 3000;
 
-/// The one version that any of [`BODIES`] names.
-const VERSION: &str = "/00000000000000000000000000000000";
+#[rustfmt::skip]
+const METHODS: [&str; 9] = ["GET", "GET", "HEAD", "PUT", "PATCH", "OPTIONS", "CONNECT", "post", "M-OF-A-CALLER"];
 
 #[rustfmt::skip]
-const PATHS: [&str; 13] = [
+const TARGETS: [&str; 24] = [
     "/", "/GetKeyVaultSecret", PATH, "/API/getkeyvaultsecret", "/api/GetKeyVaultSecret/", "/api/GetKeyVaultSecret/x",
-    "/healthz", "/readyz", "/openapi.json", "/metrics", "/secrets/db-password", "/api/../metrics",
-    "/emulator/journal",
+    "/healthz", "/readyz", "/openapi.json", "/metrics", "/secrets/db-password", "/api/../metrics", "//", "/;", "/%",
+    "/api/%2e%2e/GetKeyVaultSecret", "/%00", "/\\", "/?code=d41d8cd98f-the-caller-key", "/?code=wrong",
+    "/metrics?code=d41d8cd98f-the-caller-key", "/?code=wrong&code=d41d8cd98f-the-caller-key", "/?code=%ff%00&&=&code",
+    "/api/GetKeyVaultSecret?",
 ];
 
-const OF_PATHS: [&str; 10] = ["/", "//", "..", "%2e%2e", "%00", "%", ";", "?", "é", "\\"];
-
-const FIELDS: [(&str, &[&str]); 16] = [
+const FIELDS: [(&str, &[&str]); 12] = [
     ("x-functions-key", &["", "wrong", KEY, "D41D8CD98F-THE-CALLER-KEY"]),
     ("authorization", &["Basic eDp5", "Negotiate", ""]),
-    (
-        "content-type",
-        &[
-            "application/json",
-            "text/json",
-            "text/plain",
-            "application/x+json;x=\"",
-            "multipart/form-data",
-            "a/b/json",
-        ],
-    ),
+    ("content-type", &["application/json", "text/json", "text/plain", "application/x+json;x=\"", "a/b/json"]),
     ("content-encoding", &["gzip", "identity", "br, gzip", "identity, ,", "identity, br"]),
     ("content-length", &["0", "1", "8192", "8193", "18446744073709551616", "-1", "x"]),
     ("transfer-encoding", &["chunked", "gzip, chunked"]),
     ("x-forwarded-for", &["203.0.113.9", "unknown"]),
-    ("forwarded", &["for=203.0.113.9"]),
     ("via", &["1.1 proxy"]),
-    ("traceparent", &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0-0-00", "zz"]),
-    ("tracestate", &["a=b", "a=b,c=d", ""]),
+    ("traceparent", &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0-0-00", "zz", ""]),
     ("cache-control", &["no-cache", "max-age=0", "no-cache=\"x"]),
-    ("expect", &["100-continue"]),
     ("host", &["169.254.169.254", "demo.vault.azure.net", "a b"]),
     ("x-identity-header", &["x"]),
-    ("x-long", &["x"]),
 ];
 
 #[rustfmt::skip]

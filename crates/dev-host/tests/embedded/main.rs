@@ -7,7 +7,6 @@ mod bearers;
 mod bodies;
 mod cache;
 mod cost;
-mod failures;
 mod faults;
 mod function;
 mod gateway;

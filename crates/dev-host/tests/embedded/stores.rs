@@ -77,9 +77,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         }
         Ok((with(stores, |it| drop(it.remove(&key))),))
     })?;
-    instance.func_wrap("[method]store.exists", |store, (_, key): (Resource<Open>, String)| {
-        Ok((with(store.data().stores(), |it| it.contains_key(&key)),))
-    })?;
     instance.func_wrap("[method]store.get-keys", |store, (_,): (Resource<Open>,)| {
         Ok((with(store.data().stores(), |it| it.keys().cloned().collect::<Vec<_>>()),))
     })

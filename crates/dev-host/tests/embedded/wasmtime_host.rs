@@ -40,7 +40,7 @@ pub(crate) enum World {
     Service,
     /// WASI 0.2 on Spin 2 to 4: an instance answers one request.
     ProxyOnSpin,
-    /// WASI 0.3 on Spin 4.1: an instance answers 128 requests, 16 at a time, and is gone after a second without any.
+    /// WASI 0.3 on Spin 4.1: an instance answers many.
     ServiceOnSpin,
 }
 
@@ -51,12 +51,7 @@ impl World {
     }
 
     const fn component(self) -> &'static str {
-        match self {
-            Self::Proxy => "proxy",
-            Self::Service => "service",
-            Self::ProxyOnSpin => "proxy-spin",
-            Self::ServiceOnSpin => "service-spin",
-        }
+        ["proxy", "service", "proxy-spin", "service-spin"][self as usize]
     }
 }
 
@@ -77,8 +72,6 @@ pub(crate) struct Seen {
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
     /// Whether a call stays unheard: its body is not taken, and it is not answered.
     pub(crate) deaf: AtomicBool,
-    /// Whether the host lets no call go out.
-    pub(crate) closed: AtomicBool,
     /// The calls that have not been searched yet.
     pub(crate) sent: Mutex<Vec<Sent>>,
     /// What the stores of the application have.
@@ -144,10 +137,10 @@ pub(crate) struct Host {
 
 impl HandlerState for Host {
     type StoreData = Guest;
-    type WorkerExpiration = Idle;
+    type WorkerExpiration = Lasting;
     type WorkerState = Worker;
 
-    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Idle, Worker>> {
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Lasting, Worker>> {
         // The first to ask waits for the compiler, which must not count as the instance's time.
         let component = component(self.world);
         self.seen.instances.fetch_add(1, Ordering::Relaxed);
@@ -177,29 +170,18 @@ impl HandlerState for Host {
             store,
             proxy,
             view: WasiHttpView::http,
-            expiration: Idle(self.world.is_spin().then(|| Box::pin(tokio::time::sleep(SPIN_IDLE)))),
+            expiration: Lasting,
             state: Worker { world: self.world, seen: Arc::clone(&self.seen) },
         })
     }
 }
 
-/// When an instance may end: only with the test, or on Spin when it has had nothing to do for a while.
-pub(crate) struct Idle(Option<Pin<Box<tokio::time::Sleep>>>);
+/// An instance may end only with the test, or on Spin with its one request.
+pub(crate) struct Lasting;
 
-impl WorkerExpiration for Idle {
-    fn poll(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        status: WorkerStatus,
-        _: std::time::Instant,
-    ) -> Poll<()> {
-        let Some(sleep) = &mut self.0 else { return Poll::Pending };
-        if status != WorkerStatus::Idle {
-            // It begins anew with the next rest.
-            sleep.as_mut().reset(tokio::time::Instant::now() + SPIN_IDLE);
-            return Poll::Pending;
-        }
-        sleep.as_mut().poll(context)
+impl WorkerExpiration for Lasting {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>, _: WorkerStatus, _: std::time::Instant) -> Poll<()> {
+        Poll::Pending
     }
 }
 
@@ -215,8 +197,8 @@ impl WorkerState for Worker {
 
     fn should_accept_request(&self, at_work: usize, so_far: usize) -> ShouldAccept {
         match (self.world, at_work, so_far) {
-            (World::ProxyOnSpin, _, 1..) | (World::ServiceOnSpin, _, 128..) => ShouldAccept::Never,
-            (World::Proxy, 1.., _) | (World::ServiceOnSpin, 16.., _) => ShouldAccept::No,
+            (World::ProxyOnSpin, _, 1..) => ShouldAccept::Never,
+            (World::Proxy, 1.., _) => ShouldAccept::No,
             _ => ShouldAccept::Yes,
         }
     }
@@ -316,14 +298,13 @@ impl WasiHttpHooks for Network {
         let emulator = self.emulator.clone();
         let deaf = self.seen.deaf.load(Ordering::Relaxed);
         let allowed = self.application.as_ref().is_none_or(|it| it.allows(request.uri()));
-        let closed = self.seen.closed.load(Ordering::Relaxed) || !allowed;
         let (head, body) = request.into_parts();
         let sent = Sent { head: head.clone(), body: Record::default(), answer: Arc::default() };
         let (record, answered) = (sent.body.clone(), Arc::clone(&sent.answer));
         let request = http::Request::from_parts(head, body.map_frame(move |it| record.see(it)));
         self.seen.sent.lock().unwrap().push(sent);
         Box::new(async move {
-            if closed {
+            if !allowed {
                 return Err(Error::HttpRequestDenied);
             }
             if deaf {
@@ -443,9 +424,6 @@ enum VariableError {
     #[component(name = "other")]
     Other(String),
 }
-
-/// How long Spin keeps an instance that has nothing to do, unless it is told otherwise.
-const SPIN_IDLE: Duration = Duration::from_secs(1);
 
 /// Bytes that the host takes of a body at once: so few that the longest answers are not taken whole.
 const MOST_AT_ONCE: usize = 4096;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use keyvault_emulator::{Emulator, Source, facts};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::leaks::{LEAST, Private, SHORTEST, Search};
 
 use crate::gateway::{Answer, KEY, SECRETS, value_of};
@@ -351,4 +351,81 @@ fn public() -> &'static Search {
     })
 }
 
-mod tests;
+/// Everything that is private, planted where anything leaves: it is seen there, and only where it may not be.
+#[test]
+fn what_is_private_is_seen_wherever_it_leaves_and_only_where_it_may_not() {
+    use std::panic::catch_unwind;
+    const PLANTED: &str = "planted-6b6c-what-must-not-leave";
+    // The channels: a field, an error and a secret of an answer, both outputs, the address of each call, and a body.
+    let [vault, tokens, keys, body, channels] = [5, 6, 7, 8, 9];
+    let watch = || {
+        let emulator = Emulator::new();
+        Watch::new(&emulator, &crate::gateway::settings(&emulator, Source::AppService2019))
+    };
+    let plant = |what, channel| {
+        let mut watch = watch();
+        watch.hide(what, PLANTED);
+        let line = format!("{{\"cause\":\"{PLANTED}\"}}\n");
+        let asked = Some(&br#"{"Secret":"x"}"#[..]);
+        match channel {
+            0 => watch.answer(asked, &answered(200, PLANTED, "")),
+            1 => watch.answer(asked, &answered(502, "", &line)),
+            2 => watch.answer(asked, &answered(200, "", &line)),
+            3 => watch.output(line.as_bytes(), b""),
+            4 => watch.output(b"", line.as_bytes()),
+            5 => watch.calls(&mut vec![called(
+                &format!("https://demo.vault.azure.net/{PLANTED}"),
+                "Bearer x",
+                "",
+            )]),
+            6 => watch.calls(&mut vec![called(&format!("http://127.0.0.1:41741/{PLANTED}"), "", "")]),
+            7 => watch.calls(&mut vec![called(&format!("{ENTRA}/{PLANTED}/discovery/v2.0/keys"), "", "")]),
+            _ => watch.calls(&mut vec![called("http://127.0.0.1:41741/", "", PLANTED)]),
+        }
+    };
+    for (what, allowed) in [
+        (Private::Value, vec![]),
+        (Private::Token, vec![vault]),
+        (Private::IdentitySecret, vec![tokens, body]),
+        (Private::Identity, vec![tokens, keys, body]),
+        (Private::CallerKey, vec![]),
+        (Private::CallerToken, vec![]),
+        (Private::Request, vec![]),
+        (Private::Azure, vec![]),
+        (Private::Setting, vec![vault, tokens, keys, body]),
+        (Private::Public, (0..channels).collect()),
+    ] {
+        for channel in 0..channels {
+            let seen = catch_unwind(|| plant(what, channel)).is_err();
+            assert_eq!(seen, !allowed.contains(&channel), "{what:?} {channel}");
+        }
+    }
+    for (uri, bearer, fits) in [
+        ("https://demo.vault.azure.net/secrets/x", "Bearer x-token", true),
+        ("https://demo.vault.azure.net/secrets/x", "", false),
+        ("https://other.vault.azure.net/secrets/x", "Bearer x-token", false),
+        ("https://attacker.example/t/discovery/v2.0/keys", "", false),
+        ("http://127.0.0.1:41741/msi/token", "", true),
+        ("http://127.0.0.1:41741/msi/token", "Bearer x-token", false),
+    ] {
+        let passes = catch_unwind(|| watch().calls(&mut vec![called(uri, bearer, "")])).is_ok();
+        assert_eq!(passes, fits, "{uri} {bearer}");
+    }
+}
+
+fn answered(status: u16, field: &str, body: &str) -> Answer {
+    let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-more"), field.parse().unwrap())]);
+    Answer { status, headers, body: body.to_owned().into(), took: std::time::Duration::ZERO }
+}
+
+fn called(uri: &str, bearer: &str, body: &str) -> Sent {
+    let mut head = http::Request::get(uri).body(()).unwrap().into_parts().0;
+    if !bearer.is_empty() {
+        head.headers.insert("authorization", bearer.parse().unwrap());
+    }
+    let record = crate::wasmtime_host::Record::default();
+    record.see(http_body::Frame::data(body.to_owned().into()));
+    Sent { head, body: record, answer: std::sync::Arc::default() }
+}
+
+const ENTRA: &str = "https://login.microsoftonline.com";

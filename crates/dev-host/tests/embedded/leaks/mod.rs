@@ -7,7 +7,6 @@
 
 mod outcomes;
 mod ways;
-mod wrong_settings;
 
 use std::collections::BTreeSet;
 
@@ -17,7 +16,6 @@ use testkit::leaks::Private;
 
 use self::outcomes::{outcomes, said_by_directory};
 use self::ways::{Way, ways};
-use self::wrong_settings::wrong_settings;
 use crate::faults::{connection_faults, statuses};
 use crate::gateway::{BOTH, Gateway, REQUEST, World, azure, in_virtual_time, settings};
 
@@ -60,7 +58,7 @@ fn in_world(world: World) -> Reached {
     }
     let (answered, refused): (Vec<&Way>, Vec<&Way>) =
         all.into_iter().partition(|it| reached.answered.contains(it.name));
-    assert!(answered.len() > 20 && refused.len() > 40, "{world:?}: {reached:?}");
+    assert!(answered.len() > 12 && refused.len() > 28, "{world:?}: {reached:?}");
     for (row, outcome) in outcomes().into_iter().enumerate() {
         for (column, (_, source)) in Source::ALL.into_iter().enumerate() {
             // A fifth of the ways that lead to Azure, the next outcome has the next fifth at this source, and so on.
@@ -76,8 +74,15 @@ fn in_world(world: World) -> Reached {
         let fault = Fault::new(Upstream::SigningKeys, effect);
         in_virtual_time(ask(world, Source::Imds, &[fault], &bearers, &mut reached));
     }
-    for (name, settings) in wrong_settings() {
-        in_virtual_time(misconfigured(world, name, settings, &mut reached));
+    for (name, wrong) in [
+        ("KeyVaultUri", format!("https://{SETTING}@demo.vault.azure.net")),
+        ("IDENTITY_HEADER", format!("{SETTING} {SETTING}")),
+        ("GATEWAY_KEY", format!("{SETTING} {SETTING}")),
+        ("GATEWAY_CALLERS", format!("[{{\"name\":\"{SETTING}\",\"{SETTING}\":1,\"secrets\":[]}}]")),
+        ("GATEWAY_CALLERS", callers(SETTING)),
+        ("GATEWAY_LOG", SETTING.to_owned()),
+    ] {
+        in_virtual_time(misconfigured(world, name, wrong, &mut reached));
     }
     reached
 }
@@ -99,10 +104,10 @@ async fn ask(world: World, source: Source, faults: &[Fault], ways: &[&Way], reac
 }
 
 /// A gateway with a setting that is wrong. Its answer names the setting, and nothing shows what it holds.
-async fn misconfigured(world: World, name: &str, wrong: Vec<(&'static str, String)>, reached: &mut Reached) {
+async fn misconfigured(world: World, name: &'static str, wrong: String, reached: &mut Reached) {
     let emulator = azure();
     let mut settings = settings(&emulator, Source::AppService2019);
-    settings.extend(wrong);
+    settings.push((name, wrong));
     let gateway = gateway(world, &emulator, settings);
     for way in [Way::post("a wrong setting", REQUEST), Way::get("a wrong setting, and ready?", "/readyz")] {
         let answer = gateway.send(way.request()).await;

@@ -74,11 +74,11 @@ fn credentials() -> Vec<Way> {
         without("an empty key").with("x-functions-key", ""),
         without("a wrong key").with("x-functions-key", WRONG_KEY),
         without("half of the right key").with("x-functions-key", &KEY[..KEY.len() / 2]),
-        without("the right key with more").with("x-functions-key", &format!("{KEY}{SENT}")),
         without("two keys").with("x-functions-key", KEY).with("x-functions-key", WRONG_KEY),
+        without("a wrong key, and the right one in the query").at(&query(KEY)).with("x-functions-key", WRONG_KEY),
+        without("the right key with more").with("x-functions-key", &format!("{KEY}{SENT}")),
         without("the right key in the query").at(&query(KEY)),
         without("a wrong key in the query").at(&query(WRONG_KEY)),
-        without("a wrong key, and the right one in the query").at(&query(KEY)).with("x-functions-key", WRONG_KEY),
         without("a key of few secrets").with("x-functions-key", SCOPED_KEY),
         Way::without_key("a key of this secret", r#"{"Secret":"db-password"}"#).with("x-functions-key", SCOPED_KEY),
         without("a token").with("authorization", &bearer(json!({"alg": "RS256", "kid": SENT, "typ": "JWT"}))),
@@ -90,7 +90,6 @@ fn credentials() -> Vec<Way> {
         without("half of a token").with("authorization", &bearer(json!({"alg": "RS256"}))[..60]),
         without("no token, but that word").with("authorization", &format!("Bearer {SENT}")),
         without("a password").with("authorization", &format!("Basic {SENT}")),
-        Way::post("the right key and a token", REQUEST).with("authorization", &bearer(json!({"alg": "RS256"}))),
     ]
     .into_iter()
     .chain(tokens())
@@ -110,11 +109,8 @@ fn tokens() -> Vec<Way> {
         changed[name] = value;
         entra.sign(&header, &changed)
     };
-    let headed = |name: &str, value: Value| {
-        let mut changed = header.clone();
-        changed[name] = value;
-        changed
-    };
+    let mut unknown = header.clone();
+    unknown["kid"] = SENT.into();
     let way = |name, token: String| {
         Way::without_key(name, REQUEST)
             .with("authorization", &format!("Bearer {token}"))
@@ -128,15 +124,7 @@ fn tokens() -> Vec<Way> {
         way("a token of the tenant for another identity", with("oid", SENT.into())),
         way("a token of the tenant with marks", with("xms_mirid", SENT.into())),
         way("a token of the tenant by another key", entra.sign_as_stranger(&header, &claims)),
-        way("a token of the tenant by an unknown key", entra.sign(&headed("kid", SENT.into()), &claims)),
-        way(
-            "a token of the tenant by the public key",
-            entra.sign_with_secret(
-                &headed("alg", "HS256".into()),
-                &claims,
-                entra.signing_key_pem().as_bytes(),
-            ),
-        ),
+        way("a token of the tenant by an unknown key", entra.sign(&unknown, &claims)),
     ]
 }
 
@@ -161,27 +149,17 @@ fn bodies() -> Vec<Way> {
         ("an empty body", String::new()),
         ("no JSON", SENT.to_owned()),
         ("JSON that is a text", format!("\"{SENT}\"")),
-        ("JSON that is a number", NUMBER.to_owned()),
-        ("JSON that is a list", format!("[\"{SENT}\"]")),
         ("JSON that is cut", format!(r#"{{"Secret":"{SENT}"#)),
-        ("JSON with a name that is cut", format!(r#"{{"Secret":"x","{SENT}"#)),
         ("JSON with more behind it", format!(r#"{REQUEST}{SENT}"#)),
         ("a bad escape", format!(r#"{{"Secret":"{SENT}\q"}}"#)),
-        ("half of a character", format!(r#"{{"Secret":"{SENT}\ud83d"}}"#)),
-        ("a bare word", format!(r#"{{"Secret":{SENT}}}"#)),
         ("deep JSON", deep),
         ("a secret that is no name", format!(r#"{{"Secret":"{SENT}/../{SENT}"}}"#)),
         ("a secret that is a number", format!(r#"{{"Secret":{NUMBER}}}"#)),
-        ("a secret that is a fraction", format!(r#"{{"Secret":{NUMBER}.5e300}}"#)),
-        ("a secret that is too large a number", format!(r#"{{"Secret":{NUMBER}e999}}"#)),
         ("a secret that is an object", format!(r#"{{"Secret":{{"{SENT}":"{SENT}"}}}}"#)),
-        ("a secret that is a list", format!(r#"{{"Secret":["{SENT}"]}}"#)),
-        ("a secret that is true", format!(r#"{{"Secret":true,"{SENT}":"{SENT}"}}"#)),
         ("two secrets", format!(r#"{{"Secret":"x","secret":"{SENT}"}}"#)),
         ("no secret", format!(r#"{{"{SENT}":"{SENT}"}}"#)),
         ("a version that is none", format!(r#"{{"Secret":"x","Version":"{SENT}"}}"#)),
         ("a version that is a number", format!(r#"{{"Secret":"x","Version":{NUMBER}}}"#)),
-        ("a version that is an object", format!(r#"{{"Secret":"x","Version":{{"{SENT}":1}}}}"#)),
         ("members that are unknown", format!(r#"{{"Secret":"x","{SENT}":"{SENT}","Value":"{SENT}"}}"#)),
         ("a body that is too large", format!(r#"{{"Secret":"x","more":"{}"}}"#, SENT.repeat(400))),
     ];
@@ -201,8 +179,6 @@ fn asked() -> Vec<Way> {
         Way::post("a disabled secret", &format!(r#"{{"Secret":"{DISABLED}"}}"#)),
         Way::post("an unknown version", &format!(r#"{{"Secret":"x","Version":"{version}"}}"#)),
         Way::post("a fresh value", REQUEST).with("cache-control", "no-cache"),
-        Way::post("a fresh value of a disabled secret", &format!(r#"{{"Secret":"{DISABLED}"}}"#))
-            .with("cache-control", "no-cache"),
     ]
 }
 
@@ -215,10 +191,7 @@ fn around() -> Vec<Way> {
     vec![
         right("a trace").with("traceparent", trace).with("tracestate", "vendor=1"),
         right("a trace that is none").with("traceparent", SENT).with("tracestate", SENT),
-        right("a trace's state without a trace").with("tracestate", &format!("vendor={SENT}")),
         right("forwarded").with("forwarded", &format!("for={SENT}")),
-        right("forwarded for an address").with("x-forwarded-for", SENT),
-        right("forwarded for another host").with("x-forwarded-host", SENT),
         right("by way of a proxy").with("via", &format!("1.1 {SENT}")),
         right("fields of all kinds")
             .with("cookie", &format!("session={SENT}"))
@@ -232,9 +205,6 @@ fn around() -> Vec<Way> {
         right("a body that is compressed").with("content-encoding", SENT),
         right("a query").at(&format!("{PATH}?{SENT}={SENT}&api-version={SENT}")),
         without_type,
-        Way { fields: Vec::new(), ..right("a body of another type") }
-            .with("x-functions-key", KEY)
-            .with("content-type", &format!("text/{SENT}")),
     ]
 }
 
@@ -254,8 +224,6 @@ fn routes() -> Vec<Way> {
         Way::post("a body to nowhere", &format!(r#"{{"Secret":"{SENT}"}}"#)).at(&nowhere),
         Way::get("a secret by GET", &format!("{PATH}?code={KEY}&secret={SENT}")),
         none("a method that is unknown", Method::from_bytes(b"MARKED").unwrap(), &format!("{PATH}?{SENT}")),
-        Way { method: Method::PUT, ..Way::post("a body by PUT", REQUEST) },
-        Way::post("a body for who is healthy", REQUEST).at("/healthz"),
         Way::post("the short path", REQUEST).at("/"),
     ]
 }
