@@ -190,6 +190,28 @@ fn is_ready_when_a_token_can_be_had() {
 }
 
 #[test]
+fn a_byte_order_mark_before_json_changes_nothing() {
+    let marked = |outcome| match outcome {
+        Outcome::Answer(answer) => {
+            let body = ["\u{feff}".as_bytes(), &answer.body].concat();
+            Outcome::Answer(Response { body, ..answer })
+        }
+        other => other,
+    };
+    let error = |status, code: &str| answer(status, format!(r#"{{"error":{{"code":"{code}"}}}}"#));
+    for (answers, code) in [
+        (vec![token(3600), secret("a", "v")], "OK"),
+        (vec![token(3600), error(404, "SecretNotFound")], "SecretNotFound"),
+        (vec![token(3600), error(403, "Forbidden")], "VaultAccessDenied"),
+        (vec![answer(400, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
+    ] {
+        let gateway = Scripted::new(&[("GATEWAY_CALLERS", "\u{feff}[]")]);
+        gateway.will_answer(answers.into_iter().map(marked));
+        assert_eq!(gateway.post("/", "\u{feff}{\"Secret\":\"a\"}").code(), code);
+    }
+}
+
+#[test]
 fn the_description_is_served_as_it_is() {
     let reply = Scripted::new(&[]).get("/openapi.json");
     assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));

@@ -7,6 +7,7 @@ mod bearers;
 mod bodies;
 mod cache;
 mod cost;
+mod failures;
 mod faults;
 mod function;
 mod gateway;
