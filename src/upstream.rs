@@ -342,7 +342,10 @@ impl<H: Host> Azure<'_, H> {
                         Upstream::Vault | Upstream::Directory => VAULT_FIRST_PAUSE,
                     };
                     let asked = met.and_then(|it| it.1).unwrap_or_default();
-                    let wait = backoff(first_pause, tries, self.host.random()).max(asked);
+                    // Pauses that doubled with each try for a token would soon be longer than the time that is left; from the third try
+                    // on it is the circuit breaker that slows them down.
+                    let rounds = if upstream == Upstream::Identity { tries.min(2) } else { tries };
+                    let wait = backoff(first_pause, rounds, self.host.random()).max(asked);
                     self.pause(wait, effort, error).await?;
                 }
             }

@@ -40,7 +40,7 @@ fn says_when_to_come_back() {
         (vec![token(3600), pause(503, "0"), pause(503, "0"), pause(503, "0")], "Unavailable", "1"),
         (vec![token(3600), lost(), lost(), lost()], "Unavailable", "1"),
         (vec![pause(429, "11")], "IdentityThrottled", "11"),
-        (vec![lost(); 6], "Unavailable", "6"),
+        (vec![lost(); 6], "Unavailable", "7"),
     ] {
         let gateway = Scripted::new(&[]).answering(outcomes);
         let reply = gateway.post("/", &asking("a"));
