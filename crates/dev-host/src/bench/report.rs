@@ -21,7 +21,7 @@ impl Measure {
         (Self::WarmReads, "Warm reads in a second, by connections"),
         (Self::WarmMedian, "Warm reads: median, ms, by connections"),
         (Self::WarmP99, "Warm reads: p99, ms, by connections"),
-        (Self::ColdMedian, "Cold read with a token at hand: median, ms"),
+        (Self::ColdMedian, "Cold read with a cached token: median, ms"),
         (Self::FirstAnswer, "From the start of the process to its first answer, upstream at once: ms"),
     ];
 }

@@ -1,0 +1,194 @@
+//! Tables of routes, methods, content types and bodies.
+
+use super::*;
+
+#[test]
+fn routes() {
+    for (method, target, route) in [
+        ("POST", "/", Ok(Route::Secret)),
+        ("POST", "/?code=x", Ok(Route::Secret)),
+        ("POST", "/api/GetKeyVaultSecret", Ok(Route::Secret)),
+        ("POST", "/api/getkeyvaultsecret?code=x", Ok(Route::Secret)),
+        ("POST", "/API/GetKeyVaultSecret/", Ok(Route::Secret)),
+        ("GET", "/healthz", Ok(Route::Health)),
+        ("GET", "/readyz?x", Ok(Route::Ready)),
+        ("GET", "/openapi.json", Ok(Route::OpenApi)),
+        ("GET", "/metrics", Ok(Route::Metrics)),
+        ("GET", "/", Err(Error::WrongMethod("POST"))),
+        ("PUT", "/api/GetKeyVaultSecret", Err(Error::WrongMethod("POST"))),
+        ("OPTIONS", "/", Err(Error::WrongMethod("POST"))),
+        ("post", "/", Err(Error::WrongMethod("POST"))),
+        ("POST", "/healthz", Err(Error::WrongMethod("GET, HEAD"))),
+        ("HEAD", "/healthz", Ok(Route::Health)),
+        ("HEAD", "/readyz?x", Ok(Route::Ready)),
+        ("HEAD", "/openapi.json", Ok(Route::OpenApi)),
+        ("HEAD", "/metrics", Ok(Route::Metrics)),
+        ("head", "/healthz", Err(Error::WrongMethod("GET, HEAD"))),
+        ("HEAD", "/", Err(Error::WrongMethod("POST"))),
+        ("HEAD", "/api/GetKeyVaultSecret", Err(Error::WrongMethod("POST"))),
+        ("HEAD", "/x", Err(Error::NoRoute)),
+        ("POST", "", Ok(Route::Secret)),
+        ("POST", "?code=x", Ok(Route::Secret)),
+        ("POST", "/GetKeyVaultSecret", Ok(Route::Secret)),
+        ("POST", "/getkeyvaultsecret/?code=x", Ok(Route::Secret)),
+        ("GET", "", Err(Error::WrongMethod("POST"))),
+        ("POST", "/GetKeyVaultSecret/x", Err(Error::NoRoute)),
+        ("POST", "/api/api/GetKeyVaultSecret", Err(Error::NoRoute)),
+        ("POST", "//", Err(Error::NoRoute)),
+        ("POST", "/api", Err(Error::NoRoute)),
+        ("POST", "/api/GetKeyVaultSecret/x", Err(Error::NoRoute)),
+        ("POST", "/api/GetKeyVaultSecret%2F", Err(Error::NoRoute)),
+        ("GET", "/Healthz", Err(Error::NoRoute)),
+        ("GET", "/secrets/x", Err(Error::NoRoute)),
+    ] {
+        let head = Head { target: target.to_owned(), ..head(&[]) };
+        let head = Head { method: Method::from_bytes(method.as_bytes()).unwrap(), ..head };
+        assert_eq!(head.route(), route, "{method} {target}");
+    }
+}
+
+#[test]
+fn content_types() {
+    for (content_type, json) in [
+        ("application/json", true),
+        ("application/json; charset=utf-8", true),
+        ("Application/JSON;charset=\"utf-8\"; x=y", true),
+        ("application/problem+json", true),
+        ("application/vnd.example.v1+json ; x=y", true),
+        ("text/json", true),
+        ("Text/JSON; charset=utf-8", true),
+        ("text/jsonx", false),
+        ("text/x-json", false),
+        ("text/plain", false),
+        ("application/jsonp", false),
+        ("application/+json", false),
+        ("text/plain, application/x+json", false),
+        ("application/a b+json", false),
+        ("a/b/c+json", false),
+        ("application/x-www-form-urlencoded", false),
+        ("multipart/form-data; boundary=application/json", false),
+        ("json", false),
+        ("", false),
+    ] {
+        let announced = head(&[("content-type", content_type)]).announces_json();
+        assert_eq!(announced, if json { Ok(()) } else { Err(Error::NotJson) }, "{content_type:?}");
+    }
+    for (charset, utf8) in [
+        ("; charset=utf-8", true),
+        ("; charset=\"UTF-8\"", true),
+        (";charset=us-ascii;x=y", true),
+        ("; x=y", true),
+        ("; charset=utf-16", false),
+        ("; Charset=UTF-16LE", false),
+        ("; charset=iso-8859-1", false),
+        ("; charset=", false),
+        ("; charset=utf-8; charset=utf-16", false),
+    ] {
+        let content_type = format!("application/json{charset}");
+        let announced = head(&[("content-type", &content_type)]).announces_json();
+        assert_eq!(announced, if utf8 { Ok(()) } else { Err(Error::NotUtf8) }, "{content_type}");
+    }
+    assert_eq!(head(&[]).announces_json(), Err(Error::NotJson));
+}
+
+#[test]
+fn encodings_and_lengths() {
+    let json = ("content-type", "application/json");
+    for (field, announced) in [
+        (("content-encoding", "gzip"), Err(Error::NotJson)),
+        (("content-encoding", "identity"), Ok(())),
+        (("content-encoding", "Identity"), Ok(())),
+        (("content-encoding", ""), Ok(())),
+        (("content-encoding", "identity,"), Ok(())),
+        (("content-encoding", " , identity ,"), Ok(())),
+        (("content-encoding", "identity, gzip"), Err(Error::NotJson)),
+        (("content-encoding", ",br"), Err(Error::NotJson)),
+        (("content-length", "8192"), Ok(())),
+        (("content-length", "8193"), Err(Error::BodyTooLarge)),
+        (("content-length", "18446744073709551615"), Err(Error::BodyTooLarge)),
+    ] {
+        assert_eq!(head(&[json, field]).announces_json(), announced, "{field:?}");
+    }
+}
+
+#[test]
+fn header_fields_have_a_limit() {
+    let long = "x".repeat(33 * 1024);
+    assert_eq!(head(&[("x", &long)]).route(), Err(Error::HeadersTooLarge));
+    assert_eq!(head(&[(&long, "")]).route(), Err(Error::HeadersTooLarge));
+    let target = format!("/?{long}");
+    assert_eq!(Head { target, ..head(&[]) }.route(), Err(Error::HeadersTooLarge));
+}
+
+#[test]
+fn a_head_does_not_show_the_key() {
+    let head = Head { target: "/?code=marker".to_owned(), ..head(&[("x-functions-key", "marker")]) };
+    assert!(!format!("{head:?}").contains("marker"));
+}
+
+#[test]
+fn a_fresh_answer_can_be_asked_for() {
+    for (value, fresh) in [
+        ("no-cache", true),
+        ("max-age=0, No-Cache", true),
+        ("no-store", false),
+        ("x=\"no-cache\"", false),
+        ("", false),
+    ] {
+        assert_eq!(head(&[("cache-control", value)]).wants_fresh(), fresh, "{value:?}");
+    }
+}
+
+#[test]
+fn bodies() {
+    let version = "3d76eb676e0a40429c7aa2b4b7912a5d";
+    let with_version = |secret: &str, text: &str| format!(r#"{{"Secret":"{secret}","Version":{text}}}"#);
+    for (body, asked) in [
+        (r#"{"Secret": "Integration-Team-Blog"}"#.to_owned(), Ok(("Integration-Team-Blog", None))),
+        (r#"{"secret":"a"}"#.to_owned(), Ok(("a", None))),
+        (r#"{"SECRET":"a","Other":{"x":[1,{}]},"n":null}"#.to_owned(), Ok(("a", None))),
+        (r#"{"\u0053ecret":"\u0061"}"#.to_owned(), Ok(("a", None))),
+        ("\u{feff}{\"Secret\":\"a\"}".to_owned(), Ok(("a", None))),
+        (" \r\n{\"Secret\":\"a\"}\n".to_owned(), Ok(("a", None))),
+        (with_version("a", &format!("\"{version}\"")), Ok(("a", Some(version)))),
+        (with_version("a", &format!("\"{}\"", version.to_uppercase())), Ok(("a", Some(version)))),
+        (with_version("a", "null"), Ok(("a", None))),
+        (with_version("a", "\"\""), Ok(("a", None))),
+        (with_version("a", "\" \""), Err(Error::NoValidVersion)),
+        (with_version("a", "\"latest\""), Err(Error::NoValidVersion)),
+        (with_version("a", "7"), Err(Error::NoValidVersion)),
+        (with_version("../keys", "7"), Err(Error::NoValidSecret)),
+        ("{}".to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":null}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":""}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":7}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":7.5}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":true}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":["a"]}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":{"a":"b"}}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":"a/b"}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secret":"a","secret":"b"}"#.to_owned(), Err(Error::NoValidSecret)),
+        (r#"{"Secrets":"a"}"#.to_owned(), Err(Error::NoValidSecret)),
+        (String::new(), Err(Error::NotAnObject)),
+        ("null".to_owned(), Err(Error::NotAnObject)),
+        ("[]".to_owned(), Err(Error::NotAnObject)),
+        (r#"["a"]"#.to_owned(), Err(Error::NotAnObject)),
+        (r#""a""#.to_owned(), Err(Error::NotAnObject)),
+        (r#"{"Secret":"a""#.to_owned(), Err(Error::NotAnObject)),
+        (r#"{"Secret":"a"}{}"#.to_owned(), Err(Error::NotAnObject)),
+        (r#"{"Secret":"a",}"#.to_owned(), Err(Error::NotAnObject)),
+        (r#"{'Secret':'a'}"#.to_owned(), Err(Error::NotAnObject)),
+        ("Secret=a".to_owned(), Err(Error::NotAnObject)),
+        (format!("{{\"x\":{}", "[".repeat(5000)), Err(Error::NotAnObject)),
+    ] {
+        let read = SecretRequest::parse(body.as_bytes());
+        let read = read.as_ref().map(|it| (it.name.as_str(), it.version.as_ref().map(SecretVersion::as_str)));
+        assert_eq!(read, asked.as_ref().copied(), "{body}");
+    }
+    assert_eq!(SecretRequest::parse(b"{\"Secret\":\"a\xff\"}"), Err(Error::NotAnObject));
+}
+
+fn head(fields: &[(&str, &str)]) -> Head {
+    let fields = fields.iter().copied().collect();
+    Head { method: Method::POST, target: "/".to_owned(), fields }
+}
