@@ -1,14 +1,14 @@
 //! What can fail, and who is to blame. No variant carries text that came from outside, but for a [`Code`].
 
-use core::fmt;
-use core::time::Duration;
+use std::fmt;
+use std::time::Duration;
 
-use crate::secret::{SecretName, SecretVersion};
+use crate::model::{SecretName, SecretVersion};
 
 /// Why a request is not answered with what it asked for.
 ///
 /// The text is for the log: it may name causes that a caller does not learn. What a caller learns is decided in
-/// [`Reply::error`](crate::reply::Reply::error).
+/// [`Reply::error`](crate::http::response::Reply::error).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The path is none of ours.
@@ -51,7 +51,7 @@ pub enum Error {
     /// The token source refused.
     IdentityRefused {
         /// Why, as far as its answer tells.
-        reason: Refusal,
+        reason: TokenRefusal,
         /// Which one it is, as `IDENTITY_SOURCE` has it.
         source: &'static str,
         /// The status of its answer.
@@ -138,7 +138,7 @@ pub struct SettingError {
 
 /// Why a token source refused, as far as its answer tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// It knows no identity of the given id, or has none at all.
     NoSuchIdentity,
     /// It has several identities, and none was chosen.
@@ -226,7 +226,7 @@ impl Error {
     /// How a service failed and when to try again, where the same call may succeed later.
     ///
     /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS
-    /// ([`TokenSource`](crate::azure::identity::TokenSource) tells its sources apart); and a 401 of the vault that gives no reason
+    /// ([`TokenSource`](crate::azure::token_source::TokenSource) tells its sources apart); and a 401 of the vault that gives no reason
     /// that would last ([`Vault::read`](crate::azure::vault::Vault)).
     pub const fn transient(&self) -> Option<(FailureKind, Option<Duration>)> {
         match self {
@@ -276,18 +276,20 @@ impl fmt::Display for Error {
             }
             Self::IdentityRefused { reason, source, status, code } => {
                 let reason = match reason {
-                    Refusal::NoSuchIdentity => "the token source knows no such identity",
-                    Refusal::SeveralIdentities => {
+                    TokenRefusal::NoSuchIdentity => "the token source knows no such identity",
+                    TokenRefusal::SeveralIdentities => {
                         "the token source has several identities, and none is chosen"
                     }
-                    Refusal::Audience => "the token source does not know the audience",
-                    Refusal::Credential => "the token source does not accept the credential",
-                    Refusal::Tenant => "the token source does not know the tenant",
-                    Refusal::Application => "the token source knows no such application, or it is disabled",
-                    Refusal::Policy => "a policy of the tenant forbids the sign-in",
-                    Refusal::Other => "the token source refused",
+                    TokenRefusal::Audience => "the token source does not know the audience",
+                    TokenRefusal::Credential => "the token source does not accept the credential",
+                    TokenRefusal::Tenant => "the token source does not know the tenant",
+                    TokenRefusal::Application => {
+                        "the token source knows no such application, or it is disabled"
+                    }
+                    TokenRefusal::Policy => "a policy of the tenant forbids the sign-in",
+                    TokenRefusal::Other => "the token source refused",
                 };
-                return write!(f, "{reason} ({source}, status {status}{})", Shown(code.as_ref()));
+                return write!(f, "{reason} ({source}, status {status}{})", Credentials(code.as_ref()));
             }
             Self::IdentityAbsent(status) => {
                 return write!(f, "there is no metadata service at its address (imds, status {status})");
@@ -307,7 +309,7 @@ impl fmt::Display for Error {
                     "the vault denied access: the policy is for an application on behalf of a user"
                 }
                 Denial::Unexplained => {
-                    return write!(f, "the vault denied access (status 403{})", Shown(code.as_ref()));
+                    return write!(f, "the vault denied access (status 403{})", Credentials(code.as_ref()));
                 }
             },
             Self::TokenRefused(complaint, code) => {
@@ -316,15 +318,15 @@ impl fmt::Display for Error {
                     Complaint::Issuer => "it wants one of another tenant",
                     Complaint::Claims => "it wants more claims",
                 };
-                let code = Shown(code.as_ref());
+                let code = Credentials(code.as_ref());
                 return write!(f, "the vault did not accept the token: {wanted} (status 401{code})");
             }
             Self::TokenNotAccepted { code, .. } => {
-                let code = Shown(code.as_ref());
+                let code = Credentials(code.as_ref());
                 return write!(f, "the vault does not accept the token at the moment (status 401{code})");
             }
             Self::VaultRefused(status, code) => {
-                return write!(f, "the vault refused (status {status}{})", Shown(code.as_ref()));
+                return write!(f, "the vault refused (status {status}{})", Credentials(code.as_ref()));
             }
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::Upstream { service, kind, .. } => {
@@ -348,12 +350,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl std::error::Error for Error {}
 
 /// A code behind a status, if there is one.
-struct Shown<'a>(Option<&'a Code>);
+struct Credentials<'a>(Option<&'a Code>);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |code| write!(f, ", code {}", code.as_str()))
     }

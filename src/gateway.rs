@@ -1,41 +1,42 @@
 //! Answers one request: the only place that orders the steps.
 
-use core::cell::OnceCell;
-use core::time::Duration;
+use std::cell::OnceCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::access::guesses::Guesses;
-use crate::access::{Admitted, Caller, Shown};
-use crate::azure::identity::Token;
-use crate::bearers::Bearers;
-use crate::cache::{Kept, Wanted};
-use crate::composed::NoValue;
-use crate::deadline::{Deadline, Effort};
+use crate::auth::failure_limiter::AuthFailureLimiter;
+use crate::auth::{Caller, Credentials, Principal};
+use crate::azure::token_source::Token;
+use crate::client::retry_budget::RetryBudget;
+use crate::client::{Client, UpstreamState};
+use crate::config::Config;
 use crate::error::Error;
-use crate::host::{Body, Host, Moment, NoBody};
-use crate::log::{self, Level};
-use crate::metrics::Metrics;
+use crate::host::{Body, BodyError, Host};
+use crate::http::cache_status::{CacheOutcome, CacheStatus};
+use crate::http::request::{Head, LARGEST_BODY, Route};
+use crate::http::response::Reply;
+use crate::http::trace::Trace;
+use crate::jwks::TokenVerifier;
+use crate::model::{Deadline, Moment, SecretName, SecretRequest, SecretVersion};
+use crate::read_error::ReadError;
 use crate::readiness::Readiness;
-use crate::reply::{CacheOutcome, CacheStatus, Reply};
-use crate::request::{Head, LARGEST_BODY, Route, SecretRequest};
-use crate::secret::{SecretName, SecretVersion};
-use crate::secrets::{Found, Renewal, Secrets};
-use crate::settings::Settings;
-use crate::trace::Trace;
-use crate::upstream::{Azure, Upstreams};
-use crate::visit::Visit;
+use crate::secrets::cache::{CachedSecret, Freshness};
+use crate::secrets::{Found, Refresh, Secrets};
+use crate::telemetry::context::RequestContext;
+use crate::telemetry::log::{self, Level};
+use crate::telemetry::metrics::Metrics;
 
 /// The gateway of one instance: its host, its settings, and what it keeps between requests.
 #[derive(Debug)]
 pub struct Gateway<H: Host> {
     host: H,
-    settings: OnceCell<Settings>,
-    bearers: Bearers<H::Signal>,
-    guesses: Guesses,
+    settings: OnceCell<Config>,
+    bearers: TokenVerifier<H::Signal>,
+    guesses: AuthFailureLimiter,
     secrets: Secrets<H::Signal>,
-    upstreams: Upstreams<H::Signal>,
+    upstreams: UpstreamState<H::Signal>,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -46,7 +47,7 @@ pub struct Answered {
     /// The answer.
     pub reply: Reply,
     /// A value to renew, on hosts that let an instance work after an answer.
-    pub renewal: Option<Renewal>,
+    pub renewal: Option<Refresh>,
 }
 
 impl<H: Host> Gateway<H> {
@@ -55,10 +56,10 @@ impl<H: Host> Gateway<H> {
         Self {
             host,
             settings: OnceCell::new(),
-            bearers: Bearers::new(),
-            guesses: Guesses::new(),
+            bearers: TokenVerifier::new(),
+            guesses: AuthFailureLimiter::new(),
             secrets: Secrets::new(),
-            upstreams: Upstreams::new(),
+            upstreams: UpstreamState::new(),
             readiness: Readiness::new(),
             metrics: Metrics::new(),
         }
@@ -66,7 +67,7 @@ impl<H: Host> Gateway<H> {
 
     /// Answers a request, whatever it is.
     pub async fn answer(&self, head: Head, body: impl Body) -> Answered {
-        let mut visit = Visit::new(self.host.now(), Trace::of(&head.fields));
+        let mut visit = RequestContext::new(self.host.now(), Trace::of(&head.fields));
         let mut renewal = None;
         let route = head.route();
         let outcome = match &route {
@@ -99,8 +100,8 @@ impl<H: Host> Gateway<H> {
         &'a self,
         head: &Head,
         body: impl Body,
-        visit: &mut Visit<'a>,
-    ) -> Result<(Reply, Option<Renewal>), Error> {
+        visit: &mut RequestContext<'a>,
+    ) -> Result<(Reply, Option<Refresh>), Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
 
@@ -126,8 +127,8 @@ impl<H: Host> Gateway<H> {
 
     /// Reads a secret for the component that is composed with us: the same job without a request. With `again` the vault is
     /// asked, whatever is in memory.
-    pub async fn read(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, NoValue> {
-        let mut visit = Visit::new(self.host.now(), Trace::none());
+    pub async fn read(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, ReadError> {
+        let mut visit = RequestContext::new(self.host.now(), Trace::none());
         let found = self.find(name, version, again, &mut visit).await;
         match &found {
             // A line would take longer than a read from memory does.
@@ -149,7 +150,7 @@ impl<H: Host> Gateway<H> {
         name: &str,
         version: Option<&str>,
         again: bool,
-        visit: &mut Visit<'a>,
+        visit: &mut RequestContext<'a>,
     ) -> Result<Found, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
@@ -169,7 +170,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The value for that component, if memory has it within its TTL and it need not be renewed.
-    pub fn at_hand(&self, name: &str, version: Option<&str>) -> Option<Rc<Kept>> {
+    pub fn at_hand(&self, name: &str, version: Option<&str>) -> Option<Rc<CachedSecret>> {
         let settings = self.settings().ok()?;
         let asked = asked(name, version).ok()?;
         settings.callers.composed().may_read(&asked.name).ok()?;
@@ -178,7 +179,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The vault that secrets are read from.
-    pub fn vault(&self) -> Result<String, NoValue> {
+    pub fn vault(&self) -> Result<String, ReadError> {
         self.settings().map(|it| it.vault.uri()).map_err(|it| (&it).into())
     }
 
@@ -186,14 +187,14 @@ impl<H: Host> Gateway<H> {
     /// however many others have failed to.
     async fn admit<'a>(
         &self,
-        settings: &'a Settings,
+        settings: &'a Config,
         head: &Head,
-        visit: &Visit<'_>,
-    ) -> Result<Admitted<'a>, Error> {
+        visit: &RequestContext<'_>,
+    ) -> Result<Principal<'a>, Error> {
         let callers = &settings.callers;
         let admitted = match callers.shown(&head.fields, head.query())? {
-            Shown::Key(key) => callers.with_key(key.as_ref()),
-            Shown::Token(tenant, token) => {
+            Credentials::Key(key) => callers.with_key(key.as_ref()),
+            Credentials::Token(tenant, token) => {
                 let claims = self.bearers.verify(&self.azure(settings, visit), tenant, token).await;
                 match (claims, callers.anybody()) {
                     (Ok(claims), _) => claims.and_then(|it| callers.with_claims(&it)),
@@ -206,26 +207,26 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Renews a value that was served from memory. It ends within the time that a request has.
-    pub async fn renew(&self, renewal: Renewal) {
+    pub async fn renew(&self, renewal: Refresh) {
         let (Ok(settings), now) = (self.settings(), self.host.now()) else { return };
-        let mut visit = Visit::new(now, Trace::none());
+        let mut visit = RequestContext::new(now, Trace::none());
         visit.deadline = Deadline::new(now, settings.deadline);
         self.secrets.renew(&self.azure(settings, &visit), renewal).await;
     }
 
-    const fn azure<'a>(&'a self, settings: &'a Settings, visit: &'a Visit<'a>) -> Azure<'a, H> {
-        Azure { host: &self.host, settings, metrics: &self.metrics, upstreams: &self.upstreams, visit }
+    const fn azure<'a>(&'a self, settings: &'a Config, visit: &'a RequestContext<'a>) -> Client<'a, H> {
+        Client { host: &self.host, settings, metrics: &self.metrics, upstreams: &self.upstreams, visit }
     }
 
     /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask this
     /// instance, one of them tries in five seconds, once, and the others learn what comes of it or what is known.
-    async fn ready(&self, visit: &mut Visit<'_>) -> Result<Reply, Error> {
+    async fn ready(&self, visit: &mut RequestContext<'_>) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         let azure = self.azure(settings, visit);
         while self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
             if let Some(attempt) = self.readiness.attempt(self.host.now()) {
-                let token = azure.token(Effort::one_try(visit.deadline)).await;
+                let token = azure.token(RetryBudget::one_try(visit.deadline)).await;
                 attempt.end(token.map(drop).map_err(|failed| failed.error))?;
                 break;
             }
@@ -240,7 +241,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// What this instance has done so far. That is not for everybody, even where everybody may ask for secrets.
-    async fn metrics<'a>(&'a self, head: &Head, visit: &mut Visit<'a>) -> Result<Reply, Error> {
+    async fn metrics<'a>(&'a self, head: &Head, visit: &mut RequestContext<'a>) -> Result<Reply, Error> {
         let settings = self.settings()?;
         visit.deadline = Deadline::new(visit.start, settings.deadline);
         let admitted = self.admit(settings, head, visit).await?;
@@ -255,16 +256,16 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The settings, read when they are first needed. Wrong ones are read again: a host may have been unable to tell.
-    fn settings(&self) -> Result<&Settings, Error> {
+    fn settings(&self) -> Result<&Config, Error> {
         if let Some(settings) = self.settings.get() {
             return Ok(settings);
         }
-        let settings = Settings::read(&self.host).map_err(Error::Setting)?;
+        let settings = Config::read(&self.host).map_err(Error::Setting)?;
         Ok(self.settings.get_or_init(|| settings))
     }
 
     /// Counts and logs what was answered.
-    fn record(&self, visit: &Visit<'_>, reply: &Reply, error: Option<&Error>) {
+    fn record(&self, visit: &RequestContext<'_>, reply: &Reply, error: Option<&Error>) {
         let duration = self.host.now().since(visit.start);
         self.metrics.replied(reply, visit.cache.get().map(CacheStatus::outcome), duration);
         self.log(visit, level_of(reply), reply.status(), reply.code(), error);
@@ -286,7 +287,7 @@ impl<H: Host> Gateway<H> {
     /// Logs what was answered, unless the settings want less than that.
     fn log(
         &self,
-        visit: &Visit<'_>,
+        visit: &RequestContext<'_>,
         level: Level,
         status: StatusCode,
         code: &'static str,
@@ -312,12 +313,12 @@ impl<H: Host> Gateway<H> {
     }
 }
 
-impl From<NoBody> for Error {
-    fn from(reason: NoBody) -> Self {
+impl From<BodyError> for Error {
+    fn from(reason: BodyError) -> Self {
         match reason {
-            NoBody::Lost => Self::BodyLost,
-            NoBody::TimedOut => Self::DeadlineExceeded,
-            NoBody::TooLarge => Self::BodyTooLarge,
+            BodyError::Lost => Self::BodyLost,
+            BodyError::TimedOut => Self::DeadlineExceeded,
+            BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
 }
@@ -333,8 +334,8 @@ fn asked(name: &str, version: Option<&str>) -> Result<SecretRequest, Error> {
 }
 
 /// Which values will do at `now` for whoever wants a fresh one, or does not.
-const fn wanted(fresh: bool, now: Moment) -> Wanted {
-    if fresh { Wanted::Since(now.minus(RENEWED_AT_MOST_EVERY)) } else { Wanted::Kept }
+const fn wanted(fresh: bool, now: Moment) -> Freshness {
+    if fresh { Freshness::Since(now.minus(RENEWED_AT_MOST_EVERY)) } else { Freshness::WithinTtl }
 }
 
 /// How much has to be logged for an answer to be.

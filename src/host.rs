@@ -1,11 +1,13 @@
 //! The port: what the core needs of the world.
 
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
-use core::time::Duration;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use crate::azure::{Answer, Call};
+use crate::env::Unreadable;
+use crate::model::Moment;
 
 /// The world, as the core sees it. Each binding implements it once, and so does each test.
 pub trait Host {
@@ -27,13 +29,13 @@ pub trait Host {
     fn log(&self, line: &str);
 
     /// The host's stores, which outlive an instance.
-    type Stores: Stores;
+    type KeyValue: KeyValue;
 
     /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.
     ///
     /// The host follows no redirect and holds to `limit` by its own clock as well as by the timeouts that it
     /// sets on the request, as some hosts have phases without one.
-    fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, NoAnswer>>;
+    fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, CallError>>;
 
     /// Waits until `time` has passed. A host that serves one request at a time may do so without returning.
     fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
@@ -59,7 +61,7 @@ pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Ou
 
 /// Stores of entries, each with a label that its host knows. What cannot be done is not done: whoever keeps something here has to
 /// do without it.
-pub trait Stores {
+pub trait KeyValue {
     /// Whether there are any. Where there are none, nothing else is called.
     const THERE: bool;
 
@@ -81,9 +83,9 @@ pub trait Stores {
 
 /// The stores of a host that has none.
 #[derive(Debug)]
-pub struct NoStores;
+pub struct NoKeyValue;
 
-impl Stores for NoStores {
+impl KeyValue for NoKeyValue {
     const THERE: bool = false;
 
     fn may_be_opened(_: &str) -> bool {
@@ -109,53 +111,12 @@ pub trait Body {
     fn authority(&self) -> Option<String>;
 
     /// Reads it whole, if it has at most `most` bytes and is there by `end`.
-    fn read(self, most: usize, end: Moment) -> impl Future<Output = Result<Vec<u8>, NoBody>>;
+    fn read(self, most: usize, end: Moment) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
 }
-
-/// A point in time on the host's steady clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(Duration);
-
-impl Moment {
-    /// Before all others.
-    pub const EARLIEST: Self = Self(Duration::ZERO);
-
-    /// The moment `elapsed` after the clock's start, whenever that was.
-    pub const fn after_start(elapsed: Duration) -> Self {
-        Self(BEFORE_START.saturating_add(elapsed))
-    }
-
-    /// This moment and `time` more.
-    pub const fn plus(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(time))
-    }
-
-    /// This moment less `time`. Another instance may have asked for something before this clock's start, by a year at the most.
-    pub const fn minus(self, time: Duration) -> Self {
-        Self(self.0.saturating_sub(time))
-    }
-
-    /// The time from the clock's start to this moment.
-    pub const fn from_start(self) -> Duration {
-        self.0.saturating_sub(BEFORE_START)
-    }
-
-    /// The time that has passed since `earlier`; none where it is later.
-    pub const fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-/// There are moments before a clock's start: longer than anything is kept.
-const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-
-/// A setting that the host has but cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable;
 
 /// Why a call brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum CallError {
     /// No connection, or one that broke before the answer was whole.
     Lost,
     /// The host does not let calls go there.
@@ -168,7 +129,7 @@ pub enum NoAnswer {
 
 /// Why the body of a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoBody {
+pub enum BodyError {
     /// The client went away or sent something that is not a body.
     Lost,
     /// The limit ran out.

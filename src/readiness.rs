@@ -1,10 +1,10 @@
 //! What is known of being ready, and how often that is found out.
 
-use core::cell::RefCell;
-use core::time::Duration;
+use std::cell::RefCell;
+use std::time::Duration;
 
 use crate::error::{Error, FailureKind, Service};
-use crate::host::Moment;
+use crate::model::Moment;
 
 /// Whether a token could be had when it was last tried, and when that was.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! 24 bytes it takes 2^80 entries under one key until two of them have the same with a probability of 2^-32
 //! (draft-irtf-cfrg-xchacha, section 1).
 
-use core::fmt;
+use std::fmt;
 
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
@@ -83,7 +83,7 @@ impl Seal {
     /// What stands for `about`: a keyed hash of each part with its length, so that no two are the same.
     fn digest(&self, about: About<'_>) -> [u8; 32] {
         let mut mac = self.names.clone();
-        for part in core::iter::once(&about.kind).chain(about.parts) {
+        for part in std::iter::once(&about.kind).chain(about.parts) {
             mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             mac.update(part.as_bytes());
         }

@@ -5,10 +5,10 @@ mod errors;
 
 use errors::table;
 use http::StatusCode;
-use keyvault_gateway::composed::NoValue;
 use keyvault_gateway::error::Error;
 use keyvault_gateway::gateway::OPENAPI;
-use keyvault_gateway::reply::Reply;
+use keyvault_gateway::http::response::Reply;
+use keyvault_gateway::read_error::ReadError;
 use serde_json::Value;
 
 #[test]
@@ -76,29 +76,29 @@ fn every_error_is_described() {
 fn every_error_is_the_same_without_http() {
     let (mut kinds, mut of_http) = (0, Vec::new());
     for (error, status, code) in table() {
-        let reason = NoValue::from(&error);
-        if reason == NoValue::Internal {
+        let reason = ReadError::from(&error);
+        if reason == ReadError::Internal {
             of_http.push(code);
             continue;
         }
         kinds += 1;
         let expected: &[&str] = match reason {
-            NoValue::InvalidName | NoValue::InvalidVersion => &["BadRequest"],
-            NoValue::Forbidden => &["Forbidden"],
-            NoValue::NotFound => &["SecretNotFound"],
-            NoValue::Disabled => &["SecretDisabled"],
-            NoValue::AccessDenied => &["VaultAccessDenied"],
-            NoValue::Configuration(_) => &["ConfigurationError"],
-            NoValue::Identity => &["IdentityError"],
-            NoValue::Vault => &["VaultError"],
-            NoValue::Throttled(_) => &["IdentityThrottled", "VaultThrottled", "TooManyRequests"],
-            NoValue::Unavailable(_) => &["Unavailable"],
-            NoValue::Timeout => &["Timeout"],
-            NoValue::Internal => unreachable!(),
+            ReadError::InvalidName | ReadError::InvalidVersion => &["BadRequest"],
+            ReadError::Forbidden => &["Forbidden"],
+            ReadError::NotFound => &["SecretNotFound"],
+            ReadError::Disabled => &["SecretDisabled"],
+            ReadError::AccessDenied => &["VaultAccessDenied"],
+            ReadError::Configuration(_) => &["ConfigurationError"],
+            ReadError::Identity => &["IdentityError"],
+            ReadError::Vault => &["VaultError"],
+            ReadError::Throttled(_) => &["IdentityThrottled", "VaultThrottled", "TooManyRequests"],
+            ReadError::Unavailable(_) => &["Unavailable"],
+            ReadError::Timeout => &["Timeout"],
+            ReadError::Internal => unreachable!(),
         };
         assert!(expected.contains(&code), "{error:?} is {status} {code} and {reason:?}");
         let wait = match reason {
-            NoValue::Throttled(seconds) | NoValue::Unavailable(seconds) => Some(seconds.to_string()),
+            ReadError::Throttled(seconds) | ReadError::Unavailable(seconds) => Some(seconds.to_string()),
             _ => None,
         };
         assert_eq!(Reply::error(&error).fields().first("retry-after"), wait.as_deref(), "{error:?}");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 
-use keyvault_gateway::settings::Settings;
+use keyvault_gateway::config::Config;
 use serde_json::Value;
 use testkit::host::{FakeHost, World};
 
@@ -148,7 +148,7 @@ fn all_settings() -> BTreeSet<String> {
     for way in ways {
         let settings = way.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let host = FakeHost(Rc::new(World { settings, ..World::default() }));
-        let _ = Settings::read(&host);
+        let _ = Config::read(&host);
         names.extend(host.0.asked.take().into_iter().map(str::to_owned));
     }
     names

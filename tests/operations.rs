@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use errors::table;
 use keyvault_gateway::error::Error;
-use keyvault_gateway::log::{self, CallLine, Level, Line};
-use keyvault_gateway::metrics::Metrics;
-use keyvault_gateway::reply::Reply;
+use keyvault_gateway::http::response::Reply;
+use keyvault_gateway::telemetry::log::{self, CallLine, Level, Line};
+use keyvault_gateway::telemetry::metrics::Metrics;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,5 +1,4 @@
-//! Links of the documents lead to files and headings that exist. The core names no host, no environment and no clock, so that
-//! the same code runs in a component and in a test.
+//! Links of the documents lead to files and headings that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,23 +29,6 @@ fn links_lead_to_files_and_headings() {
     assert!(checked > 50, "{checked}");
 }
 
-#[test]
-fn only_the_bindings_name_a_host() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (bindings, core): (Vec<_>, Vec<_>) =
-        files_below(&source).into_iter().partition(|file| file.starts_with(source.join("bindings")));
-    assert!(bindings.len() >= 4 && core.len() > 20, "{bindings:?} {core:?}");
-    for file in core {
-        let text = fs::read_to_string(&file).unwrap();
-        // Comments may tell what a host does. Lengths of time and calendars are no clocks.
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        for line in code.filter(|line| !HARMLESS.iter().any(|name| line.contains(name))) {
-            let named = HOSTS.split_whitespace().find(|name| line.contains(name));
-            assert_eq!(named, None, "{}: {line}", file.display());
-        }
-    }
-}
-
 /// The files below `folder`, without those that are built or are git's.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -59,9 +41,3 @@ fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
     text.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_')).collect()
 }
-
-const HOSTS: &str =
-    "env:: time:: fs:: net::Tcp net::Udp process:: thread io::std std::{ SystemTime Instant wasi: wasip
-    spin_sdk wit_bindgen println! eprint";
-
-const HARMLESS: [&str; 3] = ["core::time::Duration", "use time::", "core::{"];

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use keyvault_gateway::access::jwt::Jwt;
+use keyvault_gateway::auth::jwt::Jwt;
 use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|token: &[u8]| -> Corpus {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use keyvault_gateway::secret::SecretName;
+use keyvault_gateway::model::SecretName;
 use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {

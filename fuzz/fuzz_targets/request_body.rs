@@ -3,8 +3,7 @@
 #![no_main]
 
 use keyvault_gateway::error::Error;
-use keyvault_gateway::request::SecretRequest;
-use keyvault_gateway::secret::SecretVersion;
+use keyvault_gateway::model::{SecretRequest, SecretVersion};
 use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|body: &[u8]| {

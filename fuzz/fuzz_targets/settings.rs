@@ -60,21 +60,21 @@ fuzz_target!(|text: &[u8]| -> Corpus {
         let host = to.authority();
         let goes_to = |name: &str| authority(value(name)) == host;
         match call.upstream() {
-            Upstream::Vault => {
+            Service::Vault => {
                 assert!(goes_to("KeyVaultUri") || goes_to("KEY_VAULT_URI"), "{host}");
                 assert!(to.is_tls() || is_loopback(host), "{host}");
                 let fields = call.headers().iter().map(|it| it.1.expose().as_bytes());
                 let mut all = fields.chain([to.path_and_query().as_bytes(), body]);
                 assert!(!all.any(has_mark), "the vault is told a secret");
             }
-            Upstream::Identity => {
+            Service::Identity => {
                 let set = ENDPOINTS.iter().any(|name| goes_to(name));
                 assert!(set || ELSEWHERE.contains(&host), "{host}");
                 assert!(call.headers().iter().all(|it| it.0 != "authorization"), "a token leaves");
                 let tells_secret = has(body, b"client_secret=");
                 assert!(to.is_tls() || is_loopback(host) || !tells_secret, "{host}");
             }
-            Upstream::Directory => panic!("no request has a token"),
+            Service::Directory => panic!("no request has a token"),
         }
     }
     Corpus::Keep

@@ -9,7 +9,7 @@ use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some(made) = response(data) else { return Corpus::Reject };
-    let scene = Scene::new(TENANT, Some((Upstream::Directory, made.clone())));
+    let scene = Scene::new(TENANT, Some((Service::Directory, made.clone())));
     let reply = scene.ask_with_token(GOOD_TOKENS[0].as_bytes(), ASKED);
 
     let answer = outcome(&reply);
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         _ => &[(502, "IdentityError")],
     };
     assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
-    assert!((1..=3).contains(&scene.count(Upstream::Directory)));
+    assert!((1..=3).contains(&scene.count(Service::Directory)));
     if answer.0 == 200 {
         let keys: Value = serde_json::from_str(KEYS).unwrap();
         let modulus = keys["keys"][0]["n"].as_str().unwrap();
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         };
         assert!(published, "let in without a key");
     } else {
-        assert_eq!(scene.count(Upstream::Vault), 0);
+        assert_eq!(scene.count(Service::Vault), 0);
     }
     scene.keeps_to_itself();
     Corpus::Keep

@@ -14,10 +14,10 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((source, rest)) = choice(data, &SOURCES) else { return Corpus::Reject };
     let Some(made) = response(rest) else { return Corpus::Reject };
     let settings = [&KEYED[..], &[("GATEWAY_CACHE_TTL_SECONDS", "0")], source].concat();
-    let scene = Scene::new(settings, Some((Upstream::Identity, made.clone())));
+    let scene = Scene::new(settings, Some((Service::Identity, made.clone())));
 
     let reply = scene.ask(Some("right"), ASKED);
-    let (tokens, secrets) = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
+    let (tokens, secrets) = (scene.count(Service::Identity), scene.count(Service::Vault));
     // It is asked for until the deadline, with pauses that double.
     assert!((1..=8).contains(&tokens), "{tokens} calls");
     shows_nothing(&reply);
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let body: Value = serde_json::from_slice(reply.body().expose()).unwrap();
     assert_eq!(body, json!({ "Secret": "db-password", "Value": VALUE }));
     let sent = scene.sent();
-    let (call, _) = sent.iter().find(|(call, _)| call.upstream() == Upstream::Vault).unwrap();
+    let (call, _) = sent.iter().find(|(call, _)| call.upstream() == Service::Vault).unwrap();
     let bearer: Vec<_> = call.headers().iter().filter(|it| it.0 == "authorization").collect();
     assert_eq!(bearer.len(), 1);
     let token = bearer[0].1.expose().strip_prefix("Bearer ").unwrap().to_owned();
@@ -68,7 +68,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     };
     scene.world.pass(Duration::from_secs(lifetime));
     scene.ask_again("right", ASKED);
-    assert_eq!(scene.count(Upstream::Identity), tokens + 1, "used for more than {lifetime} seconds");
+    assert_eq!(scene.count(Service::Identity), tokens + 1, "used for more than {lifetime} seconds");
     Corpus::Keep
 });
 

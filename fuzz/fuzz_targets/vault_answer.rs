@@ -10,11 +10,11 @@ use keyvault_gateway_fuzz::*;
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((version, rest)) = choice(data, &[None, Some(VERSION)]) else { return Corpus::Reject };
     let Some(made) = response(rest) else { return Corpus::Reject };
-    let scene = Scene::new(KEYED, Some((Upstream::Vault, made.clone())));
+    let scene = Scene::new(KEYED, Some((Service::Vault, made.clone())));
     let asked = json!({ "Secret": NAME, "Version": version }).to_string();
 
     let reply = scene.ask(Some("right"), asked.as_bytes());
-    let (tokens, secrets) = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
+    let (tokens, secrets) = (scene.count(Service::Identity), scene.count(Service::Vault));
     // A token that is refused is replaced once.
     assert_eq!(tokens, if made.status == 401 { 2 } else { 1 });
     // Then it is asked for up to three times, if the refusal may pass.
@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     // The next caller gets the same, from memory.
     let again = scene.ask(Some("right"), asked.as_bytes());
     assert_eq!(again.body().expose(), reply.body().expose());
-    assert_eq!(scene.count(Upstream::Vault), secrets);
+    assert_eq!(scene.count(Service::Vault), secrets);
     Corpus::Keep
 });
 

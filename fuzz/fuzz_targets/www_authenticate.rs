@@ -4,14 +4,14 @@
 
 #![no_main]
 
-use keyvault_gateway::reply::Reply;
+use keyvault_gateway::http::response::Reply;
 use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = String::from_utf8(marked(text)) else { return Corpus::Reject };
     let (scene, reply) = ask(Some(text.clone()));
     let answer = outcome(&reply);
-    let calls = (scene.count(Upstream::Identity), scene.count(Upstream::Vault));
+    let calls = (scene.count(Service::Identity), scene.count(Service::Vault));
     scene.keeps_to_itself();
 
     // Where the field says why, in a way that lasts, a new token is tried once and one line says so.
@@ -33,7 +33,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
 /// Asks a gateway whose vault refuses every token with this `WWW-Authenticate`.
 fn ask(challenge: Option<String>) -> (Scene, Reply) {
     let refusal = Response { status: 401, challenge, ..Response::default() };
-    let scene = Scene::new([KEYED[0], KEYED[1]], Some((Upstream::Vault, refusal)));
+    let scene = Scene::new([KEYED[0], KEYED[1]], Some((Service::Vault, refusal)));
     let reply = scene.ask(Some("right"), ASKED);
     (scene, reply)
 }

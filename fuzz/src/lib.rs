@@ -6,13 +6,14 @@ use core::cell::Ref;
 use core::time::Duration;
 use std::rc::Rc;
 
-use keyvault_gateway::fields::HeaderFields;
 use keyvault_gateway::gateway::Gateway;
-use keyvault_gateway::reply::Reply;
-use keyvault_gateway::request::Head;
+use keyvault_gateway::http::headers::Headers;
+use keyvault_gateway::http::request::Head;
+use keyvault_gateway::http::response::Reply;
 use testkit::host::{FakeBody, FakeHost, World, answer, poll_once, secret, token};
 
-pub use keyvault_gateway::azure::{Call, Upstream};
+pub use keyvault_gateway::azure::Call;
+pub use keyvault_gateway::error::Service;
 pub use libfuzzer_sys::{Corpus, fuzz_target};
 pub use serde_json::{Value, json};
 pub use testkit::host::{BEGINNING, Outcome, Response, VERSION};
@@ -37,14 +38,14 @@ impl Scene {
     /// response, get a token, the secret that the call asks for, or the keys of [`GOOD_TOKENS`].
     pub fn new(
         settings: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
-        response: Option<(Upstream, Response)>,
+        response: Option<(Service, Response)>,
     ) -> Self {
         let settings = settings.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let outcome = move |call: &Call| match (&response, call.upstream()) {
             (Some((upstream, response)), to) if *upstream == to => Outcome::Answer(response.clone()),
-            (_, Upstream::Identity) => token(86_399),
-            (_, Upstream::Directory) => answer(200, KEYS),
-            (_, Upstream::Vault) => {
+            (_, Service::Identity) => token(86_399),
+            (_, Service::Directory) => answer(200, KEYS),
+            (_, Service::Vault) => {
                 let path = call.endpoint().path_and_query();
                 secret(path.split(['/', '?']).nth(2).unwrap_or_default(), VALUE)
             }
@@ -59,14 +60,14 @@ impl Scene {
     }
 
     pub fn ask_again(&self, key: &str, body: &[u8]) -> Reply {
-        self.send(HeaderFields::from_iter([("x-functions-key", key), ("cache-control", "no-cache")]), body)
+        self.send(Headers::from_iter([("x-functions-key", key), ("cache-control", "no-cache")]), body)
     }
 
     pub fn ask_with_token(&self, token: &[u8], body: &[u8]) -> Reply {
-        self.send(HeaderFields::from_iter([("authorization", [b"Bearer ", token].concat())]), body)
+        self.send(Headers::from_iter([("authorization", [b"Bearer ", token].concat())]), body)
     }
 
-    fn send(&self, mut fields: HeaderFields, body: &[u8]) -> Reply {
+    fn send(&self, mut fields: Headers, body: &[u8]) -> Reply {
         fields.add("content-type", "application/json");
         let head = Head { method: http::Method::POST, target: "/".to_owned(), fields };
         let start = self.world.now.get();
@@ -83,7 +84,7 @@ impl Scene {
         self.world.sent.borrow()
     }
 
-    pub fn count(&self, upstream: Upstream) -> usize {
+    pub fn count(&self, upstream: Service) -> usize {
         self.sent().iter().filter(|(call, _)| call.upstream() == upstream).count()
     }
 

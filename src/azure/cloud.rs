@@ -1,8 +1,8 @@
 //! Azure's clouds: where their vaults are, and who signs people in there.
 
 use super::Endpoint;
+use crate::env::Lookup;
 use crate::error::SettingError;
-use crate::settings::Lookup;
 
 /// One of Azure's clouds, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]

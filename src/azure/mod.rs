@@ -4,11 +4,11 @@
 //! anywhere. [`identity`] sends to the configured token source, [`vault`] to the configured vault, and [`directory`] to the
 //! tenant that callers are of.
 
-pub mod identity;
+pub mod token_source;
 
 pub mod vault;
 
-pub mod directory;
+pub mod jwks;
 
 mod challenge;
 
@@ -16,21 +16,19 @@ mod cloud;
 
 mod endpoint;
 
-mod unix_date;
+mod date;
 
-use core::time::Duration;
+use std::time::Duration;
 
 use http::Method;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
-pub use crate::error::Service as Upstream;
-
-use crate::error::Code;
+use crate::error::{Code, Service};
+use crate::http::trace::Trace;
 use crate::json::{self, Object};
-use crate::secret::Redacted;
-use crate::trace::Trace;
+use crate::model::Redacted;
 
 /// A request to Azure: where it goes, what it says, and how much of an answer is read.
 ///
@@ -45,16 +43,16 @@ use crate::trace::Trace;
 /// A host can send a call where it says and with what it has, once. Other modules cannot make or change one:
 ///
 /// ```compile_fail,E0451
-/// fn literal(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { method: http::Method::GET, endpoint, headers: vec![], body: keyvault_gateway::secret::Redacted::new(vec![]), upstream: keyvault_gateway::azure::Upstream::Vault } }
+/// fn literal(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { method: http::Method::GET, endpoint, headers: vec![], body: keyvault_gateway::model::Redacted::new(vec![]), upstream: keyvault_gateway::error::Service::Vault } }
 /// ```
 /// ```compile_fail,E0451
 /// fn update(call: keyvault_gateway::azure::Call, endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { endpoint, ..call } }
 /// ```
 /// ```compile_fail,E0624
-/// fn get(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::get(keyvault_gateway::azure::Upstream::Vault, endpoint) }
+/// fn get(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::get(keyvault_gateway::error::Service::Vault, endpoint) }
 /// ```
 /// ```compile_fail,E0624
-/// fn post(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::post_form(keyvault_gateway::azure::Upstream::Identity, endpoint, String::new()) }
+/// fn post(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::post_form(keyvault_gateway::error::Service::Identity, endpoint, String::new()) }
 /// ```
 /// ```compile_fail,E0277
 /// fn copy(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { <keyvault_gateway::azure::Call as Clone>::clone(call) }
@@ -69,13 +67,13 @@ use crate::trace::Trace;
 /// fn redirect(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Endpoint { call.endpoint().at("/elsewhere".to_owned()) }
 /// ```
 /// ```compile_fail,E0624
-/// fn add(call: keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { call.header("x-more", keyvault_gateway::secret::Redacted::new(String::new())) }
+/// fn add(call: keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { call.header("x-more", keyvault_gateway::model::Redacted::new(String::new())) }
 /// ```
 /// ```compile_fail,E0616
 /// fn clear(call: &mut keyvault_gateway::azure::Call) { call.headers.clear() }
 /// ```
 /// ```compile_fail,E0599
-/// fn push(call: &mut keyvault_gateway::azure::Call) { call.headers().push(("x-more", keyvault_gateway::secret::Redacted::new(String::new()))) }
+/// fn push(call: &mut keyvault_gateway::azure::Call) { call.headers().push(("x-more", keyvault_gateway::model::Redacted::new(String::new()))) }
 /// ```
 #[derive(Debug)]
 pub struct Call {
@@ -83,15 +81,15 @@ pub struct Call {
     endpoint: Endpoint,
     headers: Vec<(&'static str, Redacted)>,
     body: Redacted<Vec<u8>>,
-    upstream: Upstream,
+    upstream: Service,
 }
 
-/// What Azure said to a [`Call`]. It is not a [`Reply`](crate::reply::Reply), and nothing makes it one.
+/// What Azure said to a [`Call`]. It is not a [`Reply`](crate::http::response::Reply), and nothing makes it one.
 ///
 /// Other modules see its status, and nothing makes it a reply:
 ///
 /// ```compile_fail,E0451
-/// fn literal() -> keyvault_gateway::azure::Answer { keyvault_gateway::azure::Answer { status: 200, retry_after: None, challenge: None, body: keyvault_gateway::secret::Redacted::new(vec![]) } }
+/// fn literal() -> keyvault_gateway::azure::Answer { keyvault_gateway::azure::Answer { status: 200, retry_after: None, challenge: None, body: keyvault_gateway::model::Redacted::new(vec![]) } }
 /// ```
 /// ```compile_fail,E0616
 /// fn body(answer: &keyvault_gateway::azure::Answer) -> &[u8] { answer.body.expose() }
@@ -103,7 +101,7 @@ pub struct Call {
 /// fn header(answer: &keyvault_gateway::azure::Answer) -> Option<&str> { answer.retry_after.as_deref() }
 /// ```
 /// ```compile_fail,E0308
-/// fn reply(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::reply::Reply { keyvault_gateway::reply::Reply::from(answer) }
+/// fn reply(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::http::response::Reply { keyvault_gateway::http::response::Reply::from(answer) }
 /// ```
 /// ```compile_fail,E0277
 /// fn error(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::error::Error { answer.into() }
@@ -117,13 +115,13 @@ pub struct Answer {
 }
 
 impl Call {
-    fn get(upstream: Upstream, endpoint: Endpoint) -> Self {
+    fn get(upstream: Service, endpoint: Endpoint) -> Self {
         Self { method: Method::GET, endpoint, headers: Vec::new(), body: Redacted::new(Vec::new()), upstream }
             .header("accept", Redacted::new("application/json".to_owned()))
             .header("user-agent", Redacted::new(USER_AGENT.to_owned()))
     }
 
-    fn post_form(upstream: Upstream, endpoint: Endpoint, form: String) -> Self {
+    fn post_form(upstream: Service, endpoint: Endpoint, form: String) -> Self {
         let body = Redacted::new(form.into_bytes());
         Self { method: Method::POST, body, ..Self::get(upstream, endpoint) }
             .header("content-type", Redacted::new("application/x-www-form-urlencoded".to_owned()))
@@ -164,16 +162,16 @@ impl Call {
     }
 
     /// Which of the places it goes to.
-    pub const fn upstream(&self) -> Upstream {
+    pub const fn upstream(&self) -> Service {
         self.upstream
     }
 
     /// The largest answer that is read, in bytes.
     pub const fn answer_limit(&self) -> usize {
         match self.upstream {
-            Upstream::Identity => LARGEST_TOKEN_ANSWER,
-            Upstream::Vault => LARGEST_VAULT_ANSWER,
-            Upstream::Directory => LARGEST_KEYS_ANSWER,
+            Service::Identity => LARGEST_TOKEN_ANSWER,
+            Service::Vault => LARGEST_VAULT_ANSWER,
+            Service::Directory => LARGEST_KEYS_ANSWER,
         }
     }
 }
@@ -201,7 +199,7 @@ impl Answer {
         if text.bytes().all(|it| it.is_ascii_digit()) {
             return text.parse().ok().map(Duration::from_secs);
         }
-        let date = u64::try_from(unix_date::rfc_1123(text)?).ok()?;
+        let date = u64::try_from(date::rfc_1123(text)?).ok()?;
         Some(Duration::from_secs(date.saturating_sub(unix_time)))
     }
 
@@ -262,7 +260,7 @@ impl<'de> Deserialize<'de> for ErrorBody {
         impl<'de> Visitor<'de> for Fields {
             type Value = ErrorBody;
 
-            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("the body of an error")
             }
 

@@ -6,11 +6,11 @@
 use serde::Deserialize;
 
 use super::cloud::{Cloud, PUBLIC};
-use super::identity::Token;
-use super::{Answer, Call, Endpoint, ErrorBody, Upstream, challenge};
+use super::token_source::Token;
+use super::{Answer, Call, Endpoint, ErrorBody, challenge};
 use crate::error::{Complaint, Denial, Error, FailureKind, Service, SettingError};
-use crate::host::NoAnswer;
-use crate::secret::{Redacted, SecretName, SecretVersion};
+use crate::host::CallError;
+use crate::model::{Redacted, Secret, SecretName, SecretVersion};
 
 /// The configured vault. A token goes nowhere else.
 ///
@@ -35,7 +35,7 @@ use crate::secret::{Redacted, SecretName, SecretVersion};
 /// fn parse() -> Option<keyvault_gateway::azure::vault::Vault> { keyvault_gateway::azure::vault::Vault::parse("KeyVaultUri", "https://attacker.example", None, None).ok() }
 /// ```
 /// ```compile_fail,E0624
-/// fn ask(vault: &keyvault_gateway::azure::vault::Vault, name: &keyvault_gateway::secret::SecretName, token: &keyvault_gateway::azure::identity::Token) { vault.get(name, None, token); }
+/// fn ask(vault: &keyvault_gateway::azure::vault::Vault, name: &keyvault_gateway::model::SecretName, token: &keyvault_gateway::azure::token_source::Token) { vault.get(name, None, token); }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vault {
@@ -49,28 +49,6 @@ pub struct Vault {
 /// Key Vault refuses tokens for its name with a slash (`AKV10022`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience(String);
-
-/// A secret as Key Vault gave it.
-#[derive(Debug)]
-pub struct Secret {
-    /// Its value.
-    pub value: Redacted,
-    /// Its version.
-    pub version: SecretVersion,
-    plain: bool,
-}
-
-impl Secret {
-    pub(crate) fn new(value: Redacted, version: SecretVersion) -> Self {
-        let plain = value.expose().bytes().all(|it| it >= b' ' && it != b'"' && it != b'\\');
-        Self { value, version, plain }
-    }
-
-    /// Whether the value stands in JSON as it is (RFC 8259, section 7).
-    pub(crate) const fn is_plain(&self) -> bool {
-        self.plain
-    }
-}
 
 impl Vault {
     /// The vault at `uri`, which the setting `name` gives; `resource` and `api_version` are settings, too.
@@ -161,25 +139,25 @@ impl Vault {
         let slash = if version.is_empty() { "" } else { "/" };
         let path = format!("/secrets/{name}{slash}{version}?api-version={}", self.api_version);
         let bearer = Redacted::new(format!("Bearer {}", token.expose()));
-        Call::get(Upstream::Vault, self.origin.at(path)).header("authorization", bearer)
+        Call::get(Service::Vault, self.origin.at(path)).header("authorization", bearer)
     }
 
     /// What the vault's answer means for the request of `name` and `version`.
     pub(crate) fn read(
         &self,
-        answer: Result<Answer, NoAnswer>,
+        answer: Result<Answer, CallError>,
         name: &SecretName,
         version: Option<&SecretVersion>,
         unix_time: u64,
     ) -> Result<Secret, Error> {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(NoAnswer::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(NoAnswer::Lost) => {
+            Err(CallError::TimedOut) => return Err(Error::DeadlineExceeded),
+            Err(CallError::Lost) => {
                 return Err(Error::upstream(Service::Vault, FailureKind::Unreachable, None));
             }
-            Err(NoAnswer::NotAllowed) => return Err(Error::CallNotAllowed),
-            Err(NoAnswer::TooLarge) => return Err(Error::VaultUnusable),
+            Err(CallError::NotAllowed) => return Err(Error::CallNotAllowed),
+            Err(CallError::TooLarge) => return Err(Error::VaultUnusable),
         };
         match answer.status() {
             200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),

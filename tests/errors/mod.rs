@@ -3,8 +3,10 @@
 use core::iter::successors;
 use core::time::Duration;
 
-use keyvault_gateway::error::{Code, Complaint, Denial, Error, FailureKind, Refusal, Service, SettingError};
-use keyvault_gateway::secret::SecretName;
+use keyvault_gateway::error::{
+    Code, Complaint, Denial, Error, FailureKind, Service, SettingError, TokenRefusal,
+};
+use keyvault_gateway::model::SecretName;
 
 /// One of each error, with what a caller learns of it.
 pub fn table() -> Vec<(Error, u16, &'static str)> {
@@ -118,8 +120,8 @@ fn is_in_the_table(error: &Error) {
 }
 
 /// Each kind after the one before it. Does not compile when there is a new one.
-fn refusals() -> impl Iterator<Item = Refusal> {
-    use Refusal::*;
+fn refusals() -> impl Iterator<Item = TokenRefusal> {
+    use TokenRefusal::*;
     successors(Some(NoSuchIdentity), |refusal| match refusal {
         NoSuchIdentity => Some(SeveralIdentities),
         SeveralIdentities => Some(Audience),

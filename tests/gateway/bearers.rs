@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use keyvault_gateway::host::NoAnswer;
-use keyvault_gateway::reply::Reply;
+use keyvault_gateway::host::CallError;
+use keyvault_gateway::http::response::Reply;
 use serde_json::{Value, json};
 use testkit::entra::{Application, SigningKey};
 
@@ -232,8 +232,8 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
         ("429", status(429), (503, "IdentityThrottled", true)),
         ("400", status(400), unusable),
         ("a redirect", status(302), unusable),
-        ("too large", Outcome::Failed(NoAnswer::TooLarge), unusable),
-        ("not allowed", Outcome::Failed(NoAnswer::NotAllowed), (503, "Unavailable", false)),
+        ("too large", Outcome::Failed(CallError::TooLarge), unusable),
+        ("not allowed", Outcome::Failed(CallError::NotAllowed), (503, "Unavailable", false)),
         ("a page", html(), unusable),
         ("no keys", document(json!([])), unusable),
         ("no list", document(json!({})), unusable),
@@ -268,7 +268,7 @@ fn a_directory_that_fails_is_not_the_callers_fault() {
 fn where_everybody_may_ask_a_token_is_not_needed() {
     let settings: Vec<_> = [SETTINGS, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]].concat();
     let gateway = Scripted::new(&settings);
-    gateway.will_answer([Outcome::Failed(NoAnswer::NotAllowed), token(86_400), secret("a", "v")]);
+    gateway.will_answer([Outcome::Failed(CallError::NotAllowed), token(86_400), secret("a", "v")]);
     assert_eq!(outcome(&ask(&gateway, &signed(&BILLING.claims(BEGINNING)), "a")), OK);
     assert_eq!(outcome(&ask(&gateway, "no token", "a")), OK);
     let reply = gateway.get("/metrics");

@@ -173,7 +173,7 @@ fn request(
     name: &str,
     version: Option<u32>,
     more: &[(&'static str, &'static str)],
-) -> keyvault_gateway::reply::Reply {
+) -> keyvault_gateway::http::response::Reply {
     let version = version.map_or_else(String::new, |number| format!(r#","Version":"{number:032x}""#));
     let mut fields = vec![("content-type", "application/json"), ("x-functions-key", key)];
     fields.extend_from_slice(more);

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::composed::NoValue;
-use keyvault_gateway::reply::CacheOutcome;
+use keyvault_gateway::http::cache_status::CacheOutcome;
+use keyvault_gateway::read_error::ReadError;
 
 use crate::scripted::*;
 
@@ -27,9 +27,9 @@ fn what_is_not_in_memory_leaves_a_line_as_it_does_over_http() {
     let gateway = Scripted::new(OPEN).answering([token(86_400), secret("a", "v"), answer(200, "{}")]);
     for (name, version, expected, level, line) in [
         ("a", None, Ok("v"), "info", r#""secret":"a","status":200,"code":"OK","cache":"miss","upstream":2"#),
-        ("b", None, Err(NoValue::Vault), "error", r#""status":502,"code":"VaultError""#),
-        ("a b", None, Err(NoValue::InvalidName), "info", r#""status":400,"code":"BadRequest""#),
-        ("a", Some("1"), Err(NoValue::InvalidVersion), "info", r#""status":400,"code":"BadRequest""#),
+        ("b", None, Err(ReadError::Vault), "error", r#""status":502,"code":"VaultError""#),
+        ("a b", None, Err(ReadError::InvalidName), "info", r#""status":400,"code":"BadRequest""#),
+        ("a", Some("1"), Err(ReadError::InvalidVersion), "info", r#""status":400,"code":"BadRequest""#),
     ] {
         assert_eq!(gateway.value(name, version), expected.map(str::to_owned));
         let log = gateway.log().pop().unwrap();
@@ -48,7 +48,7 @@ fn it_needs_no_key_and_has_the_scope_that_the_list_of_callers_gives_it() {
     assert_eq!(gateway.value("app-db", None), Ok("v".to_owned()));
     // It is in memory, and is not for everybody because of that.
     assert!(body_of(&gateway.post("/", &asking("ops"))).contains("\"w\""));
-    assert_eq!((gateway.value("ops", None), gateway.calls().len()), (Err(NoValue::Forbidden), 3));
+    assert_eq!((gateway.value("ops", None), gateway.calls().len()), (Err(ReadError::Forbidden), 3));
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn the_vault_is_told_as_a_reference_names_it() {
     let local = Scripted::only(&[&local[..], &USUAL[1..3]].concat());
     assert_eq!(local.vault(), Ok("http://localhost:8200".to_owned()));
     let nothing = Scripted::only(&[]);
-    assert_eq!(nothing.vault(), Err(NoValue::Configuration("KeyVaultUri")));
-    assert_eq!(nothing.value("a", None), Err(NoValue::Configuration("KeyVaultUri")));
+    assert_eq!(nothing.vault(), Err(ReadError::Configuration("KeyVaultUri")));
+    assert_eq!(nothing.value("a", None), Err(ReadError::Configuration("KeyVaultUri")));
 }
 
 /// There is a key for callers over HTTP, and so a list says what is for whoever is composed with the gateway.

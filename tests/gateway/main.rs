@@ -14,7 +14,7 @@ mod troubles;
 use core::time::Duration;
 
 use keyvault_gateway::gateway::OPENAPI;
-use keyvault_gateway::host::NoAnswer;
+use keyvault_gateway::host::CallError;
 use scripted::*;
 
 /// What the replaced function's own test sends.
@@ -62,7 +62,7 @@ fn values_are_written_as_json() {
 #[test]
 fn uses_the_old_token_while_there_is_no_new_one() {
     for failing in
-        [status(429), status(500), status(400), status(200), lost(), Outcome::Failed(NoAnswer::TimedOut)]
+        [status(429), status(500), status(400), status(200), lost(), Outcome::Failed(CallError::TimedOut)]
     {
         let gateway = Scripted::new(&[]);
         // It is not tried again at once: there is no hurry. At its end there has to be a new one.

@@ -9,13 +9,14 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use http::Method;
-use keyvault_gateway::azure::{Call, Upstream};
-use keyvault_gateway::composed::NoValue;
+use keyvault_gateway::azure::Call;
+use keyvault_gateway::error::Service;
 use keyvault_gateway::gateway::{Answered, Gateway};
-use keyvault_gateway::host::NoAnswer;
-use keyvault_gateway::reply::Reply;
-use keyvault_gateway::request::Head;
-use keyvault_gateway::secrets::{Found, Renewal};
+use keyvault_gateway::host::CallError;
+use keyvault_gateway::http::request::Head;
+use keyvault_gateway::http::response::Reply;
+use keyvault_gateway::read_error::ReadError;
+use keyvault_gateway::secrets::{Found, Refresh};
 use testkit::host::{FakeBody, FakeHost, World, poll_once};
 use testkit::leaks::{Private, SHORTEST, Search};
 
@@ -36,7 +37,7 @@ pub fn not_found() -> Outcome {
 }
 
 pub fn lost() -> Outcome {
-    Outcome::Failed(NoAnswer::Lost)
+    Outcome::Failed(CallError::Lost)
 }
 
 pub fn body_of(reply: &Reply) -> String {
@@ -93,7 +94,7 @@ pub type Fields<'a> = &'a [(&'static str, &'a str)];
 pub struct Scripted {
     gateway: Gateway<FakeHost>,
     pub world: Rc<World>,
-    renewal: RefCell<Option<Renewal>>,
+    renewal: RefCell<Option<Refresh>>,
     private: RefCell<Search>,
     searched: Cell<(usize, usize)>,
 }
@@ -217,12 +218,12 @@ impl Scripted {
     }
 
     /// A read by the component that is composed with the gateway.
-    pub fn value(&self, name: &str, version: Option<&str>) -> Result<String, NoValue> {
+    pub fn value(&self, name: &str, version: Option<&str>) -> Result<String, ReadError> {
         self.found(name, version, false).map(|found| found.kept.secret.value.expose().clone())
     }
 
     /// The same with what there is to know of it; `again` has the vault asked.
-    pub fn found(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, NoValue> {
+    pub fn found(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, ReadError> {
         let mut read = poll_once(self.gateway.read(name, version, again)).expect(WAITS);
         self.search_rest();
         self.renewal.replace(read.as_mut().ok().and_then(|found| found.renewal.take()));
@@ -234,7 +235,7 @@ impl Scripted {
         self.gateway.at_hand(name, version).map(|kept| kept.secret.value.expose().clone())
     }
 
-    pub fn vault(&self) -> Result<String, NoValue> {
+    pub fn vault(&self) -> Result<String, ReadError> {
         self.gateway.vault()
     }
 
@@ -324,9 +325,9 @@ impl Scripted {
         log[old_lines..].iter().for_each(|line| private.expect_nothing(line, &[], "a line"));
         for (call, _) in &sent[old_calls..] {
             let allowed: &[_] = match call.upstream() {
-                Upstream::Vault => &[Private::Token],
-                Upstream::Identity => &[Private::IdentitySecret],
-                Upstream::Directory => &[],
+                Service::Vault => &[Private::Token],
+                Service::Identity => &[Private::IdentitySecret],
+                Service::Directory => &[],
             };
             private.expect_nothing(address(call), allowed, "an address");
             for (name, value) in call.headers() {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::host::NoAnswer;
+use keyvault_gateway::host::CallError;
 
 use crate::memory::warm;
 use crate::scripted::*;
@@ -135,7 +135,7 @@ fn a_token_source_that_is_just_starting_is_asked_until_there_is_a_token() {
 #[test]
 fn a_token_source_that_never_answers_well_costs_few_calls_and_then_nothing() {
     let gateway = Scripted::new(&[]);
-    gateway.plays([(0.0, &[const { Outcome::Failed(NoAnswer::Lost) }; 6], "Unavailable", "fwd=miss", 6)]);
+    gateway.plays([(0.0, &[const { Outcome::Failed(CallError::Lost) }; 6], "Unavailable", "fwd=miss", 6)]);
     assert!(gateway.now() > Duration::from_secs(4), "{:?}", gateway.now());
     assert!(gateway.log()[0].contains("the token source does not answer"), "{:?}", gateway.log());
     // It was not this request that found out, so it does not wait.
@@ -183,7 +183,7 @@ fn a_variable_that_was_not_enough_for_a_source_is_named_where_the_last_source_fa
         (&[("AZURE_CLIENT_SECRET", "the-secret")], r#"["AZURE_CLIENT_SECRET"]"#),
         (&[], ""),
     ] {
-        for answer in [lost(), status(400), Outcome::Failed(NoAnswer::TimedOut)] {
+        for answer in [lost(), status(400), Outcome::Failed(CallError::TimedOut)] {
             let gateway = Scripted::new(&[IMDS, settings].concat()).answering([answer.clone()]);
             let reply = gateway.get("/readyz");
             assert_eq!(reply.status(), 503);

@@ -1,6 +1,6 @@
 //! What happens when Azure throttles, fails or does not answer.
 
-use keyvault_gateway::host::NoAnswer;
+use keyvault_gateway::host::CallError;
 
 use crate::memory::warm;
 use crate::scripted::*;
@@ -21,12 +21,12 @@ fn what_will_not_pass_is_not_tried_again() {
     for (outcomes, code) in [
         (vec![status(400)], "IdentityError"),
         (vec![status(200)], "IdentityError"),
-        (vec![Outcome::Failed(NoAnswer::NotAllowed)], "Unavailable"),
+        (vec![Outcome::Failed(CallError::NotAllowed)], "Unavailable"),
         (vec![token(3600), status(400)], "VaultError"),
         (vec![token(3600), status(403)], "VaultAccessDenied"),
         (vec![token(3600), status(200)], "VaultError"),
-        (vec![token(3600), Outcome::Failed(NoAnswer::TooLarge)], "VaultError"),
-        (vec![token(3600), Outcome::Failed(NoAnswer::NotAllowed)], "Unavailable"),
+        (vec![token(3600), Outcome::Failed(CallError::TooLarge)], "VaultError"),
+        (vec![token(3600), Outcome::Failed(CallError::NotAllowed)], "Unavailable"),
     ] {
         Scripted::new(&[]).plays([(0.0, &outcomes, code, "fwd=miss", outcomes.len())]);
     }
@@ -72,7 +72,7 @@ fn a_vault_that_fails_for_one_request_is_not_asked_by_the_next() {
 
 #[test]
 fn a_value_past_its_time_is_better_than_none_and_marked() {
-    for trouble in [pause(429, "30"), status(503), lost(), Outcome::Failed(NoAnswer::TimedOut)] {
+    for trouble in [pause(429, "30"), status(503), lost(), Outcome::Failed(CallError::TimedOut)] {
         let gateway = warm("old");
         // One try is enough where there is a stale value.
         gateway.plays([(300.0, &[trouble], "old", "fwd=stale; ttl=-30; detail=failed", 3)]);
@@ -105,7 +105,7 @@ fn a_value_is_not_served_past_its_bound() {
 fn no_cache_gets_an_old_value_only_if_azure_cannot_be_reached() {
     for (trouble, code, status) in [
         (lost(), "OK", "fwd=request; ttl=210; detail=failed"),
-        (Outcome::Failed(NoAnswer::TimedOut), "OK", "fwd=request; ttl=210; detail=failed"),
+        (Outcome::Failed(CallError::TimedOut), "OK", "fwd=request; ttl=210; detail=failed"),
         (status(503), "Unavailable", "fwd=request"),
         (status(429), "VaultThrottled", "fwd=request"),
         (status(403), "VaultAccessDenied", "fwd=request"),

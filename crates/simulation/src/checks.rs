@@ -30,10 +30,11 @@ mod answers;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-use keyvault_gateway::azure::{Call, Upstream};
-use keyvault_gateway::bearers::ASK_PAUSE;
-use keyvault_gateway::host::NoAnswer;
-use keyvault_gateway::upstream::LEAST_TIME;
+use keyvault_gateway::azure::Call;
+use keyvault_gateway::client::LEAST_TIME;
+use keyvault_gateway::error::Service;
+use keyvault_gateway::host::CallError;
+use keyvault_gateway::jwks::ASK_PAUSE;
 
 use crate::executor::Task;
 use crate::plan::{Ask, Caller, Plan};
@@ -71,7 +72,7 @@ pub struct Checks {
     calls: Vec<Sent>,
     under_way: Vec<usize>,
     given: BTreeMap<(usize, Wish), Given>,
-    pauses: BTreeMap<(usize, Upstream), Duration>,
+    pauses: BTreeMap<(usize, Service), Duration>,
     /// Which keys an instance was told of last, when it asked and when they came.
     keys: BTreeMap<usize, (usize, Duration, Duration)>,
     counts: BTreeMap<&'static str, u64>,
@@ -93,7 +94,7 @@ struct Request {
 struct Sent {
     instance: usize,
     wish: Wish,
-    upstream: Upstream,
+    upstream: Service,
     at: Duration,
     task: Option<Task>,
     under_way: bool,
@@ -196,7 +197,7 @@ impl Checks {
         let number = self.calls.len();
         let upstream = call.upstream();
         let wish = wish(call);
-        if upstream == Upstream::Identity {
+        if upstream == Service::Identity {
             self.count("token call");
         }
         self.event(now, format_args!("call {number} of instance {instance}: {wish:?} within {limit:?}"));
@@ -205,10 +206,10 @@ impl Checks {
         self.expect(!twice, "one flight", || format!("{wish:?}"));
         let pause = self.pauses.get(&(instance, upstream)).copied().unwrap_or_default();
         self.expect(now >= pause, "pause", || format!("{:?} too early", pause - now));
-        let keys = self.keys.get(&instance).filter(|_| upstream == Upstream::Directory);
+        let keys = self.keys.get(&instance).filter(|_| upstream == Service::Directory);
         let seldom = keys.is_none_or(|it| now >= it.2 + ASK_PAUSE);
         self.expect(seldom, "keys seldom", || "asked again".to_owned());
-        let most = if upstream == Upstream::Identity { self.deadline } else { self.deadline / 2 };
+        let most = if upstream == Service::Identity { self.deadline } else { self.deadline / 2 };
         self.expect(limit <= most && limit >= LEAST_TIME, "limits", || format!("{limit:?}"));
         self.under_way.push(number);
         self.calls.push(Sent {
@@ -238,7 +239,7 @@ impl Checks {
         &mut self,
         number: usize,
         told: Option<(Wish, Told)>,
-        nothing: Option<&NoAnswer>,
+        nothing: Option<&CallError>,
         now: Duration,
     ) {
         let what = told.as_ref().map(|it| &it.1);
@@ -248,7 +249,7 @@ impl Checks {
         self.under_way.retain(|it| *it != number);
         self.calls[number].ended = now;
         let Some((wish, told)) = told else {
-            self.count(if nothing == Some(&NoAnswer::TimedOut) { "timed out" } else { "lost" });
+            self.count(if nothing == Some(&CallError::TimedOut) { "timed out" } else { "lost" });
             return;
         };
         let given = self.given.entry((instance, wish)).or_default();
@@ -279,7 +280,7 @@ impl Checks {
                 }
             }
         }
-        let bound = upstream != Upstream::Vault || !self.roomy || answered <= CALLS_A_SECOND;
+        let bound = upstream != Service::Vault || !self.roomy || answered <= CALLS_A_SECOND;
         self.expect(bound, "call bound", || format!("{answered} calls in a second"));
     }
 

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use http::Method;
 use keyvault_gateway::azure::{Answer, Call};
-use keyvault_gateway::fields::HeaderFields;
+use keyvault_gateway::env::Unreadable;
 use keyvault_gateway::gateway::{Answered, Gateway};
-use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable, within};
-use keyvault_gateway::reply::Reply;
-use keyvault_gateway::request::Head;
+use keyvault_gateway::host::{Body, BodyError, CallError, Host, NoKeyValue, within};
+use keyvault_gateway::http::headers::Headers;
+use keyvault_gateway::http::request::Head;
+use keyvault_gateway::http::response::Reply;
+use keyvault_gateway::model::Moment;
 
 use crate::checks::{Checks, MOST_LOOKS};
 use crate::executor::{Executor, Task};
@@ -181,7 +183,7 @@ struct Simulated {
 }
 
 impl Host for Simulated {
-    type Stores = NoStores;
+    type KeyValue = NoKeyValue;
 
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
         Ok(self.settings.iter().find(|it| it.0 == name).map(|it| it.1.clone()))
@@ -208,7 +210,7 @@ impl Host for Simulated {
         self.checks.borrow_mut().logged(line);
     }
 
-    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
+    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
         let number = self.checks.borrow_mut().called(
             self.number,
             &call,
@@ -236,11 +238,11 @@ impl Host for Simulated {
             self.executor.sleep(back + delay).await;
             match fate {
                 Fate::Answer(answer, told) => (Ok(answer), Some((wish, told))),
-                Fate::Lost => (Err(NoAnswer::Lost), None),
+                Fate::Lost => (Err(CallError::Lost), None),
                 Fate::Hang => core::future::pending().await,
             }
         };
-        let (answer, told) = within(self, limit, way).await.unwrap_or((Err(NoAnswer::TimedOut), None));
+        let (answer, told) = within(self, limit, way).await.unwrap_or((Err(CallError::TimedOut), None));
         under_way.ended = true;
         self.checks.borrow_mut().came_back(number, told, answer.as_ref().err(), self.executor.now());
         answer
@@ -287,13 +289,13 @@ impl Body for Content {
         None
     }
 
-    async fn read(self, _: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, _: usize, end: Moment) -> Result<Vec<u8>, BodyError> {
         if self.late.is_zero() {
             return Ok(self.bytes);
         }
         let left = (end.from_start() + self.epoch).saturating_sub(self.executor.now() + EPOCHS);
         self.executor.sleep(self.late.min(left)).await;
-        if self.late > left { Err(NoBody::TimedOut) } else { Ok(self.bytes) }
+        if self.late > left { Err(BodyError::TimedOut) } else { Ok(self.bytes) }
     }
 }
 
@@ -331,7 +333,7 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
 }
 
 fn message(ask: &Ask, rotations: usize) -> (Head, Vec<u8>) {
-    let mut fields = HeaderFields::new();
+    let mut fields = Headers::new();
     let key = |key| ("x-functions-key", String::from(key));
     let token = |token: &str| ("authorization", format!("Bearer {token}"));
     let (name, value) = match ask.caller {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use fastrand::Rng;
-use keyvault_gateway::azure::Upstream;
+use keyvault_gateway::error::Service;
 
 use crate::checks::RECOVERY;
 
@@ -60,7 +60,7 @@ const ONE_INSTANCE: HostPlan =
 pub struct Fault {
     pub from: Duration,
     pub until: Duration,
-    pub upstream: Upstream,
+    pub upstream: Service,
     /// Of a hundred calls, this many.
     pub percent: u8,
     pub what: Wrong,
@@ -217,9 +217,9 @@ impl Plan {
             what: Wrong::Slow(random.u64(0..most)),
         };
         let faults = vec![
-            slow(Upstream::Identity, 1200, random),
-            slow(Upstream::Vault, 900, random),
-            slow(Upstream::Directory, 1500, random),
+            slow(Service::Identity, 1200, random),
+            slow(Service::Vault, 900, random),
+            slow(Service::Directory, 1500, random),
         ];
         let mut plan = Self {
             deadline: 10,
@@ -296,7 +296,7 @@ impl Plan {
             faults: vec![Fault {
                 from,
                 until: healed,
-                upstream: Upstream::Vault,
+                upstream: Service::Vault,
                 percent,
                 what: Wrong::Wavering,
             }],
@@ -349,9 +349,9 @@ fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
     let from = moment(random, healed);
     let until = (from + Duration::from_millis(random.u64(200..40_000))).min(healed);
     let upstream = match random.u8(..6) {
-        0..3 => Upstream::Vault,
-        3 | 4 => Upstream::Identity,
-        _ => Upstream::Directory,
+        0..3 => Service::Vault,
+        3 | 4 => Service::Identity,
+        _ => Service::Directory,
     };
     let retry_after = match random.u8(..4) {
         0 => Some(random.u64(0..4)),
@@ -367,7 +367,7 @@ fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
         8 => Wrong::Status(*pick(random, &[400, 401, 403, 404, 410, 418]), None),
         9 => Wrong::Garbage,
         10 => Wrong::ShortLived(random.u64(0..20)),
-        11 if upstream == Upstream::Vault => Wrong::Wavering,
+        11 if upstream == Service::Vault => Wrong::Wavering,
         _ => Wrong::Status(503, None),
     };
     Fault { from, until, upstream, percent: *pick(random, &[10, 50, 90, 100, 100]), what }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 
 use fastrand::Rng;
-use keyvault_gateway::azure::{Answer, Call, Upstream};
+use keyvault_gateway::azure::{Answer, Call};
+use keyvault_gateway::error::Service;
 use testkit::entra::{Application, SigningKey};
 
 use crate::plan::{Change, Fault, Plan, Wrong};
@@ -151,7 +152,7 @@ impl World {
     pub fn answer(&mut self, call: &Call) -> (Wish, Fate, Duration) {
         let wish = wish(call);
         let upstream = call.upstream();
-        if upstream == Upstream::Vault && self.is_throttling() {
+        if upstream == Service::Vault && self.is_throttling() {
             return (wish, refusal(upstream, 429, Some(60)), Duration::ZERO);
         }
         let wrong = self
@@ -168,7 +169,7 @@ impl World {
             Some(Wrong::Status(status, retry_after)) => refusal(upstream, status, retry_after),
             Some(Wrong::Wavering) => refusal(upstream, 401, None),
             Some(Wrong::Garbage) => told(200, None, format!("{MARKER} <html>"), Told::Other(200)),
-            Some(Wrong::ShortLived(seconds)) if upstream == Upstream::Identity => self.token(seconds),
+            Some(Wrong::ShortLived(seconds)) if upstream == Service::Identity => self.token(seconds),
             Some(Wrong::Slow(milliseconds)) => {
                 delay = Duration::from_millis(milliseconds);
                 self.truth(call, &wish)
@@ -232,18 +233,18 @@ impl World {
             |it: &Token| bearer == Some(&format!("Bearer {}", it.text)) && self.now >= it.until + OVERDUE;
         self.overdue |= !self.dated && self.tokens.iter().any(ended);
         if !known {
-            return refusal(Upstream::Vault, 401, None);
+            return refusal(Service::Vault, 401, None);
         }
         let Some(secret) = self.secrets.iter().find(|it| it.name == name) else {
-            return refusal(Upstream::Vault, 404, None);
+            return refusal(Service::Vault, 404, None);
         };
         let found = match version {
             Some(version) => secret.versions.iter().find(|it| it.0 == version),
             None => secret.versions.last(),
         };
         match (secret.state, found) {
-            (State::Disabled, _) => refusal(Upstream::Vault, 403, None),
-            (State::Deleted, _) | (_, None) => refusal(Upstream::Vault, 404, None),
+            (State::Disabled, _) => refusal(Service::Vault, 403, None),
+            (State::Deleted, _) | (_, None) => refusal(Service::Vault, 404, None),
             (State::Enabled, Some((version, value))) => {
                 let body = serde_json::json!({
                     "value": value,
@@ -315,19 +316,19 @@ pub fn wish(call: &Call) -> Wish {
     let endpoint = call.endpoint();
     let path = endpoint.path_and_query();
     match call.upstream() {
-        Upstream::Identity => {
+        Service::Identity => {
             assert!(path.contains("resource=https%3A%2F%2Fvault.azure.net"), "{path}");
             assert!(!call.headers().iter().any(|it| it.0 == "authorization"), "a token for the token source");
             Wish::Token
         }
-        Upstream::Vault => {
+        Service::Vault => {
             assert_eq!((endpoint.is_tls(), endpoint.authority()), (true, "sim.vault.azure.net"));
             let path = path.split('?').next().unwrap_or_default();
             let mut parts = path.trim_start_matches("/secrets/").split('/');
             let name = parts.next().unwrap_or_default().to_ascii_lowercase();
             Wish::Secret(name, parts.next().map(str::to_owned))
         }
-        Upstream::Directory => {
+        Service::Directory => {
             assert_eq!((endpoint.is_tls(), endpoint.authority()), (true, "login.microsoftonline.com"));
             assert!(!call.headers().iter().any(|it| it.0 == "authorization"), "a token for the directory");
             Wish::Keys
@@ -335,7 +336,7 @@ pub fn wish(call: &Call) -> Wish {
     }
 }
 
-fn refusal(upstream: Upstream, status: u16, retry_after: Option<u64>) -> Fate {
+fn refusal(upstream: Service, status: u16, retry_after: Option<u64>) -> Fate {
     let (code, inner) = match status {
         403 => ("Forbidden", r#","innererror":{"code":"SecretDisabled"}"#),
         404 => ("SecretNotFound", ""),
@@ -344,8 +345,8 @@ fn refusal(upstream: Upstream, status: u16, retry_after: Option<u64>) -> Fate {
     let number = if status == 401 { "AKV10046: " } else { "" };
     let body = format!(r#"{{"error":{{"code":"{code}","message":"{number}{MARKER}"{inner}}}}}"#);
     let what = match status {
-        401 if upstream == Upstream::Vault => Told::NotAccepted,
-        403 | 404 if upstream == Upstream::Vault => Told::No(status),
+        401 if upstream == Service::Vault => Told::NotAccepted,
+        403 | 404 if upstream == Service::Vault => Told::No(status),
         408 | 429 | 500..=599 => Told::Trouble(status, retry_after),
         _ => Told::Other(status),
     };

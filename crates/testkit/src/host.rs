@@ -10,13 +10,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use keyvault_gateway::azure::{Answer, Call};
-use keyvault_gateway::host::{Body, Host, Moment, NoAnswer, NoBody, NoStores, Unreadable};
+use keyvault_gateway::env::Unreadable;
+use keyvault_gateway::host::{Body, BodyError, CallError, Host, NoKeyValue};
+use keyvault_gateway::model::Moment;
 
 /// The outcome of a call. A held one comes when the test releases it, a late one not within the limit of the call.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Answer(Response),
-    Failed(NoAnswer),
+    Failed(CallError),
     Late,
     Never,
     Held(Box<Outcome>),
@@ -98,7 +100,7 @@ impl fmt::Debug for FakeHost {
 }
 
 impl Host for FakeHost {
-    type Stores = NoStores;
+    type KeyValue = NoKeyValue;
     type Signal = Rc<()>;
 
     fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
@@ -122,7 +124,7 @@ impl Host for FakeHost {
         self.0.log.borrow_mut().push(line.to_owned());
     }
 
-    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, NoAnswer> {
+    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
         let scripted = self.0.script.borrow_mut().pop_front();
         let unscripted = || self.0.unscripted.as_ref().map(|answer| answer(&call));
         let mut outcome = scripted.or_else(unscripted).expect("the script has no outcome for one more call");
@@ -143,7 +145,7 @@ impl Host for FakeHost {
                 }
                 Outcome::After(time, inner) => {
                     self.sleep(time.min(limit)).await;
-                    if time < limit { *inner } else { Outcome::Failed(NoAnswer::TimedOut) }
+                    if time < limit { *inner } else { Outcome::Failed(CallError::TimedOut) }
                 }
             };
         }
@@ -172,14 +174,14 @@ impl Body for FakeBody {
         None
     }
 
-    async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, NoBody> {
+    async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, BodyError> {
         let Self(content, world) = self;
         world.body_was_read.set(true);
         let (whole, end) = (world.now.get() + world.body_time.get(), end.from_start());
         world.now.set(whole.min(end));
         match content.len() > most {
-            _ if whole > end => Err(NoBody::TimedOut),
-            true => Err(NoBody::TooLarge),
+            _ if whole > end => Err(BodyError::TimedOut),
+            true => Err(BodyError::TooLarge),
             false => Ok(content),
         }
     }

@@ -1,7 +1,7 @@
 //! Tables of vaults, requests and answers.
 
 use super::*;
-use crate::azure::identity::tests::token;
+use crate::azure::token_source::tests::token;
 use crate::error::Code;
 
 #[test]
@@ -75,7 +75,7 @@ fn requests() {
     ] {
         let call = vault.get(&name(), version, &token("secret-token"));
         assert_eq!(*call.method(), http::Method::GET);
-        assert_eq!(call.upstream(), Upstream::Vault);
+        assert_eq!(call.upstream(), Service::Vault);
         let endpoint = call.endpoint();
         assert_eq!(
             (endpoint.is_tls(), endpoint.authority(), endpoint.path_and_query()),
@@ -157,10 +157,10 @@ fn errors() {
             assert_eq!(read.unwrap_err(), error, "{status} {body}");
         }
     for (no_answer, error) in [
-        (NoAnswer::Lost, Error::upstream(Service::Vault, FailureKind::Unreachable, None)),
-        (NoAnswer::NotAllowed, Error::CallNotAllowed),
-        (NoAnswer::TimedOut, Error::DeadlineExceeded),
-        (NoAnswer::TooLarge, Error::VaultUnusable),
+        (CallError::Lost, Error::upstream(Service::Vault, FailureKind::Unreachable, None)),
+        (CallError::NotAllowed, Error::CallNotAllowed),
+        (CallError::TimedOut, Error::DeadlineExceeded),
+        (CallError::TooLarge, Error::VaultUnusable),
     ] {
         assert_eq!(vault().read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
     }
@@ -196,7 +196,7 @@ fn a_401_is_about_the_token() {
             .with_challenge(Some(challenge.to_owned()).filter(|it| !it.is_empty()));
         let read = vault().read(Ok(answer), &name(), None, 0).unwrap_err();
         let code = Code::parse(code);
-        let pause = Some(core::time::Duration::from_secs(7));
+        let pause = Some(std::time::Duration::from_secs(7));
         let expected = match complaint {
             Some(complaint) => Error::TokenRefused(complaint, code),
             None => Error::TokenNotAccepted { pause, code },

@@ -304,9 +304,9 @@ const AZURE: [&str; 10] =
 /// error or a count.
 const OURS: [&str; 4] = [
     include_str!("../../../../src/openapi.json"),
-    include_str!("../../../../src/reply.rs"),
+    include_str!("../../../../src/http/response.rs"),
     include_str!("../../../../src/error.rs"),
-    include_str!("../../../../src/metrics.rs"),
+    include_str!("../../../../src/telemetry/metrics.rs"),
 ];
 
 /// What Azure says, and we say to it.

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use keyvault_gateway::azure::Upstream;
-use keyvault_gateway::bearers::ASK_PAUSE;
-use keyvault_gateway::reply::Reply;
-use keyvault_gateway::upstream::LEAST_TIME;
+use keyvault_gateway::client::LEAST_TIME;
+use keyvault_gateway::error::Service;
+use keyvault_gateway::http::response::Reply;
+use keyvault_gateway::jwks::ASK_PAUSE;
 
 use super::{Checks, LEAST_SPENDING, Request, Sent, Value};
 use crate::fleet::{asked_name, asked_version, visible};
@@ -115,7 +115,7 @@ impl Checks {
             it.instance == instance && (it.wish == wish || matches!(it.wish, Wish::Token | Wish::Keys))
         };
         let since = |it: &Sent| ours(it) && (it.under_way || it.ended > settled);
-        let paused = self.pauses.get(&(instance, Upstream::Vault)).is_some_and(|it| *it > settled);
+        let paused = self.pauses.get(&(instance, Service::Vault)).is_some_and(|it| *it > settled);
         let reason = paused || self.calls.iter().any(since);
         self.expect(reason, "nobody waits for nothing", || {
             format!("all was said {:?} before", now - settled)

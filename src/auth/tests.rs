@@ -1,0 +1,294 @@
+//! Who is let in, and to what.
+
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use crate::env::Unreadable;
+
+#[test]
+fn keys() {
+    let one_key = callers(&[("GATEWAY_KEY", "right")]);
+    for (headers, query, caller) in [
+        (vec![("x-functions-key", "right")], None, Some("key")),
+        (vec![], Some("code=right"), Some("key")),
+        (vec![], Some("x=1&Code=right"), Some("key")),
+        (vec![], Some("code=%72ight"), Some("key")),
+        (vec![("x-functions-key", "right")], Some("code=wrong"), Some("key")),
+        (vec![("x-functions-key", "wrong")], Some("code=right"), None),
+        (vec![("x-functions-key", "right"), ("x-functions-key", "right")], None, None),
+        (vec![], Some("code=right&code=right"), None),
+        (vec![("x-functions-key", "")], None, None),
+        (vec![("x-functions-key", "righ")], None, None),
+        (vec![("x-functions-key", "right ")], None, None),
+        (vec![("x-functions-key", "Right")], None, None),
+        (vec![("authorization", "Bearer right")], None, None),
+        (vec![], Some("code="), None),
+        (vec![], None, None),
+    ] {
+        assert_eq!(admit(&one_key, &fields(&headers), query), Ok(caller), "{headers:?} {query:?}");
+    }
+}
+
+#[test]
+fn without_a_key_nobody_gets_in_but_where_everybody_may() {
+    let headers = fields(&[("x-functions-key", "")]);
+    assert_eq!(admit(&callers(&[]), &headers, None), Ok(None));
+    assert!(callers(&[]).anybody().is_none());
+    let open = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "true")]);
+    assert_eq!(admit(&open, &headers, None), Ok(None));
+    assert!(open.anybody().is_some_and(|it| it.is_anybody() && it.caller().name() == "anonymous"));
+    let both = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "TRUE"), ("GATEWAY_KEY", "right")]);
+    let headers = fields(&[("x-functions-key", "right")]);
+    assert_eq!(admit(&both, &headers, None), Ok(Some("key")));
+}
+
+#[test]
+fn a_key_stands_for_one_scope() {
+    let list = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":["a"]}}]"#, hex_of("right"));
+    let settings = [("GATEWAY_KEY", "right"), ("GATEWAY_CALLERS", list.as_str())];
+    assert_eq!(read(&settings).unwrap_err().name, "GATEWAY_CALLERS");
+}
+
+#[test]
+fn a_key_that_no_header_field_can_have_is_wrong() {
+    for key in ["right\n", "schlüssel", "two words"] {
+        assert_eq!(read(&[("GATEWAY_KEY", key)]).unwrap_err().name, "GATEWAY_KEY", "{key:?}");
+    }
+}
+
+#[test]
+fn named_callers_have_keys_and_scopes() {
+    // The SHA-256 of "one", "two" and "three", as sha256sum prints them.
+    let list = r#"[
+        {"name": "billing", "secrets": ["billing-*", "Shared"], "key_sha256": [
+            "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed",
+            "3FC4CCFE745870E2C0D99F71F30FF0656C8DEDD41CC1D7D3D376B0DBE685E2F3"]},
+        {"name": "ops", "secrets": ["*"], "key_sha256": [
+            "8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f"]},
+        {"name": "nobody", "secrets": []}
+    ]"#;
+    let callers = callers(&[("GATEWAY_CALLERS", list)]);
+    for (key, name, secret, allowed) in [
+        ("one", "billing", "billing-db", true),
+        ("two", "billing", "BILLING-DB", true),
+        ("one", "billing", "shared", true),
+        ("one", "billing", "shared-not", false),
+        ("one", "billing", "billin", false),
+        ("one", "billing", "other", false),
+        ("three", "ops", "other", true),
+    ] {
+        let admitted = callers.with_key(Some(&Redacted::new(key.to_owned()))).unwrap();
+        assert_eq!(admitted.caller().name(), name);
+        let read = admitted.may_read(&SecretName::parse(secret).unwrap()).map(Caller::name);
+        assert_eq!(read, if allowed { Ok(name) } else { Err(Error::OutOfScope) }, "{key} {secret}");
+    }
+    assert!(callers.with_key(Some(&Redacted::new("four".to_owned()))).is_none());
+    assert!(callers.with_key(None).is_none());
+}
+
+#[test]
+fn who_is_composed_with_the_gateway_may_read_everything_or_what_the_list_says() {
+    let may_read = |callers: &Callers, name| {
+        callers.composed().may_read(&SecretName::parse(name).unwrap()).map(Caller::name).map(str::to_owned)
+    };
+    let composed = Ok("composed".to_owned());
+    assert_eq!(may_read(&callers(&[]), "anything"), composed);
+    for settings in [KEY, TENANT, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]] {
+        assert_eq!(may_read(&callers(settings), "anything"), Err(Error::OutOfScope), "{settings:?}");
+    }
+    let listed = callers(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
+    assert_eq!(may_read(&listed, "app-db"), composed);
+    assert_eq!(may_read(&listed, "db"), Err(Error::OutOfScope));
+    // Over HTTP nobody is that caller.
+    for key in ["", "composed", "app-*"] {
+        assert_eq!(admit(&listed, &fields(&[("x-functions-key", key)]), None), Ok(None), "{key:?}");
+    }
+}
+
+#[test]
+fn proxied_requests_need_trust() {
+    let (closed, open) = (callers(KEY), callers(&[KEY[0], ("GATEWAY_TRUST_FORWARDED", "true")]));
+    for name in [
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-anything",
+        "x-original-url",
+        "X-Original-Host",
+        "True-Client-IP",
+        "X-Azure-FDID",
+        "x-envoy-external-address",
+        "CF-Connecting-IP",
+        "X-ARR-LOG-ID",
+        "x-client-ip",
+        "Via",
+        "X-Forwarded-For",
+    ] {
+        let headers = fields(&[("x-functions-key", "right"), (name, "")]);
+        assert_eq!(admit(&closed, &headers, None), Err(Error::CameThroughProxy), "{name}");
+        assert_eq!(admit(&open, &headers, None), Ok(Some("key")), "{name}");
+    }
+    let headers =
+        fields(&[("x-functions-key", "right"), ("x-forwardedfor", ""), ("x-original", ""), ("cf", "")]);
+    assert_eq!(admit(&closed, &headers, None), Ok(Some("key")));
+}
+
+#[test]
+fn wrong_lists_are_configuration_errors() {
+    let hash = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    let two = format!(r#"[{{"name":"a","key_sha256":["{hash}"],"secrets":[]}},{{"name":"a","secrets":[]}}]"#);
+    let empty_key = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":[]}}]"#, hex_of(""));
+    let same_key = format!(r#"[{{"name":"a","key_sha256":["{hash}","{hash}"],"secrets":[]}}]"#);
+    let long = format!(r#"[{{"name":"a","key_sha256":["{hash}0"],"secrets":[]}}]"#);
+    let composed_with_key = format!(r#"[{{"name":"composed","key_sha256":["{hash}"],"secrets":[]}}]"#);
+    for list in [
+        "",
+        "{}",
+        "[{}]",
+        "marker",
+        r#"[{"name":"a"}]"#,
+        r#"[{"name":"","secrets":[]}]"#,
+        r#"[{"name":"key","secrets":[]}]"#,
+        r#"[{"name":"anonymous","secrets":[]}]"#,
+        r#"[{"name":"Key","secrets":[]}]"#,
+        r#"[{"name":"Composed","secrets":[]}]"#,
+        r#"[{"name":"composed","secrets":[],"roles":["reader"]}]"#,
+        r#"[{"name":"composed","secrets":[],"oid":["0f8fad5b-d9cb-469f-a165-70867728950e"]}]"#,
+        r#"[{"name":"composed","secrets":[]},{"name":"composed","secrets":[]}]"#,
+        r#"[{"name":"a b","secrets":[]}]"#,
+        &composed_with_key,
+        r#"[{"name":"a","secrets":["b_c"]}]"#,
+        r#"[{"name":"a","secrets":["*b"]}]"#,
+        r#"[{"name":"a","secrets":["b**"]}]"#,
+        r#"[{"name":"a","secrets":[],"key_sha256":["abc"]}]"#,
+        r#"[["a",[],[],[],[],["*"]]]"#,
+        r#"[{"name":"a","secrets":[],"key":"marker"}]"#,
+        r#"[{"name":"a","secrets":[],"oid":["marker"]}]"#,
+        r#"[{"name":"a","secrets":[],"appid":["6f1b4f5c2f0b4f6e9d0c3a5b8e7d1c42"]}]"#,
+        r#"[{"name":"a","secrets":[],"roles":[""]}]"#,
+        r#"[{"name":"a","secrets":[],"roles":["two words"]}]"#,
+        r#"[{"name":"a","secrets":[],"name":"b"}]"#,
+        &two,
+        &long,
+        &empty_key,
+        &same_key,
+    ] {
+        let read = read(&[("GATEWAY_CALLERS", list)]);
+        assert_eq!(read.err().map(|it| it.name), (!list.is_empty()).then_some("GATEWAY_CALLERS"), "{list}");
+    }
+}
+
+fn callers(settings: &[(&'static str, &str)]) -> Callers {
+    read(settings).unwrap()
+}
+
+fn read(settings: &[(&'static str, &str)]) -> Result<Callers, SettingError> {
+    let read = |name: &'static str| {
+        Ok::<_, Unreadable>(settings.iter().find(|it| it.0 == name).map(|it| it.1.to_owned()))
+    };
+    let vault = Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, None);
+    Callers::read(Lookup::new(&read), &vault.unwrap())
+}
+
+/// The name of the caller who shows a key.
+fn admit<'a>(callers: &'a Callers, headers: &Headers, query: Option<&str>) -> Result<Option<&'a str>, Error> {
+    match callers.shown(headers, query)? {
+        Credentials::Key(key) => Ok(callers.with_key(key.as_ref()).map(|it| it.caller().name())),
+        Credentials::Token(..) => panic!("a token"),
+    }
+}
+
+fn hex_of(key: &str) -> String {
+    Sha256::digest(key).iter().map(|it| format!("{it:02x}")).collect()
+}
+
+fn fields(fields: &[(&str, &str)]) -> Headers {
+    fields.iter().copied().collect()
+}
+
+const KEY: &[(&str, &str)] = &[("GATEWAY_KEY", "right")];
+#[test]
+fn tokens_are_taken_where_a_tenant_is_set_and_no_key_is_shown() {
+    let (tenant, plain) = (callers(TENANT), callers(KEY));
+    let key = ("x-functions-key", "right");
+    for (headers, query, shown) in [
+        (vec![("authorization", "Bearer a.b.c")], None, Some("a.b.c")),
+        (vec![("authorization", "bearer   a.b.c")], Some("code=right"), Some("a.b.c")),
+        (vec![("authorization", "Bearer ")], None, Some("")),
+        (vec![("authorization", "Bearer a.b.c"), key], None, None),
+        (vec![("authorization", "Bearer a.b.c"), ("authorization", "Bearer a.b.c")], None, None),
+        (vec![("authorization", "Basic a.b.c")], None, None),
+        (vec![("authorization", "Bearer")], None, None),
+        (vec![("authorization", "a.b.c")], None, None),
+        (vec![], Some("code=right"), None),
+    ] {
+        let headers = fields(&headers);
+        let token = match tenant.shown(&headers, query) {
+            Ok(Credentials::Token(_, token)) => Some(token),
+            Ok(Credentials::Key(_)) => None,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(token, shown, "{headers:?}");
+        assert!(matches!(plain.shown(&headers, query), Ok(Credentials::Key(_))), "{headers:?}");
+    }
+}
+
+#[test]
+fn the_settings_of_a_tenant() {
+    let (tenant, audience, list) = (TENANT[0], TENANT[1], TENANT[2]);
+    let other = |name, value| (name, value);
+    for (settings, wrong) in [
+        (vec![tenant, audience, list], None),
+        (vec![other("GATEWAY_JWT_TENANT", "6F1B4F5C-2F0B-4F6E-9D0C-3A5B8E7D1C42"), audience, list], None),
+        (vec![tenant, list], Some("GATEWAY_JWT_AUDIENCE")),
+        (vec![audience, list], Some("GATEWAY_JWT_TENANT")),
+        (vec![list], Some("GATEWAY_JWT_TENANT")),
+        (vec![tenant, audience], Some("GATEWAY_CALLERS")),
+        (vec![tenant, audience, KEY[0]], Some("GATEWAY_CALLERS")),
+        (
+            vec![other("GATEWAY_JWT_TENANT", "contoso.onmicrosoft.com"), audience, list],
+            Some("GATEWAY_JWT_TENANT"),
+        ),
+        (vec![other("GATEWAY_JWT_TENANT", "common"), audience, list], Some("GATEWAY_JWT_TENANT")),
+        (vec![other("GATEWAY_JWT_TENANT", "../x"), list], Some("GATEWAY_JWT_TENANT")),
+        (vec![tenant, other("GATEWAY_JWT_AUDIENCE", "two words"), list], Some("GATEWAY_JWT_AUDIENCE")),
+        (
+            vec![tenant, other("GATEWAY_JWT_AUDIENCE", "https://vault.azure.net"), list],
+            Some("GATEWAY_JWT_AUDIENCE"),
+        ),
+        (
+            vec![tenant, other("GATEWAY_JWT_AUDIENCE", "https://Vault.azure.cn/"), list],
+            Some("GATEWAY_JWT_AUDIENCE"),
+        ),
+        (
+            vec![tenant, other("GATEWAY_JWT_AUDIENCE", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"), list],
+            Some("GATEWAY_JWT_AUDIENCE"),
+        ),
+        (
+            vec![tenant, audience, list, other("AZURE_AUTHORITY_HOST", "http://login.example")],
+            Some("AZURE_AUTHORITY_HOST"),
+        ),
+    ] {
+        assert_eq!(read(&settings).err().map(|it| it.name), wrong, "{settings:?}");
+    }
+}
+
+#[test]
+fn nothing_of_a_caller_shows() {
+    let shown = format!("{:?}", callers(TENANT));
+    assert!(
+        !shown.contains("6f1b4f5c") && !shown.contains("api://") && !shown.contains("d94e2b71"),
+        "{shown}"
+    );
+}
+
+const TENANT: &[(&str, &str)] = &[
+    ("GATEWAY_JWT_TENANT", "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42"),
+    ("GATEWAY_JWT_AUDIENCE", "api://keyvault-gateway"),
+    (
+        "GATEWAY_CALLERS",
+        r#"[{"name":"billing","oid":["D94E2B71-6a5f-4b0d-b7c3-1f8e6a2c9d05"],"secrets":["billing-*"]}]"#,
+    ),
+];

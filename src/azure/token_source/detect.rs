@@ -1,0 +1,220 @@
+//! Which token source the settings mean.
+
+use super::selector::id_text;
+use super::{Selector, TokenSource, app_service_2017, app_service_2019, client_secret, cloud_shell, imds};
+use crate::azure::Endpoint;
+use crate::azure::vault::Vault;
+use crate::env::Lookup;
+use crate::error::SettingError;
+use crate::model::Redacted;
+
+/// A place that tokens come from, as the variables of its environment show it. Set means not empty.
+struct Place {
+    /// The value of `IDENTITY_SOURCE` that selects it outright, if all that it `needs` is set.
+    name: &'static str,
+    /// It is eligible if all of these are set. Half of them mean nothing: platforms set some of them for services of their own.
+    needs: &'static [&'static str],
+    /// It is not eligible if one of these is set, as the place is another one then.
+    unless: &'static [&'static str],
+    /// Its source; or the variable that marks the place, and why it is not supported.
+    source: Result<Source, SettingError>,
+}
+
+type Source = fn(Lookup<'_>, &Vault) -> Result<TokenSource, SettingError>;
+
+/// All places. The first that is eligible is chosen, as in Microsoft's libraries.
+///
+/// App Service sets both its pairs, so the newer protocol stands before the older, whose pair Azure Machine Learning sets alone.
+/// Container Instances set `IDENTITY_HEADER` and `IDENTITY_SERVER_THUMBPRINT` without an endpoint on Linux, where they have a metadata
+/// service (MicrosoftDocs/azure-docs issue 122273), and all three on Windows, where they speak the protocol of Service Fabric
+/// (Azure/azure-sdk-for-net issue 45547). A server with Azure Arc has its two endpoints without a header. A tenant and a client id
+/// without a secret is what Kubernetes sets for workload identity.
+const PLACES: [Place; 7] = [
+    Place {
+        name: "app-service-2019",
+        needs: &["IDENTITY_ENDPOINT", "IDENTITY_HEADER"],
+        unless: &["IDENTITY_SERVER_THUMBPRINT"],
+        source: Ok(app_service_2019),
+    },
+    Place {
+        name: "app-service-2017",
+        needs: &["MSI_ENDPOINT", "MSI_SECRET"],
+        unless: &[],
+        source: Ok(app_service_2017),
+    },
+    Place { name: "cloud-shell", needs: &["MSI_ENDPOINT"], unless: &["MSI_SECRET"], source: Ok(cloud_shell) },
+    Place {
+        name: "client-secret",
+        needs: &["AZURE_CLIENT_SECRET", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"],
+        unless: &[],
+        source: Ok(client_secret),
+    },
+    Place {
+        name: "service-fabric",
+        needs: &["IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT"],
+        unless: &[],
+        source: Err(SettingError {
+            name: "IDENTITY_SERVER_THUMBPRINT",
+            should: "belongs to Service Fabric, or to Container Instances on Windows, whose managed identities are not \
+                     supported; AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET work there",
+        }),
+    },
+    Place {
+        name: "azure-arc",
+        needs: &["IDENTITY_ENDPOINT", "IMDS_ENDPOINT"],
+        unless: &[],
+        source: Err(SettingError {
+            name: "IMDS_ENDPOINT",
+            should: "belongs to a server with Azure Arc, whose managed identity is not supported without a reader of its \
+                     key file; AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET work there",
+        }),
+    },
+    // What is left where no other is eligible.
+    Place { name: "imds", needs: &[], unless: &[], source: Ok(imds) },
+];
+
+/// The variables that point to a place. If one is set, and the metadata service is asked because it was not enough, an operator is told
+/// so where that fails.
+const POINTERS: [&str; 7] = [
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "MSI_SECRET",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+];
+
+impl TokenSource {
+    /// The source that `IDENTITY_SOURCE` names, or else that of the first place which is eligible.
+    pub(crate) fn choose(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
+        if let Some(named) = settings.text("IDENTITY_SOURCE")? {
+            let wrong = |should| SettingError { name: "IDENTITY_SOURCE", should };
+            let named = PLACES.iter().find_map(|it| Some((it, it.source.ok()?)).filter(|_| it.name == named));
+            let (place, source) = named.ok_or(wrong(
+                "must be app-service-2019, app-service-2017, cloud-shell, client-secret or imds",
+            ))?;
+            if !all_set(settings, place.needs)? {
+                return Err(wrong("names a source whose own settings are not set"));
+            }
+            return source(settings, vault);
+        }
+        for place in &PLACES {
+            if all_set(settings, place.needs)? && none_set(settings, place.unless)? {
+                let mut source = place.source?(settings, vault)?;
+                if let Self::Imds(imds) = &mut source {
+                    imds.unused = set_of(settings, &POINTERS)?;
+                }
+                return Ok(source);
+            }
+        }
+        imds(settings, vault)
+    }
+}
+
+fn all_set(settings: Lookup<'_>, names: &'static [&'static str]) -> Result<bool, SettingError> {
+    set_of(settings, names).map(|set| set.len() == names.len())
+}
+
+fn none_set(settings: Lookup<'_>, names: &'static [&'static str]) -> Result<bool, SettingError> {
+    set_of(settings, names).map(|set| set.is_empty())
+}
+
+/// Those of `names` that are set.
+fn set_of(settings: Lookup<'_>, names: &'static [&'static str]) -> Result<Vec<&'static str>, SettingError> {
+    let mut set = Vec::new();
+    for name in names {
+        if settings.text(name)?.is_some() {
+            set.push(*name);
+        }
+    }
+    Ok(set)
+}
+
+fn app_service_2019(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
+    Ok(TokenSource::AppService2019(app_service_2019::AppService2019 {
+        endpoint: address("IDENTITY_ENDPOINT", settings)?,
+        header: settings.field_text("IDENTITY_HEADER")?.ok_or(missing("IDENTITY_HEADER"))?,
+        identity: Selector::read(settings)?,
+    }))
+}
+
+fn app_service_2017(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
+    let mut identity = Selector::read(settings)?;
+    refuse_ids(&identity, false)?;
+    // Azure Machine Learning names the identity of its place so, and gives the token of the person who is signed in without it
+    // (AzureAD/microsoft-authentication-library-for-js issue 7838).
+    if let (Selector::SystemAssigned, Some(id)) = (&identity, settings.text("DEFAULT_IDENTITY_CLIENT_ID")?)
+        && is_guid(&id)
+    {
+        identity = Selector::ClientId(id);
+    }
+    Ok(TokenSource::AppService2017(app_service_2017::AppService2017 {
+        endpoint: address("MSI_ENDPOINT", settings)?,
+        secret: settings.field_text("MSI_SECRET")?.ok_or(missing("MSI_SECRET"))?,
+        identity,
+    }))
+}
+
+fn cloud_shell(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
+    refuse_ids(&Selector::read(settings)?, true)?;
+    Ok(TokenSource::CloudShell(cloud_shell::CloudShell { endpoint: address("MSI_ENDPOINT", settings)? }))
+}
+
+fn client_secret(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource, SettingError> {
+    let text = |name| settings.text(name)?.ok_or(missing(name));
+    Selector::read(settings)?;
+    Ok(TokenSource::ClientSecret(client_secret::ClientSecret {
+        authority: vault.cloud().authority(settings)?,
+        tenant: tenant_id(text("AZURE_TENANT_ID")?)?,
+        client_id: id_text("AZURE_CLIENT_ID", text("AZURE_CLIENT_ID")?)?,
+        client_secret: Redacted::new(text("AZURE_CLIENT_SECRET")?),
+    }))
+}
+
+fn imds(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
+    let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
+    let host = settings.text(name)?;
+    let origin = Endpoint::parse(host.as_deref().unwrap_or(imds::ADDRESS))
+        .filter(Endpoint::is_origin)
+        .ok_or(SettingError { name, should: "must be the http address of a host, without a path" })?;
+    Ok(TokenSource::Imds(imds::Imds { origin, identity: Selector::read(settings)?, unused: Vec::new() }))
+}
+
+/// The older protocols cannot select by every id, and Cloud Shell by none. To ask for another identity than the one
+/// that was chosen would be a guess, so that is an error.
+const fn refuse_ids(identity: &Selector, client_id_too: bool) -> Result<(), SettingError> {
+    let name = match identity {
+        Selector::SystemAssigned => return Ok(()),
+        Selector::ClientId(_) if !client_id_too => return Ok(()),
+        Selector::ClientId(_) => "AZURE_CLIENT_ID",
+        Selector::ObjectId(_) => "IDENTITY_OBJECT_ID",
+        Selector::ResourceId(_) => "IDENTITY_RESOURCE_ID",
+    };
+    Err(SettingError { name, should: "cannot select an identity at this token source" })
+}
+
+const fn missing(name: &'static str) -> SettingError {
+    SettingError { name, should: "is not set" }
+}
+
+fn address(name: &'static str, settings: Lookup<'_>) -> Result<Endpoint, SettingError> {
+    let text = settings.text(name)?.ok_or(missing(name))?;
+    Endpoint::parse(&text).ok_or(SettingError { name, should: "must be an http or https address" })
+}
+
+/// Accepts a tenant by its id or by one of its domain names.
+fn tenant_id(text: String) -> Result<String, SettingError> {
+    let valid = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'.');
+    if valid && text.len() <= 253 && !text.starts_with('.') {
+        Ok(text)
+    } else {
+        Err(SettingError { name: "AZURE_TENANT_ID", should: "must be the id or a domain name of a tenant" })
+    }
+}
+
+/// Whether `text` is a GUID as Entra writes it: 8, 4, 4, 4 and 12 hexadecimal digits.
+fn is_guid(text: &str) -> bool {
+    let groups = text.split('-').map(|it| it.bytes().all(|it| it.is_ascii_hexdigit()).then_some(it.len()));
+    groups.eq([8, 4, 4, 4, 12].map(Some))
+}

@@ -1,0 +1,306 @@
+//! Settings, parsed once into types.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::auth::Callers;
+use crate::azure::token_source::TokenSource;
+use crate::azure::vault::Vault;
+use crate::env::Lookup;
+use crate::error::SettingError;
+use crate::host::{Host, KeyValue};
+use crate::model::Redacted;
+use crate::seal::Seal;
+use crate::sync::token_bucket::{DEFAULT_RATE, MOST_RATE, Rate};
+use crate::telemetry::log::Level;
+
+/// Everything that can be set, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The vault that secrets are read from.
+    pub vault: Vault,
+    /// Where tokens for it come from.
+    pub identity: TokenSource,
+    /// Who may ask for what.
+    pub callers: Callers,
+    /// How many calls to Key Vault each of them may cause.
+    pub budget: Rate,
+    /// What is kept in memory, and for how long.
+    pub cache: CacheConfig,
+    /// Where the host keeps entries for us, if it does.
+    pub store: Option<StoreConfig>,
+    /// How long one request may take, everything included.
+    pub deadline: Duration,
+    /// How much is logged.
+    pub log: Level,
+}
+
+/// The settings `GATEWAY_CACHE_…`, `GATEWAY_STALE_SECONDS` and `GATEWAY_NEGATIVE_TTL_SECONDS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// How long a value is served from memory; zero switches the cache off.
+    pub ttl: Duration,
+    /// How long past its TTL a value may be served while Azure fails.
+    pub stale: Duration,
+    /// How long it is remembered that a secret does not exist.
+    pub negative_ttl: Duration,
+    /// How many entries are kept.
+    pub entries: usize,
+}
+
+/// The settings `GATEWAY_STORE` and `GATEWAY_STORE_KEY`.
+#[derive(Debug)]
+pub struct StoreConfig {
+    /// The host's label of the key-value store.
+    pub label: String,
+    /// What seals the entries.
+    pub seal: Seal,
+}
+
+impl Config {
+    /// How long Azure is waited for where there is something else at hand: a quarter of the time that a request may take,
+    /// or [`LEAST_PATIENCE`] if that is longer and leaves half of the time.
+    pub fn patience(&self) -> Duration {
+        let part = |parts| self.deadline.checked_div(parts).unwrap_or(self.deadline);
+        part(4).max(LEAST_PATIENCE.min(part(2)))
+    }
+
+    /// Reads all settings of `host`. The first one that is missing or wrong is the error.
+    pub fn read<H: Host>(host: &H) -> Result<Self, SettingError> {
+        // A build without a store has nothing that seals either.
+        let seal = |key: &[u8]| if H::KeyValue::THERE { Seal::new(key) } else { None };
+        let settings = Self::parse(Lookup::new(&|name| host.setting(name)), seal)?;
+        // A store that is not there would cost two calls for each read, and nobody would know why.
+        let opens = |it: &StoreConfig| !H::KeyValue::THERE || H::KeyValue::may_be_opened(&it.label);
+        if settings.store.as_ref().is_none_or(opens) {
+            Ok(settings)
+        } else {
+            let should = "must be the label of a store that the host lets this component open";
+            Err(SettingError { name: "GATEWAY_STORE", should })
+        }
+    }
+
+    fn parse(settings: Lookup<'_>, seal: impl Fn(&[u8]) -> Option<Seal>) -> Result<Self, SettingError> {
+        let vault = vault(settings)?;
+        Ok(Self {
+            identity: TokenSource::choose(settings, &vault)?,
+            callers: Callers::read(settings, &vault)?,
+            budget: Rate::per_second(settings.number(
+                "GATEWAY_CALLER_CALLS_PER_SECOND",
+                DEFAULT_RATE,
+                0..=MOST_RATE,
+            )?),
+            vault,
+
+            cache: CacheConfig {
+                ttl: settings.seconds("GATEWAY_CACHE_TTL_SECONDS", 300, 0..=86_400)?,
+                stale: settings.seconds("GATEWAY_STALE_SECONDS", 3600, 0..=604_800)?,
+                negative_ttl: settings.seconds("GATEWAY_NEGATIVE_TTL_SECONDS", 10, 0..=3600)?,
+                entries: settings.number("GATEWAY_CACHE_ENTRIES", 1000, 1..=100_000)?,
+            },
+            store: store(settings, seal)?,
+            deadline: settings.seconds("GATEWAY_DEADLINE_SECONDS", 10, 1..=230)?,
+            log: log_level(settings)?,
+        })
+    }
+}
+
+fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
+    let (name, uri) = match (settings.text("KeyVaultUri")?, settings.text("KEY_VAULT_URI")?) {
+        (Some(uri), other) if other.as_ref().is_none_or(|it| is_same_uri(it, &uri)) => ("KeyVaultUri", uri),
+        (Some(_), _) => {
+            return Err(SettingError { name: "KEY_VAULT_URI", should: "must not differ from KeyVaultUri" });
+        }
+        (None, Some(uri)) => ("KEY_VAULT_URI", uri),
+        (None, None) => return Err(SettingError { name: "KeyVaultUri", should: "is not set" }),
+    };
+    let resource = settings.text("KEY_VAULT_RESOURCE")?;
+    let api_version = settings.text("KEY_VAULT_API_VERSION")?;
+    Vault::parse(name, &uri, resource.as_deref(), api_version.as_deref())
+}
+
+/// Whether both are the same but for a slash at the end.
+fn is_same_uri(a: &str, b: &str) -> bool {
+    a.strip_suffix('/').unwrap_or(a) == b.strip_suffix('/').unwrap_or(b)
+}
+
+fn store(
+    settings: Lookup<'_>,
+    seal: impl Fn(&[u8]) -> Option<Seal>,
+) -> Result<Option<StoreConfig>, SettingError> {
+    let label = settings.text("GATEWAY_STORE")?;
+    let key = settings.text("GATEWAY_STORE_KEY")?.map(Redacted::new);
+    let both = |name| SettingError { name, should: "must be set, as the other setting of the store is" };
+    match (label, key) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(both("GATEWAY_STORE_KEY")),
+        (None, Some(_)) => Err(both("GATEWAY_STORE")),
+        (Some(label), Some(key)) => {
+            let bytes = BASE64_STANDARD.decode(key.expose()).ok().filter(|it| it.len() == STORE_KEY_BYTES);
+            let wrong = SettingError { name: "GATEWAY_STORE_KEY", should: "must be 32 bytes in base64" };
+            let seal = seal(Redacted::new(bytes.ok_or(wrong)?).expose()).ok_or(SettingError {
+                name: "GATEWAY_STORE",
+                should: "must not be set, as this build is not for a host that has a store",
+            })?;
+            Ok(Some(StoreConfig { label, seal }))
+        }
+    }
+}
+
+fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {
+    match settings.text("GATEWAY_LOG")?.as_deref() {
+        None | Some("info") => Ok(Level::Info),
+        Some("error") => Ok(Level::Error),
+        Some("debug") => Ok(Level::Debug),
+        Some(_) => Err(SettingError { name: "GATEWAY_LOG", should: "must be error, info or debug" }),
+    }
+}
+
+const STORE_KEY_BYTES: usize = 32;
+
+/// Long enough for a token and a secret over fresh connections, so that patience is not in vain.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Unreadable;
+    use crate::seal::About;
+
+    #[test]
+    fn defaults() {
+        let settings = read(&[VAULT]).unwrap();
+        let seconds = Duration::from_secs;
+        let cache =
+            CacheConfig { ttl: seconds(300), stale: seconds(3600), negative_ttl: seconds(10), entries: 1000 };
+        assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(10), Level::Info));
+        assert!(settings.store.is_none());
+        assert_eq!(settings.identity.name(), "imds");
+        assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.net");
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let settings = read(&[
+            ("KEY_VAULT_URI", "https://my-vault.vault.azure.cn/"),
+            ("GATEWAY_CACHE_TTL_SECONDS", "0"),
+            ("GATEWAY_STALE_SECONDS", "60"),
+            ("GATEWAY_NEGATIVE_TTL_SECONDS", "0"),
+            ("GATEWAY_CACHE_ENTRIES", "1"),
+            ("GATEWAY_DEADLINE_SECONDS", "230"),
+            ("GATEWAY_LOG", "debug"),
+            ("GATEWAY_STORE", "default"),
+            ("GATEWAY_STORE_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ])
+        .unwrap();
+        let seconds = Duration::from_secs;
+        let cache = CacheConfig { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
+        assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
+        let store = settings.store.unwrap();
+        let (about, key) = (About { kind: "secret", parts: &[] }, (0..32).collect::<Vec<u8>>());
+        assert_eq!(
+            (store.label.as_str(), store.seal.name(about)),
+            ("default", Seal::new(&key).unwrap().name(about))
+        );
+        assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        for (name, values) in [
+            (
+                "GATEWAY_CACHE_TTL_SECONDS",
+                vec!["-1", "1.5", "x", "+1", " 1", "86401", "99999999999999999999"],
+            ),
+            ("GATEWAY_STALE_SECONDS", vec!["never", "604801"]),
+            ("GATEWAY_NEGATIVE_TTL_SECONDS", vec!["3601"]),
+            ("GATEWAY_CACHE_ENTRIES", vec!["0", "100001", "many"]),
+            ("GATEWAY_DEADLINE_SECONDS", vec!["0", "231", "10s"]),
+            ("GATEWAY_LOG", vec!["trace", "INFO"]),
+            ("GATEWAY_ALLOW_ANONYMOUS", vec!["yes", "1"]),
+            ("GATEWAY_TRUST_FORWARDED", vec!["on"]),
+            ("GATEWAY_ALLOWED_HOSTS", vec!["a:80", "https://a", "*"]),
+            ("GATEWAY_CALLER_CALLS_PER_SECOND", vec!["-1", "1001", "many"]),
+            ("GATEWAY_STORE", vec!["default-without-key"]),
+            ("GATEWAY_JWT_TENANT", vec!["a b"]),
+            ("KEY_VAULT_RESOURCE", vec!["https://vault.azure.net/"]),
+            ("KEY_VAULT_API_VERSION", vec!["7 4"]),
+            ("KEY_VAULT_URI", vec!["https://another.vault.azure.net", "x"]),
+            ("IDENTITY_SOURCE", vec!["IMDS"]),
+        ] {
+            for value in values {
+                let error = read(&[VAULT, (name, value)]).unwrap_err();
+                let other = match name {
+                    "GATEWAY_STORE" => "GATEWAY_STORE_KEY",
+                    _ => name,
+                };
+                assert_eq!(error.name, other, "{value}");
+                assert!(!error.should.contains(value), "{value}");
+            }
+        }
+        assert_eq!(read(&[]).unwrap_err(), SettingError { name: "KeyVaultUri", should: "is not set" });
+        assert_eq!(read(&[("KeyVaultUri", "")]).unwrap_err().name, "KeyVaultUri");
+        for key in ["AAEC", "not base64", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
+            let error = read(&[VAULT, ("GATEWAY_STORE", "default"), ("GATEWAY_STORE_KEY", key)]).unwrap_err();
+            assert_eq!(error.name, "GATEWAY_STORE_KEY");
+        }
+    }
+
+    #[test]
+    fn the_vault_may_be_named_twice_if_it_is_the_same() {
+        for (other, same) in [
+            ("https://my-vault.vault.azure.net", true),
+            ("https://my-vault.vault.azure.net/", true),
+            ("https://my-vault.vault.azure.net//", false),
+            ("https://your-vault.vault.azure.net/", false),
+        ] {
+            let settings = read(&[VAULT, ("KEY_VAULT_URI", other)]);
+            assert_eq!(settings.map_err(|it| it.name).err(), (!same).then_some("KEY_VAULT_URI"), "{other}");
+        }
+    }
+
+    #[test]
+    fn patience_is_a_part_of_the_deadline() {
+        for (deadline, milliseconds) in [("1", 500), ("2", 1000), ("3", 1000), ("10", 2500), ("230", 57_500)]
+        {
+            let settings = read(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
+            assert_eq!(settings.patience(), Duration::from_millis(milliseconds), "{deadline}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_named() {
+        assert_eq!(
+            read(&[VAULT, ("GATEWAY_LOG", UNREADABLE)]).unwrap_err(),
+            SettingError { name: "GATEWAY_LOG", should: "could not be read from the host" }
+        );
+    }
+
+    #[test]
+    fn no_setting_shows_what_it_holds() {
+        let settings = read(&[
+            VAULT,
+            ("GATEWAY_KEY", "marker"),
+            ("MSI_ENDPOINT", "http://localhost"),
+            ("MSI_SECRET", "marker"),
+            ("GATEWAY_STORE", "default"),
+            ("GATEWAY_STORE_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ])
+        .unwrap();
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("marker") && !shown.contains("1, 2, 3"), "{shown}");
+    }
+
+    fn read(settings: &[(&'static str, &'static str)]) -> Result<Config, SettingError> {
+        let read = |name: &'static str| match settings.iter().find(|it| it.0 == name).map(|it| it.1) {
+            Some(UNREADABLE) => Err(Unreadable),
+            text => Ok(text.map(str::to_owned)),
+        };
+        Config::parse(Lookup::new(&read), Seal::new)
+    }
+
+    const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");
+    const UNREADABLE: &str = "unreadable";
+}

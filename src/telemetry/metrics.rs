@@ -1,0 +1,429 @@
+//! What this instance has done so far, as Prometheus text.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::error::Service;
+use crate::http::cache_status::CacheOutcome;
+use crate::http::response::Reply;
+
+/// Counts and times, which start with the instance and end with it. No label is a name that a caller chose.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    replies: RefCell<BTreeMap<(u16, &'static str), u64>>,
+    requests: Requests,
+    calls: Calls,
+}
+
+/// How long requests took, by what came of looking for a secret in memory.
+#[derive(Debug, Default)]
+struct Requests {
+    hit: Histogram,
+    miss: Histogram,
+    expired: Histogram,
+    request: Histogram,
+    stale: Histogram,
+    /// Nobody looked: it was another route, or the request was refused before.
+    none: Histogram,
+}
+
+/// How many calls were made to each upstream, and how long those took that came to an end.
+#[derive(Debug, Default)]
+struct Calls {
+    identity: (Cell<u64>, Histogram),
+    vault: (Cell<u64>, Histogram),
+    directory: (Cell<u64>, Histogram),
+}
+
+/// Durations, counted in buckets. Each is in one bucket only, so that to note one is to add to two numbers.
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: [Cell<u64>; BUCKETS.len()],
+    beyond: Cell<u64>,
+    sum: Cell<Duration>,
+}
+
+impl Metrics {
+    /// Counts that start at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts an answer that took `duration`; `cache` is what came of looking for a secret in memory, if anybody looked.
+    pub fn replied(&self, reply: &Reply, cache: Option<CacheOutcome>, duration: Duration) {
+        if let Ok(mut replies) = self.replies.try_borrow_mut() {
+            let count = replies.entry((reply.status().as_u16(), reply.code())).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.requests.of(cache).note(duration);
+    }
+
+    /// Counts a call that begins.
+    pub fn called(&self, upstream: Service) {
+        add_one(&self.calls.of(upstream).0);
+    }
+
+    /// Counts a call that has ended, with or without an answer, and took `duration`. One whose request went away never ends.
+    pub fn ended(&self, upstream: Service, duration: Duration) {
+        self.calls.of(upstream).1.note(duration);
+    }
+
+    /// All this in Prometheus' text format, with the number of `values` in memory and the bytes that they take, and with the
+    /// age of the `token`, if there is one, and what is left of it.
+    pub fn render(&self, values: (usize, usize), token: Option<(Duration, Duration)>) -> String {
+        let mut text = String::with_capacity(USUAL_TEXT);
+        // Writing to a string does not fail.
+        let _ = self.write(&mut text, values, token);
+        text
+    }
+
+    fn write(
+        &self,
+        text: &mut String,
+        (values, bytes): (usize, usize),
+        token: Option<(Duration, Duration)>,
+    ) -> std::fmt::Result {
+        let name = "keyvault_gateway_requests_total";
+        family(text, name, "counter", "Requests answered by this instance.")?;
+        if let Ok(replies) = self.replies.try_borrow() {
+            for ((status, code), count) in &*replies {
+                writeln!(text, "{name}{{status=\"{status}\",code=\"{code}\"}} {count}")?;
+            }
+        }
+
+        let name = "keyvault_gateway_request_duration_seconds";
+        let help = "How long requests took, by what came of looking for a secret in memory.";
+        family(text, name, "histogram", help)?;
+        for (found, histogram) in self.requests.all() {
+            histogram.write(text, name, "found", found)?;
+        }
+
+        let name = "keyvault_gateway_cache_lookups_total";
+        family(text, name, "counter", "Requests for a secret, by how they were answered.")?;
+        for (found, histogram) in self.requests.lookups() {
+            writeln!(text, "{name}{{found=\"{found}\"}} {}", histogram.count())?;
+        }
+
+        let name = "keyvault_gateway_cache_values";
+        family(text, name, "gauge", "Values in the memory of this instance.")?;
+        writeln!(text, "{name} {values}")?;
+
+        let name = "keyvault_gateway_cache_bytes";
+        family(text, name, "gauge", "What they take, in bytes.")?;
+        writeln!(text, "{name} {bytes}")?;
+
+        let name = "keyvault_gateway_upstream_calls_total";
+        family(text, name, "counter", "Calls that this instance made to Azure.")?;
+        for (upstream, (begun, _)) in self.calls.all() {
+            writeln!(text, "{name}{{upstream=\"{upstream}\"}} {}", begun.get())?;
+        }
+
+        let name = "keyvault_gateway_upstream_duration_seconds";
+        family(text, name, "histogram", "How long the calls took that have ended.")?;
+        for (upstream, (_, ended)) in self.calls.all() {
+            ended.write(text, name, "upstream", upstream)?;
+        }
+
+        if let Some((age, left)) = token {
+            let name = "keyvault_gateway_token_age_seconds";
+            family(text, name, "gauge", "How long this instance has had its token for the vault.")?;
+            writeln!(text, "{name} {}", age.as_secs())?;
+
+            let name = "keyvault_gateway_token_left_seconds";
+            family(text, name, "gauge", "How long the token of this instance can still be used.")?;
+            writeln!(text, "{name} {}", left.as_secs())?;
+        }
+        Ok(())
+    }
+}
+
+impl Requests {
+    const fn of(&self, cache: Option<CacheOutcome>) -> &Histogram {
+        match cache {
+            Some(CacheOutcome::Hit) => &self.hit,
+            Some(CacheOutcome::Miss) => &self.miss,
+            Some(CacheOutcome::Expired) => &self.expired,
+            Some(CacheOutcome::Request) => &self.request,
+            Some(CacheOutcome::Stale) => &self.stale,
+            None => &self.none,
+        }
+    }
+
+    /// Those for which somebody looked.
+    fn lookups(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        OUTCOMES.into_iter().map(|it| (it.name(), self.of(Some(it))))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        self.lookups().chain([("none", &self.none)])
+    }
+}
+
+impl Calls {
+    const fn of(&self, upstream: Service) -> &(Cell<u64>, Histogram) {
+        match upstream {
+            Service::Identity => &self.identity,
+            Service::Vault => &self.vault,
+            Service::Directory => &self.directory,
+        }
+    }
+
+    const fn all(&self) -> [(&'static str, &(Cell<u64>, Histogram)); 3] {
+        [("identity", &self.identity), ("vault", &self.vault), ("directory", &self.directory)]
+    }
+}
+
+impl Histogram {
+    /// This is done for every request: nothing is allocated and nothing is written out.
+    fn note(&self, duration: Duration) {
+        let fits = BUCKETS.iter().zip(&self.buckets).find(|(bucket, _)| duration <= bucket.0);
+        add_one(fits.map_or(&self.beyond, |it| it.1));
+        self.sum.set(self.sum.get().saturating_add(duration));
+    }
+
+    fn count(&self) -> u64 {
+        self.buckets.iter().fold(self.beyond.get(), |count, it| count.saturating_add(it.get()))
+    }
+
+    /// The series of this histogram. Prometheus has each bucket hold all that is in the smaller ones, too.
+    fn write(&self, text: &mut String, name: &str, label: &str, value: &str) -> std::fmt::Result {
+        let mut count: u64 = 0;
+        for ((_, le), bucket) in BUCKETS.iter().zip(&self.buckets) {
+            count = count.saturating_add(bucket.get());
+            writeln!(text, "{name}_bucket{{{label}=\"{value}\",le=\"{le}\"}} {count}")?;
+        }
+        let (count, sum) = (self.count(), self.sum.get());
+        writeln!(text, "{name}_bucket{{{label}=\"{value}\",le=\"+Inf\"}} {count}")?;
+        writeln!(text, "{name}_sum{{{label}=\"{value}\"}} {}.{:09}", sum.as_secs(), sum.subsec_nanos())?;
+        writeln!(text, "{name}_count{{{label}=\"{value}\"}} {count}")
+    }
+}
+
+fn add_one(count: &Cell<u64>) {
+    count.set(count.get().saturating_add(1));
+}
+
+fn family(text: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+    write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n")
+}
+
+/// In the order in which they are written.
+const OUTCOMES: [CacheOutcome; 5] = [
+    CacheOutcome::Hit,
+    CacheOutcome::Miss,
+    CacheOutcome::Expired,
+    CacheOutcome::Request,
+    CacheOutcome::Stale,
+];
+
+/// The buckets' upper bounds, as durations and as Prometheus 3 writes them, which version 2 leaves as they are.
+///
+/// Up to a millisecond is what memory takes, alone and behind others. From there to a quarter of a second are calls to a vault,
+/// near and far, and what they take with a token call before. The others are the times that the gateway itself has where the
+/// deadline is the default of ten seconds: a quarter of it is what is waited with a value at hand, half of it is what one call
+/// to the vault may take, and what lies beyond all of it has run out of time.
+const BUCKETS: [(Duration, &str); 13] = [
+    (Duration::from_micros(100), "0.0001"),
+    (Duration::from_millis(1), "0.001"),
+    (Duration::from_millis(5), "0.005"),
+    (Duration::from_millis(10), "0.01"),
+    (Duration::from_millis(25), "0.025"),
+    (Duration::from_millis(50), "0.05"),
+    (Duration::from_millis(100), "0.1"),
+    (Duration::from_millis(250), "0.25"),
+    (Duration::from_millis(500), "0.5"),
+    (Duration::from_millis(1000), "1.0"),
+    (Duration::from_millis(2500), "2.5"),
+    (Duration::from_millis(5000), "5.0"),
+    (Duration::from_millis(10_000), "10.0"),
+];
+
+/// The text has some 150 lines of 80 bytes, whatever was counted, so that its buffer need not grow.
+const USUAL_TEXT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn counts() {
+        let metrics = Metrics::new();
+        for micros in [40, 100, 101] {
+            metrics.replied(&Reply::state("ok"), Some(CacheOutcome::Hit), Duration::from_micros(micros));
+        }
+        metrics.replied(&Reply::error(&Error::NoRoute), None, Duration::from_nanos(1));
+        metrics.replied(&Reply::error(&Error::NoRoute), None, Duration::from_secs(11));
+        metrics.called(Service::Vault);
+        metrics.called(Service::Vault);
+        metrics.ended(Service::Vault, Duration::from_millis(5));
+        let text = metrics.render((3, 900), Some((Duration::from_millis(61_999), Duration::from_secs(3538))));
+
+        assert_eq!(
+            without_histograms(&text),
+            r#"# HELP keyvault_gateway_requests_total Requests answered by this instance.
+# TYPE keyvault_gateway_requests_total counter
+keyvault_gateway_requests_total{status="200",code="OK"} 3
+keyvault_gateway_requests_total{status="404",code="NotFound"} 2
+# HELP keyvault_gateway_request_duration_seconds How long requests took, by what came of looking for a secret in memory.
+# TYPE keyvault_gateway_request_duration_seconds histogram
+# HELP keyvault_gateway_cache_lookups_total Requests for a secret, by how they were answered.
+# TYPE keyvault_gateway_cache_lookups_total counter
+keyvault_gateway_cache_lookups_total{found="hit"} 3
+keyvault_gateway_cache_lookups_total{found="miss"} 0
+keyvault_gateway_cache_lookups_total{found="expired"} 0
+keyvault_gateway_cache_lookups_total{found="request"} 0
+keyvault_gateway_cache_lookups_total{found="stale"} 0
+# HELP keyvault_gateway_cache_values Values in the memory of this instance.
+# TYPE keyvault_gateway_cache_values gauge
+keyvault_gateway_cache_values 3
+# HELP keyvault_gateway_cache_bytes What they take, in bytes.
+# TYPE keyvault_gateway_cache_bytes gauge
+keyvault_gateway_cache_bytes 900
+# HELP keyvault_gateway_upstream_calls_total Calls that this instance made to Azure.
+# TYPE keyvault_gateway_upstream_calls_total counter
+keyvault_gateway_upstream_calls_total{upstream="identity"} 0
+keyvault_gateway_upstream_calls_total{upstream="vault"} 2
+keyvault_gateway_upstream_calls_total{upstream="directory"} 0
+# HELP keyvault_gateway_upstream_duration_seconds How long the calls took that have ended.
+# TYPE keyvault_gateway_upstream_duration_seconds histogram
+# HELP keyvault_gateway_token_age_seconds How long this instance has had its token for the vault.
+# TYPE keyvault_gateway_token_age_seconds gauge
+keyvault_gateway_token_age_seconds 61
+# HELP keyvault_gateway_token_left_seconds How long the token of this instance can still be used.
+# TYPE keyvault_gateway_token_left_seconds gauge
+keyvault_gateway_token_left_seconds 3538
+"#
+        );
+        assert_eq!(
+            histogram(&text, "keyvault_gateway_request_duration_seconds", "found=\"hit\""),
+            r#"_bucket{found="hit",le="0.0001"} 2
+_bucket{found="hit",le="0.001"} 3
+_bucket{found="hit",le="0.005"} 3
+_bucket{found="hit",le="0.01"} 3
+_bucket{found="hit",le="0.025"} 3
+_bucket{found="hit",le="0.05"} 3
+_bucket{found="hit",le="0.1"} 3
+_bucket{found="hit",le="0.25"} 3
+_bucket{found="hit",le="0.5"} 3
+_bucket{found="hit",le="1.0"} 3
+_bucket{found="hit",le="2.5"} 3
+_bucket{found="hit",le="5.0"} 3
+_bucket{found="hit",le="10.0"} 3
+_bucket{found="hit",le="+Inf"} 3
+_sum{found="hit"} 0.000241000
+_count{found="hit"} 3
+"#
+        );
+        assert_eq!(
+            histogram(&text, "keyvault_gateway_request_duration_seconds", "found=\"none\""),
+            r#"_bucket{found="none",le="0.0001"} 1
+_bucket{found="none",le="0.001"} 1
+_bucket{found="none",le="0.005"} 1
+_bucket{found="none",le="0.01"} 1
+_bucket{found="none",le="0.025"} 1
+_bucket{found="none",le="0.05"} 1
+_bucket{found="none",le="0.1"} 1
+_bucket{found="none",le="0.25"} 1
+_bucket{found="none",le="0.5"} 1
+_bucket{found="none",le="1.0"} 1
+_bucket{found="none",le="2.5"} 1
+_bucket{found="none",le="5.0"} 1
+_bucket{found="none",le="10.0"} 1
+_bucket{found="none",le="+Inf"} 2
+_sum{found="none"} 11.000000001
+_count{found="none"} 2
+"#
+        );
+        assert_eq!(
+            histogram(&text, "keyvault_gateway_upstream_duration_seconds", "upstream=\"vault\""),
+            r#"_bucket{upstream="vault",le="0.0001"} 0
+_bucket{upstream="vault",le="0.001"} 0
+_bucket{upstream="vault",le="0.005"} 1
+_bucket{upstream="vault",le="0.01"} 1
+_bucket{upstream="vault",le="0.025"} 1
+_bucket{upstream="vault",le="0.05"} 1
+_bucket{upstream="vault",le="0.1"} 1
+_bucket{upstream="vault",le="0.25"} 1
+_bucket{upstream="vault",le="0.5"} 1
+_bucket{upstream="vault",le="1.0"} 1
+_bucket{upstream="vault",le="2.5"} 1
+_bucket{upstream="vault",le="5.0"} 1
+_bucket{upstream="vault",le="10.0"} 1
+_bucket{upstream="vault",le="+Inf"} 1
+_sum{upstream="vault"} 0.005000000
+_count{upstream="vault"} 1
+"#
+        );
+    }
+
+    #[test]
+    fn each_outcome_has_a_histogram_of_its_own() {
+        let metrics = Metrics::new();
+        for (times, cache) in OUTCOMES.into_iter().map(Some).chain([None]).enumerate() {
+            for _ in 0..=times {
+                metrics.replied(&Reply::state("ok"), cache, Duration::ZERO);
+            }
+        }
+        let counts: Vec<_> = metrics.requests.all().map(|(found, it)| (found, it.count())).collect();
+        let expected = [("hit", 1), ("miss", 2), ("expired", 3), ("request", 4), ("stale", 5), ("none", 6)];
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn each_upstream_has_a_histogram_of_its_own() {
+        let metrics = Metrics::new();
+        for (times, upstream) in [(1, Service::Identity), (2, Service::Vault), (3, Service::Directory)] {
+            for _ in 0..times {
+                metrics.ended(upstream, Duration::ZERO);
+            }
+        }
+        let counts = metrics.calls.all().map(|(upstream, (_, ended))| (upstream, ended.count()));
+        assert_eq!(counts, [("identity", 1), ("vault", 2), ("directory", 3)]);
+    }
+
+    #[test]
+    fn buckets_grow_and_are_called_what_they_are() {
+        assert!(BUCKETS.is_sorted_by(|one, next| one.0 < next.0));
+        for (bound, le) in BUCKETS {
+            assert_eq!(format!("{:?}", bound.as_secs_f64()), le);
+        }
+    }
+
+    #[test]
+    fn a_duration_is_in_the_first_bucket_that_it_fits_in() {
+        for (index, (bound, _)) in BUCKETS.into_iter().enumerate() {
+            let histogram = Histogram::default();
+            histogram.note(bound);
+            histogram.note(bound + Duration::from_nanos(1));
+            assert_eq!(histogram.buckets[index].get(), 1);
+            assert_eq!(histogram.buckets.get(index + 1).unwrap_or(&histogram.beyond).get(), 1);
+        }
+    }
+
+    #[test]
+    fn says_nothing_of_a_token_where_there_is_none() {
+        assert!(!Metrics::new().render((0, 0), None).contains("token"));
+    }
+
+    #[test]
+    fn the_text_fits_into_its_buffer() {
+        let metrics = Metrics::new();
+        metrics.replied(&Reply::state("ok"), None, Duration::MAX);
+        let text = metrics.render((usize::MAX, usize::MAX), Some((Duration::MAX, Duration::MAX)));
+        assert!((USUAL_TEXT / 2..USUAL_TEXT - 2048).contains(&text.len()), "{}", text.len());
+    }
+
+    fn without_histograms(text: &str) -> String {
+        let of_one = |it: &&str| !it.starts_with('#') && it.contains("_duration_seconds_");
+        text.lines().filter(|it| !of_one(it)).map(|it| format!("{it}\n")).collect()
+    }
+
+    /// The lines of one histogram, without the name of its family.
+    fn histogram(text: &str, name: &str, label: &str) -> String {
+        let lines = text.lines().filter_map(|it| it.strip_prefix(name)).filter(|it| it.contains(label));
+        lines.map(|it| format!("{it}\n")).collect()
+    }
+}

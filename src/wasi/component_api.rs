@@ -1,0 +1,67 @@
+//! What the gateway is for a component that it is composed with: `wit/gateway/gateway.wit`.
+
+use crate::read_error::ReadError;
+use crate::secrets::Found;
+use crate::secrets::cache::CachedSecret;
+
+#[cfg(feature = "proxy")]
+wit_bindgen::generate!({ path: "wit/gateway", world: "gateway" });
+
+#[cfg(feature = "service")]
+wit_bindgen::generate!({ path: "wit/gateway", world: "async-gateway" });
+
+#[cfg(feature = "proxy")]
+pub(super) use exports::keyvault::gateway::secrets::Guest as Secrets;
+
+#[cfg(feature = "service")]
+pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
+
+pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
+
+/// The value, as it goes to the other component. What the host copies it from is not overwritten: the other component has it.
+pub(super) fn value(kept: &CachedSecret) -> String {
+    kept.secret.value.expose().clone()
+}
+
+impl From<Found> for Secret {
+    fn from(found: Found) -> Self {
+        Self {
+            value: value(&found.kept),
+            version: found.kept.secret.version.as_str().to_owned(),
+            age: found.age.as_secs(),
+            asked: u64::try_from(found.kept.asked().from_start().as_nanos()).unwrap_or(u64::MAX),
+            stale: found.status.ttl.is_some_and(|it| it < 0),
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "what the host calls is written by wit-bindgen, in this crate")]
+mod exported {
+    #[cfg(feature = "proxy")]
+    use crate::wasi::p2::Component;
+
+    #[cfg(feature = "service")]
+    use crate::wasi::p3::Component;
+
+    super::export!(Component with_types_in super);
+}
+
+impl From<ReadError> for NoSecret {
+    fn from(reason: ReadError) -> Self {
+        match reason {
+            ReadError::InvalidName => Self::InvalidName,
+            ReadError::InvalidVersion => Self::InvalidVersion,
+            ReadError::Forbidden => Self::Forbidden,
+            ReadError::NotFound => Self::NotFound,
+            ReadError::Disabled => Self::Disabled,
+            ReadError::AccessDenied => Self::AccessDenied,
+            ReadError::Configuration(setting) => Self::Configuration(setting.to_owned()),
+            ReadError::Identity => Self::Identity,
+            ReadError::Vault => Self::Vault,
+            ReadError::Throttled(seconds) => Self::Throttled(seconds),
+            ReadError::Unavailable(seconds) => Self::Unavailable(seconds),
+            ReadError::Timeout => Self::Timeout,
+            ReadError::Internal => Self::Internal,
+        }
+    }
+}
