@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs deploy/alerts/alerts.jq over logs that are well and logs that fire each alert. Needs jq.
+# Tests deploy/alerts/alerts.jq with logs that fire no alert and logs that fire each alert. Needs jq.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# lines COUNT STATUS CODE CACHE UPSTREAM: so many lines in each minute of the last 20.
+# lines COUNT STATUS CODE CACHE UPSTREAM: prints COUNT lines for each of the last 20 minutes.
 lines() {
   jq -cn --arg count "$1" --arg status "$2" --arg code "$3" --arg cache "$4" --arg upstream "$5" '
     range(20) as $minute | range($count | tonumber)
@@ -12,13 +12,13 @@ lines() {
 fires() {
   local found
   found="$({ lines 2 200 OK hit 0; cat; } | sed 's/^/stderr [0] :: /' | jq -Rrn --argjson now 1000000 -f deploy/alerts/alerts.jq)"
-  [[ $found == "$1" ]] || { printf 'error: %s fires, not %s\n' "$found" "$1" >&2; exit 1; }
+  [[ $found == "$1" ]] || { printf 'error: got the alerts "%s", expected "%s"\n' "$found" "$1" >&2; exit 1; }
 }
 fires '' < /dev/null
 lines 1 400 ConfigurationError '' 0 | fires $'KeyVaultGatewayMisconfigured\tpage\tConfigurationError'
 lines 1 403 VaultAccessDenied miss 1 | fires $'KeyVaultGatewayNotLetIn\tpage\tVaultAccessDenied'
 lines 1 503 Unavailable miss 1 | fires $'KeyVaultGatewayFailing\tpage'
-lines 1 200 OK stale 1 | fires $'KeyVaultGatewayServesStale\tpage'
+lines 1 200 OK served-stale 1 | fires $'KeyVaultGatewayServesStale\tpage'
 lines 1 200 OK miss 20000 | fires $'KeyVaultGatewayNearTheLimit\tticket'
 lines 1 403 VaultThrottled miss 1 | fires $'KeyVaultGatewayThrottled\tticket\tVaultThrottled'
 lines 1 429 TooManyRequests '' 0 | fires $'KeyVaultGatewayGuessed\tticket'

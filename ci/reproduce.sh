@@ -3,11 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 commit="$(git rev-parse HEAD)"
-echo "building $commit in two clean clones; changes that are not committed are not in it"
-# No variable tells these builds how to build, and no folder above them has settings of Cargo.
+echo "building $commit in two clean clones, without uncommitted changes"
+# The builds use no variables of Cargo and rustc, and no Cargo configuration of a parent directory.
 unset CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_ENCODED_RUSTFLAGS RUSTFLAGS RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER
 folder="$(mktemp -d)"
-# Of different lengths and depths, so that a path in a component would show.
+# Paths of different lengths and depths, so that a path in a component makes a difference.
 clones=("$folder/first" "$folder/the-second/in-another-folder")
 for clone in "${clones[@]}"; do
   git clone --quiet --no-local . "$clone"

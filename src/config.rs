@@ -1,4 +1,4 @@
-//! Settings, parsed once into types.
+//! The configuration: all settings, parsed once into types.
 
 use std::time::Duration;
 
@@ -8,92 +8,95 @@ use base64::prelude::BASE64_STANDARD;
 use crate::auth::Callers;
 use crate::azure::token_source::TokenSource;
 use crate::azure::vault::Vault;
-use crate::env::Lookup;
-use crate::error::SettingError;
-use crate::host::{Host, KeyValue};
+use crate::env::{Lookup, NAMES};
+use crate::error::{Error, SettingError};
+use crate::host::{Host, within};
 use crate::model::Redacted;
 use crate::seal::Seal;
-use crate::sync::token_bucket::{DEFAULT_RATE, MOST_RATE, Rate};
+use crate::sync::token_bucket::{DEFAULT_RATE, MAX_RATE, Rate};
 use crate::telemetry::log::Level;
 
-/// Everything that can be set, checked.
+/// The settings of an instance, checked.
 #[derive(Debug)]
 pub struct Config {
     /// The vault that secrets are read from.
     pub vault: Vault,
-    /// Where tokens for it come from.
-    pub identity: TokenSource,
-    /// Who may ask for what.
+    /// The source of access tokens for the vault.
+    pub token_source: TokenSource,
+    /// The callers, and the secrets that each may read.
     pub callers: Callers,
-    /// How many calls to Key Vault each of them may cause.
-    pub budget: Rate,
-    /// What is kept in memory, and for how long.
+    /// How many calls to Key Vault each caller may cause.
+    pub caller_rate: Rate,
     pub cache: CacheConfig,
-    /// Where the host keeps entries for us, if it does.
     pub store: Option<StoreConfig>,
-    /// How long one request may take, everything included.
+    /// How long one request may take, including all retries and waits.
     pub deadline: Duration,
-    /// How much is logged.
     pub log: Level,
 }
 
 /// The settings `GATEWAY_CACHE_…`, `GATEWAY_STALE_SECONDS` and `GATEWAY_NEGATIVE_TTL_SECONDS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// How long a value is served from memory; zero switches the cache off.
+    /// How long a value is served from the cache; zero switches the cache off.
     pub ttl: Duration,
     /// How long past its TTL a value may be served while Azure fails.
     pub stale: Duration,
-    /// How long it is remembered that a secret does not exist.
+    /// How long the cache remembers that a secret does not exist.
     pub negative_ttl: Duration,
-    /// How many entries are kept.
+    /// The largest number of values in the cache.
     pub entries: usize,
 }
 
 /// The settings `GATEWAY_STORE` and `GATEWAY_STORE_KEY`.
 #[derive(Debug)]
 pub struct StoreConfig {
-    /// The host's label of the key-value store.
+    /// The label of the key-value store.
     pub label: String,
-    /// What seals the entries.
+    /// The keys that seal its entries.
     pub seal: Seal,
 }
 
 impl Config {
-    /// How long Azure is waited for where there is something else at hand: a quarter of the time that a request may take,
-    /// or [`LEAST_PATIENCE`] if that is longer and leaves half of the time.
-    pub fn patience(&self) -> Duration {
+    /// How long a request with an expired value to fall back on waits for Azure: a quarter of the deadline, or [`MIN_STALE_WAIT`] if
+    /// that is longer and leaves half of the deadline.
+    pub fn stale_wait(&self) -> Duration {
         let part = |parts| self.deadline.checked_div(parts).unwrap_or(self.deadline);
-        part(4).max(LEAST_PATIENCE.min(part(2)))
+        part(4).max(MIN_STALE_WAIT.min(part(2)))
     }
 
-    /// Reads all settings of `host`. The first one that is missing or wrong is the error.
-    pub fn read<H: Host>(host: &H) -> Result<Self, SettingError> {
-        // A build without a store has nothing that seals either.
-        let seal = |key: &[u8]| if H::KeyValue::THERE { Seal::new(key) } else { None };
-        let settings = Self::parse(Lookup::new(&|name| host.setting(name)), seal)?;
-        // A store that is not there would cost two calls for each read, and nobody would know why.
-        let opens = |it: &StoreConfig| !H::KeyValue::THERE || H::KeyValue::may_be_opened(&it.label);
-        if settings.store.as_ref().is_none_or(opens) {
-            Ok(settings)
-        } else {
+    /// Reads and parses all settings of `host`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for the first setting that is missing or wrong, [`Error::DeadlineExceeded`] if the host takes too long.
+    pub async fn load<H: Host>(host: &H) -> Result<Self, Error> {
+        let read = within(host, READ_LIMIT, host.settings(&NAMES)).await.ok_or(Error::DeadlineExceeded)?;
+        let texts: Vec<_> = NAMES.into_iter().zip(read).collect();
+        // The store is asked for anew after each await: where there is none, the compiler sees that and leaves out what needs one.
+        let seal = |key: &[u8]| host.key_value().and_then(|_| Seal::new(key));
+        let config = Self::parse(Lookup::new(&texts), seal).map_err(Error::Setting)?;
+        // A store that is not there would cost two calls for each read, and no operator would know why.
+        if let Some(store) = &config.store
+            && let Some(key_value) = host.key_value()
+            && within(host, READ_LIMIT, key_value.may_open(&store.label)).await == Some(false)
+        {
             let should = "must be the label of a store that the host lets this component open";
-            Err(SettingError { name: "GATEWAY_STORE", should })
+            return Err(Error::Setting(SettingError { name: "GATEWAY_STORE", should }));
         }
+        Ok(config)
     }
 
     fn parse(settings: Lookup<'_>, seal: impl Fn(&[u8]) -> Option<Seal>) -> Result<Self, SettingError> {
         let vault = vault(settings)?;
         Ok(Self {
-            identity: TokenSource::choose(settings, &vault)?,
-            callers: Callers::read(settings, &vault)?,
-            budget: Rate::per_second(settings.number(
+            token_source: TokenSource::detect(settings, &vault)?,
+            callers: Callers::parse(settings, &vault)?,
+            caller_rate: Rate::per_second(settings.number(
                 "GATEWAY_CALLER_CALLS_PER_SECOND",
                 DEFAULT_RATE,
-                0..=MOST_RATE,
+                0..=MAX_RATE,
             )?),
             vault,
-
             cache: CacheConfig {
                 ttl: settings.seconds("GATEWAY_CACHE_TTL_SECONDS", 300, 0..=86_400)?,
                 stale: settings.seconds("GATEWAY_STALE_SECONDS", 3600, 0..=604_800)?,
@@ -132,7 +135,8 @@ fn store(
 ) -> Result<Option<StoreConfig>, SettingError> {
     let label = settings.text("GATEWAY_STORE")?;
     let key = settings.text("GATEWAY_STORE_KEY")?.map(Redacted::new);
-    let both = |name| SettingError { name, should: "must be set, as the other setting of the store is" };
+    let both =
+        |name| SettingError { name, should: "must be set together with the other setting of the store" };
     match (label, key) {
         (None, None) => Ok(None),
         (Some(_), None) => Err(both("GATEWAY_STORE_KEY")),
@@ -160,14 +164,16 @@ fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {
 
 const STORE_KEY_BYTES: usize = 32;
 
-/// Long enough for a token and a secret over fresh connections, so that patience is not in vain.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long each call of the host may take that reads settings.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// Long enough for a token and a secret over new connections.
+const MIN_STALE_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::env::Unreadable;
-    use crate::seal::About;
 
     #[test]
     fn defaults() {
@@ -177,7 +183,7 @@ mod tests {
             CacheConfig { ttl: seconds(300), stale: seconds(3600), negative_ttl: seconds(10), entries: 1000 };
         assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(10), Level::Info));
         assert!(settings.store.is_none());
-        assert_eq!(settings.identity.name(), "imds");
+        assert_eq!(settings.token_source.name(), "imds");
         assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.net");
     }
 
@@ -199,11 +205,8 @@ mod tests {
         let cache = CacheConfig { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
         assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
         let store = settings.store.unwrap();
-        let (about, key) = (About { kind: "secret", parts: &[] }, (0..32).collect::<Vec<u8>>());
-        assert_eq!(
-            (store.label.as_str(), store.seal.name(about)),
-            ("default", Seal::new(&key).unwrap().name(about))
-        );
+        let expected = Seal::new(&(0..32).collect::<Vec<u8>>()).unwrap();
+        assert_eq!((store.label.as_str(), store.seal.prefix()), ("default", expected.prefix()));
         assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
     }
 
@@ -265,8 +268,8 @@ mod tests {
     fn patience_is_a_part_of_the_deadline() {
         for (deadline, milliseconds) in [("1", 500), ("2", 1000), ("3", 1000), ("10", 2500), ("230", 57_500)]
         {
-            let settings = read(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
-            assert_eq!(settings.patience(), Duration::from_millis(milliseconds), "{deadline}");
+            let config = read(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
+            assert_eq!(config.stale_wait(), Duration::from_millis(milliseconds), "{deadline}");
         }
     }
 
@@ -294,11 +297,9 @@ mod tests {
     }
 
     fn read(settings: &[(&'static str, &'static str)]) -> Result<Config, SettingError> {
-        let read = |name: &'static str| match settings.iter().find(|it| it.0 == name).map(|it| it.1) {
-            Some(UNREADABLE) => Err(Unreadable),
-            text => Ok(text.map(str::to_owned)),
-        };
-        Config::parse(Lookup::new(&read), Seal::new)
+        let read = |text: &str| if text == UNREADABLE { Err(Unreadable) } else { Ok(Some(text.to_owned())) };
+        let settings: Vec<_> = settings.iter().map(|(name, text)| (*name, read(text))).collect();
+        Config::parse(Lookup::new(&settings), Seal::new)
     }
 
     const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{SecretName, SecretVersion};
+use crate::model::{DeadlineExceeded, SecretName, SecretVersion};
 
 /// Why a request is not answered with what it asked for.
 ///
@@ -49,7 +49,7 @@ pub enum Error {
     Setting(SettingError),
 
     /// The token source refused.
-    IdentityRefused {
+    TokenSourceRefused {
         /// Why, as far as its answer tells.
         reason: TokenRefusal,
         /// Which one it is, as `IDENTITY_SOURCE` has it.
@@ -60,12 +60,12 @@ pub enum Error {
         code: Option<Code>,
     },
     /// There is no metadata service here: something else answered at its address, with this status.
-    IdentityAbsent(u16),
+    TokenSourceAbsent(u16),
     /// The token source answered with something that is not a token.
-    IdentityUnusable,
+    TokenSourceUnusable,
 
     /// The directory of the callers' tenant answered with something that is not its keys.
-    DirectoryUnusable,
+    JwksUnusable,
 
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
@@ -77,8 +77,8 @@ pub enum Error {
     TokenRefused(Complaint, Option<Code>),
     /// The vault does not accept our token at the moment, nor a new one, and gives no reason that would last: a later try may go well.
     TokenNotAccepted {
-        /// When to come back, if it is known.
-        pause: Option<Duration>,
+        /// When to try again, if it is known.
+        retry_after: Option<Duration>,
         /// The code in its answer.
         code: Option<Code>,
     },
@@ -103,15 +103,48 @@ pub enum Error {
     DeadlineExceeded,
 }
 
+/// A failed attempt: its error, and whether other requests may take that for their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub error: Error,
+    /// Whether the failure is about this request alone: it had no more time, or no reason to try again. Requests that have more time,
+    /// or no fallback, must not take it for theirs.
+    pub is_local: bool,
+}
+
+impl Failure {
+    /// A failure that is about this request alone.
+    pub const fn local(error: Error) -> Self {
+        Self { error, is_local: true }
+    }
+}
+
+impl From<Error> for Failure {
+    /// A failure that all requests may share, unless the request's own time was over.
+    fn from(error: Error) -> Self {
+        Self { is_local: error == Error::DeadlineExceeded, error }
+    }
+}
+
+impl From<DeadlineExceeded> for Error {
+    fn from(DeadlineExceeded: DeadlineExceeded) -> Self {
+        Self::DeadlineExceeded
+    }
+}
+
+impl From<DeadlineExceeded> for Failure {
+    fn from(DeadlineExceeded: DeadlineExceeded) -> Self {
+        Self::local(Error::DeadlineExceeded)
+    }
+}
+
 /// A service of Azure's that a request depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// The token source.
-    Identity,
-    /// The vault.
+    TokenSource,
     Vault,
-    /// The directory of the callers' tenant, which publishes the keys of their tokens.
-    Directory,
+    /// The endpoint that publishes the keys with which access tokens of callers are signed.
+    Jwks,
 }
 
 /// How a service failed, where the same call may succeed later.
@@ -216,7 +249,7 @@ impl Error {
     /// `service` failed in a way that may pass.
     pub(crate) const fn upstream(service: Service, kind: FailureKind, retry_after: Option<Duration>) -> Self {
         match kind {
-            FailureKind::NotAccepting => Self::TokenNotAccepted { pause: retry_after, code: None },
+            FailureKind::NotAccepting => Self::TokenNotAccepted { retry_after, code: None },
             FailureKind::Throttled | FailureKind::Failing | FailureKind::Unreachable => {
                 Self::Upstream { service, kind, retry_after }
             }
@@ -231,19 +264,19 @@ impl Error {
     pub const fn transient(&self) -> Option<(FailureKind, Option<Duration>)> {
         match self {
             Self::Upstream { kind, retry_after, .. } => Some((*kind, *retry_after)),
-            Self::TokenNotAccepted { pause, .. } => Some((FailureKind::NotAccepting, *pause)),
+            Self::TokenNotAccepted { retry_after, .. } => Some((FailureKind::NotAccepting, *retry_after)),
             _ => None,
         }
     }
 
     /// Whether it is a token that is missing, and the token source that has none.
-    pub const fn is_about_identity(&self) -> bool {
+    pub const fn is_about_token_source(&self) -> bool {
         matches!(
             self,
-            Self::IdentityRefused { .. }
-                | Self::IdentityAbsent(_)
-                | Self::IdentityUnusable
-                | Self::Upstream { service: Service::Identity, .. }
+            Self::TokenSourceRefused { .. }
+                | Self::TokenSourceAbsent(_)
+                | Self::TokenSourceUnusable
+                | Self::Upstream { service: Service::TokenSource, .. }
         )
     }
 }
@@ -274,7 +307,7 @@ impl fmt::Display for Error {
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
             }
-            Self::IdentityRefused { reason, source, status, code } => {
+            Self::TokenSourceRefused { reason, source, status, code } => {
                 let reason = match reason {
                     TokenRefusal::NoSuchIdentity => "the token source knows no such identity",
                     TokenRefusal::SeveralIdentities => {
@@ -289,15 +322,13 @@ impl fmt::Display for Error {
                     TokenRefusal::Policy => "a policy of the tenant forbids the sign-in",
                     TokenRefusal::Other => "the token source refused",
                 };
-                return write!(f, "{reason} ({source}, status {status}{})", Credentials(code.as_ref()));
+                return write!(f, "{reason} ({source}, status {status}{})", ShownCode(code.as_ref()));
             }
-            Self::IdentityAbsent(status) => {
+            Self::TokenSourceAbsent(status) => {
                 return write!(f, "there is no metadata service at its address (imds, status {status})");
             }
-            Self::IdentityUnusable => "the token source answered with something that is not a token",
-            Self::DirectoryUnusable => {
-                "the directory of callers answered with something that is not its keys"
-            }
+            Self::TokenSourceUnusable => "the token source answered with something that is not a token",
+            Self::JwksUnusable => "the directory of callers answered with something that is not its keys",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial, code) => match denial {
@@ -309,7 +340,7 @@ impl fmt::Display for Error {
                     "the vault denied access: the policy is for an application on behalf of a user"
                 }
                 Denial::Unexplained => {
-                    return write!(f, "the vault denied access (status 403{})", Credentials(code.as_ref()));
+                    return write!(f, "the vault denied access (status 403{})", ShownCode(code.as_ref()));
                 }
             },
             Self::TokenRefused(complaint, code) => {
@@ -318,22 +349,22 @@ impl fmt::Display for Error {
                     Complaint::Issuer => "it wants one of another tenant",
                     Complaint::Claims => "it wants more claims",
                 };
-                let code = Credentials(code.as_ref());
+                let code = ShownCode(code.as_ref());
                 return write!(f, "the vault did not accept the token: {wanted} (status 401{code})");
             }
             Self::TokenNotAccepted { code, .. } => {
-                let code = Credentials(code.as_ref());
+                let code = ShownCode(code.as_ref());
                 return write!(f, "the vault does not accept the token at the moment (status 401{code})");
             }
             Self::VaultRefused(status, code) => {
-                return write!(f, "the vault refused (status {status}{})", Credentials(code.as_ref()));
+                return write!(f, "the vault refused (status {status}{})", ShownCode(code.as_ref()));
             }
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::Upstream { service, kind, .. } => {
                 let service = match service {
-                    Service::Identity => "the token source",
+                    Service::TokenSource => "the token source",
                     Service::Vault => "the vault",
-                    Service::Directory => "the directory of callers",
+                    Service::Jwks => "the directory of callers",
                 };
                 let kind = match kind {
                     FailureKind::Throttled => "is throttling",
@@ -353,9 +384,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// A code behind a status, if there is one.
-struct Credentials<'a>(Option<&'a Code>);
+struct ShownCode<'a>(Option<&'a Code>);
 
-impl fmt::Display for Credentials<'_> {
+impl fmt::Display for ShownCode<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |code| write!(f, ", code {}", code.as_str()))
     }

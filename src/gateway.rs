@@ -1,4 +1,4 @@
-//! Answers one request: the only place that orders the steps.
+//! Answers one request: the script that orders the steps.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -10,12 +10,12 @@ use crate::auth::failure_limiter::AuthFailureLimiter;
 use crate::auth::{Caller, Credentials, Principal};
 use crate::azure::token_source::Token;
 use crate::client::retry_budget::RetryBudget;
-use crate::client::{Client, UpstreamState};
+use crate::client::{Client, ClientState};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::host::{Body, BodyError, Host};
 use crate::http::cache_status::{CacheOutcome, CacheStatus};
-use crate::http::request::{Head, LARGEST_BODY, Route};
+use crate::http::request::{Head, MAX_BODY, Route};
 use crate::http::response::Reply;
 use crate::http::trace::Trace;
 use crate::jwks::TokenVerifier;
@@ -23,292 +23,316 @@ use crate::model::{Deadline, Moment, SecretName, SecretRequest, SecretVersion};
 use crate::read_error::ReadError;
 use crate::readiness::Readiness;
 use crate::secrets::cache::{CachedSecret, Freshness};
-use crate::secrets::{Found, Refresh, Secrets};
+use crate::secrets::{Found, NotFound, Refresh, Secrets};
+use crate::sync::single_flight::SingleFlight;
 use crate::telemetry::context::RequestContext;
 use crate::telemetry::log::{self, Level};
 use crate::telemetry::metrics::Metrics;
 
-/// The gateway of one instance: its host, its settings, and what it keeps between requests.
+/// The gateway of one instance: its host, its configuration, and what it keeps between requests.
 #[derive(Debug)]
-pub struct Gateway<H: Host> {
+pub struct Gateway<H> {
     host: H,
-    settings: OnceCell<Config>,
-    bearers: TokenVerifier<H::Signal>,
-    guesses: AuthFailureLimiter,
-    secrets: Secrets<H::Signal>,
-    upstreams: UpstreamState<H::Signal>,
+    config: OnceCell<Config>,
+    loading: SingleFlight<(), ()>,
+    verifier: TokenVerifier,
+    auth_failures: AuthFailureLimiter,
+    secrets: Secrets,
+    client: ClientState,
     readiness: Readiness,
     metrics: Metrics,
 }
 
-/// An answer, and what is left to do when it has been given.
+/// The answer to a request, and the work that is left after it has been given.
 #[derive(Debug)]
 pub struct Answered {
-    /// The answer.
     pub reply: Reply,
-    /// A value to renew, on hosts that let an instance work after an answer.
-    pub renewal: Option<Refresh>,
+    /// The secret to refresh, on hosts that let an instance work after an answer.
+    pub refresh: Option<Refresh>,
+}
+
+/// What a route answers.
+#[derive(Default)]
+struct Outcome {
+    cache_status: Option<CacheStatus>,
+    refresh: Option<Refresh>,
 }
 
 impl<H: Host> Gateway<H> {
-    /// A gateway that has not been asked anything yet.
     pub fn new(host: H) -> Self {
         Self {
             host,
-            settings: OnceCell::new(),
-            bearers: TokenVerifier::new(),
-            guesses: AuthFailureLimiter::new(),
+            config: OnceCell::new(),
+            loading: SingleFlight::new(),
+            verifier: TokenVerifier::new(),
+            auth_failures: AuthFailureLimiter::new(),
             secrets: Secrets::new(),
-            upstreams: UpstreamState::new(),
+            client: ClientState::new(),
             readiness: Readiness::new(),
             metrics: Metrics::new(),
         }
     }
 
-    /// Answers a request, whatever it is.
+    /// Answers any request.
     pub async fn answer(&self, head: Head, body: impl Body) -> Answered {
-        let mut visit = RequestContext::new(self.host.now(), Trace::of(&head.fields));
-        let mut renewal = None;
+        let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));
         let route = head.route();
-        let outcome = match &route {
-            Ok(Route::Secret) => self.secret(&head, body, &mut visit).await.map(|(reply, due)| {
-                renewal = due;
-                reply
-            }),
-            Ok(Route::Health) => Ok(Reply::state("ok")),
-            Ok(Route::Ready) => self.ready(&mut visit).await,
-            Ok(Route::OpenApi) => Ok(Reply::document("application/json", OPENAPI)),
-            Ok(Route::Metrics) => self.metrics(&head, &mut visit).await,
-            Err(error) => Err(error.clone()),
+        let result = match &route {
+            Ok(Route::Secret) => self.secret(&head, body, &mut context).await,
+            Ok(Route::Health) => Ok((Reply::state("ok"), Outcome::default())),
+            Ok(Route::Ready) => self.ready(&mut context).await,
+            Ok(Route::OpenApi) => Ok((Reply::document("application/json", OPENAPI), Outcome::default())),
+            Ok(Route::Metrics) => self.metrics(&head, &mut context).await,
+            Err(error) => Err(error.clone().into()),
         };
-        let (mut reply, error) = match outcome {
-            Ok(reply) => (reply, None),
-            Err(error) if route == Ok(Route::Ready) => {
-                (Reply::not_ready(&error, self.unused(Some(&error))), Some(error))
+        let (mut reply, outcome, error) = match result {
+            Ok((reply, outcome)) => (reply, outcome, None),
+            Err(NotFound { error, cache_status }) => {
+                let reply = if route == Ok(Route::Ready) {
+                    Reply::not_ready(&error, self.unused(Some(&error)))
+                } else {
+                    Reply::error(&error)
+                };
+                (reply, Outcome { cache_status, refresh: None }, Some(error))
             }
-            Err(error) => (Reply::error(&error), Some(error)),
         };
-        if let Some(status) = visit.cache.get() {
-            reply.cached(status);
+        if let Some(status) = outcome.cache_status {
+            reply.add_cache_status(status);
         }
-        self.record(&visit, &reply, error.as_ref());
-        Answered { reply, renewal }
+        let duration = self.host.now().since(context.start);
+        self.metrics.replied(&reply, outcome.cache_status.map(CacheStatus::outcome), duration);
+        self.log(
+            &context,
+            level_of(&reply),
+            (reply.status(), reply.code()),
+            outcome.cache_status,
+            error.as_ref(),
+        );
+        Answered { reply, refresh: outcome.refresh }
     }
 
-    /// The main job.
+    /// Answers the main route.
     async fn secret<'a>(
         &'a self,
         head: &Head,
         body: impl Body,
-        visit: &mut RequestContext<'a>,
-    ) -> Result<(Reply, Option<Refresh>), Error> {
-        let settings = self.settings()?;
-        visit.deadline = Deadline::new(visit.start, settings.deadline);
+        context: &mut RequestContext<'a>,
+    ) -> Result<(Reply, Outcome), NotFound> {
+        let config = self.config(context).await?;
 
-        let admitted = self.admit(settings, head, visit).await?;
-        visit.caller = Some(admitted.caller());
-        if admitted.is_anybody() {
-            settings.callers.expect_own_name(body.authority().as_deref(), &head.fields)?;
+        let principal = self.authenticate(config, head, context).await?;
+        context.caller = Some(principal.caller());
+        if principal.is_anonymous() {
+            config.callers.check_host(body.authority().as_deref(), &head.headers)?;
         }
 
-        head.announces_json()?;
-        let body_deadline = visit.deadline.within(visit.start, settings.patience());
-        let body = body.read(LARGEST_BODY, body_deadline.end()).await?;
-        let asked = SecretRequest::parse(&body)?;
-        visit.secret = Some(asked.name.clone());
-        visit.caller = Some(admitted.may_read(&asked.name)?);
+        head.check_content()?;
+        let body_deadline = context.deadline.within(context.start, config.stale_wait());
+        let body = body.read(MAX_BODY, body_deadline.end()).await.map_err(Error::from)?;
+        let request = SecretRequest::parse(&body)?;
+        context.secret = Some(request.name.clone());
+        context.caller = Some(principal.authorize(&request.name)?);
 
-        let wanted = wanted(head.wants_fresh(), visit.start);
-        let Found { kept, age, status, renewal } =
-            self.secrets.find(&self.azure(settings, visit), &asked, wanted).await?;
-        visit.cache.set(Some(status));
-        Ok((Reply::secret(&asked.name, &kept.secret, age), renewal))
+        let freshness = freshness(head.wants_fresh(), context.start);
+        let found = self.secrets.find(&self.client(config, context), &request, freshness).await?;
+        let reply = Reply::secret(&request.name, &found.secret.secret, found.age);
+        Ok((reply, Outcome { cache_status: Some(found.cache_status), refresh: found.refresh }))
     }
 
-    /// Reads a secret for the component that is composed with us: the same job without a request. With `again` the vault is
-    /// asked, whatever is in memory.
-    pub async fn read(&self, name: &str, version: Option<&str>, again: bool) -> Result<Found, ReadError> {
-        let mut visit = RequestContext::new(self.host.now(), Trace::none());
-        let found = self.find(name, version, again, &mut visit).await;
-        match &found {
-            // A line would take longer than a read from memory does.
-            Ok(found) if found.status.outcome() == CacheOutcome::Hit => {}
+    /// Reads a secret for the component that is composed with the gateway. With `refresh` the vault is called even if the secret is
+    /// cached.
+    pub async fn read(&self, name: &str, version: Option<&str>, refresh: bool) -> Result<Found, ReadError> {
+        let mut context = RequestContext::new(self.host.now(), Trace::none());
+        let result = self.find(name, version, refresh, &mut context).await;
+        match &result {
+            // A log line would take longer than the cached read.
+            Ok(found) if found.cache_status.outcome() == CacheOutcome::Hit => {}
             Ok(found) => {
-                visit.cache.set(Some(found.status));
-                self.log(&visit, Level::Info, StatusCode::OK, Reply::OK, None);
+                self.log(&context, Level::Info, (StatusCode::OK, Reply::OK), Some(found.cache_status), None);
             }
-            Err(error) => {
+            Err(NotFound { error, cache_status }) => {
                 let reply = Reply::error(error);
-                self.log(&visit, level_of(&reply), reply.status(), reply.code(), Some(error));
+                let said = (reply.status(), reply.code());
+                self.log(&context, level_of(&reply), said, *cache_status, Some(error));
             }
         }
-        found.map_err(|it| (&it).into())
+        result.map_err(|not_found| (&not_found.error).into())
     }
 
     async fn find<'a>(
         &'a self,
         name: &str,
         version: Option<&str>,
-        again: bool,
-        visit: &mut RequestContext<'a>,
-    ) -> Result<Found, Error> {
-        let settings = self.settings()?;
-        visit.deadline = Deadline::new(visit.start, settings.deadline);
-        let caller = settings.callers.composed();
-        visit.caller = Some(caller.caller());
-        let asked = asked(name, version)?;
-        // Only a line of the log needs the name, and what is found here has none.
-        if !again
-            && caller.may_read(&asked.name).is_ok()
-            && let Some(fresh) = self.secrets.fresh(&asked, visit.start)
+        refresh: bool,
+        context: &mut RequestContext<'a>,
+    ) -> Result<Found, NotFound> {
+        let config = self.config(context).await?;
+        let principal = config.callers.composed();
+        context.caller = Some(principal.caller());
+        let request = parse_request(name, version)?;
+        let authorized = principal.authorize(&request.name);
+        if !refresh
+            && authorized.is_ok()
+            && let Some(cached) = self.secrets.get_cached(&request, context.start)
         {
-            return Ok(fresh);
+            return Ok(cached);
         }
-        visit.secret = Some(asked.name.clone());
-        caller.may_read(&asked.name)?;
-        self.secrets.find(&self.azure(settings, visit), &asked, wanted(again, visit.start)).await
+        // Only the log needs the name, and a cached read has no log line.
+        context.secret = Some(request.name.clone());
+        authorized?;
+        let freshness = freshness(refresh, context.start);
+        self.secrets.find(&self.client(config, context), &request, freshness).await
     }
 
-    /// The value for that component, if memory has it within its TTL and it need not be renewed.
-    pub fn at_hand(&self, name: &str, version: Option<&str>) -> Option<Rc<CachedSecret>> {
-        let settings = self.settings().ok()?;
-        let asked = asked(name, version).ok()?;
-        settings.callers.composed().may_read(&asked.name).ok()?;
-        let found = self.secrets.fresh(&asked, self.host.now())?;
-        found.renewal.is_none().then_some(found.kept)
+    /// The cached secret for the component that is composed with the gateway, if it is within its TTL and no refresh is due. `None`
+    /// before the configuration is loaded.
+    pub fn get_cached(&self, name: &str, version: Option<&str>) -> Option<Rc<CachedSecret>> {
+        let config = self.config.get()?;
+        let request = parse_request(name, version).ok()?;
+        config.callers.composed().authorize(&request.name).ok()?;
+        let found = self.secrets.get_cached(&request, self.host.now())?;
+        found.refresh.is_none().then_some(found.secret)
     }
 
-    /// The vault that secrets are read from.
-    pub fn vault(&self) -> Result<String, ReadError> {
-        self.settings().map(|it| it.vault.uri()).map_err(|it| (&it).into())
+    /// The address of the vault that secrets are read from.
+    pub async fn vault(&self) -> Result<String, ReadError> {
+        let mut context = RequestContext::new(self.host.now(), Trace::none());
+        let config = self.config(&mut context).await.map_err(|error| ReadError::from(&error))?;
+        Ok(config.vault.uri())
     }
 
-    /// Who asks. This comes before everything that costs anything. Whoever has shown a good key or a good token gets in,
-    /// however many others have failed to.
-    async fn admit<'a>(
+    /// Identifies the caller, before anything that costs anything. A caller with a valid credential is never affected by the failures
+    /// of others.
+    async fn authenticate<'a>(
         &self,
-        settings: &'a Config,
+        config: &'a Config,
         head: &Head,
-        visit: &RequestContext<'_>,
+        context: &RequestContext<'_>,
     ) -> Result<Principal<'a>, Error> {
-        let callers = &settings.callers;
-        let admitted = match callers.shown(&head.fields, head.query())? {
-            Credentials::Key(key) => callers.with_key(key.as_ref()),
-            Credentials::Token(tenant, token) => {
-                let claims = self.bearers.verify(&self.azure(settings, visit), tenant, token).await;
-                match (claims, callers.anybody()) {
-                    (Ok(claims), _) => claims.and_then(|it| callers.with_claims(&it)),
-                    (Err(_), Some(anybody)) => Some(anybody),
+        let callers = &config.callers;
+        let principal = match callers.credentials(&head.headers, head.query())? {
+            Credentials::ApiKey(key) => callers.with_key(key.as_ref()),
+            Credentials::AccessToken(tenant, token) => {
+                let claims = self.verifier.verify(&self.client(config, context), tenant, token).await;
+                match (claims, callers.anonymous()) {
+                    (Ok(claims), _) => claims.and_then(|claims| callers.with_claims(&claims)),
+                    (Err(_), Some(anonymous)) => Some(anonymous),
                     (Err(error), None) => return Err(error),
                 }
             }
         };
-        admitted.or_else(|| callers.anybody()).ok_or_else(|| self.guesses.failed(self.host.now()))
+        principal.or_else(|| callers.anonymous()).ok_or_else(|| self.auth_failures.record(self.host.now()))
     }
 
-    /// Renews a value that was served from memory. It ends within the time that a request has.
-    pub async fn renew(&self, renewal: Refresh) {
-        let (Ok(settings), now) = (self.settings(), self.host.now()) else { return };
-        let mut visit = RequestContext::new(now, Trace::none());
-        visit.deadline = Deadline::new(now, settings.deadline);
-        self.secrets.renew(&self.azure(settings, &visit), renewal).await;
+    /// Refreshes a cached secret after the answer. It ends within the time of a request.
+    pub async fn refresh(&self, refresh: Refresh) {
+        let mut context = RequestContext::new(self.host.now(), Trace::none());
+        let Ok(config) = self.config(&mut context).await else { return };
+        self.secrets.refresh(&self.client(config, &context), refresh).await;
     }
 
-    const fn azure<'a>(&'a self, settings: &'a Config, visit: &'a RequestContext<'a>) -> Client<'a, H> {
-        Client { host: &self.host, settings, metrics: &self.metrics, upstreams: &self.upstreams, visit }
+    const fn client<'a>(&'a self, config: &'a Config, context: &'a RequestContext<'a>) -> Client<'a, H> {
+        Client { host: &self.host, config, metrics: &self.metrics, state: &self.client, context }
     }
 
-    /// Whether a secret could be read: the settings are right, and a token is at hand or can be had. However many ask this
-    /// instance, one of them tries in five seconds, once, and the others learn what comes of it or what is known.
-    async fn ready(&self, visit: &mut RequestContext<'_>) -> Result<Reply, Error> {
-        let settings = self.settings()?;
-        visit.deadline = Deadline::new(visit.start, settings.deadline);
-        let azure = self.azure(settings, visit);
-        while self.upstreams.token_if(Token::is_valid, self.host.now()).is_none() {
+    /// Says whether a secret could be read: the settings are right, and there is a token or one can be fetched. Of all probes of this
+    /// instance one fetches a token in five seconds, once, and the others learn the result or what is known.
+    async fn ready(&self, context: &mut RequestContext<'_>) -> Result<(Reply, Outcome), NotFound> {
+        let config = self.config(context).await?;
+        let client = self.client(config, context);
+        while self.client.tokens.get(Token::is_valid, self.host.now()).is_none() {
             if let Some(attempt) = self.readiness.attempt(self.host.now()) {
-                let token = azure.token(RetryBudget::one_try(visit.deadline)).await;
-                attempt.end(token.map(drop).map_err(|failed| failed.error))?;
+                let token = client.token(RetryBudget::one_try(context.deadline)).await;
+                attempt.end(token.map(drop).map_err(|failure| failure.error))?;
                 break;
             }
-            if !self.upstreams.is_token_under_way() {
-                self.readiness.known()?;
+            if !self.client.tokens.is_requested() {
+                self.readiness.last_result()?;
                 break;
             }
-            // What comes of a request that is under way costs nothing to wait for. Its client may hang up: then look again.
-            azure.token_under_way(visit.deadline).await.map_err(|failed| failed.error)?;
+            // Waiting for a request that is in flight costs nothing. Its client may hang up: then look again.
+            if let Some(Err(Failure { error, .. })) = client.wait_for_token(context.deadline).await {
+                return Err(error.into());
+            }
         }
-        Ok(Reply::state("ready"))
+        Ok((Reply::state("ready"), Outcome::default()))
     }
 
-    /// What this instance has done so far. That is not for everybody, even where everybody may ask for secrets.
-    async fn metrics<'a>(&'a self, head: &Head, visit: &mut RequestContext<'a>) -> Result<Reply, Error> {
-        let settings = self.settings()?;
-        visit.deadline = Deadline::new(visit.start, settings.deadline);
-        let admitted = self.admit(settings, head, visit).await?;
-        if admitted.is_anybody() {
-            return Err(self.guesses.failed(self.host.now()));
+    /// Answers the metrics. They need a credential even where anonymous callers may read secrets.
+    async fn metrics<'a>(
+        &'a self,
+        head: &Head,
+        context: &mut RequestContext<'a>,
+    ) -> Result<(Reply, Outcome), NotFound> {
+        let config = self.config(context).await?;
+        let principal = self.authenticate(config, head, context).await?;
+        if principal.is_anonymous() {
+            return Err(self.auth_failures.record(self.host.now()).into());
         }
-        visit.caller = Some(admitted.caller());
+        context.caller = Some(principal.caller());
         let now = self.host.now();
-        let token = self.upstreams.token_if(Token::is_valid, now).map(|it| (it.age(now), it.left(now)));
+        let token = self.client.tokens.get(Token::is_valid, now);
+        let token = token.map(|token| (token.age(now), token.left(now)));
         let text = self.metrics.render(self.secrets.size(), token);
-        Ok(Reply::document("text/plain; version=0.0.4; charset=utf-8", text))
+        Ok((Reply::document("text/plain; version=0.0.4; charset=utf-8", text), Outcome::default()))
     }
 
-    /// The settings, read when they are first needed. Wrong ones are read again: a host may have been unable to tell.
-    fn settings(&self) -> Result<&Config, Error> {
-        if let Some(settings) = self.settings.get() {
-            return Ok(settings);
+    /// The configuration, which also sets the deadline of the request. It is loaded when it is first needed. A wrong one is loaded
+    /// again for the next request, as a host may have been unable to read a setting.
+    async fn config<'a>(&'a self, context: &mut RequestContext<'_>) -> Result<&'a Config, Error> {
+        if self.config.get().is_none() {
+            let deadline = Deadline::new(context.start, LOAD_LIMIT);
+            let load = async |_| {
+                let config = Config::load(&self.host).await?;
+                let _ = self.config.set(config);
+                Ok(())
+            };
+            let (result, _) = self.loading.run(&self.host, &(), deadline.end(), |_| deadline, load).await;
+            result.map_err(|failure| failure.error)?;
         }
-        let settings = Config::read(&self.host).map_err(Error::Setting)?;
-        Ok(self.settings.get_or_init(|| settings))
+        let config = self.config.get().ok_or(Error::DeadlineExceeded)?;
+        context.deadline = Deadline::new(context.start, config.deadline);
+        Ok(config)
     }
 
-    /// Counts and logs what was answered.
-    fn record(&self, visit: &RequestContext<'_>, reply: &Reply, error: Option<&Error>) {
-        let duration = self.host.now().since(visit.start);
-        self.metrics.replied(reply, visit.cache.get().map(CacheStatus::outcome), duration);
-        self.log(visit, level_of(reply), reply.status(), reply.code(), error);
-    }
-
-    /// The variables that were set and not used, where `error` is that there is no token.
+    /// The variables that are set and not used, where `error` is that there is no token.
     fn unused(&self, error: Option<&Error>) -> &[&'static str] {
-        let no_token = || self.upstreams.token_if(Token::is_valid, self.host.now()).is_none();
-        match (self.settings.get(), error) {
-            (Some(settings), Some(error))
-                if error.is_about_identity() || (*error == Error::DeadlineExceeded && no_token()) =>
+        let no_token = || self.client.tokens.get(Token::is_valid, self.host.now()).is_none();
+        match (self.config.get(), error) {
+            (Some(config), Some(error))
+                if error.is_about_token_source() || (*error == Error::DeadlineExceeded && no_token()) =>
             {
-                settings.identity.unused()
+                config.token_source.unused()
             }
             _ => &[],
         }
     }
 
-    /// Logs what was answered, unless the settings want less than that.
+    /// Logs an answer, unless the settings want less than `level`.
     fn log(
         &self,
-        visit: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         level: Level,
-        status: StatusCode,
-        code: &'static str,
+        (status, code): (StatusCode, &'static str),
+        cache_status: Option<CacheStatus>,
         error: Option<&Error>,
     ) {
-        if level > self.settings.get().map_or(Level::Info, |it| it.log) {
+        if level > self.config.get().map_or(Level::Info, |config| config.log) {
             return;
         }
         self.host.log(&log::render(&log::Line {
             time: self.host.unix_time(),
             level,
-            request: visit.trace.id(|| self.host.random()),
-            caller: visit.caller.map(Caller::name),
-            secret: visit.secret.as_ref().map(SecretName::as_str),
+            request: context.trace.id(|| self.host.random()),
+            caller: context.caller.map(Caller::name),
+            secret: context.secret.as_ref().map(SecretName::as_str),
             status: status.as_u16(),
             code,
             cause: error,
             unused: self.unused(error),
-            cache: visit.cache.get().map(|it| it.outcome().name()),
-            upstream: visit.calls.get(),
-            duration: self.host.now().since(visit.start),
+            cache: cache_status.map(|status| status.outcome().name()),
+            upstream: context.calls.total(),
+            duration: self.host.now().since(context.start),
         }));
     }
 }
@@ -323,28 +347,30 @@ impl From<BodyError> for Error {
     }
 }
 
-/// What a component asks for that is composed with us.
-fn asked(name: &str, version: Option<&str>) -> Result<SecretRequest, Error> {
+/// The request of a component that is composed with the gateway.
+fn parse_request(name: &str, version: Option<&str>) -> Result<SecretRequest, Error> {
     let name = SecretName::parse(name).ok_or(Error::NoValidSecret)?;
     let version = version
         .filter(|text| !text.is_empty())
-        .map(|it| SecretVersion::parse(it).ok_or(Error::NoValidVersion))
+        .map(|text| SecretVersion::parse(text).ok_or(Error::NoValidVersion))
         .transpose()?;
     Ok(SecretRequest { name, version })
 }
 
-/// Which values will do at `now` for whoever wants a fresh one, or does not.
-const fn wanted(fresh: bool, now: Moment) -> Freshness {
-    if fresh { Freshness::Since(now.minus(RENEWED_AT_MOST_EVERY)) } else { Freshness::WithinTtl }
+const fn freshness(wants_fresh: bool, now: Moment) -> Freshness {
+    if wants_fresh { Freshness::Since(now.minus(MIN_REFRESH_INTERVAL)) } else { Freshness::WithinTtl }
 }
 
-/// How much has to be logged for an answer to be.
+/// The level at which a response is logged.
 fn level_of(reply: &Reply) -> Level {
     if reply.status().is_server_error() { Level::Error } else { Level::Info }
 }
 
-/// A caller may have a secret read again this often, however often it asks for that.
-const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// A caller may have a secret fetched again this often, however often it asks for that.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The description of the contract (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// How long a request may wait for the settings: the default deadline, as the real one is among them.
+const LOAD_LIMIT: Duration = Duration::from_secs(10);

@@ -1,25 +1,30 @@
-//! The port: what the core needs of the world.
+//! The port: what the core needs of its host. Each binding in `src/wasi/` implements it once, and so does each test.
 
+use std::any::Any;
+use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::azure::{Answer, Call};
+use crate::azure::{Answer, Call, CallError};
 use crate::env::Unreadable;
 use crate::model::Moment;
 
-/// The world, as the core sees it. Each binding implements it once, and so does each test.
+/// The host of an instance: its settings, clocks, random bits, log, HTTP client and key-value store.
 pub trait Host {
-    /// The text of the setting `name` (an environment variable, or what the host has in its place), if it is
-    /// there. Fails where the host has it but cannot tell it.
-    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable>;
+    /// Reads the settings of these `names`, at the same time where the host can: environment variables, or what the host has in
+    /// their place. A setting that is not set is `None`.
+    fn settings(
+        &self,
+        names: &[&'static str],
+    ) -> impl Future<Output = Vec<Result<Option<String>, Unreadable>>>;
 
-    /// A clock that never goes back, for deadlines and ages.
+    /// The time on a clock that never goes back, for deadlines and ages.
     fn now(&self) -> Moment;
 
-    /// Seconds since 1970-01-01T00:00:00Z by the host's calendar clock, for expiries that Azure gives as a
-    /// date and for the time in a log line.
+    /// Seconds since 1970-01-01T00:00:00Z by the host's calendar clock, for expiries that Azure gives as a date and for the
+    /// time in a log line.
     fn unix_time(&self) -> u64;
 
     /// Sixty-four random bits.
@@ -28,27 +33,43 @@ pub trait Host {
     /// Writes `line` to the log.
     fn log(&self, line: &str);
 
-    /// The host's stores, which outlive an instance.
-    type KeyValue: KeyValue;
+    /// The host's key-value store, which outlives an instance. Most hosts have none.
+    fn key_value(&self) -> Option<&dyn KeyValue> {
+        None
+    }
 
     /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.
     ///
-    /// The host follows no redirect and holds to `limit` by its own clock as well as by the timeouts that it
-    /// sets on the request, as some hosts have phases without one.
+    /// The host follows no redirect. It enforces `limit` by its own clock as well as by the timeouts that it sets on the request,
+    /// as some hosts have phases without a timeout.
     fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, CallError>>;
 
-    /// Waits until `time` has passed. A host that serves one request at a time may do so without returning.
+    /// Waits until `time` has passed. A host that serves one request at a time may block the instance meanwhile.
     fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
 
-    /// What [`signal`](Self::signal) gives to the one who wakes.
-    type Signal;
-
-    /// A signal, and what waits for it: the wait ends when the signal is dropped, whoever drops it and for whatever
-    /// reason. This is the only way in which one request of an instance wakes another: under WASI 0.3 a waker cannot.
-    fn signal(&self) -> (Self::Signal, impl Future<Output = ()>);
+    /// Makes a signal and a future that ends when the signal is dropped, for whatever reason.
+    ///
+    /// This is the only way in which one request of an instance wakes another: under WASI 0.3 a waker of Rust cannot.
+    fn signal(&self) -> (Signal, impl Future<Output = ()>);
 }
 
-/// What `future` comes to, unless `limit` runs out first; then it is dropped.
+/// One end of a wake-up: dropping it wakes the request that waits at the other end.
+pub struct Signal(#[expect(dead_code, reason = "the signal is its drop")] Box<dyn Any>);
+
+impl Signal {
+    /// Wraps what the host drops to wake the waiting request.
+    pub fn new(end: impl Any) -> Self {
+        Self(Box::new(end))
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signal")
+    }
+}
+
+/// Awaits `future` for at most `limit`, then drops it.
 pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut timer = pin!(host.sleep(limit));
@@ -59,81 +80,56 @@ pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Ou
     .await
 }
 
-/// Stores of entries, each with a label that its host knows. What cannot be done is not done: whoever keeps something here has to
-/// do without it.
+/// A key-value store of the host, which has several, each with a label.
+///
+/// Best effort: errors are not reported, and entries may be missing.
 pub trait KeyValue {
-    /// Whether there are any. Where there are none, nothing else is called.
-    const THERE: bool;
+    /// Says whether the host has a store with this label that the component may open. A store that fails for another reason may
+    /// exist, so that is `true`.
+    fn may_open<'a>(&'a self, label: &'a str) -> KeyValueFuture<'a, bool>;
 
-    /// Whether the host has a store of this label that it lets us open. One that fails for another reason may be there.
-    fn may_be_opened(label: &str) -> bool;
+    /// Reads the entry called `name`, if it exists.
+    fn read<'a>(&'a self, label: &'a str, name: &'a str) -> KeyValueFuture<'a, Option<Vec<u8>>>;
 
-    /// The entry called `name`, if it is there.
-    fn entry(label: &str, name: &str) -> Option<Vec<u8>>;
+    /// Lists the names of all entries, including those of other applications.
+    fn names<'a>(&'a self, label: &'a str) -> KeyValueFuture<'a, Vec<String>>;
 
-    /// The names of all entries, of ours and of others.
-    fn names(label: &str) -> Vec<String>;
+    /// Writes an entry, in place of one with the same name.
+    fn write<'a>(&'a self, label: &'a str, name: &'a str, entry: &'a [u8]) -> KeyValueFuture<'a, ()>;
 
-    /// Keeps an entry, in place of one of the same name.
-    fn keep(label: &str, name: &str, entry: &[u8]);
-
-    /// Drops an entry.
-    fn forget(label: &str, name: &str);
+    /// Deletes an entry.
+    fn delete<'a>(&'a self, label: &'a str, name: &'a str) -> KeyValueFuture<'a, ()>;
 }
 
-/// The stores of a host that has none.
-#[derive(Debug)]
-pub struct NoKeyValue;
+/// What a call to a key-value store returns.
+pub type KeyValueFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-impl KeyValue for NoKeyValue {
-    const THERE: bool = false;
-
-    fn may_be_opened(_: &str) -> bool {
-        false
-    }
-
-    fn entry(_: &str, _: &str) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn names(_: &str) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn keep(_: &str, _: &str, _: &[u8]) {}
-
-    fn forget(_: &str, _: &str) {}
-}
-
-/// A request that is being answered, as far as its host still has it: its body, and what is seldom needed.
+/// The body of a request that is being answered, not yet read.
 pub trait Body {
-    /// The authority that the request is for, if the host tells it apart from the `Host` field.
+    /// The authority that the request is for, if the host tells it apart from the `Host` header.
     fn authority(&self) -> Option<String>;
 
-    /// Reads it whole, if it has at most `most` bytes and is there by `end`.
-    fn read(self, most: usize, end: Moment) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
-}
-
-/// Why a call brought no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallError {
-    /// No connection, or one that broke before the answer was whole.
-    Lost,
-    /// The host does not let calls go there.
-    NotAllowed,
-    /// The limit ran out.
-    TimedOut,
-    /// The answer is larger than the call allows.
-    TooLarge,
+    /// Reads the whole body, if it has at most `limit` bytes and arrives by `end`.
+    fn read(self, limit: usize, end: Moment) -> impl Future<Output = Result<Vec<u8>, BodyError>>;
 }
 
 /// Why the body of a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// The client went away or sent something that is not a body.
+    /// The client disconnected, or sent something that is not a body.
     Lost,
     /// The limit ran out.
     TimedOut,
-    /// It is larger than allowed.
+    /// The body is larger than allowed.
     TooLarge,
+}
+
+impl From<BodyError> for CallError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Lost => Self::Lost,
+            BodyError::TimedOut => Self::TimedOut,
+            BodyError::TooLarge => Self::TooLarge,
+        }
+    }
 }

@@ -1,5 +1,4 @@
-//! Verifies the tokens that callers bear: what an instance knows of the keys that they are signed with, and of those that
-//! it has verified already.
+//! Verifies the access tokens of callers: the JWKS cache, the limiter for unknown keys, and the tokens that were verified before.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,242 +10,259 @@ use lru::LruCache;
 use crate::auth::jwt::Jwt;
 use crate::auth::tenant::{Claims, Tenant};
 use crate::azure::jwks::SigningKeys;
-use crate::client::retry_budget::{Failure, RetryBudget, is_for_all};
-use crate::client::{Client, REFUSAL_PAUSE};
-use crate::error::{Error, FailureKind, Service};
+use crate::client::Client;
+use crate::client::retry_budget::RetryBudget;
+use crate::client::token_cache::ERROR_TTL;
+use crate::error::{Error, Failure, FailureKind, Service};
 use crate::host::Host;
 use crate::model::Moment;
-use crate::sync::single_flight::{Outcome, Role, SingleFlight};
+use crate::sync::single_flight::SingleFlight;
 
-/// The keys of the tenant, and the tokens that were signed with them.
-pub struct TokenVerifier<S> {
-    keys: RefCell<Option<Keys>>,
-    requests: SingleFlight<(), Result<Keys, Failure>, S>,
-    /// Before that, a name that is in none of the keys is not asked for.
-    ask_from: Cell<Moment>,
-    /// Before that, keys that are old are not asked for again, after that has failed.
-    renew_from: Cell<Moment>,
-    /// Why there are no newer keys, and until when nobody asks again.
-    refusal: RefCell<Option<(Error, Moment)>>,
-    /// How many have asked, in a row, who went away before they were answered.
-    abandoned: Cell<u32>,
-    /// By their digests.
+/// Verifies access tokens, each once until it expires or the JWKS is fetched anew.
+pub struct TokenVerifier {
+    jwks: JwksCache,
+    /// The claims of tokens that were verified with the JWKS of this moment, by the digest of the token.
     verified: RefCell<LruCache<[u8; 32], Rc<Claims>>>,
+    verified_with: Cell<Moment>,
 }
 
-/// The keys as the directory gave them.
+/// The JWKS cache of the tenant.
+struct JwksCache {
+    jwks: RefCell<Option<Jwks>>,
+    in_flight: SingleFlight<(), Jwks>,
+    /// Why there is no newer JWKS, and until when no request fetches one.
+    failure: RefCell<Option<(Error, Moment)>>,
+    /// The moment from which an old JWKS may be fetched anew, after that has failed.
+    refresh_from: Cell<Moment>,
+    limiter: UnknownKeyLimiter,
+}
+
+/// The JWKS as the endpoint returned it.
 #[derive(Clone)]
-struct Keys {
-    signing: Rc<SigningKeys>,
-    asked: Moment,
+struct Jwks {
+    keys: Rc<SigningKeys>,
+    fetched_at: Moment,
 }
 
-impl<S> TokenVerifier<S> {
-    /// No keys yet, and no tokens.
+/// Limits the requests for a JWKS that tokens with unknown key ids cause, as a client without credentials can invent those.
+struct UnknownKeyLimiter {
+    /// The moment from which an unknown key id may cause a request.
+    from: Cell<Moment>,
+    /// How many requests in a row were abandoned, as their clients hung up.
+    abandoned: Cell<u32>,
+}
+
+impl TokenVerifier {
     pub fn new() -> Self {
-        let start = Moment::after_start(Duration::ZERO);
         Self {
-            keys: RefCell::new(None),
-            requests: SingleFlight::new(),
-            ask_from: Cell::new(start),
-            renew_from: Cell::new(start),
-            refusal: RefCell::new(None),
-            abandoned: Cell::new(0),
+            jwks: JwksCache::new(),
             verified: RefCell::new(LruCache::unbounded()),
+            verified_with: Cell::new(Moment::EARLIEST),
         }
     }
 
-    /// The claims of `token`, if it is a good one of `tenant`.
+    /// The claims of `token`, if `tenant` has issued it and it is valid.
     ///
-    /// A token that was good is so until it expires, or until the keys are asked for again.
-    pub async fn verify<H: Host<Signal = S>>(
+    /// # Errors
+    ///
+    /// Fails if there is no JWKS to verify it with.
+    pub async fn verify<H: Host>(
         &self,
-        azure: &Client<'_, H>,
+        client: &Client<'_, H>,
         tenant: &Tenant,
         token: &str,
     ) -> Result<Option<Rc<Claims>>, Error> {
         let Some(jwt) = Jwt::parse(token) else { return Ok(None) };
         let digest = jwt.digest();
-        if self.kept(azure.host.now()).is_some_and(|it| it.1)
+        let now = client.host.now();
+        if let Some(jwks) = self.jwks.usable(now)
+            && jwks.is_fresh(now)
+            && jwks.fetched_at == self.verified_with.get()
             && let Some(claims) = self.verified.borrow_mut().get(&digest)
         {
-            return Ok(claims.are_good(azure.host.unix_time()).then(|| Rc::clone(claims)));
+            return Ok(claims.are_good(client.host.unix_time()).then(|| Rc::clone(claims)));
         }
-        let Some(keys) = self.keys(azure, tenant, jwt.key_id()).await? else { return Ok(None) };
-        let claims = tenant.claims(&jwt, &keys, azure.host.unix_time()).map(Rc::new);
+        let Some(jwks) = self.jwks.with_key(client, tenant, jwt.key_id()).await? else { return Ok(None) };
+        let mut verified = self.verified.borrow_mut();
+        if self.verified_with.replace(jwks.fetched_at) != jwks.fetched_at {
+            // A token that was signed with a withdrawn key is not valid any more.
+            verified.clear();
+        }
+        let claims = tenant.claims(&jwt, &jwks.keys, client.host.unix_time()).map(Rc::new);
         if let Some(claims) = &claims {
-            let mut verified = self.verified.borrow_mut();
             verified.put(digest, Rc::clone(claims));
-            if verified.len() > MOST_VERIFIED {
+            if verified.len() > MAX_VERIFIED {
                 verified.pop_lru();
             }
         }
         Ok(claims)
     }
-
-    /// The keys that are in memory at `now` and may still be used, and whether they need not be asked for again.
-    fn kept(&self, now: Moment) -> Option<(Rc<SigningKeys>, bool)> {
-        let keys = self.keys.borrow();
-        let keys = keys.as_ref().filter(|it| now.since(it.asked) < LONGEST_USE)?;
-        Some((Rc::clone(&keys.signing), now.since(keys.asked) < ASKED_EVERY))
-    }
-
-    fn refusal(&self, now: Moment) -> Option<Error> {
-        self.refusal.borrow().as_ref().filter(|it| now < it.1).map(|it| it.0.clone())
-    }
-
-    /// The tenant's keys, if one of them is called `name`.
-    ///
-    /// They are asked for when there are none, when they are old, and when there is none of this name: a new key may have
-    /// been published, or somebody has made the name up, so that happens once in [`ASK_PAUSE`].
-    async fn keys<H: Host<Signal = S>>(
-        &self,
-        azure: &Client<'_, H>,
-        tenant: &Tenant,
-        name: &str,
-    ) -> Result<Option<Rc<SigningKeys>>, Error> {
-        let named = |keys: Rc<SigningKeys>| keys.have(name).then_some(keys);
-        let start = azure.host.now();
-        // Whether it is for us to ask, as who did has gone.
-        let mut inherited = None;
-        loop {
-            let now = azure.host.now();
-            let (known, fresh) = match self.kept(now) {
-                Some((keys, fresh)) => (named(keys), fresh),
-                None => (None, false),
-            };
-            match &known {
-                Some(_) if fresh || now < self.renew_from.get() => return Ok(known),
-                Some(_) => {}
-                None if now < self.ask_from.get() => return Ok(None),
-                None => {
-                    if let Some(error) = self.refusal(now) {
-                        return Err(error);
-                    }
-                }
-            }
-            let effort = match &known {
-                Some(_) => RetryBudget::slight(azure.visit.deadline, start, azure.settings.patience()),
-                None => RetryBudget::full(azure.visit.deadline),
-            };
-            let board = || self.requests.board(&(), now, effort.by.end());
-            let asked = match inherited.take().map_or_else(board, Role::Leads) {
-                Role::Leads(leader) => leader.land_if(self.ask(azure, tenant, effort).await, is_for_all),
-                // Old keys are not good enough while somebody gets new ones, anybody can be that somebody, and another one takes over:
-                // so this may take as long as our patience.
-                Role::Follows(follower) => match azure.landed(follower, effort.by).await {
-                    Ok(Outcome::With(asked)) => asked,
-                    Ok(Outcome::Leads(leader)) => {
-                        inherited = Some(leader);
-                        continue;
-                    }
-                    Err(error) => Err(error.into()),
-                },
-            };
-            return match (asked, known) {
-                (Ok(keys), _) => Ok(named(keys.signing)),
-                (Err(_), Some(known)) => Ok(Some(known)),
-                (Err(failed), None) => Err(failed.error),
-            };
-        }
-    }
-
-    /// Asks the directory, and remembers what came of it.
-    async fn ask<H: Host<Signal = S>>(
-        &self,
-        azure: &Client<'_, H>,
-        tenant: &Tenant,
-        effort: RetryBudget,
-    ) -> Result<Keys, Failure> {
-        let start = azure.host.now();
-        // Where there are keys, somebody asks for one that is not among them, and is refused it for longer, whatever happened.
-        let (pause, in_any_case) = match self.kept(start) {
-            Some((_, true)) => (ASK_PAUSE, true),
-            Some((_, false)) | None => (REFUSAL_PAUSE, false),
-        };
-        let attempt = Attempt { bearers: self, start, pause, ended: false };
-        let asked = azure.signing_keys(tenant.directory(), effort).await;
-        attempt.end();
-        let now = azure.host.now();
-        match asked {
-            Ok((signing, asked)) => {
-                let keys = Keys { signing: Rc::new(signing), asked };
-                self.keys.replace(Some(keys.clone()));
-                self.ask_from.set(now.plus(ASK_PAUSE));
-                // What was signed with a key that is withdrawn is not good any more.
-                self.verified.borrow_mut().clear();
-                Ok(keys)
-            }
-            Err(failed) => {
-                self.renew_from.set(now.plus(ASK_PAUSE));
-                if !failed.cut_short || (in_any_case && failed.error != Error::DeadlineExceeded) {
-                    self.refusal.replace(Some((failed.error.clone(), now.plus(pause))));
-                }
-                Err(failed)
-            }
-        }
-    }
 }
 
-/// The one request that asks for keys. Whoever has no key can be that one, and can hang up before the answer, over and
-/// over: from the [`MOST_ABANDONED`]th time in a row, nobody asks for a while.
-struct Attempt<'a, S> {
-    bearers: &'a TokenVerifier<S>,
-    start: Moment,
-    pause: Duration,
-    ended: bool,
-}
-
-impl<S> Attempt<'_, S> {
-    /// Notes that there was an answer, or none in time.
-    fn end(mut self) {
-        self.bearers.abandoned.set(0);
-        self.ended = true;
-    }
-}
-
-impl<S> Drop for Attempt<'_, S> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let Self { bearers, start, pause, .. } = self;
-        let abandoned = bearers.abandoned.get().saturating_add(1);
-        bearers.abandoned.set(abandoned);
-        if abandoned >= MOST_ABANDONED {
-            let until = start.plus(*pause);
-            bearers
-                .refusal
-                .replace(Some((Error::upstream(Service::Directory, FailureKind::Unreachable, None), until)));
-            bearers.renew_from.set(until);
-        }
-    }
-}
-
-impl<S> Default for TokenVerifier<S> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<S> fmt::Debug for TokenVerifier<S> {
+impl fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenVerifier(..)")
     }
 }
 
-/// Keys are asked for again after this time, so that one that is withdrawn is not trusted for longer. Microsoft, "Signing
-/// key rollover", has applications do so every 24 hours.
-pub const ASKED_EVERY: Duration = Duration::from_secs(3600);
+impl Jwks {
+    /// Whether it need not be fetched anew.
+    fn is_fresh(&self, now: Moment) -> bool {
+        now.since(self.fetched_at) < REFRESH_AFTER
+    }
+}
 
-/// Keys are used for so long where there are no newer ones to be had.
-pub const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
+impl JwksCache {
+    const fn new() -> Self {
+        Self {
+            jwks: RefCell::new(None),
+            in_flight: SingleFlight::new(),
+            failure: RefCell::new(None),
+            refresh_from: Cell::new(Moment::EARLIEST),
+            limiter: UnknownKeyLimiter { from: Cell::new(Moment::EARLIEST), abandoned: Cell::new(0) },
+        }
+    }
 
-/// Keys are published long before tokens are signed with them, so nobody with a good token has to wait for this.
-pub const ASK_PAUSE: Duration = Duration::from_secs(30);
+    /// The cached JWKS, if it may still be used.
+    fn usable(&self, now: Moment) -> Option<Jwks> {
+        self.jwks.borrow().as_ref().filter(|jwks| now.since(jwks.fetched_at) < MAX_AGE).cloned()
+    }
 
-/// Some clients do hang up, so the first few cost nobody anything.
-const MOST_ABANDONED: u32 = 3;
+    fn failure(&self, now: Moment) -> Option<Error> {
+        self.failure.borrow().as_ref().filter(|(_, until)| now < *until).map(|(error, _)| error.clone())
+    }
 
-/// A token for each caller that anybody has; some 300 bytes each.
-const MOST_VERIFIED: usize = 1000;
+    /// The tenant's JWKS, if it has the key `key_id`: the cached one, or a new one if that is old or lacks the key.
+    async fn with_key<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        tenant: &Tenant,
+        key_id: &str,
+    ) -> Result<Option<Jwks>, Error> {
+        let now = client.host.now();
+        let deadline = client.context.deadline;
+        let has_key = |jwks: &Jwks| jwks.keys.have(key_id);
+        if let Some(cached) = self.usable(now).filter(has_key) {
+            if cached.is_fresh(now) || now < self.refresh_from.get() {
+                return Ok(Some(cached));
+            }
+            // An old JWKS is a fallback: the request for a new one may take no longer than the stale wait.
+            let budget = RetryBudget::with_fallback(deadline, now, client.config.stale_wait());
+            return Ok(match self.fetch(client, tenant, budget).await {
+                Ok(jwks) => Some(jwks).filter(has_key),
+                Err(_) => Some(cached),
+            });
+        }
+        if self.limiter.refuses(now) {
+            return Ok(None);
+        }
+        if let Some(error) = self.failure(now) {
+            return Err(error);
+        }
+        let jwks = self.fetch(client, tenant, RetryBudget::full(deadline)).await;
+        jwks.map(|jwks| Some(jwks).filter(has_key)).map_err(|failure| failure.error)
+    }
+
+    /// Fetches the JWKS, or waits for the request that does so.
+    async fn fetch<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        tenant: &Tenant,
+        budget: RetryBudget,
+    ) -> Result<Jwks, Failure> {
+        let lead = async |_| self.fetch_as_leader(client, tenant, budget).await;
+        self.in_flight.run(client.host, &(), budget.by.end(), |_| budget.by, lead).await.0
+    }
+
+    async fn fetch_as_leader<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        tenant: &Tenant,
+        budget: RetryBudget,
+    ) -> Result<Jwks, Failure> {
+        let start = client.host.now();
+        // The leaders before this one may all have been abandoned.
+        if let Some(error) = self.failure(start) {
+            return Err(error.into());
+        }
+        // With a fresh JWKS the key id is unknown, so the next request waits longer, whatever happens.
+        let is_unknown_key = self.usable(start).is_some_and(|jwks| jwks.is_fresh(start));
+        let pause = if is_unknown_key { FETCH_PAUSE } else { ERROR_TTL };
+        let attempt = Attempt { cache: self, until: start.plus(pause), has_ended: false };
+        let result = client.fetch_jwks(tenant.jwks_endpoint(), budget).await;
+        attempt.end();
+        let now = client.host.now();
+        match result {
+            Ok((keys, fetched_at)) => {
+                let jwks = Jwks { keys: Rc::new(keys), fetched_at };
+                self.jwks.replace(Some(jwks.clone()));
+                self.limiter.from.set(now.plus(FETCH_PAUSE));
+                Ok(jwks)
+            }
+            Err(failure) => {
+                self.refresh_from.set(now.plus(FETCH_PAUSE));
+                let has_said_something = failure.error != Error::DeadlineExceeded;
+                if !failure.is_local || (is_unknown_key && has_said_something) {
+                    self.failure.replace(Some((failure.error.clone(), now.plus(pause))));
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl UnknownKeyLimiter {
+    /// Whether a token with an unknown key id is refused without a request for a JWKS.
+    fn refuses(&self, now: Moment) -> bool {
+        now < self.from.get()
+    }
+
+    /// Counts a request that was abandoned, and says whether the next one has to wait.
+    fn abandon(&self) -> bool {
+        let abandoned = self.abandoned.get().saturating_add(1);
+        self.abandoned.set(abandoned);
+        abandoned >= MAX_ABANDONED
+    }
+}
+
+/// The request for a JWKS. Any client can cause it, without a valid token, and can hang up before the answer, again and again: after
+/// [`MAX_ABANDONED`] in a row there is no request for a while.
+struct Attempt<'a> {
+    cache: &'a JwksCache,
+    until: Moment,
+    has_ended: bool,
+}
+
+impl Attempt<'_> {
+    /// Notes that there was an answer, or none in time.
+    fn end(mut self) {
+        self.cache.limiter.abandoned.set(0);
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended && self.cache.limiter.abandon() {
+            let error = Error::upstream(Service::Jwks, FailureKind::Unreachable, None);
+            self.cache.failure.replace(Some((error, self.until)));
+            self.cache.refresh_from.set(self.until);
+        }
+    }
+}
+
+/// A JWKS is fetched anew after this time, so that a withdrawn key is not trusted for longer. Microsoft, "Signing key rollover", has
+/// applications do so every 24 hours.
+pub const REFRESH_AFTER: Duration = Duration::from_secs(3600);
+
+/// A JWKS is used for this long, where there is no newer one.
+pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Keys are published long before tokens are signed with them, so no caller with a valid token has to wait for this.
+pub const FETCH_PAUSE: Duration = Duration::from_secs(30);
+
+/// Some clients do hang up, so the first few are free.
+const MAX_ABANDONED: u32 = 3;
+
+/// A token for each caller, some 300 bytes each.
+const MAX_VERIFIED: usize = 1000;

@@ -52,13 +52,13 @@ impl From<&Error> for ReadError {
             | Error::NotAuthenticated
             | Error::TooManyFailures(_)
             | Error::ForeignName
-            | Error::DirectoryUnusable
-            | Error::Upstream { service: Service::Directory, .. } => Self::Internal,
+            | Error::JwksUnusable
+            | Error::Upstream { service: Service::Jwks, .. } => Self::Internal,
             Error::NoValidSecret => Self::InvalidName,
             Error::OutOfScope => Self::Forbidden,
             Error::NoValidVersion => Self::InvalidVersion,
             Error::Setting(error) => Self::Configuration(error.name),
-            Error::IdentityRefused { .. } | Error::IdentityUnusable => Self::Identity,
+            Error::TokenSourceRefused { .. } | Error::TokenSourceUnusable => Self::Identity,
             Error::SecretNotFound(..) => Self::NotFound,
             Error::SecretDisabled => Self::Disabled,
             Error::VaultDenied(..) => Self::AccessDenied,
@@ -68,8 +68,8 @@ impl From<&Error> for ReadError {
                 Self::Throttled(seconds(*retry_after))
             }
             Error::Upstream { retry_after, .. } => Self::Unavailable(seconds(*retry_after)),
-            Error::TokenNotAccepted { pause, .. } => Self::Unavailable(seconds(*pause)),
-            Error::CallNotAllowed | Error::IdentityAbsent(_) => Self::Unavailable(seconds(None)),
+            Error::TokenNotAccepted { retry_after, .. } => Self::Unavailable(seconds(*retry_after)),
+            Error::CallNotAllowed | Error::TokenSourceAbsent(_) => Self::Unavailable(seconds(None)),
             Error::DeadlineExceeded => Self::Timeout,
         }
     }

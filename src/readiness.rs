@@ -24,7 +24,7 @@ impl Readiness {
         Self(RefCell::new(Known {
             tried: None,
             abandoned: 0,
-            outcome: Err(Error::upstream(Service::Identity, FailureKind::Failing, None)),
+            outcome: Err(Error::upstream(Service::TokenSource, FailureKind::Failing, None)),
         }))
     }
 
@@ -37,13 +37,13 @@ impl Readiness {
         known.tried = Some(now);
         // There is no token, or nobody would have to try. What was once is no answer for who asks meanwhile.
         if known.outcome.is_ok() {
-            known.outcome = Err(Error::upstream(Service::Identity, FailureKind::Failing, None));
+            known.outcome = Err(Error::upstream(Service::TokenSource, FailureKind::Failing, None));
         }
         Some(Attempt { readiness: self, ended: false })
     }
 
     /// What is known: that there is no token, and why if the last attempt has ended.
-    pub fn known(&self) -> Result<(), Error> {
+    pub fn last_result(&self) -> Result<(), Error> {
         self.0.borrow().outcome.clone()
     }
 }
@@ -109,8 +109,8 @@ mod tests {
             }
             assert!(readiness.attempt(start).is_none(), "{round}");
             assert_eq!(
-                readiness.known(),
-                Err(Error::upstream(Service::Identity, FailureKind::Failing, None))
+                readiness.last_result(),
+                Err(Error::upstream(Service::TokenSource, FailureKind::Failing, None))
             );
         }
     }
@@ -122,9 +122,9 @@ mod tests {
         drop(readiness.attempt(at(100)));
         let attempt = readiness.attempt(at(100)).unwrap();
         assert!(readiness.attempt(at(104)).is_none());
-        assert_eq!(attempt.end(Err(Error::IdentityUnusable)), Err(Error::IdentityUnusable));
+        assert_eq!(attempt.end(Err(Error::TokenSourceUnusable)), Err(Error::TokenSourceUnusable));
         assert!(readiness.attempt(at(104)).is_none());
-        assert_eq!(readiness.known(), Err(Error::IdentityUnusable));
+        assert_eq!(readiness.last_result(), Err(Error::TokenSourceUnusable));
         assert!(readiness.attempt(at(105)).is_some());
     }
 }

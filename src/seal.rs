@@ -1,10 +1,9 @@
-//! Seals what is kept outside of an instance: whoever reads it without the key learns nothing, and whoever writes it can plant
-//! nothing.
+//! Seals the entries of the shared store: without the key they tell nothing, and no other entry is accepted.
 //!
-//! An entry is `1`, the second of its end, a nonce, and what XChaCha20-Poly1305 makes of the content. What the entry is about
-//! and its end are authenticated with it, so that no entry passes for another one, or for a longer time. Nonces are random: with
-//! 24 bytes it takes 2^80 entries under one key until two of them have the same with a probability of 2^-32
-//! (draft-irtf-cfrg-xchacha, section 1).
+//! An entry is `1`, the second of its end, a nonce, and what XChaCha20-Poly1305 makes of the content. The id of the entry and its
+//! end are authenticated with it, so that no entry passes for another one, or for a longer time. Nonces are random: with 24 bytes
+//! it takes 2^80 entries under one key until two of them have the same with a probability of 2^-32 (draft-irtf-cfrg-xchacha,
+//! section 1).
 
 use std::fmt;
 
@@ -15,23 +14,18 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// The keys that the one of the settings stands for, each for its own purpose (HKDF, RFC 5869).
+/// The keys that are derived from the key of the settings, each for its own purpose (HKDF, RFC 5869).
 pub struct Seal {
     names: Hmac<Sha256>,
     contents: XChaCha20Poly1305,
 }
 
-/// What an entry is about: its kind, and all that tells it from the others of that kind.
-#[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
-    /// What kind of entry it is.
-    pub kind: &'static str,
-    /// What tells it apart.
-    pub parts: &'a [&'a str],
-}
+/// The id of an entry: a keyed hash of its kind and of all that tells it from others of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryId([u8; 32]);
 
 impl Seal {
-    /// The keys that come of `key`. They always do; but what seals must not go on with less, so this can say no.
+    /// Derives the keys from `key`. HKDF cannot fail for this length; `None` keeps this free of panics and fails closed.
     pub fn new(key: &[u8]) -> Option<Self> {
         let derived = Hkdf::<Sha256>::new(None, key);
         let derive = |purpose: &str| {
@@ -46,28 +40,37 @@ impl Seal {
         })
     }
 
-    /// The name of an entry, which tells nobody what it is about. Those of one key begin with [`prefix`](Self::prefix).
-    pub fn name(&self, about: About<'_>) -> String {
-        let digest = base16ct::lower::encode_string(&self.digest(about));
-        [self.prefix().as_str(), &digest].concat()
+    /// The id of an entry. The length of each part counts, so that no two entries share one.
+    pub fn id(&self, kind: &str, parts: &[&str]) -> EntryId {
+        let mut mac = self.names.clone();
+        for part in std::iter::once(&kind).chain(parts) {
+            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        EntryId(mac.finalize().into_bytes().into())
     }
 
-    /// How the names of all entries of this key begin: ours, among those of others.
+    /// The name of an entry in the store, which tells nothing. All names of one key begin with [`prefix`](Self::prefix).
+    pub fn name(&self, id: EntryId) -> String {
+        [self.prefix().as_str(), &base16ct::lower::encode_string(&id.0)].concat()
+    }
+
+    /// The prefix of the names of all entries of this key.
     pub fn prefix(&self) -> String {
-        let digest = base16ct::lower::encode_string(&self.digest(About { kind: "key", parts: &[] }));
+        let digest = base16ct::lower::encode_string(&self.id("key", &[]).0);
         ["keyvault-gateway-", digest.get(..16).unwrap_or_default(), "-"].concat()
     }
 
     /// Seals `content` until `end`, in seconds since 1970; `nonce` is random.
-    pub fn close(&self, about: About<'_>, end: u64, nonce: [u8; 24], content: &[u8]) -> Option<Vec<u8>> {
+    pub fn close(&self, id: EntryId, end: u64, nonce: [u8; 24], content: &[u8]) -> Option<Vec<u8>> {
         let head = [&[VERSION], &end.to_be_bytes()[..]].concat();
-        let aad = [&head[..], &self.digest(about)].concat();
+        let aad = [&head[..], &id.0].concat();
         let sealed = self.contents.encrypt(&XNonce::from(nonce), Payload { msg: content, aad: &aad }).ok()?;
         Some([&head, &nonce[..], &sealed].concat())
     }
 
-    /// The content of `entry`, if it is about this, was sealed with this key, and is not over at `unix_time`.
-    pub fn open(&self, about: About<'_>, unix_time: u64, entry: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// The content of `entry`, if it has this id, was sealed with this key, and has not ended at `unix_time`.
+    pub fn open(&self, id: EntryId, unix_time: u64, entry: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (head, rest) = entry.split_at_checked(HEAD)?;
         let (version, end) = head.split_first()?;
         let end = end.first_chunk().copied().map(u64::from_be_bytes)?;
@@ -75,19 +78,9 @@ impl Seal {
             return None;
         }
         let (nonce, sealed) = rest.split_first_chunk::<24>()?;
-        let aad = [head, &self.digest(about)].concat();
+        let aad = [head, &id.0].concat();
         let content = self.contents.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad });
         content.ok().map(Zeroizing::new)
-    }
-
-    /// What stands for `about`: a keyed hash of each part with its length, so that no two are the same.
-    fn digest(&self, about: About<'_>) -> [u8; 32] {
-        let mut mac = self.names.clone();
-        for part in std::iter::once(&about.kind).chain(about.parts) {
-            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
     }
 }
 
@@ -106,52 +99,60 @@ const HEAD: usize = 9;
 mod tests {
     use super::*;
 
-    const ABOUT: About<'static> = About { kind: "secret", parts: &["vault", "a"] };
-
     #[test]
-    fn what_is_closed_opens_until_its_end() {
+    fn a_sealed_entry_opens_until_its_end() {
         let seal = Seal::new(&[7; 32]).unwrap();
-        let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
-        assert_eq!(seal.open(ABOUT, 999, &entry).unwrap().as_slice(), b"content");
-        assert!(seal.open(ABOUT, 1000, &entry).is_none());
-        assert!(!entry.windows(7).any(|it| it == b"content"));
+        let entry = seal.close(id(&seal), 1000, [1; 24], b"content").unwrap();
+        assert_eq!(seal.open(id(&seal), 999, &entry).unwrap().as_slice(), b"content");
+        assert!(seal.open(id(&seal), 1000, &entry).is_none());
+        assert!(!entry.windows(7).any(|window| window == b"content"));
     }
 
     #[test]
-    fn nothing_else_opens() {
+    fn a_forged_moved_or_truncated_entry_does_not_open() {
         let seal = Seal::new(&[7; 32]).unwrap();
-        let entry = seal.close(ABOUT, 1000, [1; 24], b"content").unwrap();
-        for about in [
-            About { kind: "token", ..ABOUT },
-            About { parts: &["vault", "b"], ..ABOUT },
-            About { parts: &["vaul", "ta"], ..ABOUT },
-            About { parts: &["vault"], ..ABOUT },
-            About { parts: &["vault", "a", ""], ..ABOUT },
+        let entry = seal.close(id(&seal), 1000, [1; 24], b"content").unwrap();
+        for (kind, parts) in [
+            ("token", &["vault", "a"][..]),
+            ("secret", &["vault", "b"]),
+            ("secret", &["vaul", "ta"]),
+            ("secret", &["vault"]),
+            ("secret", &["vault", "a", ""]),
         ] {
-            assert!(seal.open(about, 0, &entry).is_none(), "{about:?}");
-            assert_ne!(seal.name(about), seal.name(ABOUT), "{about:?}");
+            let other = seal.id(kind, parts);
+            assert!(seal.open(other, 0, &entry).is_none(), "{kind} {parts:?}");
+            assert_ne!(seal.name(other), seal.name(id(&seal)), "{kind} {parts:?}");
         }
-        assert!(Seal::new(&[8; 32]).unwrap().open(ABOUT, 0, &entry).is_none());
+        let other_key = Seal::new(&[8; 32]).unwrap();
+        assert!(
+            other_key.open(id(&other_key), 0, &entry).is_none()
+                && other_key.open(id(&seal), 0, &entry).is_none()
+        );
         for index in 0..entry.len() {
             let mut changed = entry.clone();
             changed[index] ^= 1;
-            assert!(seal.open(ABOUT, 0, &changed).is_none(), "{index}");
-            assert!(seal.open(ABOUT, 0, &entry[..index]).is_none(), "{index}");
+            assert!(seal.open(id(&seal), 0, &changed).is_none(), "{index}");
+            assert!(seal.open(id(&seal), 0, &entry[..index]).is_none(), "{index}");
         }
-        assert!(seal.open(ABOUT, 0, &[&entry[..], &[0]].concat()).is_none());
+        assert!(seal.open(id(&seal), 0, &[&entry[..], &[0]].concat()).is_none());
     }
 
     #[test]
     fn names_tell_nothing_and_depend_on_the_key() {
-        let name = Seal::new(&[7; 32]).unwrap().name(ABOUT);
-        let digest = name.strip_prefix(&Seal::new(&[7; 32]).unwrap().prefix()).unwrap();
-        assert!(digest.len() == 64 && digest.bytes().all(|it| it.is_ascii_hexdigit()), "{name}");
-        assert_ne!(name, Seal::new(&[8; 32]).unwrap().name(ABOUT));
-        assert_ne!(Seal::new(&[7; 32]).unwrap().prefix(), Seal::new(&[8; 32]).unwrap().prefix());
+        let (seal, other_key) = (Seal::new(&[7; 32]).unwrap(), Seal::new(&[8; 32]).unwrap());
+        let name = seal.name(id(&seal));
+        let digest = name.strip_prefix(&seal.prefix()).unwrap();
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+        assert_ne!(name, other_key.name(id(&other_key)));
+        assert_ne!(seal.prefix(), other_key.prefix());
     }
 
     #[test]
     fn no_key_shows() {
         assert_eq!(format!("{:?}", Seal::new(&[7; 32]).unwrap()), "Seal(..)");
+    }
+
+    fn id(seal: &Seal) -> EntryId {
+        seal.id("secret", &["vault", "a"])
     }
 }

@@ -1,155 +1,206 @@
-//! What outlives an instance, where the host keeps none: the token and the values, sealed, in the host's key-value store.
+//! The shared store: the token and the secrets, sealed, in the host's key-value store, for hosts that keep no instance.
 //!
-//! It is asked before Azure is, and told what Azure has said. Whatever it gives counts as memory does, with the same ages and
-//! limits. A store that fails, lies or forgets only makes a read cold, and so does one that forgets nothing, unless it cannot be
-//! written to either.
+//! It is read before Azure is called, and written after. Its entries count as cached ones do, with the same ages and limits. A
+//! faulty store only causes cache misses. That includes one that ignores deletes, unless it also rejects writes.
+//!
+//! The futures are boxed: where a host has no store, the compiler sees that none is made, and the component has none of this code.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::azure::token_source::Token;
-use crate::config::Config;
-use crate::host::{Host, KeyValue};
-use crate::model::{Moment, Redacted, Secret, SecretVersion};
-use crate::seal::{About, Seal};
-use crate::secrets::cache::CacheKey;
+use crate::config::{Config, StoreConfig};
+use crate::host::{Host, KeyValue, KeyValueFuture, within};
+use crate::model::{CacheKey, Deadline, Moment, Redacted, Secret, SecretVersion};
+use crate::seal::EntryId;
 
-/// The store of a host, as far as the settings want it.
-#[derive(Debug)]
-pub struct Store<'a, H> {
+/// The store of a host, for one request.
+pub struct SharedStore<'a, H> {
     host: &'a H,
-    settings: &'a Config,
-    label: &'a str,
-    seal: &'a Seal,
+    config: &'a Config,
+    settings: &'a StoreConfig,
+    entries: &'a dyn KeyValue,
+    health: &'a StoreHealth,
+    by: Deadline,
 }
 
-/// A value that was in the store.
+/// Whether the store has answered in time lately.
 #[derive(Debug)]
-pub struct Stored {
-    /// The secret.
+pub struct StoreHealth {
+    paused_until: Cell<Moment>,
+}
+
+impl StoreHealth {
+    pub const fn new() -> Self {
+        Self { paused_until: Cell::new(Moment::EARLIEST) }
+    }
+}
+
+/// A secret of the shared store.
+#[derive(Debug)]
+pub struct StoredSecret {
     pub secret: Secret,
-    /// When the vault was asked for it.
-    pub asked: Moment,
-    /// What sets its TTL apart from that of others.
+    /// The moment at which the vault was called for it.
+    pub fetched_at: Moment,
+    /// The random number that makes its TTL differ from others.
     pub spread: u64,
 }
 
-impl<'a, H: Host> Store<'a, H> {
-    /// The store, if there is one and the settings want it.
-    pub fn of(host: &'a H, settings: &'a Config) -> Option<Self> {
-        // Known when this is compiled: a build without a store has none of what follows.
-        if !H::KeyValue::THERE {
-            return None;
-        }
-        let wanted = settings.store.as_ref()?;
-        Some(Self { host, settings, label: &wanted.label, seal: &wanted.seal })
+impl<'a, H: Host> SharedStore<'a, H> {
+    /// The store, if the host has one and the settings name it. Each of its calls takes [`CALL_LIMIT`] at most and ends by `by`.
+    /// `None` for a while after a call took longer.
+    #[inline]
+    pub fn open(host: &'a H, config: &'a Config, health: &'a StoreHealth, by: Deadline) -> Option<Self> {
+        let (entries, settings) = (host.key_value()?, config.store.as_ref()?);
+        let is_paused = host.now() < health.paused_until.get();
+        (!is_paused).then_some(Self { host, config, settings, entries, health, by })
     }
 
-    /// The token that another instance has left, if it is still good.
-    pub fn token(&self, now: Moment) -> Option<Token> {
-        let unix_time = self.host.unix_time();
-        let content = self.about_token(|about| self.read(about, unix_time))?;
-        Token::unpack(&content, now, unix_time)
+    /// Reads the token that another instance has written, if it is still valid.
+    pub fn read_token(self) -> KeyValueFuture<'a, Option<Token>> {
+        Box::pin(async move { self.token().await })
     }
 
-    /// Leaves a token for other instances.
-    pub fn keep_token(&self, token: &Token, now: Moment) {
-        let unix_time = self.host.unix_time();
-        self.about_token(|about| {
-            let close = |content: &[u8], end| self.seal.close(about, end, self.nonce(), content);
-            self.write(about, token.pack(now, unix_time, close));
-        });
+    async fn token(&self) -> Option<Token> {
+        let content = self.read(self.token_id()).await?;
+        Token::unpack(&content, self.host.now(), self.host.unix_time())
     }
 
-    /// Drops a token that the vault refuses, unless another instance has left a new one already.
-    pub fn forget_token(&self, refused: &Token, now: Moment) {
-        if self.token(now).is_some_and(|it| it.is_same_as(refused)) {
-            self.about_token(|about| self.drop(about));
-        }
+    /// Writes a token for other instances.
+    pub fn write_token(self, token: &Token) -> KeyValueFuture<'a, ()> {
+        let id = self.token_id();
+        let seal = |content: &[u8], end| self.settings.seal.close(id, end, self.nonce(), content);
+        let entry = token.pack(self.host.now(), self.host.unix_time(), seal);
+        Box::pin(async move { self.write(id, entry).await })
     }
 
-    /// The value that another instance has left.
-    pub fn value(&self, key: &CacheKey, now: Moment) -> Option<Stored> {
-        let unix_time = self.host.unix_time();
-        let content = self.about_value(key, |about| self.read(about, unix_time))?;
-        let (asked, rest) = content.split_first_chunk()?;
+    /// Deletes a token that the vault refused, unless another instance has written a new one.
+    pub fn delete_token<'b>(self, refused: &'b Token) -> KeyValueFuture<'b, ()>
+    where
+        'a: 'b,
+    {
+        Box::pin(async move {
+            if self.token().await.is_some_and(|token| token.is_same_as(refused)) {
+                self.delete(self.token_id()).await;
+            }
+        })
+    }
+
+    /// Reads the secret that another instance has written.
+    pub fn read_secret<'b>(self, key: &'b CacheKey) -> KeyValueFuture<'b, Option<StoredSecret>>
+    where
+        'a: 'b,
+    {
+        Box::pin(async move { self.secret(key).await })
+    }
+
+    async fn secret(&self, key: &CacheKey) -> Option<StoredSecret> {
+        let content = self.read(self.secret_id(key)).await?;
+        let (fetched_at, rest) = content.split_first_chunk()?;
         let (spread, rest) = rest.split_first_chunk()?;
         let (version, value) = rest.split_first_chunk::<32>()?;
-        // One that is from tomorrow would last longer than it should.
-        let age = unix_time.checked_sub(u64::from_be_bytes(*asked))?;
+        // An entry with a date in the future would last longer than it should.
+        let age = self.host.unix_time().checked_sub(u64::from_be_bytes(*fetched_at))?;
         let version = SecretVersion::parse(str::from_utf8(version).ok()?)?;
         let value = Redacted::new(str::from_utf8(value).ok()?.to_owned());
-        Some(Stored {
+        Some(StoredSecret {
             secret: Secret::new(value, version),
-            asked: now.minus(Duration::from_secs(age)),
+            fetched_at: self.host.now().minus(Duration::from_secs(age)),
             spread: u64::from_be_bytes(*spread),
         })
     }
 
-    /// Leaves a value for other instances: the vault was asked for it at `asked`.
-    pub fn keep_value(&self, key: &CacheKey, secret: &Secret, asked: Moment, spread: u64, now: Moment) {
-        let cache = &self.settings.cache;
-        if cache.ttl.is_zero() {
-            return;
-        }
-        // The calendar has whole seconds. One that has begun counts here, so that an age is short by a second at the most.
-        let age = now.since(asked);
+    /// Writes a secret for other instances; the vault was called for it at `fetched_at`.
+    pub fn write_secret(
+        self,
+        key: &CacheKey,
+        secret: &Secret,
+        fetched_at: Moment,
+        spread: u64,
+    ) -> KeyValueFuture<'a, ()> {
+        let cache = &self.config.cache;
+        // The calendar has whole seconds. A second that has begun counts, so that an age is short by a second at the most.
+        let age = self.host.now().since(fetched_at);
         let age = age.as_secs().saturating_add(u64::from(age.subsec_nanos() > 0));
-        let asked = self.host.unix_time().saturating_sub(age);
-        // The longest that a spread makes of it; what it really is, is memory's affair.
+        let fetched_at = self.host.unix_time().saturating_sub(age);
+        // The longest TTL that a spread makes; the cache applies the real one.
         let lasts = cache.ttl.saturating_mul(2).saturating_add(cache.stale).as_secs();
         let (version, value) = (secret.version.as_str().as_bytes(), secret.value.expose().as_bytes());
         let content =
-            Zeroizing::new([&asked.to_be_bytes()[..], &spread.to_be_bytes(), version, value].concat());
-        self.about_value(key, |about| {
-            self.write(about, self.seal.close(about, asked.saturating_add(lasts), self.nonce(), &content));
-            self.make_room(cache.entries, &self.seal.name(about));
-        });
+            Zeroizing::new([&fetched_at.to_be_bytes()[..], &spread.to_be_bytes(), version, value].concat());
+        let id = self.secret_id(key);
+        let end = fetched_at.saturating_add(lasts);
+        let entry = self.settings.seal.close(id, end, self.nonce(), &content);
+        Box::pin(async move {
+            if !cache.ttl.is_zero() {
+                self.write(id, entry).await;
+                self.make_room(cache.entries, id).await;
+            }
+        })
     }
 
-    /// Drops a value.
-    pub fn forget_value(&self, key: &CacheKey) {
-        self.about_value(key, |about| self.drop(about));
+    pub fn delete_secret(self, key: &CacheKey) -> KeyValueFuture<'a, ()> {
+        let id = self.secret_id(key);
+        Box::pin(async move { self.delete(id).await })
     }
 
-    /// Drops values, whichever come first, where there are more than so many, but not the token, nor what is `newest`. A tenth
-    /// more goes than has to, so that the names are not looked through for each value. Entries of others stay.
-    fn make_room(&self, entries: usize, newest: &str) {
-        let (prefix, token) = (self.seal.prefix(), self.about_token(|about| self.seal.name(about)));
-        let mut names = H::KeyValue::names(self.label);
-        names.retain(|it| it.starts_with(&prefix) && *it != token && it != newest);
+    /// Deletes secrets, in the order of the store, where there are more than `entries`, but neither the token nor `newest`. A tenth
+    /// more goes than has to, so that the names are not listed for each value. Entries of other applications stay.
+    async fn make_room(&self, entries: usize, newest: EntryId) {
+        let seal = &self.settings.seal;
+        let (prefix, token, newest) = (seal.prefix(), seal.name(self.token_id()), seal.name(newest));
+        let Some(mut names) = self.limited(self.entries.names(&self.settings.label)).await else { return };
+        names.retain(|name| name.starts_with(&prefix) && *name != token && *name != newest);
         if names.len() < entries {
             return;
         }
-        let left = entries.saturating_sub(entries.div_ceil(10));
-        for name in names.iter().skip(left) {
-            H::KeyValue::forget(self.label, name);
+        let kept = entries.saturating_sub(entries.div_ceil(10));
+        for name in names.iter().skip(kept) {
+            if self.limited(self.entries.delete(&self.settings.label, name)).await.is_none() {
+                return;
+            }
         }
     }
 
-    /// An entry's content. What is over, or is not what it should be, is dropped.
-    fn read(&self, about: About<'_>, unix_time: u64) -> Option<Zeroizing<Vec<u8>>> {
-        let name = self.seal.name(about);
-        let entry = H::KeyValue::entry(self.label, &name)?;
-        let content = self.seal.open(about, unix_time, &entry);
+    /// The content of an entry. An entry that has ended or is forged is deleted.
+    async fn read(&self, id: EntryId) -> Option<Zeroizing<Vec<u8>>> {
+        let (label, name) = (&self.settings.label, self.settings.seal.name(id));
+        let entry = self.limited(self.entries.read(label, &name)).await??;
+        let content = self.settings.seal.open(id, self.host.unix_time(), &entry);
         if content.is_none() {
-            H::KeyValue::forget(self.label, &name);
+            self.limited(self.entries.delete(label, &name)).await;
         }
         content
     }
 
-    /// Drops an entry; where that fails, there is nothing in it any more.
-    fn drop(&self, about: About<'_>) {
-        let name = self.seal.name(about);
-        H::KeyValue::keep(self.label, &name, &[]);
-        H::KeyValue::forget(self.label, &name);
+    /// Deletes an entry; if the store ignores that, the entry is empty.
+    async fn delete(&self, id: EntryId) {
+        let (label, name) = (&self.settings.label, self.settings.seal.name(id));
+        self.limited(self.entries.write(label, &name, &[])).await;
+        self.limited(self.entries.delete(label, &name)).await;
     }
 
-    fn write(&self, about: About<'_>, sealed: Option<Vec<u8>>) {
+    async fn write(&self, id: EntryId, sealed: Option<Vec<u8>>) {
         if let Some(entry) = sealed {
-            H::KeyValue::keep(self.label, &self.seal.name(about), &entry);
+            let name = self.settings.seal.name(id);
+            self.limited(self.entries.write(&self.settings.label, &name, &entry)).await;
         }
+    }
+
+    /// Awaits a call to the store, as long as it may take. After a call that takes longer there is none for a while.
+    async fn limited<T>(&self, call: KeyValueFuture<'_, T>) -> Option<T> {
+        let now = self.host.now();
+        let left = self.by.left(now).ok()?;
+        if now < self.health.paused_until.get() {
+            return None;
+        }
+        let result = within(self.host, left.min(CALL_LIMIT), call).await;
+        if result.is_none() {
+            self.health.paused_until.set(self.host.now().plus(PAUSE));
+        }
+        result
     }
 
     fn nonce(&self) -> [u8; 24] {
@@ -160,24 +211,31 @@ impl<'a, H: Host> Store<'a, H> {
         nonce
     }
 
-    /// What tells one identity's token from another's is all that the source is asked. Machines whose source is asked the same,
-    /// as that of every system-assigned identity is, must not share a store and a key.
-    fn about_token<T>(&self, then: impl FnOnce(About<'_>) -> T) -> T {
-        self.about("token", ["", "", ""], then)
+    /// The id of the token: all that its source is asked tells one identity's token from another's. Machines whose source is asked the
+    /// same, as that of every system-assigned identity is, must not share a store and a key.
+    fn token_id(&self) -> EntryId {
+        self.id("token", ["", "", ""])
     }
 
-    /// A value is what this vault has said to this identity.
-    fn about_value<T>(&self, key: &CacheKey, then: impl FnOnce(About<'_>) -> T) -> T {
+    /// The id of a secret: a value is what this vault returned to this identity.
+    fn secret_id(&self, key: &CacheKey) -> EntryId {
         let version = key.version().map_or("", SecretVersion::as_str);
-        self.about("secret", [self.settings.vault.authority(), key.name(), version], then)
+        self.id("secret", [self.config.vault.authority(), key.name(), version])
     }
 
-    fn about<T>(&self, kind: &'static str, of_kind: [&str; 3], then: impl FnOnce(About<'_>) -> T) -> T {
-        let identity = &self.settings.identity;
-        let call = identity.get(self.settings.vault.audience());
+    fn id(&self, kind: &str, of_kind: [&str; 3]) -> EntryId {
+        let source = &self.config.token_source;
+        let call = source.call(self.config.vault.audience());
         let (endpoint, form) = (call.endpoint(), str::from_utf8(call.body().expose()).unwrap_or_default());
         let [vault, name, version] = of_kind;
-        let (place, path) = (endpoint.authority(), endpoint.path_and_query());
-        then(About { kind, parts: &[identity.name(), place, path, form, vault, name, version] })
+        let parts =
+            [source.name(), endpoint.authority(), endpoint.path_and_query(), form, vault, name, version];
+        self.settings.seal.id(kind, &parts)
     }
 }
+
+/// How long one call to the store may take. A store that is slower than Azure is of no use.
+pub const CALL_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the store is left alone after a call took longer, so that it does not slow down every read.
+const PAUSE: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
-//! The table of statuses and codes, the document that tells callers of it, and as much of it as a component learns that is
-//! composed with the gateway.
+//! The status and code of every error, as the replies, the OpenAPI document and the component API have them.
 
 mod errors;
+
+use std::collections::BTreeSet;
 
 use errors::table;
 use http::StatusCode;
@@ -22,66 +23,51 @@ fn every_error_has_its_status_and_code() {
         assert_eq!(body.as_object().unwrap().len(), 1);
         let message = body["error"]["message"].as_str().unwrap();
         assert!(message.ends_with('.') && message.starts_with(char::is_uppercase), "{message}");
-        assert_eq!(reply.fields().has("retry-after"), matches!(status, 429 | 503), "{error:?}");
-        assert_eq!(reply.fields().has("allow"), status == 405, "{error:?}");
-        assert_eq!(reply.fields().has("www-authenticate"), status == 401, "{error:?}");
+        assert_eq!(reply.headers().has("retry-after"), matches!(status, 429 | 503), "{error:?}");
+        assert_eq!(reply.headers().has("allow"), status == 405, "{error:?}");
+        assert_eq!(reply.headers().has("www-authenticate"), status == 401, "{error:?}");
     }
 }
 
 #[test]
-fn every_error_is_described() {
+fn openapi_describes_every_error() {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    // An unknown path has no operation, so the introduction describes its error.
+    assert!(document["info"]["description"].as_str().unwrap().contains("NotFound"));
+    let routed = table().into_iter().filter(|(error, ..)| *error != Error::NoRoute);
+    let expected: BTreeSet<_> = routed
+        .map(|(_, status, code)| (status.to_string(), code.to_owned()))
+        .chain([("500".to_owned(), "InternalError".to_owned())])
+        .collect();
     for path in ["/", "/api/GetKeyVaultSecret"] {
-        let responses = &document["paths"][path]["post"]["responses"];
-        let mut described = vec![(200, String::new())];
-        for (error, status, code) in table() {
-            // A path that is not there has no operation to describe it in; the introduction does.
-            if error == Error::NoRoute {
-                assert!(document["info"]["description"].as_str().unwrap().contains(code));
-                continue;
-            }
-            let codes = codes(resolve(&document, &responses[status.to_string()]));
-            assert!(codes.contains(&code.to_owned()), "{path} does not describe {status} {code}");
-            described.push((status, code.to_owned()));
-        }
-        for (status, response) in responses.as_object().unwrap() {
-            for code in codes(resolve(&document, response)) {
-                let comes = described.iter().any(|it| it.0.to_string() == *status && it.1 == code);
-                assert!(
-                    comes || code == "InternalError",
-                    "{path} describes {status} {code}, which never comes"
-                );
-            }
-        }
+        assert_eq!(described(&document, &document["paths"][path]["post"]), expected, "{path}");
     }
     for path in ["/healthz", "/readyz", "/openapi.json", "/metrics"] {
-        let responses = |method| {
-            document["paths"][path][method]["responses"].as_object().unwrap().keys().collect::<Vec<_>>()
-        };
-        assert_eq!(responses("head"), responses("get"), "{path}");
-        for (status, response) in document["paths"][path]["get"]["responses"].as_object().unwrap() {
-            for code in codes(resolve(&document, response)) {
-                let known = table()
-                    .into_iter()
-                    .any(|it| it.2 == code && (status == "503" || it.1.to_string() == *status));
-                assert!(known || code == "InternalError", "{path} describes {status} {code}");
-            }
+        let path = &document["paths"][path];
+        let statuses = |method| path[method]["responses"].as_object().unwrap().keys().collect::<Vec<_>>();
+        assert_eq!(statuses("head"), statuses("get"));
+        for (status, code) in described(&document, &path["get"]) {
+            // Readiness returns 503 for every error.
+            assert!(
+                expected.iter().any(|known| known.1 == code && (status == "503" || known.0 == status)),
+                "{status} {code}"
+            );
         }
     }
 }
 
 #[test]
-fn every_error_is_the_same_without_http() {
-    let (mut kinds, mut of_http) = (0, Vec::new());
+fn component_api_has_a_reason_for_every_error() {
+    let (mut reasons, mut of_http) = (0, Vec::new());
     for (error, status, code) in table() {
         let reason = ReadError::from(&error);
         if reason == ReadError::Internal {
             of_http.push(code);
             continue;
         }
-        kinds += 1;
+        reasons += 1;
         let expected: &[&str] = match reason {
             ReadError::InvalidName | ReadError::InvalidVersion => &["BadRequest"],
             ReadError::Forbidden => &["Forbidden"],
@@ -101,35 +87,36 @@ fn every_error_is_the_same_without_http() {
             ReadError::Throttled(seconds) | ReadError::Unavailable(seconds) => Some(seconds.to_string()),
             _ => None,
         };
-        assert_eq!(Reply::error(&error).fields().first("retry-after"), wait.as_deref(), "{error:?}");
+        assert_eq!(Reply::error(&error).headers().first("retry-after"), wait.as_deref(), "{error:?}");
     }
-    assert!(kinds > 30, "{kinds}");
-    // What is about a request over HTTP cannot come of a read without one, nor can what is about a caller's token.
-    let expected = "NotFound MethodNotAllowed RequestHeaderFieldsTooLarge UnsupportedMediaType UnsupportedMediaType \
-                    ContentTooLarge BadRequest BadRequest Forbidden Unauthorized TooManyRequests Forbidden IdentityError \
-                    IdentityThrottled Unavailable Unavailable";
+    assert!(reasons > 30, "{reasons}");
+    // The errors of an HTTP request and of a caller's access token cannot happen in the component API.
+    let expected = "NotFound MethodNotAllowed RequestHeaderFieldsTooLarge UnsupportedMediaType \
+                    UnsupportedMediaType ContentTooLarge BadRequest BadRequest Forbidden Unauthorized \
+                    TooManyRequests Forbidden IdentityError IdentityThrottled Unavailable Unavailable";
     assert_eq!(of_http.join(" "), expected);
 }
 
 #[test]
-fn not_being_ready_has_one_status() {
+fn readiness_fails_with_503_for_every_error() {
     for (error, _, code) in table() {
         let reply = Reply::not_ready(&error, &[]);
         assert_eq!((reply.status(), reply.code()), (StatusCode::SERVICE_UNAVAILABLE, code));
-        assert!(reply.fields().has("retry-after"));
+        assert!(reply.headers().has("retry-after"));
     }
 }
 
-/// The codes that the description of a response lists.
-fn codes(response: &Value) -> Vec<String> {
-    let error = &response["content"]["application/json"]["schema"]["allOf"][1]["properties"]["error"];
-    let codes = error["properties"]["code"]["enum"].as_array().cloned().unwrap_or_default();
-    codes.iter().map(|it| it.as_str().unwrap().to_owned()).collect()
-}
-
-fn resolve<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
-    match response["$ref"].as_str() {
-        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
-        None => response,
+/// The statuses and codes in the description of an operation.
+fn described(document: &Value, operation: &Value) -> BTreeSet<(String, String)> {
+    let mut described = BTreeSet::new();
+    for (status, mut response) in operation["responses"].as_object().unwrap() {
+        if let Some(reference) = response["$ref"].as_str() {
+            response = document.pointer(reference.trim_start_matches('#')).unwrap();
+        }
+        let error = &response["content"]["application/json"]["schema"]["allOf"][1]["properties"]["error"];
+        for code in error["properties"]["code"]["enum"].as_array().into_iter().flatten() {
+            described.insert((status.clone(), code.as_str().unwrap().to_owned()));
+        }
     }
+    described
 }

@@ -1,17 +1,14 @@
-//! Every setting is in `docs/settings.md` and in the manifest for Spin, and nothing else is. The starts of `deploy/` pass every
-//! setting of the page on and agree in their options; all other files name settings that exist.
+//! The settings in the documentation, the Spin manifest and `deploy/` are the settings of the gateway.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::rc::Rc;
 
-use keyvault_gateway::config::Config;
+use keyvault_gateway::env::NAMES;
 use serde_json::Value;
-use testkit::host::{FakeHost, World};
 
 #[test]
-fn every_start_passes_each_setting_on_and_has_the_same_options() {
+fn deployments_pass_every_setting_with_the_same_options() {
     let script = read("deploy/systemd/start.sh").replace("\\\n", "");
     let (_, script) = script.split_once("exec wasmtime ").unwrap();
     let host: Value = serde_json::from_str(&read("deploy/functions/host.json")).unwrap();
@@ -33,18 +30,18 @@ fn every_start_passes_each_setting_on_and_has_the_same_options() {
         assert_eq!(&serve[..3], ["serve", "--addr", address]);
         let (last, environment) = environment.split_last().unwrap();
         let names: Vec<_> = environment.chunks(2).map(|pair| [pair[0].as_str(), pair[1].as_str()]).collect();
-        let expected = settings();
+        let expected = documented_settings();
         assert_eq!(names, expected.iter().map(|name| ["--env", name]).collect::<Vec<_>>(), "{address}");
         assert_eq!(last, component);
         options.push(serve[3..].to_vec());
     }
-    assert!(options.iter().all(|of_one| *of_one == options[0]), "{options:?}");
+    assert!(options.iter().all(|others| *others == options[0]), "{options:?}");
     assert!(options[0].contains(&"--max-instance-reuse-count".to_owned()));
 }
 
 #[test]
 fn every_variable_of_a_deployment_is_a_setting() {
-    let settings = settings();
+    let settings = documented_settings();
     let unit = read("deploy/systemd/keyvault-gateway.service");
     let example = read("deploy/systemd/settings.env");
     let pods = read("deploy/container/kubernetes.yaml");
@@ -57,32 +54,34 @@ fn every_variable_of_a_deployment_is_a_setting() {
         ("kubernetes.yaml", names(between(&pods, " env:\n", " securityContext:\n"), "- name: ")),
         ("container-app.bicep", names(between(&app, " env: ", " probes: "), "name: '")),
     ] {
-        let unknown: Vec<_> = names.iter().filter(|name| !settings.iter().any(|it| it == *name)).collect();
+        let unknown: Vec<_> =
+            names.iter().filter(|name| !settings.iter().any(|known| known == *name)).collect();
         assert_eq!((names.len() > 1, unknown), (true, vec![]), "{place}: {names:?}");
     }
 }
 
 #[test]
-fn every_variable_of_the_spin_app_is_declared_and_what_is_secret_comes_from_a_secret() {
+fn spin_app_declares_variables_and_uses_secret_references() {
     let app = read("deploy/spinkube/keyvault-gateway.yaml");
     let manifest: toml::Table = read("spin.toml").parse().unwrap();
     let declared = manifest["variables"].as_table().unwrap();
-    // What stands there with a `#` is to be taken as it is.
+    // The lines after a `#` are examples to be used as they are.
     let variables = between(&app, "\n  variables:\n", "\n  runtimeConfig:\n").replace("# ", "");
-    let blocks: Vec<_> = variables.split("- name: ").skip(1).map(|it| it.split_once('\n').unwrap()).collect();
+    let blocks: Vec<_> =
+        variables.split("- name: ").skip(1).map(|block| block.split_once('\n').unwrap()).collect();
     assert!(blocks.len() > 4);
     for (name, value) in blocks {
         let variable = declared.get(name).unwrap_or_else(|| panic!("spin.toml has no {name}"));
-        let secret = variable.get("secret").is_some_and(|it| it.as_bool() == Some(true));
+        let secret = variable.get("secret").and_then(toml::Value::as_bool) == Some(true);
         assert!(!secret || value.contains("secretKeyRef:") && !value.contains(" value:"), "{name}");
     }
 }
 
 #[test]
-fn the_image_has_the_versions_of_the_repository_and_the_vault_one_role() {
+fn image_has_pinned_versions_and_vault_has_one_role() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();
     let packages = lock["package"].as_array().unwrap();
-    let wasmtime = packages.iter().find(|it| it["name"].as_str() == Some("wasmtime-cli")).unwrap();
+    let wasmtime = packages.iter().find(|package| package["name"].as_str() == Some("wasmtime-cli")).unwrap();
     let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
     let rust = toolchain["toolchain"]["channel"].as_str().unwrap();
     for (file, line) in [
@@ -96,30 +95,37 @@ fn the_image_has_the_versions_of_the_repository_and_the_vault_one_role() {
         ("azure/vault.bicep", "var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'".to_owned()),
     ] {
         let text = read(&format!("deploy/{file}"));
-        assert_eq!(text.lines().filter(|it| **it == line).count(), 1, "{file}: {line}");
+        assert_eq!(text.lines().filter(|present| *present == line).count(), 1, "{file}: {line}");
     }
     assert_eq!(read("deploy/azure/vault.bicep").matches("/roleAssignments@").count(), 1);
 }
 
 #[test]
 fn every_setting_is_documented() {
-    assert_eq!(settings().into_iter().collect::<BTreeSet<_>>(), all_settings());
+    assert_eq!(
+        documented_settings().into_iter().collect::<BTreeSet<_>>(),
+        BTreeSet::from(NAMES.map(str::to_owned))
+    );
 }
 
 #[test]
-fn every_setting_is_a_variable_of_the_manifest() {
-    let variables: BTreeSet<_> = all_settings().iter().map(|it| lower_snake(it)).collect();
+fn spin_manifest_declares_every_setting() {
+    let variables: BTreeSet<_> =
+        BTreeSet::from(NAMES.map(str::to_owned)).iter().map(|name| lower_snake(name)).collect();
     let manifest: toml::Table = read("spin.toml").parse().unwrap();
     let declared: BTreeSet<_> = manifest["variables"].as_table().unwrap().keys().cloned().collect();
     assert_eq!(declared, variables);
     let given = manifest["component"]["keyvault-gateway"]["variables"].as_table().unwrap();
-    let right: BTreeSet<_> =
+    let passed: BTreeSet<_> =
         given.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
-    assert_eq!(right, variables.into_iter().map(|it| (it.clone(), format!("{{{{ {it} }}}}"))).collect());
+    assert_eq!(
+        passed,
+        variables.into_iter().map(|name| (name.clone(), format!("{{{{ {name} }}}}"))).collect()
+    );
 }
 
 #[test]
-fn the_manifest_builds_the_component_for_spin() {
+fn spin_manifest_builds_the_component() {
     let manifest: toml::Table = read("spin.toml").parse().unwrap();
     assert_eq!(manifest["application"]["version"].as_str(), Some(env!("CARGO_PKG_VERSION")));
     let component = &manifest["component"]["keyvault-gateway"];
@@ -128,40 +134,14 @@ fn the_manifest_builds_the_component_for_spin() {
     assert_eq!(component["source"].as_str(), Some("target/wasm32-wasip2/release/keyvault_gateway.wasm"));
 }
 
-/// Each setting that the gateway looks up, whichever way its settings lead.
-fn all_settings() -> BTreeSet<String> {
-    let vault = ("KeyVaultUri", "https://my-vault.vault.azure.net");
-    let client_secret = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")];
-    let ways = [
-        vec![],
-        vec![vault],
-        vec![vault, ("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "s")],
-        vec![
-            vault,
-            ("IDENTITY_ENDPOINT", "http://a"),
-            ("IDENTITY_HEADER", "h"),
-            ("IDENTITY_SERVER_THUMBPRINT", "t"),
-        ],
-        vec![vault, client_secret[0], client_secret[1], client_secret[2]],
-    ];
-    let mut names = BTreeSet::new();
-    for way in ways {
-        let settings = way.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let host = FakeHost(Rc::new(World { settings, ..World::default() }));
-        let _ = Config::read(&host);
-        names.extend(host.0.asked.take().into_iter().map(str::to_owned));
-    }
-    names
-}
-
-/// The settings of the first column of the tables, in the order of the page.
-fn settings() -> Vec<String> {
+/// The settings in the first columns of the tables in `docs/settings.md`, in the order of the page.
+fn documented_settings() -> Vec<String> {
     let mut settings = Vec::new();
     for row in read("docs/settings.md").lines().filter_map(|line| line.strip_prefix("| ")) {
         for name in row.split(" | ").next().unwrap().split('`') {
             let upper =
                 name.contains('_') && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-            if (upper || name == "KeyVaultUri") && !settings.iter().any(|it| it == name) {
+            if (upper || name == "KeyVaultUri") && !settings.iter().any(|known| known == name) {
                 settings.push(name.to_owned());
             }
         }
@@ -173,8 +153,8 @@ fn lower_snake(name: &str) -> String {
     if name == "KeyVaultUri" { "key_vault_uri".to_owned() } else { name.to_ascii_lowercase() }
 }
 
-fn names<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {
-    text.lines().filter_map(|line| Some(line.trim().strip_prefix(mark)?.trim_end_matches('\''))).collect()
+fn names<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| Some(line.trim().strip_prefix(prefix)?.trim_end_matches('\''))).collect()
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {

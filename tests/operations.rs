@@ -1,10 +1,9 @@
-//! `docs/operations.md` has a runbook for every error, every metric and log lines as the gateway writes them; the alerts of
-//! `deploy/alerts` are about metrics, labels and codes that exist.
+//! `docs/operations.md` and `deploy/alerts` agree with the errors, metrics and log lines of the gateway.
 
 mod errors;
 
-use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use errors::table;
 use keyvault_gateway::error::Error;
@@ -34,7 +33,7 @@ fn every_code_has_a_runbook_with_its_causes() {
 }
 
 #[test]
-fn every_metric_is_on_the_page_with_its_kind_its_labels_and_their_values() {
+fn operations_page_lists_every_metric_and_label() {
     let page = read("docs/operations.md");
     let described = section(&page, "## Metrics");
     let on_the_page: BTreeMap<_, _> = rows(described)
@@ -46,13 +45,13 @@ fn every_metric_is_on_the_page_with_its_kind_its_labels_and_their_values() {
         .collect();
     assert_eq!(on_the_page, metrics());
     for (label, value) in metric_text().lines().flat_map(labels) {
-        let free = ["le", "status", "code"].contains(&label.as_str());
-        assert!(free || described.contains(&format!("`{value}`")), "{label}={value}");
+        let unbounded = ["le", "status", "code"].contains(&label.as_str());
+        assert!(unbounded || described.contains(&format!("`{value}`")), "{label}={value}");
     }
 }
 
 #[test]
-fn the_log_lines_on_the_page_are_as_the_gateway_writes_them() {
+fn sample_log_lines_match_the_format() {
     let page = read("docs/operations.md");
     let log = section(&page, "## The log");
     let samples: Vec<_> = log.lines().filter(|line| line.starts_with('{')).collect();
@@ -67,7 +66,7 @@ fn the_log_lines_on_the_page_are_as_the_gateway_writes_them() {
 }
 
 #[test]
-fn alerts_are_about_metrics_labels_and_codes_that_exist() {
+fn alerts_use_existing_metrics_labels_and_codes() {
     let page = read("docs/operations.md");
     let reasons: BTreeSet<_> =
         rows(section(&page, "### Why these thresholds")).into_iter().map(|row| row[0].clone()).collect();
@@ -84,7 +83,7 @@ fn alerts_are_about_metrics_labels_and_codes_that_exist() {
                 assert!(metrics().keys().any(|family| is_series_of(word, family)), "{file}: {word}");
             }
         }
-        // Codes and values of labels are the words in quotes, of which a regular expression has several.
+        // Codes and label values are quoted. A regular expression has several in one pair of quotes.
         for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', '/'])) {
             let quoted = line.split('"').skip(1).step_by(2).flat_map(|text| text.split('|'));
             for word in
@@ -102,7 +101,7 @@ fn alerts_are_about_metrics_labels_and_codes_that_exist() {
     assert_eq!(named, reasons);
 }
 
-/// The line that the gateway writes with these fields.
+/// The log line of the gateway with these fields.
 fn rendered(fields: &Map<String, Value>) -> String {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let time = OffsetDateTime::parse(text("time").unwrap(), &Rfc3339).unwrap();
@@ -141,7 +140,7 @@ fn rendered(fields: &Map<String, Value>) -> String {
     })
 }
 
-/// What the log says of `error`, as it is on the page: `…` stands for what differs.
+/// The cause in the log, as the page has it: `…` stands for the parts that vary.
 fn cause(error: &Error) -> String {
     match (error, error.to_string().split_once(" (")) {
         (Error::Setting(_), _) => "the setting …".to_owned(),
@@ -169,7 +168,7 @@ fn metric_text() -> String {
     metrics.render((0, 0), Some((Duration::ZERO, Duration::ZERO)))
 }
 
-/// The labels and values between the braces of a line, as Prometheus writes and selects them.
+/// The labels and values between the braces of a line, in the text format and in the selectors of Prometheus.
 fn labels(line: &str) -> Vec<(String, String)> {
     let lists = line.split('{').skip(1).filter_map(|rest| rest.split('}').next());
     let pairs = lists.flat_map(|list| list.split(',')).filter_map(|pair| pair.split_once('='));
@@ -187,7 +186,7 @@ fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     section.split(&next).next().unwrap().split("\n## ").next().unwrap()
 }
 
-/// The rows of the tables in `text` whose first cell is code, without the marks of code.
+/// The rows of the tables in `text` whose first cell is code, without the backticks.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let lines = text.lines().filter(|line| line.starts_with("| `"));
     let cells = lines.map(|line| line[2..].trim_end_matches(" |").split(" | "));

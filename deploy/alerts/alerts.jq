@@ -19,7 +19,7 @@
   ($lines
     | select(in_each(2; 300; length > 0 and (map(select(.status >= 500)) | length) / length > 0.01))
     | ["KeyVaultGatewayFailing", "page"]),
-  ($lines | map(select(.cache == "stale"))
+  ($lines | map(select(.cache == "served-stale"))
     | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayServesStale", "page"]),
   ($lines
     | select(in_each(2; 300; (map(.upstream) | add) > 60000)) | ["KeyVaultGatewayNearTheLimit", "ticket"]),

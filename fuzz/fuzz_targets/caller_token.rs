@@ -1,4 +1,4 @@
-//! The access token of a caller: the gateway takes none that the tenant has not signed, whatever it says of itself.
+//! The access token of a caller: the gateway accepts only tokens that the tenant has signed.
 //!
 //! An input is the token.
 
@@ -12,16 +12,16 @@ use keyvault_gateway_fuzz::*;
 fuzz_target!(|token: &[u8]| -> Corpus {
     let token = marked(token);
     let Ok(token) = str::from_utf8(&token) else { return Corpus::Reject };
-    // A head of 32 KiB is refused as a whole, whatever is in it.
+    // The gateway refuses every head of more than 32 KiB.
     if token.len() > 30 * 1024 {
         return Corpus::Reject;
     }
-    // Blanks between the scheme and the token are not a part of it.
+    // Spaces between the scheme and the token are not part of the token.
     let token = token.trim_start_matches(' ');
 
-    // What has the form of a token has three parts, and asks for nothing but the one algorithm, as another parser sees it.
-    let read = Jwt::parse(token).filter(|_| token.bytes().all(|it| matches!(it, b'\t' | b' '..=b'~')));
-    if let Some(jwt) = &read {
+    // A parsed token has three parts, RS256 and no other source for its key, as another JSON parser reads it.
+    let parsed = Jwt::parse(token).filter(|_| token.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')));
+    if let Some(jwt) = &parsed {
         let header = token.split('.').next().unwrap();
         let header = BASE64_URL_SAFE_NO_PAD.decode(header).expect("base64url");
         if let Ok(header) = serde_json::from_slice::<Value>(&header) {
@@ -35,14 +35,14 @@ fuzz_target!(|token: &[u8]| -> Corpus {
         assert!(token.len() <= 16 * 1024);
     }
 
-    let scene = Scene::new(TENANT, None);
-    let reply = scene.ask_with_token(token.as_bytes(), ASKED);
-    let good = GOOD_TOKENS.contains(&token);
-    assert_eq!(reply.status().as_u16(), if good { 200 } else { 401 });
-    assert_eq!(scene.sent().len(), if good { 3 } else { usize::from(read.is_some()) });
-    for (call, _) in scene.sent().iter() {
-        assert!(call.headers().iter().all(|(_, value)| value.expose().len() < 100), "the token goes on");
+    let gateway = TestGateway::new(WITH_TENANT, None);
+    let reply = gateway.post_with_token(token.as_bytes(), REQUEST);
+    let valid = VALID_TOKENS.contains(&token);
+    assert_eq!(reply.status().as_u16(), if valid { 200 } else { 401 });
+    assert_eq!(gateway.sent().len(), if valid { 3 } else { usize::from(parsed.is_some()) });
+    for (call, _) in gateway.sent().iter() {
+        assert!(call.headers().iter().all(|(_, value)| value.expose().len() < 100), "the token was sent on");
     }
-    scene.keeps_to_itself();
+    gateway.expect_no_leak();
     Corpus::Keep
 });

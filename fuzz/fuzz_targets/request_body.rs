@@ -1,4 +1,4 @@
-//! The body of a request: what is accepted is a name, and the same name however it is written.
+//! The body of a request: an accepted body has one valid name, for another JSON parser, too.
 
 #![no_main]
 
@@ -7,31 +7,31 @@ use keyvault_gateway::model::{SecretRequest, SecretVersion};
 use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|body: &[u8]| {
-    let asked = match SecretRequest::parse(body) {
-        Ok(asked) => asked,
+    let request = match SecretRequest::parse(body) {
+        Ok(request) => request,
         Err(error) => {
             assert!(matches!(error, Error::NotAnObject | Error::NoValidSecret | Error::NoValidVersion));
             return;
         }
     };
-    let (name, version) = (asked.name.as_str(), asked.version.as_ref().map(SecretVersion::as_str));
+    let (name, version) = (request.name.as_str(), request.version.as_ref().map(SecretVersion::as_str));
     assert!((1..=127).contains(&name.len()), "{name:?}");
-    assert!(name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-'), "{name:?}");
+    assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name:?}");
     if let Some(version) = version {
         assert_eq!(version.len(), 32);
-        assert!(version.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{version:?}");
+        assert!(version.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{version:?}");
     }
 
     let again = json!({ "Secret": name, "Version": version }).to_string();
-    assert_eq!(SecretRequest::parse(again.as_bytes()).as_ref(), Ok(&asked));
-    let with_mark = [b"\xEF\xBB\xBF", again.as_bytes()].concat();
-    assert_eq!(SecretRequest::parse(&with_mark), Ok(asked.clone()));
+    assert_eq!(SecretRequest::parse(again.as_bytes()).as_ref(), Ok(&request));
+    let with_byte_order_mark = [b"\xEF\xBB\xBF", again.as_bytes()].concat();
+    assert_eq!(SecretRequest::parse(&with_byte_order_mark), Ok(request.clone()));
 
-    // Another parser finds the same name in it, and finds it once.
+    // Another JSON parser finds the same name, once.
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     if let Ok(value) = serde_json::from_slice::<Value>(body) {
         let object = value.as_object().expect("only an object is accepted");
-        let named: Vec<_> = object.iter().filter(|it| it.0.eq_ignore_ascii_case("secret")).collect();
+        let named: Vec<_> = object.iter().filter(|(key, _)| key.eq_ignore_ascii_case("secret")).collect();
         assert_eq!(named.len(), 1);
         assert_eq!(named[0].1.as_str(), Some(name));
     }

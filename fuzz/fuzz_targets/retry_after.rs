@@ -1,8 +1,8 @@
-//! `Retry-After`: digits are the number that they are, a date is the same date however often it is written.
+//! `Retry-After`: digits are seconds, and a formatted date is the same date again.
 
 #![no_main]
 
-use core::time::Duration;
+use std::time::Duration;
 
 use keyvault_gateway::azure::Answer;
 use keyvault_gateway_fuzz::*;
@@ -11,13 +11,11 @@ use time::format_description::well_known::Rfc2822;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = str::from_utf8(text) else { return Corpus::Reject };
-    let pause = |text: &str, now: u64| Answer::new(429, Some(text.to_owned()), Vec::new()).pause(now);
+    let pause = |text: &str, now: u64| Answer::new(429, Some(text.to_owned()), Vec::new()).retry_after(now);
     let digits = text.trim();
-    if !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit()) {
-        // As many of them as there may be, or no number at all.
-        let number = digits
-            .bytes()
-            .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that does not fit in 64 bits is ignored.
+        let number = digits.parse().ok();
         for now in [0, NOW, u64::MAX] {
             assert_eq!(pause(text, now), number.map(Duration::from_secs));
         }
@@ -30,10 +28,10 @@ fuzz_target!(|text: &[u8]| -> Corpus {
     for now in [1, NOW, seconds, u64::MAX] {
         assert_eq!(pause(text, now), Some(Duration::from_secs(seconds.saturating_sub(now))));
     }
-    let written = i64::try_from(seconds).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
-    // An offset may move it past the year 9999, where no date can be written.
-    if let Some(written) = written.and_then(|it| it.format(&Rfc2822).ok()) {
-        assert_eq!(pause(&written.replace("+0000", "GMT"), 0), Some(date), "{written}");
+    let time = i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
+    // An offset may move the date past the year 9999, which cannot be formatted.
+    if let Some(formatted) = time.and_then(|time| time.format(&Rfc2822).ok()) {
+        assert_eq!(pause(&formatted.replace("+0000", "GMT"), 0), Some(date), "{formatted}");
     }
     Corpus::Keep
 });

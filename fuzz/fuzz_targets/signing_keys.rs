@@ -1,5 +1,4 @@
-//! The directory's answer: a caller is let in only if the key that has signed its token is there, and nothing of the answer
-//! is in a reply.
+//! The JWKS of the directory: a token is accepted only if its signing key is in the JWKS.
 //!
 //! An input is a byte for the status, a line with `Retry-After`, and the body.
 
@@ -8,31 +7,33 @@
 use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    let Some(made) = response(data) else { return Corpus::Reject };
-    let scene = Scene::new(TENANT, Some((Service::Directory, made.clone())));
-    let reply = scene.ask_with_token(GOOD_TOKENS[0].as_bytes(), ASKED);
+    let Some(response) = parse_response(data) else { return Corpus::Reject };
+    let gateway = TestGateway::new(WITH_TENANT, Some((Service::Jwks, response.clone())));
+    let reply = gateway.post_with_token(VALID_TOKENS[0].as_bytes(), REQUEST);
 
     let answer = outcome(&reply);
-    let right: &[_] = match made.status {
+    let expected: &[_] = match response.status {
         200 => &[(200, "OK"), (401, "Unauthorized"), (502, "IdentityError")],
         429 => &[(503, "IdentityThrottled")],
         408 | 500..=599 => &[(503, "Unavailable")],
         _ => &[(502, "IdentityError")],
     };
-    assert!(right.contains(&answer), "{answer:?} after a {}", made.status);
-    assert!((1..=3).contains(&scene.count(Service::Directory)));
+    assert!(expected.contains(&answer), "{answer:?} after a {}", response.status);
+    assert!((1..=3).contains(&gateway.count(Service::Jwks)));
     if answer.0 == 200 {
-        let keys: Value = serde_json::from_str(KEYS).unwrap();
+        let keys: Value = serde_json::from_str(JWKS).unwrap();
         let modulus = keys["keys"][0]["n"].as_str().unwrap();
-        let published = match serde_json::from_slice::<Value>(&made.body) {
-            Ok(json) => json["keys"].as_array().is_some_and(|it| it.iter().any(|it| it["n"] == modulus)),
-            // What that parser refuses for something else has the key as it is, but for escapes.
-            Err(_) => made.body.contains(&b'\\') || has(&made.body, modulus.as_bytes()),
+        let published = match serde_json::from_slice::<Value>(&response.body) {
+            Ok(json) => {
+                json["keys"].as_array().is_some_and(|keys| keys.iter().any(|key| key["n"] == modulus))
+            }
+            // A document that only the other parser refuses contains the key, perhaps with escapes.
+            Err(_) => response.body.contains(&b'\\') || contains(&response.body, modulus.as_bytes()),
         };
-        assert!(published, "let in without a key");
+        assert!(published, "accepted without its key");
     } else {
-        assert_eq!(scene.count(Service::Vault), 0);
+        assert_eq!(gateway.count(Service::Vault), 0);
     }
-    scene.keeps_to_itself();
+    gateway.expect_no_leak();
     Corpus::Keep
 });

@@ -33,7 +33,7 @@ impl KeyHash {
 /// good as none, since nobody could say which one counts.
 ///
 /// Source: Microsoft, "Work with access keys in Azure Functions".
-pub(super) fn shown(fields: &Headers, query: Option<&str>) -> Option<Redacted> {
+pub(super) fn presented(fields: &Headers, query: Option<&str>) -> Option<Redacted> {
     let mut keys = fields.all(FIELD);
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) => key?.to_owned(),

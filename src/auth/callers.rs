@@ -5,14 +5,14 @@ use serde::Deserialize;
 use super::api_key::KeyHash;
 use super::scope::Pattern;
 use super::tenant::guid;
-use super::{ANYBODY, COMPOSED, Caller, Claimed, KEY_HOLDER};
+use super::{ANONYMOUS, COMPOSED, Caller, Claimed, KEY_HOLDER};
 use crate::env::Lookup;
 use crate::error::SettingError;
 use crate::json::{self, Object};
 use crate::sync::token_bucket::TokenBucket;
 
 /// The callers that the setting names; none, if it is not set.
-pub(super) fn read(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
+pub(super) fn parse(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
     let Some(text) = settings.text("GATEWAY_CALLERS")? else { return Ok(Vec::new()) };
     let entries: Vec<Object<Entry>> = json::parse(text.as_bytes())
         .map_err(|_| wrong("must be a JSON list of objects with name, secrets, and what names the caller"))?;
@@ -78,7 +78,7 @@ impl Entry {
 /// A name that reads well in a log line, and is not, and does not look like, one that we give ourselves.
 fn is_caller_name(text: &str) -> bool {
     let is_ours = |name: &&str| text.eq_ignore_ascii_case(name);
-    ![KEY_HOLDER, ANYBODY].iter().any(is_ours)
+    ![KEY_HOLDER, ANONYMOUS].iter().any(is_ours)
         && (text == COMPOSED || !is_ours(&COMPOSED))
         && (1..=64).contains(&text.len())
         && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))

@@ -21,7 +21,7 @@ impl AuthFailureLimiter {
 
     /// Notes a failure at `now`, and says what it is answered with: the first [`MOST_FAILURES`] of every [`SPAN`] that
     /// there is no access, and the rest to come back when the span is over. Whatever was shown, the answer is the same.
-    pub fn failed(&self, now: Moment) -> Error {
+    pub fn record(&self, now: Moment) -> Error {
         if now.since(self.since.get()) >= SPAN || self.failures.get() == 0 {
             self.since.set(now);
             self.failures.set(0);
@@ -58,11 +58,11 @@ mod tests {
         for span in 0..3 {
             let start = 100 + 10 * span;
             for _ in 0..MOST_FAILURES {
-                assert_eq!(guesses.failed(at(start)), Error::NotAuthenticated);
+                assert_eq!(guesses.record(at(start)), Error::NotAuthenticated);
             }
             for (second, left) in [(0, 10), (0, 10), (4, 6), (9, 1)] {
                 let error = Error::TooManyFailures(Duration::from_secs(left));
-                assert_eq!(guesses.failed(at(start + second)), error, "{span} {second}");
+                assert_eq!(guesses.record(at(start + second)), error, "{span} {second}");
             }
         }
     }
@@ -70,12 +70,12 @@ mod tests {
     #[test]
     fn a_span_begins_with_a_failure() {
         let guesses = AuthFailureLimiter::new();
-        assert_eq!(guesses.failed(at(0)), Error::NotAuthenticated);
+        assert_eq!(guesses.record(at(0)), Error::NotAuthenticated);
         for _ in 1..MOST_FAILURES {
-            assert_eq!(guesses.failed(at(9)), Error::NotAuthenticated);
+            assert_eq!(guesses.record(at(9)), Error::NotAuthenticated);
         }
-        assert_eq!(guesses.failed(at(9)), Error::TooManyFailures(Duration::from_secs(1)));
-        assert_eq!(guesses.failed(at(10)), Error::NotAuthenticated);
+        assert_eq!(guesses.record(at(9)), Error::TooManyFailures(Duration::from_secs(1)));
+        assert_eq!(guesses.record(at(10)), Error::NotAuthenticated);
     }
 
     fn at(seconds: u64) -> Moment {

@@ -67,9 +67,9 @@ struct Claimed {
 /// What a request shows of who sends it.
 pub enum Credentials<'a> {
     /// A key, or nothing that could count.
-    Key(Option<Redacted>),
+    ApiKey(Option<Redacted>),
     /// A token, and the tenant that it should be of.
-    Token(&'a Tenant, &'a str),
+    AccessToken(&'a Tenant, &'a str),
 }
 
 /// Who has shown who they are. The roles of a token may stand for several callers; it has the scope of each.
@@ -80,16 +80,16 @@ pub struct Principal<'a> {
 
 impl Callers {
     /// Reads the settings that say who may ask; `vault` says which cloud this is.
-    pub(crate) fn read(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
-        let mut known = callers::read(settings)?;
+    pub(crate) fn parse(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
+        let mut known = callers::parse(settings)?;
         let composed = known.iter().position(|it| it.name == COMPOSED).map(|it| known.remove(it));
-        if let Some(key) = settings.field_text("GATEWAY_KEY")? {
+        if let Some(key) = settings.header_text("GATEWAY_KEY")? {
             known.push(Caller::for_everything(KEY_HOLDER, vec![KeyHash::of(key.expose())]));
         }
         if has_a_key_twice(&known) {
             return Err(SettingError { name: "GATEWAY_CALLERS", should: "must not have a key twice" });
         }
-        let tenant = Tenant::read(settings, vault)?;
+        let tenant = Tenant::parse(settings, vault)?;
         match (&tenant, known.iter().any(|it| it.claims.is_any())) {
             (Some(_), true) | (None, false) => {}
             (None, true) => {
@@ -109,7 +109,7 @@ impl Callers {
         Ok(Self {
             known,
             composed,
-            anonymous: anonymous.then(|| Caller::for_everything(ANYBODY, Vec::new())),
+            anonymous: anonymous.then(|| Caller::for_everything(ANONYMOUS, Vec::new())),
             allowed_hosts: AllowedHosts::parse(&settings.text(HOSTS)?.unwrap_or_default()).ok_or(
                 SettingError {
                     name: HOSTS,
@@ -123,26 +123,30 @@ impl Callers {
 
     /// What a request with these header fields and this query shows: a key in `x-functions-key`, or else a bearer token
     /// where those are taken, or else a key in the query. What came through a proxy is not even looked at.
-    pub fn shown<'a>(&'a self, fields: &'a Headers, query: Option<&str>) -> Result<Credentials<'a>, Error> {
+    pub fn credentials<'a>(
+        &'a self,
+        fields: &'a Headers,
+        query: Option<&str>,
+    ) -> Result<Credentials<'a>, Error> {
         if !self.trust_forwarded && came_through_proxy(fields) {
             return Err(Error::CameThroughProxy);
         }
         let token = self.tenant.as_ref().filter(|_| !fields.has(api_key::FIELD)).zip(bearer(fields));
         Ok(match token {
-            Some((tenant, token)) => Credentials::Token(tenant, token),
-            None => Credentials::Key(api_key::shown(fields, query)),
+            Some((tenant, token)) => Credentials::AccessToken(tenant, token),
+            None => Credentials::ApiKey(api_key::presented(fields, query)),
         })
     }
 
     /// The caller who has `key`. It needs the same time for a wrong key as for none.
     pub fn with_key(&self, key: Option<&Redacted>) -> Option<Principal<'_>> {
-        let shown = Choice::from(u8::from(key.is_some()));
+        let is_present = Choice::from(u8::from(key.is_some()));
         let key = KeyHash::of(key.map_or("", |it| it.expose()));
         // Every key is compared, none is left out once one fits, and no key is compared like one.
         let mut found = u32::MAX;
         for (index, caller) in (0_u32..).zip(&self.known) {
             for hash in &caller.keys {
-                found.conditional_assign(&index, shown & hash.is(&key));
+                found.conditional_assign(&index, is_present & hash.is(&key));
             }
         }
         let caller = usize::try_from(found).ok().and_then(|it| self.known.get(it));
@@ -161,12 +165,12 @@ impl Callers {
     }
 
     /// Refuses a request without a key that calls the gateway by a name that is not its own.
-    pub fn expect_own_name(&self, authority: Option<&str>, fields: &Headers) -> Result<(), Error> {
+    pub fn check_host(&self, authority: Option<&str>, fields: &Headers) -> Result<(), Error> {
         if self.allowed_hosts.allow(authority, fields) { Ok(()) } else { Err(Error::ForeignName) }
     }
 
     /// Whoever comes, where that is allowed.
-    pub fn anybody(&self) -> Option<Principal<'_>> {
+    pub fn anonymous(&self) -> Option<Principal<'_>> {
         self.anonymous.as_ref().map(Principal::one)
     }
 }
@@ -182,12 +186,12 @@ impl<'a> Principal<'a> {
     }
 
     /// Whether nothing is known of who asks.
-    pub fn is_anybody(&self) -> bool {
-        self.first.name == ANYBODY
+    pub fn is_anonymous(&self) -> bool {
+        self.first.name == ANONYMOUS
     }
 
     /// The caller who may have the secret, or that nobody of them may, whether it exists or not.
-    pub fn may_read(&self, name: &SecretName) -> Result<&'a Caller, Error> {
+    pub fn authorize(&self, name: &SecretName) -> Result<&'a Caller, Error> {
         let mut callers = std::iter::once(&self.first).chain(&self.others);
         callers.find(|it| it.scope.iter().any(|it| it.fits(name))).copied().ok_or(Error::OutOfScope)
     }
@@ -280,7 +284,7 @@ const HOSTS: &str = "GATEWAY_ALLOWED_HOSTS";
 const KEY_HOLDER: &str = "key";
 
 /// The name of whoever comes without a key, where that is allowed.
-const ANYBODY: &str = "anonymous";
+const ANONYMOUS: &str = "anonymous";
 
 /// The name of the component that is composed with the gateway.
 const COMPOSED: &str = "composed";

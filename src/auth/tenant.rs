@@ -13,7 +13,7 @@ pub struct Tenant {
     id: String,
     audience: String,
     issuers: [String; 2],
-    directory: JwksEndpoint,
+    jwks_endpoint: JwksEndpoint,
 }
 
 /// What a good token says of the application that it was given to.
@@ -31,11 +31,13 @@ pub struct Claims {
 
 impl Tenant {
     /// Reads `GATEWAY_JWT_TENANT` and `GATEWAY_JWT_AUDIENCE`; `vault` says which cloud this is.
-    pub(super) fn read(settings: Lookup<'_>, vault: &Vault) -> Result<Option<Self>, SettingError> {
-        let both =
-            |name| SettingError { name, should: "must be set, as the other setting of Entra callers is" };
+    pub(super) fn parse(settings: Lookup<'_>, vault: &Vault) -> Result<Option<Self>, SettingError> {
+        let both = |name| SettingError {
+            name,
+            should: "must be set together with the other setting of Entra callers",
+        };
         let id = settings.text("GATEWAY_JWT_TENANT")?;
-        let audience = settings.field_text("GATEWAY_JWT_AUDIENCE")?;
+        let audience = settings.header_text("GATEWAY_JWT_AUDIENCE")?;
         let wrong = SettingError {
             name: "GATEWAY_JWT_TENANT",
             should: "must be the id of a tenant, a GUID, as tokens have no other name of it",
@@ -53,13 +55,13 @@ impl Tenant {
                 should: "must be an application of your own, as whoever gets a token could read the vault with it",
             });
         }
-        let directory = JwksEndpoint::read(settings, vault, &id)?;
-        Ok(Some(Self { issuers: directory.issuers(&id), id, audience, directory }))
+        let jwks_endpoint = JwksEndpoint::parse(settings, vault, &id)?;
+        Ok(Some(Self { issuers: jwks_endpoint.issuers(&id), id, audience, jwks_endpoint }))
     }
 
     /// Where its keys are.
-    pub const fn directory(&self) -> &JwksEndpoint {
-        &self.directory
+    pub const fn jwks_endpoint(&self) -> &JwksEndpoint {
+        &self.jwks_endpoint
     }
 
     /// The claims of `jwt`, if it is signed by one of `keys` and good at `unix_time`.

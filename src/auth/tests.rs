@@ -3,7 +3,6 @@
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::env::Unreadable;
 
 #[test]
 fn keys() {
@@ -33,10 +32,10 @@ fn keys() {
 fn without_a_key_nobody_gets_in_but_where_everybody_may() {
     let headers = fields(&[("x-functions-key", "")]);
     assert_eq!(admit(&callers(&[]), &headers, None), Ok(None));
-    assert!(callers(&[]).anybody().is_none());
+    assert!(callers(&[]).anonymous().is_none());
     let open = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "true")]);
     assert_eq!(admit(&open, &headers, None), Ok(None));
-    assert!(open.anybody().is_some_and(|it| it.is_anybody() && it.caller().name() == "anonymous"));
+    assert!(open.anonymous().is_some_and(|it| it.is_anonymous() && it.caller().name() == "anonymous"));
     let both = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "TRUE"), ("GATEWAY_KEY", "right")]);
     let headers = fields(&[("x-functions-key", "right")]);
     assert_eq!(admit(&both, &headers, None), Ok(Some("key")));
@@ -79,7 +78,7 @@ fn named_callers_have_keys_and_scopes() {
     ] {
         let admitted = callers.with_key(Some(&Redacted::new(key.to_owned()))).unwrap();
         assert_eq!(admitted.caller().name(), name);
-        let read = admitted.may_read(&SecretName::parse(secret).unwrap()).map(Caller::name);
+        let read = admitted.authorize(&SecretName::parse(secret).unwrap()).map(Caller::name);
         assert_eq!(read, if allowed { Ok(name) } else { Err(Error::OutOfScope) }, "{key} {secret}");
     }
     assert!(callers.with_key(Some(&Redacted::new("four".to_owned()))).is_none());
@@ -87,18 +86,18 @@ fn named_callers_have_keys_and_scopes() {
 }
 
 #[test]
-fn who_is_composed_with_the_gateway_may_read_everything_or_what_the_list_says() {
-    let may_read = |callers: &Callers, name| {
-        callers.composed().may_read(&SecretName::parse(name).unwrap()).map(Caller::name).map(str::to_owned)
+fn who_is_composed_with_the_gateway_authorize_everything_or_what_the_list_says() {
+    let authorize = |callers: &Callers, name| {
+        callers.composed().authorize(&SecretName::parse(name).unwrap()).map(Caller::name).map(str::to_owned)
     };
     let composed = Ok("composed".to_owned());
-    assert_eq!(may_read(&callers(&[]), "anything"), composed);
+    assert_eq!(authorize(&callers(&[]), "anything"), composed);
     for settings in [KEY, TENANT, &[("GATEWAY_ALLOW_ANONYMOUS", "true")]] {
-        assert_eq!(may_read(&callers(settings), "anything"), Err(Error::OutOfScope), "{settings:?}");
+        assert_eq!(authorize(&callers(settings), "anything"), Err(Error::OutOfScope), "{settings:?}");
     }
     let listed = callers(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
-    assert_eq!(may_read(&listed, "app-db"), composed);
-    assert_eq!(may_read(&listed, "db"), Err(Error::OutOfScope));
+    assert_eq!(authorize(&listed, "app-db"), composed);
+    assert_eq!(authorize(&listed, "db"), Err(Error::OutOfScope));
     // Over HTTP nobody is that caller.
     for key in ["", "composed", "app-*"] {
         assert_eq!(admit(&listed, &fields(&[("x-functions-key", key)]), None), Ok(None), "{key:?}");
@@ -185,18 +184,17 @@ fn callers(settings: &[(&'static str, &str)]) -> Callers {
 }
 
 fn read(settings: &[(&'static str, &str)]) -> Result<Callers, SettingError> {
-    let read = |name: &'static str| {
-        Ok::<_, Unreadable>(settings.iter().find(|it| it.0 == name).map(|it| it.1.to_owned()))
-    };
+    let settings: Vec<_> =
+        settings.iter().map(|(name, text)| (*name, Ok(Some((*text).to_owned())))).collect();
     let vault = Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, None);
-    Callers::read(Lookup::new(&read), &vault.unwrap())
+    Callers::parse(Lookup::new(&settings), &vault.unwrap())
 }
 
 /// The name of the caller who shows a key.
 fn admit<'a>(callers: &'a Callers, headers: &Headers, query: Option<&str>) -> Result<Option<&'a str>, Error> {
-    match callers.shown(headers, query)? {
-        Credentials::Key(key) => Ok(callers.with_key(key.as_ref()).map(|it| it.caller().name())),
-        Credentials::Token(..) => panic!("a token"),
+    match callers.credentials(headers, query)? {
+        Credentials::ApiKey(key) => Ok(callers.with_key(key.as_ref()).map(|it| it.caller().name())),
+        Credentials::AccessToken(..) => panic!("a token"),
     }
 }
 
@@ -225,13 +223,13 @@ fn tokens_are_taken_where_a_tenant_is_set_and_no_key_is_shown() {
         (vec![], Some("code=right"), None),
     ] {
         let headers = fields(&headers);
-        let token = match tenant.shown(&headers, query) {
-            Ok(Credentials::Token(_, token)) => Some(token),
-            Ok(Credentials::Key(_)) => None,
+        let token = match tenant.credentials(&headers, query) {
+            Ok(Credentials::AccessToken(_, token)) => Some(token),
+            Ok(Credentials::ApiKey(_)) => None,
             Err(error) => panic!("{error}"),
         };
         assert_eq!(token, shown, "{headers:?}");
-        assert!(matches!(plain.shown(&headers, query), Ok(Credentials::Key(_))), "{headers:?}");
+        assert!(matches!(plain.credentials(&headers, query), Ok(Credentials::ApiKey(_))), "{headers:?}");
     }
 }
 

@@ -13,9 +13,9 @@ use sha2::Sha256;
 
 use super::vault::Vault;
 use super::{Answer, Call, Endpoint};
+use crate::azure::CallError;
 use crate::env::Lookup;
 use crate::error::{Error, FailureKind, Service, SettingError};
-use crate::host::CallError;
 use crate::json::Object;
 
 /// The directory of one tenant. Nothing that is secret goes there.
@@ -30,7 +30,7 @@ pub struct SigningKeys(Vec<(String, PublicKey)>);
 
 impl JwksEndpoint {
     /// The directory of the tenant with this id, in the cloud of `vault`.
-    pub(crate) fn read(settings: Lookup<'_>, vault: &Vault, tenant: &str) -> Result<Self, SettingError> {
+    pub(crate) fn parse(settings: Lookup<'_>, vault: &Vault, tenant: &str) -> Result<Self, SettingError> {
         let cloud = vault.cloud();
         Ok(Self {
             keys: cloud.authority(settings)?.at(format!("/{tenant}/discovery/v2.0/keys")),
@@ -45,28 +45,31 @@ impl JwksEndpoint {
     }
 
     /// Asks for the keys.
-    pub(crate) fn get(&self) -> Call {
-        Call::get(Service::Directory, self.keys.clone())
+    pub(crate) fn call(&self) -> Call {
+        Call::get(Service::Jwks, self.keys.clone())
     }
 
     /// What the directory's answer means.
-    pub(crate) fn keys(answer: Result<Answer, CallError>, unix_time: u64) -> Result<SigningKeys, Error> {
+    pub(crate) fn parse_keys(
+        answer: Result<Answer, CallError>,
+        unix_time: u64,
+    ) -> Result<SigningKeys, Error> {
         let answer = match answer {
             Ok(answer) => answer,
             Err(CallError::TimedOut) => return Err(Error::DeadlineExceeded),
             Err(CallError::Lost) => {
-                return Err(Error::upstream(Service::Directory, FailureKind::Unreachable, None));
+                return Err(Error::upstream(Service::Jwks, FailureKind::Unreachable, None));
             }
             Err(CallError::NotAllowed) => return Err(Error::CallNotAllowed),
-            Err(CallError::TooLarge) => return Err(Error::DirectoryUnusable),
+            Err(CallError::TooLarge) => return Err(Error::JwksUnusable),
         };
         match answer.status() {
-            200 => SigningKeys::read(&answer).ok_or(Error::DirectoryUnusable),
-            429 => Err(Error::upstream(Service::Directory, FailureKind::Throttled, answer.pause(unix_time))),
+            200 => SigningKeys::parse(&answer).ok_or(Error::JwksUnusable),
+            429 => Err(Error::upstream(Service::Jwks, FailureKind::Throttled, answer.retry_after(unix_time))),
             408 | 500..=599 => {
-                Err(Error::upstream(Service::Directory, FailureKind::Failing, answer.pause(unix_time)))
+                Err(Error::upstream(Service::Jwks, FailureKind::Failing, answer.retry_after(unix_time)))
             }
-            _ => Err(Error::DirectoryUnusable),
+            _ => Err(Error::JwksUnusable),
         }
     }
 }
@@ -79,7 +82,7 @@ impl fmt::Debug for JwksEndpoint {
 
 impl SigningKeys {
     /// Reads a document with at least one key that can sign with RS256. Keys of other kinds are passed over.
-    fn read(answer: &Answer) -> Option<Self> {
+    fn parse(answer: &Answer) -> Option<Self> {
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<Object<Key>>,
@@ -95,7 +98,7 @@ impl SigningKeys {
             e: Option<String>,
         }
         impl Key {
-            fn read(self) -> Option<(String, PublicKey)> {
+            fn parse(self) -> Option<(String, PublicKey)> {
                 let fits = self.kty.is_some_and(|it| it == "RSA")
                     && self.purpose.is_none_or(|it| it == "sig")
                     && self.alg.is_none_or(|it| it == "RS256");
@@ -112,7 +115,7 @@ impl SigningKeys {
             }
         }
         let document: Document = answer.json()?;
-        let keys = document.keys.into_iter().take(MOST_KEYS).filter_map(|Object(it)| it.read());
+        let keys = document.keys.into_iter().take(MOST_KEYS).filter_map(|Object(key)| key.parse());
         let keys: Vec<_> = keys.collect();
         (!keys.is_empty()).then_some(Self(keys))
     }

@@ -52,7 +52,7 @@ use crate::model::Redacted;
 /// fn get(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::get(keyvault_gateway::error::Service::Vault, endpoint) }
 /// ```
 /// ```compile_fail,E0624
-/// fn post(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::post_form(keyvault_gateway::error::Service::Identity, endpoint, String::new()) }
+/// fn post(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::post_form(keyvault_gateway::error::Service::TokenSource, endpoint, String::new()) }
 /// ```
 /// ```compile_fail,E0277
 /// fn copy(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { <keyvault_gateway::azure::Call as Clone>::clone(call) }
@@ -81,7 +81,7 @@ pub struct Call {
     endpoint: Endpoint,
     headers: Vec<(&'static str, Redacted)>,
     body: Redacted<Vec<u8>>,
-    upstream: Service,
+    service: Service,
 }
 
 /// What Azure said to a [`Call`]. It is not a [`Reply`](crate::http::response::Reply), and nothing makes it one.
@@ -114,16 +114,29 @@ pub struct Answer {
     body: Redacted<Vec<u8>>,
 }
 
+/// Why a call has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// No connection, or one that broke before the answer was complete.
+    Lost,
+    /// The host does not allow calls to this address.
+    NotAllowed,
+    /// The limit ran out.
+    TimedOut,
+    /// The answer is larger than the call allows.
+    TooLarge,
+}
+
 impl Call {
-    fn get(upstream: Service, endpoint: Endpoint) -> Self {
-        Self { method: Method::GET, endpoint, headers: Vec::new(), body: Redacted::new(Vec::new()), upstream }
+    fn get(service: Service, endpoint: Endpoint) -> Self {
+        Self { method: Method::GET, endpoint, headers: Vec::new(), body: Redacted::new(Vec::new()), service }
             .header("accept", Redacted::new("application/json".to_owned()))
             .header("user-agent", Redacted::new(USER_AGENT.to_owned()))
     }
 
-    fn post_form(upstream: Service, endpoint: Endpoint, form: String) -> Self {
+    fn post_form(service: Service, endpoint: Endpoint, form: String) -> Self {
         let body = Redacted::new(form.into_bytes());
-        Self { method: Method::POST, body, ..Self::get(upstream, endpoint) }
+        Self { method: Method::POST, body, ..Self::get(service, endpoint) }
             .header("content-type", Redacted::new("application/x-www-form-urlencoded".to_owned()))
     }
 
@@ -161,17 +174,17 @@ impl Call {
         &self.body
     }
 
-    /// Which of the places it goes to.
-    pub const fn upstream(&self) -> Service {
-        self.upstream
+    /// The service that it goes to.
+    pub const fn service(&self) -> Service {
+        self.service
     }
 
     /// The largest answer that is read, in bytes.
     pub const fn answer_limit(&self) -> usize {
-        match self.upstream {
-            Service::Identity => LARGEST_TOKEN_ANSWER,
+        match self.service {
+            Service::TokenSource => LARGEST_TOKEN_ANSWER,
             Service::Vault => LARGEST_VAULT_ANSWER,
-            Service::Directory => LARGEST_KEYS_ANSWER,
+            Service::Jwks => LARGEST_KEYS_ANSWER,
         }
     }
 }
@@ -194,7 +207,7 @@ impl Answer {
     }
 
     /// How long Azure wants us to wait, if it says so in a way that can be understood.
-    pub fn pause(&self, unix_time: u64) -> Option<Duration> {
+    pub fn retry_after(&self, unix_time: u64) -> Option<Duration> {
         let text = self.retry_after.as_deref()?.trim();
         if text.bytes().all(|it| it.is_ascii_digit()) {
             return text.parse().ok().map(Duration::from_secs);
@@ -382,7 +395,7 @@ mod tests {
             (None, None),
         ] {
             let answer = Answer::new(429, text.map(str::to_owned), Vec::new());
-            assert_eq!(answer.pause(now), seconds.map(Duration::from_secs), "{text:?}");
+            assert_eq!(answer.retry_after(now), seconds.map(Duration::from_secs), "{text:?}");
         }
     }
 }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::cloud::{Cloud, PUBLIC};
 use super::token_source::Token;
 use super::{Answer, Call, Endpoint, ErrorBody, challenge};
+use crate::azure::CallError;
 use crate::error::{Complaint, Denial, Error, FailureKind, Service, SettingError};
-use crate::host::CallError;
 use crate::model::{Redacted, Secret, SecretName, SecretVersion};
 
 /// The configured vault. A token goes nowhere else.
@@ -35,7 +35,7 @@ use crate::model::{Redacted, Secret, SecretName, SecretVersion};
 /// fn parse() -> Option<keyvault_gateway::azure::vault::Vault> { keyvault_gateway::azure::vault::Vault::parse("KeyVaultUri", "https://attacker.example", None, None).ok() }
 /// ```
 /// ```compile_fail,E0624
-/// fn ask(vault: &keyvault_gateway::azure::vault::Vault, name: &keyvault_gateway::model::SecretName, token: &keyvault_gateway::azure::token_source::Token) { vault.get(name, None, token); }
+/// fn ask(vault: &keyvault_gateway::azure::vault::Vault, name: &keyvault_gateway::model::SecretName, token: &keyvault_gateway::azure::token_source::Token) { vault.call(name, None, token); }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vault {
@@ -134,7 +134,7 @@ impl Vault {
 
     /// Asks for a secret, the latest version or the given one. The token is sent at once: with a managed identity, an
     /// unauthenticated first request would teach us nothing.
-    pub(crate) fn get(&self, name: &SecretName, version: Option<&SecretVersion>, token: &Token) -> Call {
+    pub(crate) fn call(&self, name: &SecretName, version: Option<&SecretVersion>, token: &Token) -> Call {
         let (name, version) = (name.as_str(), version.map_or("", SecretVersion::as_str));
         let slash = if version.is_empty() { "" } else { "/" };
         let path = format!("/secrets/{name}{slash}{version}?api-version={}", self.api_version);
@@ -143,7 +143,7 @@ impl Vault {
     }
 
     /// What the vault's answer means for the request of `name` and `version`.
-    pub(crate) fn read(
+    pub(crate) fn parse_secret(
         &self,
         answer: Result<Answer, CallError>,
         name: &SecretName,
@@ -160,15 +160,17 @@ impl Vault {
             Err(CallError::TooLarge) => return Err(Error::VaultUnusable),
         };
         match answer.status() {
-            200 => read_secret(&answer, name, version).ok_or(Error::VaultUnusable),
+            200 => parse_body(&answer, name, version).ok_or(Error::VaultUnusable),
             401 => Err(self.token_error(&answer, unix_time)),
             403 => Err(denial(&ErrorBody::of(&answer))),
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
                 Err(Error::SecretNotFound(name.clone(), version.cloned()))
             }
-            429 => Err(Error::upstream(Service::Vault, FailureKind::Throttled, answer.pause(unix_time))),
+            429 => {
+                Err(Error::upstream(Service::Vault, FailureKind::Throttled, answer.retry_after(unix_time)))
+            }
             408 | 500..=599 => {
-                Err(Error::upstream(Service::Vault, FailureKind::Failing, answer.pause(unix_time)))
+                Err(Error::upstream(Service::Vault, FailureKind::Failing, answer.retry_after(unix_time)))
             }
             status => Err(Error::VaultRefused(status, ErrorBody::of(&answer).operator_code())),
         }
@@ -192,7 +194,7 @@ impl Vault {
         };
         let code = body.operator_code();
         complaint.map_or_else(
-            || Error::TokenNotAccepted { pause: answer.pause(unix_time), code: code.clone() },
+            || Error::TokenNotAccepted { retry_after: answer.retry_after(unix_time), code: code.clone() },
             |complaint| Error::TokenRefused(complaint, code.clone()),
         )
     }
@@ -211,7 +213,7 @@ impl Audience {
 }
 
 /// Reads the secret, if the answer is about the one that was asked for.
-fn read_secret(answer: &Answer, name: &SecretName, version: Option<&SecretVersion>) -> Option<Secret> {
+fn parse_body(answer: &Answer, name: &SecretName, version: Option<&SecretVersion>) -> Option<Secret> {
     #[derive(Deserialize)]
     struct Bundle {
         value: Redacted,

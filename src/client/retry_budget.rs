@@ -1,63 +1,42 @@
-//! How long a request may take, how much is done for it in that time, and how that fails.
+//! How much work one request may still do for an answer from Azure.
 
 use std::time::Duration;
 
-use crate::error::Error;
 use crate::model::{Deadline, Moment};
 
-/// How much is done for an answer from Azure.
+/// How long a request may wait for Azure, and whether it may try again.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryBudget {
-    /// It has to be there by then.
+    /// The moment by which the answer must have arrived.
     pub by: Deadline,
-    /// Whether it is worth another try, and a wait before that.
+    /// Whether the request may try again, and wait before that.
     pub retries: bool,
-    /// The time that there is for it at first, where that is not the whole of what a request may take.
-    pub patience: Option<Duration>,
+    /// The whole time that this request had for Azure, where that is less than the whole time of a request.
+    pub stale_wait: Option<Duration>,
+    /// Whether the request was late: it had waited, for its body or for a JWKS, before it looked for the secret. So it has less time
+    /// for Azure than other requests have.
+    pub late: bool,
 }
 
 impl RetryBudget {
-    /// All that there is time for until `by`.
+    /// Retries until `by`.
     pub const fn full(by: Deadline) -> Self {
-        Self { by, retries: true, patience: None }
+        Self { by, retries: true, stale_wait: None, late: false }
     }
 
-    /// One try and no wait, for who only asks whether it goes well.
+    /// One try without a wait, for a readiness probe.
     pub const fn one_try(by: Deadline) -> Self {
-        Self { by, retries: false, patience: None }
+        Self { by, retries: false, stale_wait: None, late: false }
     }
 
-    /// One try and no wait, for who has something else at hand and `patience` since `start`.
-    pub fn slight(by: Deadline, start: Moment, patience: Duration) -> Self {
-        Self { by: by.within(start, patience), retries: false, patience: Some(patience) }
+    /// One try without a wait, for a request that has a fallback and may wait for `stale_wait` from `start` on.
+    pub fn with_fallback(by: Deadline, start: Moment, stale_wait: Duration) -> Self {
+        Self { by: by.within(start, stale_wait), retries: false, stale_wait: Some(stale_wait), late: false }
     }
-}
 
-/// What was done, and brought nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Why.
-    pub error: Error,
-    /// Whether it was given up before its time, as nothing more could be done or was worth it. That says nothing to those who
-    /// have more time, or nothing else at hand.
-    pub cut_short: bool,
-}
-
-impl Failure {
-    /// Given up, with what is known so far.
-    pub const fn cut_short(error: Error) -> Self {
-        Self { error, cut_short: true }
+    /// The same budget, for a request that is `late` or not.
+    #[must_use]
+    pub const fn late(self, late: bool) -> Self {
+        Self { late, ..self }
     }
-}
-
-impl From<Error> for Failure {
-    /// The last word, unless it is that there was no time for one.
-    fn from(error: Error) -> Self {
-        Self { cut_short: error == Error::DeadlineExceeded, error }
-    }
-}
-
-/// Whether what one request came to is so for all others.
-pub const fn is_for_all<T>(outcome: &Result<T, Failure>) -> bool {
-    !matches!(outcome, Err(Failure { cut_short: true, .. }))
 }

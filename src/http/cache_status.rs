@@ -18,8 +18,8 @@ pub struct CacheStatus {
 pub enum Forwarded {
     /// There was nothing in memory.
     Miss,
-    /// What was in memory was past its TTL.
-    Stale,
+    /// The cached value was expired.
+    Expired,
     /// The caller wanted it.
     Request,
 }
@@ -35,18 +35,28 @@ pub enum CacheOutcome {
     Expired,
     /// The caller wanted Azure to be asked.
     Request,
-    /// It was past its time, and Azure had nothing better to offer.
-    Stale,
+    /// An expired value was served, since Azure failed.
+    ServedStale,
 }
 
 impl CacheStatus {
+    /// The status of a response from the cache, which is good for `ttl` seconds.
+    pub const fn hit(ttl: i64) -> Self {
+        Self { forwarded: None, ttl: Some(ttl), collapsed: false, failed: false }
+    }
+
+    /// The status of a response for which Azure was called, by this request or by the one that it waited for.
+    pub const fn forwarded(reason: Forwarded, collapsed: bool) -> Self {
+        Self { forwarded: Some(reason), ttl: None, collapsed, failed: false }
+    }
+
     /// The value of the `Cache-Status` field.
     pub(crate) fn field(self) -> String {
         let mut text = String::from("keyvault-gateway");
         text.push_str(match self.forwarded {
             None => "; hit",
             Some(Forwarded::Miss) => "; fwd=miss",
-            Some(Forwarded::Stale) => "; fwd=stale",
+            Some(Forwarded::Expired) => "; fwd=stale",
             Some(Forwarded::Request) => "; fwd=request",
         });
         if let Some(ttl) = self.ttl {
@@ -61,10 +71,10 @@ impl CacheStatus {
     /// What it comes to.
     pub const fn outcome(self) -> CacheOutcome {
         match self {
-            Self { failed: true, .. } => CacheOutcome::Stale,
+            Self { failed: true, .. } => CacheOutcome::ServedStale,
             Self { forwarded: None, .. } => CacheOutcome::Hit,
             Self { forwarded: Some(Forwarded::Miss), .. } => CacheOutcome::Miss,
-            Self { forwarded: Some(Forwarded::Stale), .. } => CacheOutcome::Expired,
+            Self { forwarded: Some(Forwarded::Expired), .. } => CacheOutcome::Expired,
             Self { forwarded: Some(Forwarded::Request), .. } => CacheOutcome::Request,
         }
     }
@@ -78,7 +88,7 @@ impl CacheOutcome {
             Self::Miss => "miss",
             Self::Expired => "expired",
             Self::Request => "request",
-            Self::Stale => "stale",
+            Self::ServedStale => "served-stale",
         }
     }
 }

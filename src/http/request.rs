@@ -17,7 +17,7 @@ pub struct Head {
     /// The path and the query, as they came.
     pub target: String,
     /// The header fields.
-    pub fields: Headers,
+    pub headers: Headers,
 }
 
 /// What we answer.
@@ -53,7 +53,7 @@ impl Head {
 
     /// The route that is meant, if this is a method that it answers. HEAD is answered as GET.
     pub fn route(&self) -> Result<Route, Error> {
-        if self.fields.bytes().saturating_add(self.target.len()) > LARGEST_HEAD {
+        if self.headers.bytes().saturating_add(self.target.len()) > MAX_HEAD {
             return Err(Error::HeadersTooLarge);
         }
         let route = match self.path() {
@@ -74,12 +74,12 @@ impl Head {
     }
 
     /// Refuses a body that is not said to be JSON, or said to be too large, before any of it is read.
-    pub fn announces_json(&self) -> Result<(), Error> {
-        let content_type = self.fields.first("content-type").unwrap_or_default();
+    pub fn check_content(&self) -> Result<(), Error> {
+        let content_type = self.headers.first("content-type").unwrap_or_default();
         // A list, which may have empty elements (RFC 9110, sections 8.4 and 5.6.1).
         let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
         let encoded = self
-            .fields
+            .headers
             .all("content-encoding")
             .any(|codings| !codings.is_some_and(|list| list.split(',').map(str::trim).all(is_plain)));
         if !is_json(content_type) || encoded {
@@ -88,14 +88,14 @@ impl Head {
         if !is_utf8(content_type) {
             return Err(Error::NotUtf8);
         }
-        let length = self.fields.first("content-length").and_then(|it| it.parse::<u64>().ok());
-        let largest = u64::try_from(LARGEST_BODY).unwrap_or(u64::MAX);
+        let length = self.headers.first("content-length").and_then(|it| it.parse::<u64>().ok());
+        let largest = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
         if length.is_some_and(|it| it > largest) { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
     /// Whether the caller wants Key Vault to be asked again (RFC 9111, section 5.2.1.4).
     pub fn wants_fresh(&self) -> bool {
-        let values = self.fields.all("cache-control").flatten();
+        let values = self.headers.all("cache-control").flatten();
         values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
     }
 }
@@ -299,11 +299,11 @@ impl<'de> Deserialize<'de> for Field {
 }
 
 /// The largest body of a request, in bytes: a name, a version, and room for what others add.
-pub const LARGEST_BODY: usize = 8 * 1024;
+pub const MAX_BODY: usize = 8 * 1024;
 
 /// The target and the header fields of a request together, in bytes; what other servers allow, and less than the hosts'
 /// 128 KiB.
-const LARGEST_HEAD: usize = 32 * 1024;
+const MAX_HEAD: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests;

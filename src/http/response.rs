@@ -39,7 +39,7 @@ use crate::model::{Redacted, Secret, SecretName};
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    fields: Headers,
+    headers: Headers,
     body: Redacted<Vec<u8>>,
     code: &'static str,
 }
@@ -54,8 +54,8 @@ impl Reply {
     }
 
     /// The header fields, without those about the transfer.
-    pub const fn fields(&self) -> &Headers {
-        &self.fields
+    pub const fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// The body, which may hold a secret.
@@ -85,14 +85,14 @@ impl Reply {
         } else {
             Self::json(StatusCode::OK, Self::OK, &Answer { secret: asked, value })
         };
-        reply.fields.add("etag", ["\"", secret.version.as_str(), "\""].concat());
-        reply.fields.add("age", age.as_secs().to_string());
+        reply.headers.add("etag", ["\"", secret.version.as_str(), "\""].concat());
+        reply.headers.add("age", age.as_secs().to_string());
         reply
     }
 
     /// Tells how it came about.
-    pub fn cached(&mut self, status: CacheStatus) {
-        self.fields.add("cache-status", status.field());
+    pub fn add_cache_status(&mut self, status: CacheStatus) {
+        self.headers.add("cache-status", status.field());
     }
 
     /// What a caller learns of `error`: a status, a code, and a sentence of our own.
@@ -101,16 +101,17 @@ impl Reply {
         let mut reply = Self::problem(status, code, &message);
         match error {
             Error::WrongMethod(allow) => {
-                reply.fields.add("allow", *allow);
+                reply.headers.add("allow", *allow);
             }
             Error::NotAuthenticated => {
-                reply.fields.add("www-authenticate", CHALLENGE);
+                reply.headers.add("www-authenticate", CHALLENGE);
             }
-            Error::Upstream { retry_after: pause, .. } | Error::TokenNotAccepted { pause, .. } => {
+            Error::Upstream { retry_after: pause, .. }
+            | Error::TokenNotAccepted { retry_after: pause, .. } => {
                 reply.retry_after(*pause);
             }
             Error::TooManyFailures(pause) | Error::BudgetSpent(pause) => reply.retry_after(Some(*pause)),
-            Error::CallNotAllowed | Error::IdentityAbsent(_) => reply.retry_after(None),
+            Error::CallNotAllowed | Error::TokenSourceAbsent(_) => reply.retry_after(None),
             _ => {}
         }
         reply
@@ -126,7 +127,7 @@ impl Reply {
             reply.body = Self::problem(reply.status, code, &message).body;
         }
         reply.status = StatusCode::SERVICE_UNAVAILABLE;
-        if !reply.fields.has("retry-after") {
+        if !reply.headers.has("retry-after") {
             reply.retry_after(None);
         }
         reply
@@ -176,20 +177,20 @@ impl Reply {
     }
 
     fn new(status: StatusCode, code: &'static str, media_type: &'static str, body: Vec<u8>) -> Self {
-        let mut fields = Headers::new();
-        fields.add("content-type", media_type);
-        fields.add("cache-control", "no-store");
-        fields.add("x-content-type-options", "nosniff");
-        Self { status, fields, body: Redacted::new(body), code }
+        let mut headers = Headers::new();
+        headers.add("content-type", media_type);
+        headers.add("cache-control", "no-store");
+        headers.add("x-content-type-options", "nosniff");
+        Self { status, headers, body: Redacted::new(body), code }
     }
 
     fn retry_after(&mut self, pause: Option<Duration>) {
-        self.fields.add("retry-after", pause_seconds(pause).to_string());
+        self.headers.add("retry-after", pause_seconds(pause).to_string());
     }
 
     /// The status, the header fields and the body, on their way out.
     pub fn into_parts(self) -> (StatusCode, Headers, Redacted<Vec<u8>>) {
-        (self.status, self.fields, self.body)
+        (self.status, self.headers, self.body)
     }
 }
 
@@ -254,7 +255,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             let message = format!("The setting {} {}.", error.name, error.should);
             return (StatusCode::INTERNAL_SERVER_ERROR, "ConfigurationError", message.into());
         }
-        Error::IdentityRefused { reason, .. } => (
+        Error::TokenSourceRefused { reason, .. } => (
             IDENTITY_ERROR,
             match reason {
                 TokenRefusal::NoSuchIdentity => "The token source knows no such managed identity.",
@@ -269,9 +270,11 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
                 TokenRefusal::Other => "The token source refused to give a token.",
             },
         ),
-        Error::IdentityAbsent(_) => (UNAVAILABLE, "There is no metadata service where the gateway runs."),
-        Error::IdentityUnusable => (IDENTITY_ERROR, "The token source gave an answer that cannot be used."),
-        Error::DirectoryUnusable => {
+        Error::TokenSourceAbsent(_) => (UNAVAILABLE, "There is no metadata service where the gateway runs."),
+        Error::TokenSourceUnusable => {
+            (IDENTITY_ERROR, "The token source gave an answer that cannot be used.")
+        }
+        Error::JwksUnusable => {
             (IDENTITY_ERROR, "The directory of callers gave an answer that cannot be used.")
         }
         Error::SecretNotFound(name, version) => {
@@ -292,10 +295,8 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
         Error::Upstream { service, kind: FailureKind::Throttled, .. } => {
             let (code, message) = match service {
-                Service::Identity => ("IdentityThrottled", "The token source has had too many requests."),
-                Service::Directory => {
-                    ("IdentityThrottled", "The directory of callers has had too many requests.")
-                }
+                Service::TokenSource => ("IdentityThrottled", "The token source has had too many requests."),
+                Service::Jwks => ("IdentityThrottled", "The directory of callers has had too many requests."),
                 Service::Vault => ("VaultThrottled", "Key Vault has had too many requests."),
             };
             ((StatusCode::SERVICE_UNAVAILABLE, code), message)
@@ -303,8 +304,8 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::Upstream { service, .. } => (
             UNAVAILABLE,
             match service {
-                Service::Identity => "The token source is not available.",
-                Service::Directory => "The directory of callers is not available.",
+                Service::TokenSource => "The token source is not available.",
+                Service::Jwks => "The directory of callers is not available.",
                 Service::Vault => "Key Vault is not available.",
             },
         ),

@@ -1,7 +1,7 @@
-//! The plain types that all other modules share. They import no module but `error`.
+//! The plain types that all other modules share. They import no other module.
 
 mod secret;
 mod time;
 
-pub use secret::{Redacted, Secret, SecretName, SecretRequest, SecretVersion};
-pub use time::{Deadline, Moment};
+pub use secret::{CacheKey, Redacted, Secret, SecretName, SecretRequest, SecretVersion};
+pub use time::{Deadline, DeadlineExceeded, MIN_CALL_TIME, Moment};

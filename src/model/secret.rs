@@ -208,6 +208,30 @@ pub struct SecretRequest {
     pub version: Option<SecretVersion>,
 }
 
+/// The key of a cached secret: its name in lower case, as Key Vault's names do not depend on case, and its version if the caller
+/// pinned one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheKey {
+    name: String,
+    version: Option<SecretVersion>,
+}
+
+impl CacheKey {
+    pub fn of(request: &SecretRequest) -> Self {
+        Self { name: request.name.as_str().to_ascii_lowercase(), version: request.version.clone() }
+    }
+
+    /// The name, in lower case.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version, if the caller pinned one.
+    pub const fn version(&self) -> Option<&SecretVersion> {
+        self.version.as_ref()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;

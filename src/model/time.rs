@@ -1,28 +1,26 @@
-//! Points in time on the clock of the host, and the deadline of a request.
+//! Points in time on the host's clock, and the deadline of a request.
 
 use std::time::Duration;
-
-use crate::error::Error;
 
 /// A point in time on the host's steady clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 
 impl Moment {
-    /// Before all others.
+    /// The moment before all others.
     pub const EARLIEST: Self = Self(Duration::ZERO);
 
-    /// The moment `elapsed` after the clock's start, whenever that was.
+    /// The moment `elapsed` after the clock's start.
     pub const fn after_start(elapsed: Duration) -> Self {
         Self(BEFORE_START.saturating_add(elapsed))
     }
 
-    /// This moment and `time` more.
+    /// The moment `time` later.
     pub const fn plus(self, time: Duration) -> Self {
         Self(self.0.saturating_add(time))
     }
 
-    /// This moment less `time`. Another instance may have asked for something before this clock's start, by a year at the most.
+    /// The moment `time` earlier. Another instance may have fetched something before this clock's start, by a year at the most.
     pub const fn minus(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }
@@ -32,16 +30,16 @@ impl Moment {
         self.0.saturating_sub(BEFORE_START)
     }
 
-    /// The time that has passed since `earlier`; none where it is later.
+    /// The time that has passed since `earlier`; zero if that is later.
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// There are moments before a clock's start: longer than anything is kept.
+/// The span of moments before a clock's start. It is longer than any entry is kept.
 const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The moment by which a request has to be answered, everything included.
+/// The moment by which a request must be answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Moment);
 
@@ -51,15 +49,19 @@ impl Deadline {
         Self(start.plus(limit))
     }
 
-    /// When it is.
+    /// The moment at which the time is over.
     pub const fn end(self) -> Moment {
         self.0
     }
 
-    /// The time that is left at `now`, or an error if there is none.
-    pub const fn left(self, now: Moment) -> Result<Duration, Error> {
+    /// The time left at `now`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no time is left.
+    pub const fn left(self, now: Moment) -> Result<Duration, DeadlineExceeded> {
         let left = self.0.since(now);
-        if left.is_zero() { Err(Error::DeadlineExceeded) } else { Ok(left) }
+        if left.is_zero() { Err(DeadlineExceeded) } else { Ok(left) }
     }
 
     /// This deadline, or the moment `limit` after `start` if that is earlier.
@@ -68,12 +70,20 @@ impl Deadline {
     }
 }
 
+/// The error of a deadline with no time left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlineExceeded;
+
+/// The time that must be left to start a call. With less, the error that is known says more than a timeout would; and of all
+/// requests that wait for a vault that hangs, each would call it again when its time is nearly over.
+pub const MIN_CALL_TIME: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_a_deadline() {
+    fn a_deadline_tells_the_time_left() {
         let deadline = Deadline::new(at(100), seconds(10));
         for (now, left) in [(100, Some(10)), (109, Some(1)), (110, None), (200, None)] {
             assert_eq!(deadline.left(at(now)).ok(), left.map(seconds), "{now}");

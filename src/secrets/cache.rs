@@ -1,4 +1,5 @@
-//! What an instance remembers: values, their ages, and refusals, within bounds. It asks nobody and waits for nothing.
+//! The cache of one instance: values with their ages, and errors, within bounds. It is pure: the time and the random bits are
+//! arguments.
 
 use std::fmt;
 use std::rc::Rc;
@@ -8,146 +9,129 @@ use lru::LruCache;
 
 use crate::config::CacheConfig;
 use crate::error::Error;
-use crate::model::{Moment, Secret, SecretRequest, SecretVersion};
+use crate::model::{CacheKey, Moment, Secret};
 
-/// The memory of one instance.
+/// The cache of one instance.
 pub struct Cache {
     values: LruCache<CacheKey, Rc<CachedSecret>>,
-    /// Apart from the values, so that nobody drives those out by asking for names that do not exist.
-    refusals: LruCache<CacheKey, NegativeEntry>,
+    /// Apart from the values, so that requests for names that do not exist evict no value.
+    negative: LruCache<CacheKey, NegativeEntry>,
     bytes: usize,
 }
 
-/// What a value is kept under: the name in lower case, as Key Vault's names do not depend on case, and the version if
-/// the caller pinned one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey {
-    name: String,
-    version: Option<SecretVersion>,
-}
-
-/// A value as it was kept.
+/// A secret in the cache.
 #[derive(Debug)]
 pub struct CachedSecret {
-    /// The secret.
     pub secret: Secret,
-    asked: Moment,
-    renew_from: Moment,
-    fresh_until: Moment,
+    fetched_at: Moment,
+    refresh_from: Moment,
+    expires_at: Moment,
     stale_until: Moment,
 }
 
-/// Which values will do for a request.
+/// How recent a value must be for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// One within its TTL.
+    /// Any value within its TTL.
     WithinTtl,
-    /// One that the vault was asked for at this moment or later, as the caller wants a fresh one.
+    /// A value that was fetched at this moment or later, as the client asks for a fresh one.
     Since(Moment),
 }
 
-/// An error that would be the same if Azure were asked again so soon.
+/// An error that would come again if Azure were called so soon (negative cache).
 #[derive(Clone, Debug)]
 pub struct NegativeEntry {
-    /// The error.
     pub error: Error,
-    asked: Moment,
+    fetched_at: Moment,
     until: Moment,
 }
 
 impl Cache {
-    /// A memory that is empty.
     pub fn new() -> Self {
-        Self { values: LruCache::unbounded(), refusals: LruCache::unbounded(), bytes: 0 }
+        Self { values: LruCache::unbounded(), negative: LruCache::unbounded(), bytes: 0 }
     }
 
-    /// The value for `key`, fresh or stale, if there is one that may be served at all.
-    pub fn value(&mut self, key: &CacheKey, now: Moment) -> Option<Rc<CachedSecret>> {
-        let kept = self.values.get(key)?;
-        if now < kept.stale_until {
-            return Some(Rc::clone(kept));
+    /// The value for `key`, within its TTL or expired, if it may be served at all.
+    pub fn get(&mut self, key: &CacheKey, now: Moment) -> Option<Rc<CachedSecret>> {
+        let cached = self.values.get(key)?;
+        if now < cached.stale_until {
+            return Some(Rc::clone(cached));
         }
         self.evict(key);
         None
     }
 
-    /// What is remembered of the last refusal for `key`, if that will do.
-    pub fn refusal(&mut self, key: &CacheKey, wanted: Freshness, now: Moment) -> Option<NegativeEntry> {
-        let refusal = self.refusals.get(key)?;
-        if now >= refusal.until {
-            self.refusals.pop(key);
+    /// The negative entry for `key`, if it is recent enough.
+    pub fn negative(&mut self, key: &CacheKey, freshness: Freshness, now: Moment) -> Option<NegativeEntry> {
+        let entry = self.negative.get(key)?;
+        if now >= entry.until {
+            self.negative.pop(key);
             return None;
         }
-        wanted.allows(refusal.asked).then(|| refusal.clone())
+        freshness.allows(entry.fetched_at).then(|| entry.clone())
     }
 
-    /// Keeps what the vault gave when it was asked at `asked`, with `spread`, which is random, to set its TTL apart from
-    /// that of the other instances. What was used least recently makes room.
-    pub fn keep(
+    /// Caches a secret that was fetched at `fetched_at`. `spread` is random and makes its TTL differ from that of other instances.
+    /// The least recently used values make room.
+    pub fn insert(
         &mut self,
         key: &CacheKey,
         secret: Secret,
-        asked: Moment,
+        fetched_at: Moment,
         settings: &CacheConfig,
         spread: u64,
     ) -> Rc<CachedSecret> {
-        let kept = Rc::new(CachedSecret::new(secret, asked, settings, spread));
-        self.refusals.pop(key);
+        let cached = Rc::new(CachedSecret::new(secret, fetched_at, settings, spread));
+        self.negative.pop(key);
         self.evict(key);
         if !settings.ttl.is_zero() {
-            self.bytes = self.bytes.saturating_add(cost(key, &kept));
-            self.values.put(key.clone(), Rc::clone(&kept));
-            self.make_room(settings.entries, asked);
+            self.bytes = self.bytes.saturating_add(cost(key, &cached));
+            self.values.put(key.clone(), Rc::clone(&cached));
+            self.make_room(settings.entries, fetched_at);
         }
-        kept
+        cached
     }
 
-    /// Remembers `error`, which came of a call that began at `asked`, until `until`.
-    pub fn refuse(
+    /// Caches the error of a call that began at `fetched_at`, until `until`.
+    pub fn insert_negative(
         &mut self,
         key: &CacheKey,
         error: Error,
-        asked: Moment,
+        fetched_at: Moment,
         until: Moment,
         settings: &CacheConfig,
     ) {
-        if !settings.ttl.is_zero() && until > asked {
-            self.refusals.put(key.clone(), NegativeEntry { error, asked, until });
-            while self.refusals.len() > MOST_REFUSALS {
-                self.refusals.pop_lru();
+        if !settings.ttl.is_zero() && until > fetched_at {
+            self.negative.put(key.clone(), NegativeEntry { error, fetched_at, until });
+            while self.negative.len() > MAX_NEGATIVE_ENTRIES {
+                self.negative.pop_lru();
             }
         }
     }
 
-    /// Drops the value for `key`. Its memory is overwritten as soon as no answer is being written with it.
+    /// Drops the value for `key`. Its memory is overwritten as soon as no response is being written from it.
     pub fn evict(&mut self, key: &CacheKey) {
-        if let Some(kept) = self.values.pop(key) {
-            self.bytes = self.bytes.saturating_sub(cost(key, &kept));
+        if let Some(cached) = self.values.pop(key) {
+            self.bytes = self.bytes.saturating_sub(cost(key, &cached));
         }
     }
 
-    /// How many values there are, and how many bytes they take.
+    /// The number of values, and their size in bytes.
     pub fn size(&self) -> (usize, usize) {
         (self.values.len(), self.bytes)
     }
 
-    /// Drops from the end that was used least recently: what is too much, and what may not be served any more.
+    /// Drops the least recently used values: those over a bound, and those that may not be served any more.
     fn make_room(&mut self, entries: usize, now: Moment) {
-        while let Some((_, last)) = self.values.peek_lru() {
-            let too_much = self.values.len() > entries || self.bytes > MOST_BYTES;
-            if !too_much && now < last.stale_until {
+        while let Some((_, oldest)) = self.values.peek_lru() {
+            let over_bound = self.values.len() > entries || self.bytes > MAX_BYTES;
+            if !over_bound && now < oldest.stale_until {
                 return;
             }
-            if let Some((key, kept)) = self.values.pop_lru() {
-                self.bytes = self.bytes.saturating_sub(cost(&key, &kept));
+            if let Some((key, cached)) = self.values.pop_lru() {
+                self.bytes = self.bytes.saturating_sub(cost(&key, &cached));
             }
         }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -157,133 +141,114 @@ impl fmt::Debug for Cache {
     }
 }
 
-impl CacheKey {
-    /// The key of what is asked for.
-    pub fn of(asked: &SecretRequest) -> Self {
-        Self { name: asked.name.as_str().to_ascii_lowercase(), version: asked.version.clone() }
-    }
-
-    /// The name, in lower case.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The version, if one is pinned.
-    pub const fn version(&self) -> Option<&SecretVersion> {
-        self.version.as_ref()
-    }
-}
-
 impl CachedSecret {
-    fn new(secret: Secret, asked: Moment, settings: &CacheConfig, spread: u64) -> Self {
+    fn new(secret: Secret, fetched_at: Moment, settings: &CacheConfig, spread: u64) -> Self {
         let ttl = spread_ttl(settings.ttl, spread);
-        let fresh_until = asked.plus(ttl);
+        let expires_at = fetched_at.plus(ttl);
         Self {
             secret,
-            asked,
-            renew_from: fresh_until.minus(ttl.checked_div(RENEWED_PART).unwrap_or_default()),
-            fresh_until,
-            stale_until: fresh_until.plus(settings.stale),
+            fetched_at,
+            refresh_from: expires_at.minus(ttl.checked_div(REFRESH_PART).unwrap_or_default()),
+            expires_at,
+            stale_until: expires_at.plus(settings.stale),
         }
     }
 
-    /// When the vault was asked for it.
-    pub const fn asked(&self) -> Moment {
-        self.asked
+    /// The moment at which the vault was called for it.
+    pub const fn fetched_at(&self) -> Moment {
+        self.fetched_at
     }
 
-    /// The time since the vault was asked for it. The vault had this value then or a little later, so it is never older.
+    /// The time since the vault was called. The vault had this value then or a little later, so it is never older.
     pub const fn age(&self, now: Moment) -> Duration {
-        now.since(self.asked)
+        now.since(self.fetched_at)
     }
 
     /// The whole seconds of TTL that are left at `now`, negative once it is over.
     pub fn ttl(&self, now: Moment) -> i64 {
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        if now < self.fresh_until {
-            return seconds(self.fresh_until.since(now));
+        if now < self.expires_at {
+            return seconds(self.expires_at.since(now));
         }
-        // Past its TTL by less than a second is past it, too.
-        seconds(now.since(self.fresh_until)).saturating_neg().saturating_sub(1)
+        // Less than a second past the TTL is past it, too.
+        seconds(now.since(self.expires_at)).saturating_neg().saturating_sub(1)
     }
 
-    /// Whether it will do at `now`.
-    pub fn answers(&self, wanted: Freshness, now: Moment) -> bool {
-        self.is_from(wanted) && now < self.fresh_until
+    /// Whether it is within its TTL at `now`, and as recent as `freshness` demands.
+    pub fn satisfies(&self, freshness: Freshness, now: Moment) -> bool {
+        self.is_as_recent_as(freshness) && now < self.expires_at
     }
 
-    /// Whether the vault was asked for it before `moment`.
     pub fn is_older_than(&self, moment: Moment) -> bool {
-        self.asked < moment
+        self.fetched_at < moment
     }
 
-    /// Whether it was asked for as late as `wanted`.
-    pub fn is_from(&self, wanted: Freshness) -> bool {
-        wanted.allows(self.asked)
+    pub fn is_as_recent_as(&self, freshness: Freshness) -> bool {
+        freshness.allows(self.fetched_at)
     }
 
-    /// Whether it is in the last part of its TTL, in which it is renewed ahead if somebody asks for it.
-    pub fn is_due(&self, now: Moment) -> bool {
-        now >= self.renew_from
+    /// Whether it is in the last part of its TTL, in which a request refreshes it ahead.
+    pub fn is_refresh_due(&self, now: Moment) -> bool {
+        now >= self.refresh_from
     }
 }
 
 impl Freshness {
-    fn allows(self, asked: Moment) -> bool {
+    fn allows(self, fetched_at: Moment) -> bool {
         match self {
             Self::WithinTtl => true,
-            Self::Since(moment) => asked >= moment,
+            Self::Since(moment) => fetched_at >= moment,
         }
     }
 }
 
 impl NegativeEntry {
-    /// Whether Azure was asked at `asked` or later.
-    pub fn is_from(&self, asked: Moment) -> bool {
-        self.asked >= asked
+    /// Whether the call that failed began at `moment` or later.
+    pub fn is_newer_than(&self, moment: Moment) -> bool {
+        self.fetched_at >= moment
     }
 
-    /// The whole seconds for which it is remembered from `now` on.
+    /// The whole seconds for which the entry lasts from `now` on.
     pub fn ttl(&self, now: Moment) -> i64 {
         i64::try_from(self.until.since(now).as_secs()).unwrap_or(i64::MAX)
     }
 }
 
-/// `ttl`, less or more by up to a tenth, so that a fleet that started together does not ask together for ever.
+/// `ttl`, less or more by up to a tenth, so that a fleet that started together does not call the vault together for ever.
 fn spread_ttl(ttl: Duration, spread: u64) -> Duration {
     let part = u32::try_from(spread.checked_rem(2001).unwrap_or_default()).unwrap_or_default();
     ttl.saturating_mul(part.saturating_add(9000)).checked_div(10_000).unwrap_or_default()
 }
 
-/// What a value takes, in bytes, roughly.
-fn cost(key: &CacheKey, kept: &CachedSecret) -> usize {
-    let text = key.name.len().saturating_add(kept.secret.value.expose().len());
+/// The approximate size of an entry, in bytes.
+fn cost(key: &CacheKey, cached: &CachedSecret) -> usize {
+    let text = key.name().len().saturating_add(cached.secret.value.expose().len());
     text.saturating_add(ENTRY_BYTES)
 }
 
-/// How many refusals are remembered. They last for seconds, so this is for hundreds of different ones in a second.
-const MOST_REFUSALS: usize = 1000;
+/// How many errors are cached. They last for seconds, so this is for hundreds of different ones in a second.
+const MAX_NEGATIVE_ENTRIES: usize = 1000;
 
-/// The part of its TTL, at the end, in which a value is renewed ahead: a tenth.
-const RENEWED_PART: u32 = 10;
+/// The part of its TTL, at the end, in which a value is refreshed ahead: a tenth.
+const REFRESH_PART: u32 = 10;
 
 /// What an entry takes besides its name and value: the key twice, the version, four moments and the table's links.
 const ENTRY_BYTES: usize = 256;
 
-/// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB each, more
-/// than this. A host may run a hundred instances; this is what they may take of its memory.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB each, more than this. A
+/// host may run a hundred instances; this is what each may take of its memory.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Redacted, SecretName};
+    use crate::model::{Redacted, SecretName, SecretRequest, SecretVersion};
 
     #[test]
     fn a_value_is_fresh_then_stale_then_gone() {
         let mut cache = Cache::new();
         // In the middle of the spread.
-        let kept = cache.keep(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
+        let kept = cache.insert(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
         for (now, age, ttl, fresh, due, there) in [
             (1000, 0, 100, true, false, true),
             (1089, 89, 11, true, false, true),
@@ -299,23 +264,23 @@ mod tests {
                 (
                     kept.age(now).as_secs(),
                     kept.ttl(now),
-                    kept.answers(Freshness::WithinTtl, now),
-                    kept.is_due(now)
+                    kept.satisfies(Freshness::WithinTtl, now),
+                    kept.is_refresh_due(now)
                 ),
                 (age, ttl, fresh, due),
                 "{now:?}"
             );
-            assert_eq!(cache.value(&key("a"), now).is_some(), there, "{now:?}");
+            assert_eq!(cache.get(&key("a"), now).is_some(), there, "{now:?}");
         }
         assert_eq!(cache.size(), (0, 0));
     }
 
     #[test]
     fn who_wants_a_fresh_value_gets_one_that_was_asked_for_lately() {
-        let kept = Cache::new().keep(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
-        assert!(kept.answers(Freshness::Since(at(1000)), at(1000)));
-        assert!(!kept.answers(Freshness::Since(at(1001)), at(1001)));
-        assert!(!kept.answers(Freshness::Since(at(1000)), at(1100)));
+        let kept = Cache::new().insert(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
+        assert!(kept.satisfies(Freshness::Since(at(1000)), at(1000)));
+        assert!(!kept.satisfies(Freshness::Since(at(1001)), at(1001)));
+        assert!(!kept.satisfies(Freshness::Since(at(1000)), at(1100)));
     }
 
     #[test]
@@ -331,10 +296,13 @@ mod tests {
     #[test]
     fn names_are_the_same_in_any_case_and_versions_are_not_the_latest() {
         let mut cache = Cache::new();
-        cache.keep(&key("Db-Password"), secret("v"), at(0), &SETTINGS, 0);
-        assert!(cache.value(&key("dB-pASSWORD"), at(1)).is_some());
-        let pinned = CacheKey { version: SecretVersion::parse(&"0".repeat(32)), ..key("Db-Password") };
-        assert!(cache.value(&pinned, at(1)).is_none());
+        cache.insert(&key("Db-Password"), secret("v"), at(0), &SETTINGS, 0);
+        assert!(cache.get(&key("dB-pASSWORD"), at(1)).is_some());
+        let pinned = CacheKey::of(&SecretRequest {
+            name: SecretName::parse("Db-Password").unwrap(),
+            version: SecretVersion::parse(&"0".repeat(32)),
+        });
+        assert!(cache.get(&pinned, at(1)).is_none());
     }
 
     #[test]
@@ -342,12 +310,12 @@ mod tests {
         let mut cache = Cache::new();
         let settings = CacheConfig { entries: 2, ..SETTINGS };
         for name in ["a", "b"] {
-            cache.keep(&key(name), secret("v"), at(0), &settings, 0);
+            cache.insert(&key(name), secret("v"), at(0), &settings, 0);
         }
-        assert!(cache.value(&key("a"), at(1)).is_some());
-        cache.keep(&key("c"), secret("v"), at(1), &settings, 0);
+        assert!(cache.get(&key("a"), at(1)).is_some());
+        cache.insert(&key("c"), secret("v"), at(1), &settings, 0);
         let left: Vec<_> =
-            ["a", "b", "c"].into_iter().filter(|it| cache.value(&key(it), at(2)).is_some()).collect();
+            ["a", "b", "c"].into_iter().filter(|it| cache.get(&key(it), at(2)).is_some()).collect();
         assert_eq!((left, cache.size().0), (vec!["a", "c"], 2));
     }
 
@@ -357,12 +325,12 @@ mod tests {
         let settings = CacheConfig { entries: 100_000, ..SETTINGS };
         let value = "v".repeat(25 * 1024);
         for number in 0..1000 {
-            cache.keep(&key(&format!("{number}")), secret(&value), at(0), &settings, 0);
+            cache.insert(&key(&format!("{number}")), secret(&value), at(0), &settings, 0);
         }
         let (values, bytes) = cache.size();
         assert!((300..330).contains(&values), "{values}");
-        assert!(bytes <= MOST_BYTES && bytes > MOST_BYTES - 26 * 1024, "{bytes}");
-        assert!(cache.value(&key("999"), at(1)).is_some());
+        assert!(bytes <= MAX_BYTES && bytes > MAX_BYTES - 26 * 1024, "{bytes}");
+        assert!(cache.get(&key("999"), at(1)).is_some());
         for number in 0..1000 {
             cache.evict(&key(&format!("{number}")));
         }
@@ -373,31 +341,31 @@ mod tests {
     fn the_same_key_again_counts_once() {
         let mut cache = Cache::new();
         for value in ["first", "v"] {
-            cache.keep(&key("a"), secret(value), at(0), &SETTINGS, 0);
+            cache.insert(&key("a"), secret(value), at(0), &SETTINGS, 0);
         }
         assert_eq!(cache.size(), (1, 1 + 1 + ENTRY_BYTES));
-        assert_eq!(cache.value(&key("a"), at(1)).unwrap().secret.value.expose(), "v");
+        assert_eq!(cache.get(&key("a"), at(1)).unwrap().secret.value.expose(), "v");
     }
 
     #[test]
     fn what_may_not_be_served_any_more_makes_room_first() {
         let mut cache = Cache::new();
-        cache.keep(&key("old"), secret("v"), at(0), &SETTINGS, 0);
-        cache.keep(&key("new"), secret("v"), at(1000), &SETTINGS, 0);
+        cache.insert(&key("old"), secret("v"), at(0), &SETTINGS, 0);
+        cache.insert(&key("new"), secret("v"), at(1000), &SETTINGS, 0);
         assert_eq!(cache.size().0, 1);
     }
 
     #[test]
     fn a_refusal_is_remembered_for_a_while() {
         let mut cache = Cache::new();
-        cache.refuse(&key("a"), Error::SecretDisabled, at(10), at(12), &SETTINGS);
+        cache.insert_negative(&key("a"), Error::SecretDisabled, at(10), at(12), &SETTINGS);
         for (wanted, now, remembered) in [
             (Freshness::WithinTtl, 11, true),
             (Freshness::Since(at(10)), 11, true),
             (Freshness::Since(at(11)), 11, false),
             (Freshness::WithinTtl, 12, false),
         ] {
-            let refusal = cache.refusal(&key("a"), wanted, at(now));
+            let refusal = cache.negative(&key("a"), wanted, at(now));
             assert_eq!(refusal.map(|it| it.error), remembered.then_some(Error::SecretDisabled), "{now}");
         }
     }
@@ -406,39 +374,39 @@ mod tests {
     fn refusals_drive_no_value_out_and_have_a_bound() {
         let mut cache = Cache::new();
         let settings = CacheConfig { entries: 1, ..SETTINGS };
-        cache.keep(&key("a"), secret("v"), at(0), &settings, 0);
-        for number in 0..=MOST_REFUSALS {
+        cache.insert(&key("a"), secret("v"), at(0), &settings, 0);
+        for number in 0..=MAX_NEGATIVE_ENTRIES {
             let name = format!("missing-{number}");
-            cache.refuse(&key(&name), Error::SecretDisabled, at(0), at(10), &settings);
+            cache.insert_negative(&key(&name), Error::SecretDisabled, at(0), at(10), &settings);
         }
-        assert!(cache.value(&key("a"), at(1)).is_some());
-        assert!(cache.refusal(&key("missing-0"), Freshness::WithinTtl, at(1)).is_none());
-        assert!(cache.refusal(&key("missing-1"), Freshness::WithinTtl, at(1)).is_some());
+        assert!(cache.get(&key("a"), at(1)).is_some());
+        assert!(cache.negative(&key("missing-0"), Freshness::WithinTtl, at(1)).is_none());
+        assert!(cache.negative(&key("missing-1"), Freshness::WithinTtl, at(1)).is_some());
     }
 
     #[test]
     fn a_value_ends_a_refusal() {
         let mut cache = Cache::new();
-        cache.refuse(&key("a"), Error::SecretDisabled, at(0), at(10), &SETTINGS);
-        cache.keep(&key("a"), secret("v"), at(1), &SETTINGS, 0);
-        assert!(cache.refusal(&key("a"), Freshness::WithinTtl, at(2)).is_none());
+        cache.insert_negative(&key("a"), Error::SecretDisabled, at(0), at(10), &SETTINGS);
+        cache.insert(&key("a"), secret("v"), at(1), &SETTINGS, 0);
+        assert!(cache.negative(&key("a"), Freshness::WithinTtl, at(2)).is_none());
     }
 
     #[test]
     fn switched_off_it_remembers_nothing() {
         let mut cache = Cache::new();
         let settings = CacheConfig { ttl: Duration::ZERO, ..SETTINGS };
-        let kept = cache.keep(&key("a"), secret("v"), at(0), &settings, 0);
-        cache.refuse(&key("b"), Error::SecretDisabled, at(0), at(10), &settings);
+        let kept = cache.insert(&key("a"), secret("v"), at(0), &settings, 0);
+        cache.insert_negative(&key("b"), Error::SecretDisabled, at(0), at(10), &settings);
         assert_eq!(kept.secret.value.expose(), "v");
-        assert!(cache.value(&key("a"), at(0)).is_none());
-        assert!(cache.refusal(&key("b"), Freshness::WithinTtl, at(0)).is_none());
+        assert!(cache.get(&key("a"), at(0)).is_none());
+        assert!(cache.negative(&key("b"), Freshness::WithinTtl, at(0)).is_none());
     }
 
     #[test]
     fn no_value_shows() {
         let mut cache = Cache::new();
-        let kept = cache.keep(&key("a"), secret("marker"), at(0), &SETTINGS, 0);
+        let kept = cache.insert(&key("a"), secret("marker"), at(0), &SETTINGS, 0);
         assert!(!format!("{cache:?} {kept:?}").contains("marker"));
     }
 

@@ -1,329 +1,400 @@
-//! Finds a secret: in memory, or by one call for everybody who wants it.
+//! Finds a secret: in the cache, in the call of another request, in the shared store, or in the vault.
 
 pub mod cache;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::client::retry_budget::{Failure, RetryBudget, is_for_all};
-use crate::client::{Client, REFUSAL_PAUSE};
-use crate::error::{Error, FailureKind};
-use crate::host::{Host, KeyValue};
+use crate::client::Client;
+use crate::client::retry_budget::RetryBudget;
+use crate::client::token_cache::ERROR_TTL;
+use crate::error::{Error, Failure, FailureKind};
+use crate::host::Host;
 use crate::http::cache_status::{CacheStatus, Forwarded};
-use crate::model::{Moment, SecretRequest};
-use crate::secrets::cache::{Cache, CacheKey, CachedSecret, Freshness};
-use crate::shared_store::Stored;
-use crate::sync::single_flight::{Outcome, Role, SingleFlight};
+use crate::model::{CacheKey, Moment, SecretRequest};
+use crate::shared_store::StoredSecret;
+use crate::sync::single_flight::{Role, SingleFlight};
 
-/// The secrets that an instance has in memory, and those that it is reading.
+use cache::{Cache, CachedSecret, Freshness};
+
+/// The cached secrets of an instance, and the reads that are in flight.
 #[derive(Debug)]
-pub struct Secrets<S> {
+pub struct Secrets {
     cache: RefCell<Cache>,
-    reads: SingleFlight<CacheKey, Result<Rc<CachedSecret>, Failure>, S>,
+    in_flight: SingleFlight<CacheKey, Fetched>,
 }
 
-/// A value that was served from memory and is better renewed before it is asked for again.
+/// A secret that was found.
+#[derive(Debug)]
+pub struct Found {
+    pub secret: Rc<CachedSecret>,
+    pub age: Duration,
+    pub cache_status: CacheStatus,
+    /// The refresh that is due, if one is.
+    pub refresh: Option<Refresh>,
+}
+
+/// Why no secret was found.
+#[derive(Debug)]
+pub struct NotFound {
+    pub error: Error,
+    /// How the error came about; `None` if neither the cache nor Azure was involved.
+    pub cache_status: Option<CacheStatus>,
+}
+
+/// A cached secret that should be refreshed ahead of its expiry.
 #[derive(Debug)]
 pub struct Refresh(SecretRequest);
 
-/// A secret for a caller.
-#[derive(Debug)]
-pub struct Found {
-    /// The value.
-    pub kept: Rc<CachedSecret>,
-    /// How old it is.
-    pub age: Duration,
-    /// How it was found.
-    pub status: CacheStatus,
-    /// Whether it is better renewed.
-    pub renewal: Option<Refresh>,
+/// What the leader of a read has fetched.
+#[derive(Clone, Debug)]
+struct Fetched {
+    secret: Rc<CachedSecret>,
+    origin: Origin,
 }
 
-impl<S> Secrets<S> {
-    /// None yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Vault { spread: u64 },
+    SharedStore,
+}
+
+impl From<Error> for NotFound {
+    fn from(error: Error) -> Self {
+        Self { error, cache_status: None }
+    }
+}
+
+impl Secrets {
     pub fn new() -> Self {
-        Self { cache: RefCell::new(Cache::new()), reads: SingleFlight::new() }
+        Self { cache: RefCell::new(Cache::new()), in_flight: SingleFlight::new() }
     }
 
-    /// How many values there are in memory, and how many bytes they take.
+    /// The number of cached secrets, and their size in bytes.
     pub fn size(&self) -> (usize, usize) {
         self.cache.borrow().size()
     }
 
-    /// What memory has for a request that asks for no more than that, if it is within its TTL.
-    pub fn fresh(&self, asked: &SecretRequest, now: Moment) -> Option<Found> {
-        self.within_ttl(asked, &CacheKey::of(asked), Freshness::WithinTtl, now)
+    /// The cached secret, if it is within its TTL.
+    pub fn get_cached(&self, request: &SecretRequest, now: Moment) -> Option<Found> {
+        self.within_ttl(request, &CacheKey::of(request), Freshness::WithinTtl, now)
+    }
+
+    /// Finds a secret: cache, then single-flight, then shared store and vault, then stale-if-error.
+    pub async fn find<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        request: &SecretRequest,
+        freshness: Freshness,
+    ) -> Result<Found, NotFound> {
+        let key = CacheKey::of(request);
+        let now = client.host.now();
+        if let Some(found) = self.look_up(request, &key, freshness, now) {
+            return found;
+        }
+        let late = client.context.is_late(now);
+        let mut attempt = self.fetch(client, request, &key, freshness, late).await;
+        // The request tried only once since it had an expired value to fall back on. That was evicted meanwhile.
+        if attempt.has_lost_fallback && client.context.deadline.left(client.host.now()).is_ok() {
+            if let Some(found) = self.look_up(request, &key, freshness, client.host.now()) {
+                return found;
+            }
+            attempt = self.fetch(client, request, &key, freshness, late).await;
+        }
+        let now = client.host.now();
+        match attempt.result {
+            Ok(Fetched { secret, origin: Origin::Vault { .. } }) => {
+                Ok(Found { age: secret.age(now), secret, cache_status: attempt.cache_status, refresh: None })
+            }
+            Ok(Fetched { secret, origin: Origin::SharedStore }) => Ok(self.hit(secret, request, &key, now)),
+            Err(failure) => {
+                self.stale_if_error(client, request, &key, freshness, failure.error, attempt.cache_status)
+            }
+        }
+    }
+
+    /// The answer of the cache: a secret that is good enough, or an error that would come again.
+    fn look_up(
+        &self,
+        request: &SecretRequest,
+        key: &CacheKey,
+        freshness: Freshness,
+        now: Moment,
+    ) -> Option<Result<Found, NotFound>> {
+        if let Some(found) = self.within_ttl(request, key, freshness, now) {
+            return Some(Ok(found));
+        }
+        let negative = self.cache.borrow_mut().negative(key, freshness, now)?;
+        let status = CacheStatus::hit(negative.ttl(now));
+        Some(self.stale_or(negative.error, request, key, freshness, status, now))
     }
 
     fn within_ttl(
         &self,
-        asked: &SecretRequest,
+        request: &SecretRequest,
         key: &CacheKey,
-        wanted: Freshness,
+        freshness: Freshness,
         now: Moment,
     ) -> Option<Found> {
-        let kept = self.cache.borrow_mut().value(key, now).filter(|it| it.answers(wanted, now))?;
-        let due = kept.is_due(now) && self.may_renew(key, now);
-        let status = hit(kept.ttl(now));
-        let renewal = due.then(|| Refresh(asked.clone()));
-        Some(Found { age: kept.age(now), kept, status, renewal })
+        let cached = self.cache.borrow_mut().get(key, now);
+        let secret = cached.filter(|secret| secret.satisfies(freshness, now))?;
+        Some(self.hit(secret, request, key, now))
     }
 
-    /// Finds a secret: in memory, or else by a call of this request or of one that is under way.
-    pub async fn find<H: Host<Signal = S>>(
+    fn hit(&self, secret: Rc<CachedSecret>, request: &SecretRequest, key: &CacheKey, now: Moment) -> Found {
+        let is_due = secret.is_refresh_due(now) && self.may_refresh(key, now);
+        Found {
+            age: secret.age(now),
+            cache_status: CacheStatus::hit(secret.ttl(now)),
+            refresh: is_due.then(|| Refresh(request.clone())),
+            secret,
+        }
+    }
+
+    /// Fetches a secret, or waits for the request that does so.
+    async fn fetch<H: Host>(
         &self,
-        azure: &Client<'_, H>,
-        asked: &SecretRequest,
-        wanted: Freshness,
-    ) -> Result<Found, Error> {
-        let key = CacheKey::of(asked);
-        let (mut looked, mut missed) = (false, false);
-        // Since when Azure has been waited for, and whether it is for us to lead, as who did has gone.
-        let (mut since, mut inherited) = (None, None);
+        client: &Client<'_, H>,
+        request: &SecretRequest,
+        key: &CacheKey,
+        freshness: Freshness,
+        late: bool,
+    ) -> Attempt {
+        let deadline = client.context.deadline;
         loop {
-            if let Some(remembered) = self.remembered(azure, asked, &key, wanted) {
-                return remembered;
-            }
-            let now = azure.host.now();
-            if !missed {
-                missed = true;
-                azure.visit.missed(now);
-            }
-            if H::KeyValue::THERE && !looked {
-                looked = true;
-                let stored = azure.store().and_then(|it| it.value(&key, now));
-                if stored.is_some_and(|it| self.learn(azure, &key, it, now)) {
-                    continue;
+            let has_expired = Cell::new(self.has_value(key, client.host.now()));
+            let budget = |began| self.retry_budget(client, has_expired.get(), began).late(late);
+            let lead = async |began| {
+                if let Some(secret) = self.load(client, key, freshness).await {
+                    return Ok(Fetched { secret, origin: Origin::SharedStore });
                 }
+                has_expired.set(self.has_value(key, client.host.now()));
+                self.fetch_as_caller(client, request, key, budget(began)).await
+            };
+            let wait = |began| budget(began).by;
+            let (result, role) = self.in_flight.run(client.host, key, deadline.end(), wait, lead).await;
+            // The leader's call began before this client asked for a fresh secret.
+            if let (Ok(fetched), Role::Waiter) = (&result, role)
+                && !fetched.secret.is_as_recent_as(freshness)
+            {
+                continue;
             }
-            let at_hand = self.cache.borrow_mut().value(&key, now).is_some();
-            let forwarded = match (wanted, at_hand) {
+            if let (Ok(fetched), Role::Leader) = (&result, role) {
+                self.store(client, key, fetched).await;
+            }
+            let forwarded = match (freshness, has_expired.get()) {
                 (Freshness::Since(_), _) => Forwarded::Request,
-                (Freshness::WithinTtl, true) => Forwarded::Stale,
+                (Freshness::WithinTtl, true) => Forwarded::Expired,
                 (Freshness::WithinTtl, false) => Forwarded::Miss,
             };
-            let board = || self.reads.board(&key, now, azure.visit.deadline.end());
-            let seat = inherited.take().map_or_else(board, Role::Leads);
-            let collapsed = matches!(seat, Role::Follows(_));
-            let status = CacheStatus { forwarded: Some(forwarded), collapsed, ..CacheStatus::default() };
-            azure.visit.cache.set(Some(status));
-            let begun = match &seat {
-                Role::Leads(_) => now,
-                Role::Follows(follower) => follower.since(),
-            };
-            let effort = self.effort(azure, *since.get_or_insert(begun), at_hand);
-            let read = match seat {
-                // The next one leads then, on its own budget.
-                Role::Leads(leader) => match azure.spend(now) {
-                    Ok(()) => {
-                        let before = azure.visit.to_vault.get();
-                        let read = self.read(azure, asked, &key, effort).await;
-                        if azure.visit.to_vault.get() == before {
-                            azure.give_back();
-                        }
-                        leader.land_if(read, is_for_all)
-                    }
-                    Err(error) => Err(error.into()),
-                },
-                Role::Follows(follower) => match azure.landed(follower, effort.by).await {
-                    // It was waited for in vain, which is no part of the patience with the next.
-                    Ok(Outcome::With(Ok(kept))) if !kept.is_from(wanted) => {
-                        since = None;
-                        continue;
-                    }
-                    Ok(Outcome::With(read)) => read,
-                    Ok(Outcome::Leads(leader)) => {
-                        inherited = Some(leader);
-                        continue;
-                    }
-                    Err(error) => Err(error.into()),
-                },
-            };
-            return match read {
-                Ok(kept) => Ok(Found { age: kept.age(azure.host.now()), kept, status, renewal: None }),
-                // What was at hand is gone, and there is time for more than the little that was done because of it.
-                Err(Failure { cut_short: true, .. }) if at_hand && self.has_gone(azure, &key) => continue,
-                Err(Failure { error, .. }) => self.settle(azure, error, asked, &key, wanted),
+            let is_local = matches!(&result, Err(failure) if failure.is_local);
+            let has_lost_fallback = is_local && has_expired.get() && !self.has_value(key, client.host.now());
+            return Attempt {
+                result,
+                cache_status: CacheStatus::forwarded(forwarded, role == Role::Waiter),
+                has_lost_fallback,
             };
         }
     }
 
-    /// Takes a value from the store into memory, if that has none or an older one, and no newer refusal.
-    fn learn<H: Host<Signal = S>>(
-        &self,
-        azure: &Client<'_, H>,
-        key: &CacheKey,
-        stored: Stored,
-        now: Moment,
-    ) -> bool {
-        let mut cache = self.cache.borrow_mut();
-        let refused =
-            cache.refusal(key, Freshness::WithinTtl, now).is_some_and(|it| it.is_from(stored.asked));
-        let better = !refused && cache.value(key, now).is_none_or(|it| it.is_older_than(stored.asked));
-        if better {
-            cache.keep(key, stored.secret, stored.asked, &azure.settings.cache, stored.spread);
-        }
-        better
-    }
-
-    /// Whether there is no value for `key` any more, and time to get one.
-    fn has_gone<H: Host<Signal = S>>(&self, azure: &Client<'_, H>, key: &CacheKey) -> bool {
-        let now = azure.host.now();
-        azure.visit.deadline.left(now).is_ok() && self.cache.borrow_mut().value(key, now).is_none()
-    }
-
-    /// What memory has for a request: a value that will do, or an error that would come again.
-    fn remembered<H: Host<Signal = S>>(
-        &self,
-        azure: &Client<'_, H>,
-        asked: &SecretRequest,
-        key: &CacheKey,
-        wanted: Freshness,
-    ) -> Option<Result<Found, Error>> {
-        let now = azure.host.now();
-        if let Some(found) = self.within_ttl(asked, key, wanted, now) {
-            return Some(Ok(found));
-        }
-        let refusal = self.cache.borrow_mut().refusal(key, wanted, now)?;
-        azure.visit.cache.set(Some(hit(refusal.ttl(now))));
-        Some(self.settle(azure, refusal.error, asked, key, wanted))
-    }
-
-    /// With something else `at_hand`, Azure need not be waited for to the end.
-    fn effort<H: Host<Signal = S>>(
-        &self,
-        azure: &Client<'_, H>,
-        start: Moment,
-        at_hand: bool,
-    ) -> RetryBudget {
-        if at_hand {
-            RetryBudget::slight(azure.visit.deadline, start, azure.settings.patience())
+    /// A request with an expired value to fall back on does not wait for Azure to the end.
+    fn retry_budget<H: Host>(&self, client: &Client<'_, H>, has_expired: bool, began: Moment) -> RetryBudget {
+        if has_expired {
+            RetryBudget::with_fallback(client.context.deadline, began, client.config.stale_wait())
         } else {
-            RetryBudget::full(azure.visit.deadline)
+            RetryBudget::full(client.context.deadline)
         }
     }
 
-    /// What a request gets where Azure had nothing for it: what is in memory, if `error` is an excuse for that.
-    fn settle<H: Host<Signal = S>>(
+    /// Fetches a secret on the budget of the caller. If that is spent, the next waiter leads, on its own budget.
+    async fn fetch_as_caller<H: Host>(
         &self,
-        azure: &Client<'_, H>,
-        error: Error,
-        asked: &SecretRequest,
+        client: &Client<'_, H>,
+        request: &SecretRequest,
         key: &CacheKey,
-        wanted: Freshness,
-    ) -> Result<Found, Error> {
-        let (now, visit) = (azure.host.now(), azure.visit);
-        let mut status = visit.cache.get().unwrap_or_default();
-        // Nobody was asked where Azure is left alone for a while.
-        let forwarded = visit.asked.get() || status.collapsed;
-        // Looked up again: a no that came in the meantime has evicted it.
-        let kept = excuses(&error, wanted).then(|| self.cache.borrow_mut().value(key, now)).flatten();
-        let Some(kept) = kept else {
-            visit.cache.set(visit.cache.get().filter(|it| it.forwarded.is_none() || forwarded));
-            // Another request may have found it out, which had the name in other letters.
-            return Err(match error {
-                Error::SecretNotFound(..) => Error::SecretNotFound(asked.name.clone(), asked.version.clone()),
-                error => error,
-            });
+        budget: RetryBudget,
+    ) -> Result<Fetched, Failure> {
+        client.take_call(client.host.now()).map_err(Failure::local)?;
+        let calls = client.context.calls.vault();
+        let result = self.fetch_from_vault(client, request, key, budget).await;
+        if client.context.calls.vault() == calls {
+            client.give_back_call();
+        }
+        result
+    }
+
+    /// Fetches a secret from the vault and caches the result: the secret, or for a while the error.
+    async fn fetch_from_vault<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        request: &SecretRequest,
+        key: &CacheKey,
+        budget: RetryBudget,
+    ) -> Result<Fetched, Failure> {
+        let settings = &client.config.cache;
+        let start = client.host.now();
+        let result = client.get_secret(request, budget).await;
+        let now = client.host.now();
+        let mut failure = match result {
+            Ok((secret, fetched_at)) => {
+                let spread = client.host.random();
+                let secret = self.cache.borrow_mut().insert(key, secret, fetched_at, settings, spread);
+                return Ok(Fetched { secret, origin: Origin::Vault { spread } });
+            }
+            Err(failure) => failure,
         };
-        if !forwarded {
+        let is_denial = is_denial(&failure.error);
+        {
+            let mut cache = self.cache.borrow_mut();
+            if is_denial {
+                cache.evict(key);
+            }
+            // All requests that have an expired value to fall back on make one short attempt, so its failure is good for all of
+            // them, unless our own deadline ended it.
+            let has_expired = cache.get(key, now).is_some();
+            failure.is_local &= !has_expired || failure.error == Error::DeadlineExceeded;
+            if !failure.is_local {
+                let is_missing = matches!(failure.error, Error::SecretNotFound(..));
+                let ttl = if is_missing { settings.negative_ttl } else { ERROR_TTL };
+                cache.insert_negative(key, failure.error.clone(), start, now.plus(ttl), settings);
+            }
+        }
+        if is_denial && let Some(store) = client.shared_store(client.context.deadline) {
+            store.delete_secret(key).await;
+        }
+        Err(failure)
+    }
+
+    /// Loads a secret from the shared store into the cache, and returns it if it is good enough.
+    async fn load<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        key: &CacheKey,
+        freshness: Freshness,
+    ) -> Option<Rc<CachedSecret>> {
+        let store = client.shared_store(client.context.deadline)?;
+        let StoredSecret { secret, fetched_at, spread } = store.read_secret(key).await?;
+        let now = client.host.now();
+        let mut cache = self.cache.borrow_mut();
+        let negative = cache.negative(key, Freshness::WithinTtl, now);
+        let is_refused = negative.is_some_and(|negative| negative.is_newer_than(fetched_at));
+        let is_newer = cache.get(key, now).is_none_or(|cached| cached.is_older_than(fetched_at));
+        if is_refused || !is_newer {
+            return None;
+        }
+        let secret = cache.insert(key, secret, fetched_at, &client.config.cache, spread);
+        secret.satisfies(freshness, now).then_some(secret)
+    }
+
+    /// Writes a secret of the vault to the shared store.
+    async fn store<H: Host>(&self, client: &Client<'_, H>, key: &CacheKey, fetched: &Fetched) {
+        if let Origin::Vault { spread } = fetched.origin
+            && let Some(store) = client.shared_store(client.context.deadline)
+        {
+            store.write_secret(key, &fetched.secret.secret, fetched.secret.fetched_at(), spread).await;
+        }
+    }
+
+    /// What a request gets after Azure has failed with `error`.
+    fn stale_if_error<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        request: &SecretRequest,
+        key: &CacheKey,
+        freshness: Freshness,
+        error: Error,
+        mut status: CacheStatus,
+    ) -> Result<Found, NotFound> {
+        let was_forwarded = client.context.calls.for_secret() > 0 || status.collapsed;
+        if !was_forwarded {
             status.forwarded = None;
         }
-        let status = CacheStatus { ttl: Some(kept.ttl(now)), failed: true, ..status };
-        // Azure may only have been slower than our patience.
-        let slow = error == Error::DeadlineExceeded && self.may_renew(key, now);
-        Ok(Found { age: kept.age(now), kept, status, renewal: slow.then(|| Refresh(asked.clone())) })
+        let mut result = self.stale_or(error, request, key, freshness, status, client.host.now());
+        // No call was made, since a circuit breaker is open: the error comes neither from the cache nor from Azure.
+        if let Err(not_found) = &mut result
+            && !was_forwarded
+        {
+            not_found.cache_status = None;
+        }
+        result
     }
 
-    /// Renews a value that was served from memory, unless somebody does that already.
-    pub async fn renew<H: Host<Signal = S>>(&self, azure: &Client<'_, H>, Refresh(asked): Refresh) {
-        let (key, now) = (CacheKey::of(&asked), azure.host.now());
-        let kept = self.cache.borrow_mut().value(&key, now);
-        if !kept.is_some_and(|it| it.is_due(now)) || !self.may_renew(&key, now) {
+    /// The cached secret, however old, if `error` allows that (stale-if-error); otherwise the error.
+    fn stale_or(
+        &self,
+        error: Error,
+        request: &SecretRequest,
+        key: &CacheKey,
+        freshness: Freshness,
+        status: CacheStatus,
+        now: Moment,
+    ) -> Result<Found, NotFound> {
+        // A denial that came meanwhile has evicted the value.
+        let stale = allows_stale(&error, freshness).then(|| self.cache.borrow_mut().get(key, now)).flatten();
+        let Some(secret) = stale else {
+            let error = match error {
+                // Another request may have found out, with another spelling of the name.
+                Error::SecretNotFound(..) => {
+                    Error::SecretNotFound(request.name.clone(), request.version.clone())
+                }
+                error => error,
+            };
+            return Err(NotFound { error, cache_status: Some(status) });
+        };
+        // Azure may only have been slower than the stale wait.
+        let refresh = (error == Error::DeadlineExceeded && self.may_refresh(key, now))
+            .then(|| Refresh(request.clone()));
+        let cache_status = CacheStatus { ttl: Some(secret.ttl(now)), failed: true, ..status };
+        Ok(Found { age: secret.age(now), secret, cache_status, refresh })
+    }
+
+    /// Refreshes a cached secret ahead of its expiry, unless a request does so already.
+    pub async fn refresh<H: Host>(&self, client: &Client<'_, H>, Refresh(request): Refresh) {
+        let (key, now) = (CacheKey::of(&request), client.host.now());
+        let cached = self.cache.borrow_mut().get(&key, now);
+        if !cached.is_some_and(|secret| secret.is_refresh_due(now)) || !self.may_refresh(&key, now) {
             return;
         }
-        let deadline = azure.visit.deadline;
-        let Role::Leads(leader) = self.reads.board(&key, now, deadline.end()) else { return };
-        let read = self.read(azure, &asked, &key, RetryBudget::full(deadline)).await;
-        drop(leader.land_if(read, is_for_all));
-    }
-
-    /// Whether renewing `key` ahead could do any good at `now`.
-    fn may_renew(&self, key: &CacheKey, now: Moment) -> bool {
-        !self.reads.has(key) && self.cache.borrow_mut().refusal(key, Freshness::WithinTtl, now).is_none()
-    }
-
-    /// Reads a secret from the vault and remembers what came of it: the value, or for a while the error.
-    async fn read<H: Host<Signal = S>>(
-        &self,
-        azure: &Client<'_, H>,
-        asked: &SecretRequest,
-        key: &CacheKey,
-        effort: RetryBudget,
-    ) -> Result<Rc<CachedSecret>, Failure> {
-        let settings = &azure.settings.cache;
-        let start = azure.host.now();
-        let read = azure.secret(asked, effort).await;
-        let now = azure.host.now();
-        let mut cache = self.cache.borrow_mut();
-        match read {
-            Ok((secret, asked_at)) => {
-                let spread = azure.host.random();
-                if let Some(store) = azure.store() {
-                    store.keep_value(key, &secret, asked_at, spread, now);
-                }
-                Ok(cache.keep(key, secret, asked_at, settings, spread))
-            }
-            Err(mut failed) => {
-                if is_no(&failed.error) {
-                    evict(azure, &mut cache, key);
-                }
-                // With a value at hand nobody does more than that. It is only our own time that says nothing about theirs.
-                let at_hand = cache.value(key, now).is_some();
-                failed.cut_short &= !at_hand || failed.error == Error::DeadlineExceeded;
-                if !failed.cut_short {
-                    let is_missing = matches!(failed.error, Error::SecretNotFound(..));
-                    let pause = if is_missing { settings.negative_ttl } else { REFUSAL_PAUSE };
-                    cache.refuse(key, failed.error.clone(), start, now.plus(pause), settings);
-                }
-                Err(failed)
-            }
+        let budget = RetryBudget::full(client.context.deadline);
+        let lead = async || self.fetch_from_vault(client, &request, &key, budget).await;
+        if let Some(Ok(fetched)) = self.in_flight.run_if_idle(&key, now, lead).await {
+            self.store(client, &key, &fetched).await;
         }
     }
-}
 
-impl<S> Default for Secrets<S> {
-    fn default() -> Self {
-        Self::new()
+    /// Whether a refresh could succeed: no read is in flight, and none has just failed.
+    fn may_refresh(&self, key: &CacheKey, now: Moment) -> bool {
+        !self.in_flight.has(key) && self.cache.borrow_mut().negative(key, Freshness::WithinTtl, now).is_none()
+    }
+
+    fn has_value(&self, key: &CacheKey, now: Moment) -> bool {
+        self.cache.borrow_mut().get(key, now).is_some()
     }
 }
 
-/// Drops a value, wherever it is kept.
-fn evict<H: Host>(azure: &Client<'_, H>, cache: &mut Cache, key: &CacheKey) {
-    cache.evict(key);
-    if let Some(store) = azure.store() {
-        store.forget_value(key);
-    }
+/// One attempt to fetch a secret.
+struct Attempt {
+    result: Result<Fetched, Failure>,
+    cache_status: CacheStatus,
+    /// The attempt was short, since there was an expired value to fall back on, and that is gone.
+    has_lost_fallback: bool,
 }
 
-/// It was in memory, and is good for these seconds.
-fn hit(ttl: i64) -> CacheStatus {
-    CacheStatus { ttl: Some(ttl), ..CacheStatus::default() }
-}
-
-/// Whether `error` lets a value from memory be served in its place. A no never does, nor does an answer that makes no
-/// sense. Who wants a fresh value gets one from memory only if Azure cannot be reached, or cannot tell.
-fn excuses(error: &Error, wanted: Freshness) -> bool {
-    match (error.transient(), wanted) {
+/// Whether a cached secret may be served in place of `error`. A denial never allows that, nor does an answer that makes no sense. A
+/// client that wants a fresh secret gets a cached one only if Azure cannot be reached, or cannot tell.
+fn allows_stale(error: &Error, freshness: Freshness) -> bool {
+    match (error.transient(), freshness) {
         (Some((FailureKind::Unreachable | FailureKind::NotAccepting, _)), _) => true,
-        (Some((FailureKind::Throttled | FailureKind::Failing, _)), wanted) => wanted == Freshness::WithinTtl,
-        (None, _) => matches!(error, Error::DeadlineExceeded | Error::IdentityAbsent(_)),
+        (Some((FailureKind::Throttled | FailureKind::Failing, _)), freshness) => {
+            freshness == Freshness::WithinTtl
+        }
+        (None, _) => matches!(error, Error::DeadlineExceeded | Error::TokenSourceAbsent(_)),
     }
 }
 
-/// Whether the vault said no, so that what it gave before is not served any more: to the secret, or to a new token for good.
-fn is_no(error: &Error) -> bool {
+/// Whether the vault denies the secret, or a new token for good, so that a cached value must not be served any more.
+fn is_denial(error: &Error) -> bool {
     matches!(
         error,
         Error::TokenRefused(..)

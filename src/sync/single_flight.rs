@@ -1,10 +1,9 @@
-//! One flight: requests that want the same thing at the same time share the work of one of them.
+//! Single-flight: concurrent requests for the same key share one call.
 //!
-//! The one that comes first leads: it works, and lands with what came of it. The others follow: they wait, and take
-//! what it landed with. A leader may vanish at any await, because its client hung up or its time was over, or may land with
-//! what is only about itself. Then one of the followers leads in its place, the one with the most time, and the others wait
-//! on. Were it the one that has waited longest, it would have hardly any time left, and so would the next one after it: each
-//! would ask anew, for ever less time, what does not answer.
+//! The first request leads: it makes the call and shares the result. The others wait. A leader may be dropped at any await, because
+//! its client disconnected or its time was over, or may end with a failure that is about itself alone. Then one of the waiters
+//! leads in its place: the one with the latest deadline. Promoting the oldest waiter would repeat a hanging call with ever shorter
+//! timeouts.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -12,193 +11,244 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 
-use crate::model::Moment;
+use crate::error::{Error, Failure};
+use crate::host::{Host, Signal, within};
+use crate::model::{Deadline, MIN_CALL_TIME, Moment};
 
-/// What is under way in this instance, by key.
+/// The calls of one instance that are in flight, by key.
 #[derive(Debug)]
-pub struct SingleFlight<K, T, S> {
-    under_way: RefCell<BTreeMap<K, Rc<InFlight<T, S>>>>,
+pub struct SingleFlight<K, T> {
+    calls: RefCell<BTreeMap<K, Rc<InFlight<T>>>>,
 }
 
-/// The place of one who boards.
-#[derive(Debug)]
-pub enum Role<'a, K: Ord + Clone, T, S> {
-    /// Nobody was under way. Who leads does the work.
-    Leads(Leader<'a, K, T, S>),
-    /// Somebody is.
-    Follows(Waiter<'a, K, T, S>),
+/// How a request came to its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It made the call.
+    Leader,
+    /// It waited for the call of another request.
+    Waiter,
 }
 
-/// What comes of waiting.
-#[derive(Debug)]
-pub enum Outcome<'a, K: Ord + Clone, T, S> {
-    /// The leader landed with this, for everybody.
-    With(T),
-    /// The leader did not, and now it is for this one to lead.
-    Leads(Leader<'a, K, T, S>),
-}
-
-/// The one who works. When it is dropped without having landed for all, another one leads.
-#[derive(Debug)]
-pub struct Leader<'a, K: Ord + Clone, T, S>(Slot<'a, K, T, S>);
-
-/// One who waits for the leader.
-#[derive(Debug)]
-pub struct Waiter<'a, K: Ord + Clone, T, S> {
-    place: Slot<'a, K, T, S>,
-    number: u64,
-}
-
-/// Where one is: in this flight.
-#[derive(Debug)]
-struct Slot<'a, K: Ord + Clone, T, S> {
-    flights: &'a SingleFlight<K, T, S>,
-    key: K,
-    flight: Rc<InFlight<T, S>>,
-}
-
-#[derive(Debug)]
-struct InFlight<T, S> {
-    since: Moment,
-    outcome: RefCell<Option<T>>,
-    /// Those who follow, by the number that each was given.
-    waiting: RefCell<BTreeMap<u64, Waiting<S>>>,
-    given: Cell<u64>,
-    /// The number of the one who has to lead and does not know it yet.
-    heir: Cell<Option<u64>>,
-}
-
-#[derive(Debug)]
-struct Waiting<S> {
-    until: Moment,
-    /// None before it waits.
-    signal: Option<S>,
-}
-
-impl<K: Ord + Clone, T: Clone, S> SingleFlight<K, T, S> {
-    /// Nothing under way.
+impl<K: Ord + Clone, T: Clone> SingleFlight<K, T> {
     pub const fn new() -> Self {
-        Self { under_way: RefCell::new(BTreeMap::new()) }
+        Self { calls: RefCell::new(BTreeMap::new()) }
     }
 
-    /// Takes part in the flight for `key`, or starts one at `now`. Who takes part has time `until` then.
-    pub fn board(&self, key: &K, now: Moment, until: Moment) -> Role<'_, K, T, S> {
-        if let Some(follower) = self.follow(key, until) {
-            return Role::Follows(follower);
-        }
-        let flight = Rc::new(InFlight {
-            since: now,
-            outcome: RefCell::new(None),
-            waiting: RefCell::new(BTreeMap::new()),
-            given: Cell::new(0),
-            heir: Cell::new(None),
-        });
-        self.under_way.borrow_mut().insert(key.clone(), Rc::clone(&flight));
-        Role::Leads(Leader(Slot { flights: self, key: key.clone(), flight }))
-    }
-
-    /// Takes part in the flight for `key` if there is one, and leads only if nobody else can. Who then does not want to lets go
-    /// of the lead.
-    pub fn look_on(&self, key: &K) -> Option<Waiter<'_, K, T, S>> {
-        self.follow(key, Moment::EARLIEST)
-    }
-
-    fn follow(&self, key: &K, until: Moment) -> Option<Waiter<'_, K, T, S>> {
-        let flight = Rc::clone(self.under_way.borrow().get(key)?);
-        let number = flight.given.get();
-        flight.given.set(number.saturating_add(1));
-        flight.waiting.borrow_mut().insert(number, Waiting { until, signal: None });
-        Some(Waiter { place: Slot { flights: self, key: key.clone(), flight }, number })
-    }
-}
-
-impl<K: Ord, T, S> SingleFlight<K, T, S> {
-    /// Whether somebody is under way for `key`.
+    /// Whether a call for `key` is in flight.
     pub fn has(&self, key: &K) -> bool {
-        self.under_way.borrow().contains_key(key)
+        self.calls.borrow().contains_key(key)
+    }
+
+    /// Joins the call for `key` that is in flight, or makes it with `lead`.
+    ///
+    /// Of several waiters, the one with the latest `until` takes over from a leader that is dropped. A waiter waits as long as
+    /// `wait` says for a call that began at the given moment, and `lead` is told that moment as well. The leader's result is
+    /// shared, unless it is a failure that is local.
+    pub async fn run<H: Host>(
+        &self,
+        host: &H,
+        key: &K,
+        until: Moment,
+        wait: impl Fn(Moment) -> Deadline,
+        lead: impl AsyncFnOnce(Moment) -> Result<T, Failure>,
+    ) -> (Result<T, Failure>, Role) {
+        let leader = match self.join(key, host.now(), until) {
+            Joined::Leader(leader) => leader,
+            Joined::Waiter(waiter) => {
+                let limit = wait(waiter.began());
+                match waiter.wait_within(host, limit).await {
+                    Ok(Outcome::Shared(result)) => return (result, Role::Waiter),
+                    Ok(Outcome::Promoted(leader)) => leader,
+                    Err(error) => return (Err(error.into()), Role::Waiter),
+                }
+            }
+        };
+        let result = lead(leader.0.call.began).await;
+        (leader.finish(result), Role::Leader)
+    }
+
+    /// Makes the call for `key` with `lead`, or does nothing if one is in flight.
+    pub async fn run_if_idle(
+        &self,
+        key: &K,
+        now: Moment,
+        lead: impl AsyncFnOnce() -> Result<T, Failure>,
+    ) -> Option<Result<T, Failure>> {
+        let Joined::Leader(leader) = self.join(key, now, now) else { return None };
+        let result = lead().await;
+        Some(leader.finish(result))
+    }
+
+    /// Waits for the call for `key` that is in flight, without ever leading. `None` if there is none, or if its leader is dropped and
+    /// no other request takes over.
+    pub async fn wait<H: Host>(&self, host: &H, key: &K, by: Deadline) -> Option<Result<T, Failure>> {
+        let waiter = self.waiter(key, Moment::EARLIEST)?;
+        match waiter.wait_within(host, by).await {
+            Ok(Outcome::Shared(result)) => Some(result),
+            Ok(Outcome::Promoted(_)) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    fn join(&self, key: &K, now: Moment, until: Moment) -> Joined<'_, K, T> {
+        if let Some(waiter) = self.waiter(key, until) {
+            return Joined::Waiter(waiter);
+        }
+        let call = Rc::new(InFlight {
+            began: now,
+            result: RefCell::new(None),
+            waiters: RefCell::new(BTreeMap::new()),
+            next_id: Cell::new(0),
+            next_leader: Cell::new(None),
+        });
+        self.calls.borrow_mut().insert(key.clone(), Rc::clone(&call));
+        Joined::Leader(Leader(Slot { flights: self, key: key.clone(), call }))
+    }
+
+    fn waiter(&self, key: &K, until: Moment) -> Option<Waiter<'_, K, T>> {
+        let call = Rc::clone(self.calls.borrow().get(key)?);
+        let id = call.next_id.get();
+        call.next_id.set(id.saturating_add(1));
+        call.waiters.borrow_mut().insert(id, Waiting { until, signal: None });
+        Some(Waiter { slot: Slot { flights: self, key: key.clone(), call }, id })
     }
 }
 
-impl<K: Ord + Clone, T: Clone, S> Default for SingleFlight<K, T, S> {
-    fn default() -> Self {
-        Self::new()
-    }
+/// One call that is in flight.
+#[derive(Debug)]
+struct InFlight<T> {
+    began: Moment,
+    result: RefCell<Option<Result<T, Failure>>>,
+    /// The waiters, by their ids.
+    waiters: RefCell<BTreeMap<u64, Waiting>>,
+    next_id: Cell<u64>,
+    /// The waiter that has been promoted and has not noticed it yet.
+    next_leader: Cell<Option<u64>>,
 }
 
-impl<K: Ord + Clone, T, S> Slot<'_, K, T, S> {
-    /// Nobody leads any more. It is over if it has landed for all, or if there is nobody else.
-    fn let_go(&self) {
-        let flight = &self.flight;
-        let heir = if flight.outcome.borrow().is_some() { None } else { flight.next() };
-        flight.heir.set(heir);
-        // No borrow is held while somebody wakes. Where all do, they find the flight gone already.
-        if let Some(heir) = heir {
-            let signal = flight.waiting.borrow_mut().get_mut(&heir).and_then(|it| it.signal.take());
+#[derive(Debug)]
+struct Waiting {
+    until: Moment,
+    /// `None` before the waiter waits, and after it has been woken.
+    signal: Option<Signal>,
+}
+
+enum Joined<'a, K: Ord + Clone, T> {
+    Leader(Leader<'a, K, T>),
+    Waiter(Waiter<'a, K, T>),
+}
+
+/// What a waiter gets.
+#[derive(Debug)]
+enum Outcome<'a, K: Ord + Clone, T> {
+    Shared(Result<T, Failure>),
+    /// The leader was dropped, or failed alone: this waiter leads now.
+    Promoted(Leader<'a, K, T>),
+}
+
+/// The request that makes the call. Dropping it without a result to share promotes a waiter.
+#[derive(Debug)]
+struct Leader<'a, K: Ord + Clone, T>(Slot<'a, K, T>);
+
+/// A request that waits for the leader.
+#[derive(Debug)]
+struct Waiter<'a, K: Ord + Clone, T> {
+    slot: Slot<'a, K, T>,
+    id: u64,
+}
+
+/// The part of a request in a call.
+#[derive(Debug)]
+struct Slot<'a, K: Ord + Clone, T> {
+    flights: &'a SingleFlight<K, T>,
+    key: K,
+    call: Rc<InFlight<T>>,
+}
+
+impl<K: Ord + Clone, T> Slot<'_, K, T> {
+    /// Ends the leadership: promotes a waiter, or ends the call if it has a result to share or no waiters.
+    fn release(&self) {
+        let call = &self.call;
+        let next = if call.result.borrow().is_some() { None } else { call.latest_waiter() };
+        call.next_leader.set(next);
+        // No borrow is held while a waiter is woken. Where all are, they find the call gone already.
+        if let Some(next) = next {
+            let signal = call.waiters.borrow_mut().get_mut(&next).and_then(|waiting| waiting.signal.take());
             drop(signal);
         } else {
-            self.flights.under_way.borrow_mut().remove(&self.key);
-            drop(flight.waiting.take());
+            self.flights.calls.borrow_mut().remove(&self.key);
+            drop(call.waiters.take());
         }
     }
 }
 
-impl<T, S> InFlight<T, S> {
-    /// The one with the most time; of two with as much, the one who came first.
-    fn next(&self) -> Option<u64> {
-        let waiting = self.waiting.borrow();
-        waiting.iter().max_by_key(|(number, it)| (it.until, Reverse(**number))).map(|it| *it.0)
+impl<T> InFlight<T> {
+    /// The waiter with the latest deadline; of two with the same, the one that came first.
+    fn latest_waiter(&self) -> Option<u64> {
+        let waiters = self.waiters.borrow();
+        waiters.iter().max_by_key(|(id, waiting)| (waiting.until, Reverse(**id))).map(|(id, _)| *id)
     }
 }
 
-impl<K: Ord + Clone, T: Clone, S> Leader<'_, K, T, S> {
-    /// Ends the flight with `outcome` if it `is_for_all`, or else leaves the lead to another one, and gives it back.
-    pub fn land_if(self, outcome: T, is_for_all: impl Fn(&T) -> bool) -> T {
-        if is_for_all(&outcome) {
-            self.0.flight.outcome.replace(Some(outcome.clone()));
+impl<K: Ord + Clone, T: Clone> Leader<'_, K, T> {
+    /// Shares `result`, unless it is a local failure, and gives it back.
+    fn finish(self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if !matches!(result, Err(Failure { is_local: true, .. })) {
+            self.0.call.result.replace(Some(result.clone()));
         }
-        outcome
+        result
     }
 }
 
-impl<K: Ord + Clone, T, S> Drop for Leader<'_, K, T, S> {
+impl<K: Ord + Clone, T> Drop for Leader<'_, K, T> {
     fn drop(&mut self) {
-        self.0.let_go();
+        self.0.release();
     }
 }
 
-impl<'a, K: Ord + Clone, T: Clone, S> Waiter<'a, K, T, S> {
-    /// When the flight began.
-    pub fn since(&self) -> Moment {
-        self.place.flight.since
+impl<'a, K: Ord + Clone, T: Clone> Waiter<'a, K, T> {
+    fn began(&self) -> Moment {
+        self.slot.call.began
     }
 
-    /// Waits until the flight is over or this one has to lead. What waits for a `signal` ends when that is dropped.
-    pub async fn landed<W: Future<Output = ()>>(self, signal: impl Fn() -> (S, W)) -> Outcome<'a, K, T, S> {
-        let Slot { flights, key, flight } = &self.place;
+    /// Waits until `by`. A waiter that is promoted without the time for a call leaves the lead to the next.
+    async fn wait_within<H: Host>(self, host: &H, by: Deadline) -> Result<Outcome<'a, K, T>, Error> {
+        let left = by.left(host.now())?;
+        let outcome = within(host, left, self.wait(|| host.signal())).await;
+        match outcome.ok_or(Error::DeadlineExceeded)? {
+            Outcome::Promoted(_) if by.left(host.now())? < MIN_CALL_TIME => Err(Error::DeadlineExceeded),
+            outcome @ (Outcome::Shared(_) | Outcome::Promoted(_)) => Ok(outcome),
+        }
+    }
+
+    /// Waits for the result or for the lead. The future of a `signal` ends when the signal is dropped.
+    async fn wait<W: Future<Output = ()>>(self, signal: impl Fn() -> (Signal, W)) -> Outcome<'a, K, T> {
+        let Slot { flights, key, call } = &self.slot;
         loop {
-            if flight.heir.get() == Some(self.number) {
-                flight.heir.set(None);
-                return Outcome::Leads(Leader(Slot { flights, key: key.clone(), flight: Rc::clone(flight) }));
+            if call.next_leader.get() == Some(self.id) {
+                call.next_leader.set(None);
+                return Outcome::Promoted(Leader(Slot { flights, key: key.clone(), call: Rc::clone(call) }));
             }
-            if let Some(outcome) = flight.outcome.borrow().as_ref() {
-                return Outcome::With(outcome.clone());
+            if let Some(result) = call.result.borrow().as_ref() {
+                return Outcome::Shared(result.clone());
             }
-            let (signal, wait) = signal();
-            if let Some(waiting) = flight.waiting.borrow_mut().get_mut(&self.number) {
+            let (signal, dropped) = signal();
+            if let Some(waiting) = call.waiters.borrow_mut().get_mut(&self.id) {
                 waiting.signal = Some(signal);
             }
-            wait.await;
+            dropped.await;
         }
     }
 }
 
-impl<K: Ord + Clone, T, S> Drop for Waiter<'_, K, T, S> {
+impl<K: Ord + Clone, T> Drop for Waiter<'_, K, T> {
     fn drop(&mut self) {
-        let flight = &self.place.flight;
-        let gone = flight.waiting.borrow_mut().remove(&self.number);
-        drop(gone);
-        if flight.heir.get() == Some(self.number) {
-            self.place.let_go();
+        let call = &self.slot.call;
+        let waiting = call.waiters.borrow_mut().remove(&self.id);
+        drop(waiting);
+        if call.next_leader.get() == Some(self.id) {
+            self.slot.release();
         }
     }
 }
@@ -213,183 +263,162 @@ mod tests {
     use super::*;
 
     #[test]
-    fn followers_get_what_the_leader_lands_with() {
+    fn waiters_get_the_result_of_the_leader() {
         let flights = SingleFlight::new();
         let leader = lead(&flights, "a");
-        let (mut first, mut second) = (pin!(follow(&flights, "a", 1)), pin!(follow(&flights, "a", 2)));
-        assert!(waits(first.as_mut()) && waits(second.as_mut()));
-        assert_eq!(leader.land_if(7, |_| true), 7);
-        assert_eq!((outcome(first.as_mut()), outcome(second.as_mut())), (7, 7));
+        let (mut first, mut second) = (pin!(wait(&flights, "a", 1)), pin!(wait(&flights, "a", 2)));
+        assert!(is_pending(first.as_mut()) && is_pending(second.as_mut()));
+        assert_eq!(leader.finish(Ok(7)), Ok(7));
+        assert_eq!((shared(first.as_mut()), shared(second.as_mut())), (Ok(7), Ok(7)));
     }
 
     #[test]
-    fn a_flight_that_is_over_is_gone() {
+    fn a_finished_or_dropped_call_is_gone() {
         let flights = SingleFlight::new();
-        lead(&flights, "a").land_if(7, |_| true);
+        let _ = lead(&flights, "a").finish(Ok(7));
         assert!(!flights.has(&"a"));
         drop(lead(&flights, "a"));
         assert!(!flights.has(&"a"));
     }
 
     #[test]
-    fn each_key_has_a_flight_of_its_own() {
+    fn each_key_has_its_own_call() {
         let flights = SingleFlight::new();
         let (_a, _b) = (lead(&flights, "a"), lead(&flights, "b"));
         assert!(flights.has(&"a") && flights.has(&"b") && !flights.has(&"c"));
     }
 
     #[test]
-    fn the_one_with_the_most_time_takes_over_and_the_others_wait_on() {
+    fn the_waiter_with_the_latest_deadline_takes_over() {
         let flights = SingleFlight::new();
         let leader = lead(&flights, "a");
-        let mut short = pin!(follow(&flights, "a", 1));
-        let mut long = pin!(follow(&flights, "a", 3));
-        let mut later = pin!(follow(&flights, "a", 3));
-        for follower in [short.as_mut(), long.as_mut(), later.as_mut()] {
-            assert!(waits(follower));
+        let mut short = pin!(wait(&flights, "a", 1));
+        let mut long = pin!(wait(&flights, "a", 3));
+        let mut later = pin!(wait(&flights, "a", 3));
+        for waiter in [short.as_mut(), long.as_mut(), later.as_mut()] {
+            assert!(is_pending(waiter));
         }
         drop(leader);
-        // Only the heir is woken. Whoever comes now waits for it, whatever time they have.
+        // Only the promoted waiter is woken. A request that comes now waits for it, whatever its deadline.
         assert_eq!(woken(&flights, "a"), [1]);
-        let mut last = pin!(follow(&flights, "a", 4));
-        assert!(waits(last.as_mut()) && waits(short.as_mut()) && waits(later.as_mut()));
-        let heir = leads(long.as_mut());
-        assert!(waits(short.as_mut()) && waits(later.as_mut()));
-        assert_eq!(heir.land_if(7, |_| true), 7);
-        for follower in [short.as_mut(), later.as_mut(), last.as_mut()] {
-            assert_eq!(outcome(follower), 7);
+        let mut last = pin!(wait(&flights, "a", 4));
+        assert!(is_pending(last.as_mut()) && is_pending(short.as_mut()) && is_pending(later.as_mut()));
+        let leader = promoted(long.as_mut());
+        assert!(is_pending(short.as_mut()) && is_pending(later.as_mut()));
+        assert_eq!(leader.finish(Ok(7)), Ok(7));
+        for waiter in [short.as_mut(), later.as_mut(), last.as_mut()] {
+            assert_eq!(shared(waiter), Ok(7));
         }
     }
 
     #[test]
-    fn what_is_only_about_the_leader_is_not_passed_on() {
-        let flights = SingleFlight::new();
-        let leader = lead(&flights, "a");
-        let mut follower = pin!(follow(&flights, "a", 1));
-        assert!(waits(follower.as_mut()));
-        assert_eq!(leader.land_if(7, |_| false), 7);
-        drop(leads(follower.as_mut()));
-        assert!(!flights.has(&"a"));
+    fn a_local_failure_is_not_shared_and_another_one_is() {
+        for (is_local, is_shared) in [(true, false), (false, true)] {
+            let flights = SingleFlight::new();
+            let leader = lead(&flights, "a");
+            let mut waiter = pin!(wait(&flights, "a", 1));
+            assert!(is_pending(waiter.as_mut()));
+            let failure = Failure { error: Error::VaultUnusable, is_local };
+            assert_eq!(leader.finish(Err(failure.clone())), Err(failure.clone()));
+            if is_shared {
+                assert_eq!(shared(waiter.as_mut()), Err(failure));
+            } else {
+                drop(promoted(waiter.as_mut()));
+            }
+            assert!(!flights.has(&"a"));
+        }
     }
 
     #[test]
-    fn an_heir_who_goes_leaves_the_lead_to_the_next() {
+    fn a_promoted_waiter_that_is_dropped_promotes_the_next() {
         let flights = SingleFlight::new();
         let leader = lead(&flights, "a");
-        let mut next = pin!(follow(&flights, "a", 1));
-        let mut heir = Box::pin(follow(&flights, "a", 2));
-        assert!(waits(next.as_mut()) && waits(heir.as_mut()));
+        let mut next = pin!(wait(&flights, "a", 1));
+        let mut first = Box::pin(wait(&flights, "a", 2));
+        assert!(is_pending(next.as_mut()) && is_pending(first.as_mut()));
         drop(leader);
-        let mut newcomer = pin!(follow(&flights, "a", 3));
-        assert!(waits(newcomer.as_mut()));
-        drop(heir);
-        assert!(waits(next.as_mut()));
-        drop(leads(newcomer.as_mut()));
-        drop(leads(next.as_mut()));
+        let mut newcomer = pin!(wait(&flights, "a", 3));
+        assert!(is_pending(newcomer.as_mut()));
+        drop(first);
+        assert!(is_pending(next.as_mut()));
+        drop(promoted(newcomer.as_mut()));
+        drop(promoted(next.as_mut()));
         assert!(!flights.has(&"a"));
     }
 
     #[test]
-    fn an_heir_who_goes_and_was_the_last_ends_the_flight() {
+    fn the_last_waiter_that_is_dropped_ends_the_call() {
         let flights = SingleFlight::new();
         let leader = lead(&flights, "a");
-        let heir = follow(&flights, "a", 1);
+        let waiter = wait(&flights, "a", 1);
         drop(leader);
         assert!(flights.has(&"a"));
-        drop(heir);
+        drop(waiter);
         assert!(!flights.has(&"a"));
     }
 
     #[test]
-    fn who_only_looks_on_leads_after_all_others() {
-        let flights = SingleFlight::new();
-        assert!(flights.look_on(&"a").is_none());
-        let leader = lead(&flights, "a");
-        let mut looks_on = pin!(landed(flights.look_on(&"a").unwrap()));
-        let mut follower = pin!(follow(&flights, "a", 0));
-        assert!(waits(looks_on.as_mut()) && waits(follower.as_mut()));
-        drop(leader);
-        assert!(waits(looks_on.as_mut()));
-        drop(leads(follower.as_mut()));
-        drop(leads(looks_on.as_mut()));
-        assert!(!flights.has(&"a"));
-    }
-
-    #[test]
-    fn one_who_boards_and_waits_too_late_is_not_forgotten() {
+    fn a_waiter_that_polls_too_late_misses_nothing() {
         let flights = SingleFlight::new();
         let leader = lead(&flights, "a");
-        let mut follower = pin!(follow(&flights, "a", 1));
-        leader.land_if(7, |_| true);
-        assert_eq!(outcome(follower.as_mut()), 7);
+        let mut waiter = pin!(wait(&flights, "a", 1));
+        let _ = leader.finish(Ok(7));
+        assert_eq!(shared(waiter.as_mut()), Ok(7));
 
         let leader = lead(&flights, "a");
-        let mut follower = pin!(follow(&flights, "a", 1));
+        let mut waiter = pin!(wait(&flights, "a", 1));
         drop(leader);
-        drop(leads(follower.as_mut()));
+        drop(promoted(waiter.as_mut()));
     }
-
-    /// In these tests, a signal is dropped when nobody has it any more.
-    type Signal = Rc<()>;
 
     type Key = &'static str;
 
-    fn lead<'a>(flights: &'a SingleFlight<Key, u8, Signal>, key: Key) -> Leader<'a, Key, u8, Signal> {
-        match flights.board(&key, at(0), at(0)) {
-            Role::Leads(leader) => leader,
-            Role::Follows(_) => panic!("somebody is under way for {key}"),
+    fn lead<'a>(flights: &'a SingleFlight<Key, u8>, key: Key) -> Leader<'a, Key, u8> {
+        match flights.join(&key, at(0), at(0)) {
+            Joined::Leader(leader) => leader,
+            Joined::Waiter(_) => panic!("a call for {key} is in flight"),
         }
     }
 
-    fn follow<'a>(
-        flights: &'a SingleFlight<Key, u8, Signal>,
+    fn wait<'a>(
+        flights: &'a SingleFlight<Key, u8>,
         key: Key,
         until: u64,
-    ) -> impl Future<Output = Outcome<'a, Key, u8, Signal>> {
-        match flights.board(&key, at(0), at(until)) {
-            Role::Leads(_) => panic!("nobody is under way for {key}"),
-            Role::Follows(follower) => landed(follower),
-        }
-    }
-
-    fn landed<'a>(
-        follower: Waiter<'a, Key, u8, Signal>,
-    ) -> impl Future<Output = Outcome<'a, Key, u8, Signal>> {
-        follower.landed(|| {
-            let signal = Rc::new(());
-            let held = Rc::downgrade(&signal);
-            let wait = move |_: &mut Context<'_>| match held.strong_count() {
+    ) -> impl Future<Output = Outcome<'a, Key, u8>> {
+        let waiter = flights.waiter(&key, at(until)).unwrap_or_else(|| panic!("no call for {key}"));
+        waiter.wait(|| {
+            let held = Rc::new(());
+            let watched = Rc::downgrade(&held);
+            let dropped = move |_: &mut Context<'_>| match watched.strong_count() {
                 0 => Poll::Ready(()),
                 _ => Poll::Pending,
             };
-            (signal, poll_fn(wait))
+            (Signal::new(held), poll_fn(dropped))
         })
     }
 
-    /// Who has waited and has no signal any more.
-    fn woken(flights: &SingleFlight<Key, u8, Signal>, key: Key) -> Vec<u64> {
-        let flight = Rc::clone(&flights.under_way.borrow()[key]);
-        let waiting = flight.waiting.borrow();
-        waiting.iter().filter(|it| it.1.signal.is_none()).map(|it| *it.0).collect()
+    /// The ids of the waiters whose signals were dropped.
+    fn woken(flights: &SingleFlight<Key, u8>, key: Key) -> Vec<u64> {
+        let call = Rc::clone(&flights.calls.borrow()[key]);
+        let waiters = call.waiters.borrow();
+        waiters.iter().filter(|(_, waiting)| waiting.signal.is_none()).map(|(id, _)| *id).collect()
     }
 
-    fn waits(future: Pin<&mut impl Future>) -> bool {
+    fn is_pending(future: Pin<&mut impl Future>) -> bool {
         future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    fn outcome<'a>(future: Pin<&mut impl Future<Output = Outcome<'a, Key, u8, Signal>>>) -> u8 {
+    fn shared<'a>(future: Pin<&mut impl Future<Output = Outcome<'a, Key, u8>>>) -> Result<u8, Failure> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Outcome::With(outcome)) => outcome,
-            landing => panic!("{landing:?}"),
+            Poll::Ready(Outcome::Shared(result)) => result,
+            outcome => panic!("{outcome:?}"),
         }
     }
 
-    fn leads<'a>(
-        future: Pin<&mut impl Future<Output = Outcome<'a, Key, u8, Signal>>>,
-    ) -> Leader<'a, Key, u8, Signal> {
+    fn promoted<'a>(future: Pin<&mut impl Future<Output = Outcome<'a, Key, u8>>>) -> Leader<'a, Key, u8> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Outcome::Leads(leader)) => leader,
-            landing => panic!("{landing:?}"),
+            Poll::Ready(Outcome::Promoted(leader)) => leader,
+            outcome => panic!("{outcome:?}"),
         }
     }
 

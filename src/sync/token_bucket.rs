@@ -72,7 +72,7 @@ impl TokenBucket {
 pub const DEFAULT_RATE: u32 = 10;
 
 /// The largest rate that can be set: more than Key Vault takes from all together.
-pub const MOST_RATE: u32 = 1000;
+pub const MAX_RATE: u32 = 1000;
 
 /// An application reads its secrets when it starts, all at once.
 const LEAST_BURST: u32 = 100;

@@ -1,70 +1,67 @@
-//! What is known of a request while it is answered.
+//! The request context: what is known of a request while it is answered.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::auth::Caller;
 use crate::error::Service;
-use crate::http::cache_status::CacheStatus;
 use crate::http::trace::Trace;
 use crate::model::{Deadline, Moment, SecretName};
 
-/// One request, from its arrival to its line in the log.
+/// One request, from its arrival to its log line.
 #[derive(Debug)]
 pub struct RequestContext<'a> {
-    /// When it came.
     pub start: Moment,
-    /// By when it has to be answered.
     pub deadline: Deadline,
-    /// The trace that it belongs to.
     pub trace: Trace,
-    /// Who asks.
     pub caller: Option<&'a Caller>,
-    /// Whether it had waited, for its body or for the keys of a token, before it looked for the secret: then it has less time for that
-    /// than others.
-    pub late: Cell<bool>,
-    /// For what.
     pub secret: Option<SecretName>,
-    /// How the answer came about.
-    pub cache: Cell<Option<CacheStatus>>,
-    /// How many calls to Azure it made.
-    pub calls: Cell<u32>,
-    /// How many of them went to the vault.
-    pub to_vault: Cell<u32>,
-    /// Whether one of them was for the secret, and not only to find out who asks.
-    pub asked: Cell<bool>,
+    pub calls: CallCount,
+}
+
+/// The calls to Azure that a request has made, by service.
+#[derive(Debug, Default)]
+pub struct CallCount {
+    token_source: Cell<u32>,
+    vault: Cell<u32>,
+    jwks: Cell<u32>,
 }
 
 impl RequestContext<'_> {
-    /// A request that came at `start` and has no time for calls until the settings say how much.
+    /// The context of a request that came at `start`. It has no time for calls until the settings say how much.
     pub const fn new(start: Moment, trace: Trace) -> Self {
+        let calls = CallCount { token_source: Cell::new(0), vault: Cell::new(0), jwks: Cell::new(0) };
         let deadline = Deadline::new(start, Duration::ZERO);
-        Self {
-            start,
-            deadline,
-            trace,
-            caller: None,
-            late: Cell::new(false),
-            secret: None,
-            cache: Cell::new(None),
-            calls: Cell::new(0),
-            to_vault: Cell::new(0),
-            asked: Cell::new(false),
-        }
+        Self { start, deadline, trace, caller: None, secret: None, calls }
     }
 
-    /// Notes that nothing in memory will do at `now`, so that Azure has to be asked.
-    pub fn missed(&self, now: Moment) {
-        self.late.set(now.since(self.start) > LATE);
+    /// Whether the request is late at `now`, when it looks for its secret: it has waited for its body or for a JWKS.
+    pub fn is_late(&self, now: Moment) -> bool {
+        now.since(self.start) > LATE
+    }
+}
+
+impl CallCount {
+    pub fn add(&self, service: Service) {
+        let count = match service {
+            Service::TokenSource => &self.token_source,
+            Service::Vault => &self.vault,
+            Service::Jwks => &self.jwks,
+        };
+        count.set(count.get().saturating_add(1));
     }
 
-    /// Notes a call.
-    pub fn called(&self, upstream: Service) {
-        self.calls.set(self.calls.get().saturating_add(1));
-        if upstream == Service::Vault {
-            self.to_vault.set(self.to_vault.get().saturating_add(1));
-        }
-        self.asked.set(self.asked.get() || upstream != Service::Directory);
+    pub const fn vault(&self) -> u32 {
+        self.vault.get()
+    }
+
+    /// The calls for the secret; those for a JWKS were made to find out who the caller is.
+    pub const fn for_secret(&self) -> u32 {
+        self.token_source.get().saturating_add(self.vault.get())
+    }
+
+    pub const fn total(&self) -> u32 {
+        self.for_secret().saturating_add(self.jwks.get())
     }
 }
 

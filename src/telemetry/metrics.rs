@@ -1,4 +1,4 @@
-//! What this instance has done so far, as Prometheus text.
+//! The metrics of an instance, as Prometheus text.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use crate::error::Service;
 use crate::http::cache_status::CacheOutcome;
 use crate::http::response::Reply;
 
-/// Counts and times, which start with the instance and end with it. No label is a name that a caller chose.
+/// Counters and histograms, which start with the instance and end with it. No label is a name that a caller chose.
 #[derive(Debug, Default)]
 pub struct Metrics {
     replies: RefCell<BTreeMap<(u16, &'static str), u64>>,
@@ -17,27 +17,27 @@ pub struct Metrics {
     calls: Calls,
 }
 
-/// How long requests took, by what came of looking for a secret in memory.
+/// How long requests took, by cache outcome.
 #[derive(Debug, Default)]
 struct Requests {
     hit: Histogram,
     miss: Histogram,
     expired: Histogram,
     request: Histogram,
-    stale: Histogram,
-    /// Nobody looked: it was another route, or the request was refused before.
+    served_stale: Histogram,
+    /// The cache was not asked: another route, or a request that was refused before.
     none: Histogram,
 }
 
-/// How many calls were made to each upstream, and how long those took that came to an end.
+/// The calls to each service: how many were started, and how long those took that ended.
 #[derive(Debug, Default)]
 struct Calls {
-    identity: (Cell<u64>, Histogram),
+    token_source: (Cell<u64>, Histogram),
     vault: (Cell<u64>, Histogram),
-    directory: (Cell<u64>, Histogram),
+    jwks: (Cell<u64>, Histogram),
 }
 
-/// Durations, counted in buckets. Each is in one bucket only, so that to note one is to add to two numbers.
+/// A histogram of durations. Each counts in one bucket only, so that recording adds to two numbers.
 #[derive(Debug, Default)]
 struct Histogram {
     buckets: [Cell<u64>; BUCKETS.len()],
@@ -46,32 +46,30 @@ struct Histogram {
 }
 
 impl Metrics {
-    /// Counts that start at zero.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Counts an answer that took `duration`; `cache` is what came of looking for a secret in memory, if anybody looked.
+    /// Counts a response that took `duration`, with the cache outcome if the cache was asked.
     pub fn replied(&self, reply: &Reply, cache: Option<CacheOutcome>, duration: Duration) {
         if let Ok(mut replies) = self.replies.try_borrow_mut() {
             let count = replies.entry((reply.status().as_u16(), reply.code())).or_default();
             *count = count.saturating_add(1);
         }
-        self.requests.of(cache).note(duration);
+        self.requests.of(cache).record(duration);
     }
 
-    /// Counts a call that begins.
-    pub fn called(&self, upstream: Service) {
-        add_one(&self.calls.of(upstream).0);
+    pub fn call_started(&self, service: Service) {
+        add_one(&self.calls.of(service).0);
     }
 
-    /// Counts a call that has ended, with or without an answer, and took `duration`. One whose request went away never ends.
-    pub fn ended(&self, upstream: Service, duration: Duration) {
-        self.calls.of(upstream).1.note(duration);
+    /// Counts a call that has ended, with or without an answer. A call whose request is cancelled never ends.
+    pub fn call_ended(&self, service: Service, duration: Duration) {
+        self.calls.of(service).1.record(duration);
     }
 
-    /// All this in Prometheus' text format, with the number of `values` in memory and the bytes that they take, and with the
-    /// age of the `token`, if there is one, and what is left of it.
+    /// Renders everything in Prometheus' text format, with the number and the bytes of cached `values`, and with the age and the
+    /// remaining lifetime of the `token`, if there is one.
     pub fn render(&self, values: (usize, usize), token: Option<(Duration, Duration)>) -> String {
         let mut text = String::with_capacity(USUAL_TEXT);
         // Writing to a string does not fail.
@@ -94,24 +92,24 @@ impl Metrics {
         }
 
         let name = "keyvault_gateway_request_duration_seconds";
-        let help = "How long requests took, by what came of looking for a secret in memory.";
+        let help = "How long requests took, by cache outcome.";
         family(text, name, "histogram", help)?;
-        for (found, histogram) in self.requests.all() {
-            histogram.write(text, name, "found", found)?;
+        for (outcome, histogram) in self.requests.all() {
+            histogram.write(text, name, "cache", outcome)?;
         }
 
         let name = "keyvault_gateway_cache_lookups_total";
-        family(text, name, "counter", "Requests for a secret, by how they were answered.")?;
-        for (found, histogram) in self.requests.lookups() {
-            writeln!(text, "{name}{{found=\"{found}\"}} {}", histogram.count())?;
+        family(text, name, "counter", "Requests for a secret, by cache outcome.")?;
+        for (outcome, histogram) in self.requests.lookups() {
+            writeln!(text, "{name}{{cache=\"{outcome}\"}} {}", histogram.count())?;
         }
 
         let name = "keyvault_gateway_cache_values";
-        family(text, name, "gauge", "Values in the memory of this instance.")?;
+        family(text, name, "gauge", "Values in the cache of this instance.")?;
         writeln!(text, "{name} {values}")?;
 
         let name = "keyvault_gateway_cache_bytes";
-        family(text, name, "gauge", "What they take, in bytes.")?;
+        family(text, name, "gauge", "The size of the cached values, in bytes.")?;
         writeln!(text, "{name} {bytes}")?;
 
         let name = "keyvault_gateway_upstream_calls_total";
@@ -146,14 +144,14 @@ impl Requests {
             Some(CacheOutcome::Miss) => &self.miss,
             Some(CacheOutcome::Expired) => &self.expired,
             Some(CacheOutcome::Request) => &self.request,
-            Some(CacheOutcome::Stale) => &self.stale,
+            Some(CacheOutcome::ServedStale) => &self.served_stale,
             None => &self.none,
         }
     }
 
-    /// Those for which somebody looked.
+    /// The requests that asked the cache.
     fn lookups(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
-        OUTCOMES.into_iter().map(|it| (it.name(), self.of(Some(it))))
+        OUTCOMES.into_iter().map(|outcome| (outcome.name(), self.of(Some(outcome))))
     }
 
     fn all(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
@@ -162,29 +160,29 @@ impl Requests {
 }
 
 impl Calls {
-    const fn of(&self, upstream: Service) -> &(Cell<u64>, Histogram) {
-        match upstream {
-            Service::Identity => &self.identity,
+    const fn of(&self, service: Service) -> &(Cell<u64>, Histogram) {
+        match service {
+            Service::TokenSource => &self.token_source,
             Service::Vault => &self.vault,
-            Service::Directory => &self.directory,
+            Service::Jwks => &self.jwks,
         }
     }
 
     const fn all(&self) -> [(&'static str, &(Cell<u64>, Histogram)); 3] {
-        [("identity", &self.identity), ("vault", &self.vault), ("directory", &self.directory)]
+        [("identity", &self.token_source), ("vault", &self.vault), ("directory", &self.jwks)]
     }
 }
 
 impl Histogram {
-    /// This is done for every request: nothing is allocated and nothing is written out.
-    fn note(&self, duration: Duration) {
+    /// Runs for every request, so it allocates nothing.
+    fn record(&self, duration: Duration) {
         let fits = BUCKETS.iter().zip(&self.buckets).find(|(bucket, _)| duration <= bucket.0);
-        add_one(fits.map_or(&self.beyond, |it| it.1));
+        add_one(fits.map_or(&self.beyond, |(_, bucket)| bucket));
         self.sum.set(self.sum.get().saturating_add(duration));
     }
 
     fn count(&self) -> u64 {
-        self.buckets.iter().fold(self.beyond.get(), |count, it| count.saturating_add(it.get()))
+        self.buckets.iter().fold(self.beyond.get(), |count, bucket| count.saturating_add(bucket.get()))
     }
 
     /// The series of this histogram. Prometheus has each bucket hold all that is in the smaller ones, too.
@@ -215,15 +213,14 @@ const OUTCOMES: [CacheOutcome; 5] = [
     CacheOutcome::Miss,
     CacheOutcome::Expired,
     CacheOutcome::Request,
-    CacheOutcome::Stale,
+    CacheOutcome::ServedStale,
 ];
 
 /// The buckets' upper bounds, as durations and as Prometheus 3 writes them, which version 2 leaves as they are.
 ///
-/// Up to a millisecond is what memory takes, alone and behind others. From there to a quarter of a second are calls to a vault,
-/// near and far, and what they take with a token call before. The others are the times that the gateway itself has where the
-/// deadline is the default of ten seconds: a quarter of it is what is waited with a value at hand, half of it is what one call
-/// to the vault may take, and what lies beyond all of it has run out of time.
+/// Up to a millisecond is what a cached read takes, alone and under load. From there to a quarter of a second are calls to a vault,
+/// near and far, and a token call before. The others are times of the gateway itself, for the default deadline of ten seconds: a
+/// quarter is the stale wait, half is the limit of one call to the vault, and beyond all of it the deadline is exceeded.
 const BUCKETS: [(Duration, &str); 13] = [
     (Duration::from_micros(100), "0.0001"),
     (Duration::from_millis(1), "0.001"),
@@ -256,9 +253,9 @@ mod tests {
         }
         metrics.replied(&Reply::error(&Error::NoRoute), None, Duration::from_nanos(1));
         metrics.replied(&Reply::error(&Error::NoRoute), None, Duration::from_secs(11));
-        metrics.called(Service::Vault);
-        metrics.called(Service::Vault);
-        metrics.ended(Service::Vault, Duration::from_millis(5));
+        metrics.call_started(Service::Vault);
+        metrics.call_started(Service::Vault);
+        metrics.call_ended(Service::Vault, Duration::from_millis(5));
         let text = metrics.render((3, 900), Some((Duration::from_millis(61_999), Duration::from_secs(3538))));
 
         assert_eq!(
@@ -267,19 +264,19 @@ mod tests {
 # TYPE keyvault_gateway_requests_total counter
 keyvault_gateway_requests_total{status="200",code="OK"} 3
 keyvault_gateway_requests_total{status="404",code="NotFound"} 2
-# HELP keyvault_gateway_request_duration_seconds How long requests took, by what came of looking for a secret in memory.
+# HELP keyvault_gateway_request_duration_seconds How long requests took, by cache outcome.
 # TYPE keyvault_gateway_request_duration_seconds histogram
-# HELP keyvault_gateway_cache_lookups_total Requests for a secret, by how they were answered.
+# HELP keyvault_gateway_cache_lookups_total Requests for a secret, by cache outcome.
 # TYPE keyvault_gateway_cache_lookups_total counter
-keyvault_gateway_cache_lookups_total{found="hit"} 3
-keyvault_gateway_cache_lookups_total{found="miss"} 0
-keyvault_gateway_cache_lookups_total{found="expired"} 0
-keyvault_gateway_cache_lookups_total{found="request"} 0
-keyvault_gateway_cache_lookups_total{found="stale"} 0
-# HELP keyvault_gateway_cache_values Values in the memory of this instance.
+keyvault_gateway_cache_lookups_total{cache="hit"} 3
+keyvault_gateway_cache_lookups_total{cache="miss"} 0
+keyvault_gateway_cache_lookups_total{cache="expired"} 0
+keyvault_gateway_cache_lookups_total{cache="request"} 0
+keyvault_gateway_cache_lookups_total{cache="served-stale"} 0
+# HELP keyvault_gateway_cache_values Values in the cache of this instance.
 # TYPE keyvault_gateway_cache_values gauge
 keyvault_gateway_cache_values 3
-# HELP keyvault_gateway_cache_bytes What they take, in bytes.
+# HELP keyvault_gateway_cache_bytes The size of the cached values, in bytes.
 # TYPE keyvault_gateway_cache_bytes gauge
 keyvault_gateway_cache_bytes 900
 # HELP keyvault_gateway_upstream_calls_total Calls that this instance made to Azure.
@@ -298,43 +295,43 @@ keyvault_gateway_token_left_seconds 3538
 "#
         );
         assert_eq!(
-            histogram(&text, "keyvault_gateway_request_duration_seconds", "found=\"hit\""),
-            r#"_bucket{found="hit",le="0.0001"} 2
-_bucket{found="hit",le="0.001"} 3
-_bucket{found="hit",le="0.005"} 3
-_bucket{found="hit",le="0.01"} 3
-_bucket{found="hit",le="0.025"} 3
-_bucket{found="hit",le="0.05"} 3
-_bucket{found="hit",le="0.1"} 3
-_bucket{found="hit",le="0.25"} 3
-_bucket{found="hit",le="0.5"} 3
-_bucket{found="hit",le="1.0"} 3
-_bucket{found="hit",le="2.5"} 3
-_bucket{found="hit",le="5.0"} 3
-_bucket{found="hit",le="10.0"} 3
-_bucket{found="hit",le="+Inf"} 3
-_sum{found="hit"} 0.000241000
-_count{found="hit"} 3
+            histogram(&text, "keyvault_gateway_request_duration_seconds", "cache=\"hit\""),
+            r#"_bucket{cache="hit",le="0.0001"} 2
+_bucket{cache="hit",le="0.001"} 3
+_bucket{cache="hit",le="0.005"} 3
+_bucket{cache="hit",le="0.01"} 3
+_bucket{cache="hit",le="0.025"} 3
+_bucket{cache="hit",le="0.05"} 3
+_bucket{cache="hit",le="0.1"} 3
+_bucket{cache="hit",le="0.25"} 3
+_bucket{cache="hit",le="0.5"} 3
+_bucket{cache="hit",le="1.0"} 3
+_bucket{cache="hit",le="2.5"} 3
+_bucket{cache="hit",le="5.0"} 3
+_bucket{cache="hit",le="10.0"} 3
+_bucket{cache="hit",le="+Inf"} 3
+_sum{cache="hit"} 0.000241000
+_count{cache="hit"} 3
 "#
         );
         assert_eq!(
-            histogram(&text, "keyvault_gateway_request_duration_seconds", "found=\"none\""),
-            r#"_bucket{found="none",le="0.0001"} 1
-_bucket{found="none",le="0.001"} 1
-_bucket{found="none",le="0.005"} 1
-_bucket{found="none",le="0.01"} 1
-_bucket{found="none",le="0.025"} 1
-_bucket{found="none",le="0.05"} 1
-_bucket{found="none",le="0.1"} 1
-_bucket{found="none",le="0.25"} 1
-_bucket{found="none",le="0.5"} 1
-_bucket{found="none",le="1.0"} 1
-_bucket{found="none",le="2.5"} 1
-_bucket{found="none",le="5.0"} 1
-_bucket{found="none",le="10.0"} 1
-_bucket{found="none",le="+Inf"} 2
-_sum{found="none"} 11.000000001
-_count{found="none"} 2
+            histogram(&text, "keyvault_gateway_request_duration_seconds", "cache=\"none\""),
+            r#"_bucket{cache="none",le="0.0001"} 1
+_bucket{cache="none",le="0.001"} 1
+_bucket{cache="none",le="0.005"} 1
+_bucket{cache="none",le="0.01"} 1
+_bucket{cache="none",le="0.025"} 1
+_bucket{cache="none",le="0.05"} 1
+_bucket{cache="none",le="0.1"} 1
+_bucket{cache="none",le="0.25"} 1
+_bucket{cache="none",le="0.5"} 1
+_bucket{cache="none",le="1.0"} 1
+_bucket{cache="none",le="2.5"} 1
+_bucket{cache="none",le="5.0"} 1
+_bucket{cache="none",le="10.0"} 1
+_bucket{cache="none",le="+Inf"} 2
+_sum{cache="none"} 11.000000001
+_count{cache="none"} 2
 "#
         );
         assert_eq!(
@@ -368,16 +365,17 @@ _count{upstream="vault"} 1
             }
         }
         let counts: Vec<_> = metrics.requests.all().map(|(found, it)| (found, it.count())).collect();
-        let expected = [("hit", 1), ("miss", 2), ("expired", 3), ("request", 4), ("stale", 5), ("none", 6)];
+        let expected =
+            [("hit", 1), ("miss", 2), ("expired", 3), ("request", 4), ("served-stale", 5), ("none", 6)];
         assert_eq!(counts, expected);
     }
 
     #[test]
     fn each_upstream_has_a_histogram_of_its_own() {
         let metrics = Metrics::new();
-        for (times, upstream) in [(1, Service::Identity), (2, Service::Vault), (3, Service::Directory)] {
+        for (times, upstream) in [(1, Service::TokenSource), (2, Service::Vault), (3, Service::Jwks)] {
             for _ in 0..times {
-                metrics.ended(upstream, Duration::ZERO);
+                metrics.call_ended(upstream, Duration::ZERO);
             }
         }
         let counts = metrics.calls.all().map(|(upstream, (_, ended))| (upstream, ended.count()));
@@ -396,8 +394,8 @@ _count{upstream="vault"} 1
     fn a_duration_is_in_the_first_bucket_that_it_fits_in() {
         for (index, (bound, _)) in BUCKETS.into_iter().enumerate() {
             let histogram = Histogram::default();
-            histogram.note(bound);
-            histogram.note(bound + Duration::from_nanos(1));
+            histogram.record(bound);
+            histogram.record(bound + Duration::from_nanos(1));
             assert_eq!(histogram.buckets[index].get(), 1);
             assert_eq!(histogram.buckets.get(index + 1).unwrap_or(&histogram.beyond).get(), 1);
         }

@@ -19,18 +19,18 @@ pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
 pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
 
 /// The value, as it goes to the other component. What the host copies it from is not overwritten: the other component has it.
-pub(super) fn value(kept: &CachedSecret) -> String {
-    kept.secret.value.expose().clone()
+pub(super) fn value(cached: &CachedSecret) -> String {
+    cached.secret.value.expose().clone()
 }
 
 impl From<Found> for Secret {
     fn from(found: Found) -> Self {
         Self {
-            value: value(&found.kept),
-            version: found.kept.secret.version.as_str().to_owned(),
+            value: value(&found.secret),
+            version: found.secret.secret.version.as_str().to_owned(),
             age: found.age.as_secs(),
-            asked: u64::try_from(found.kept.asked().from_start().as_nanos()).unwrap_or(u64::MAX),
-            stale: found.status.ttl.is_some_and(|it| it < 0),
+            fetched_at: u64::try_from(found.secret.fetched_at().from_start().as_nanos()).unwrap_or(u64::MAX),
+            stale: found.cache_status.ttl.is_some_and(|ttl| ttl < 0),
         }
     }
 }

@@ -23,15 +23,19 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::env::Unreadable;
+use crate::host::KeyValue;
 use crate::http::headers::Headers;
 
-/// Spin's stores, if this is a build for Spin.
+/// The key-value stores of Spin, if this is a build for Spin. No other host has any.
 #[cfg(feature = "spin")]
-type HostStores = spin::SpinStores;
+fn key_value() -> Option<&'static dyn KeyValue> {
+    Some(&spin::SpinStores)
+}
 
-/// No other host has any.
 #[cfg(not(feature = "spin"))]
-type HostStores = crate::host::NoKeyValue;
+const fn key_value() -> Option<&'static dyn KeyValue> {
+    None
+}
 
 /// The text of a setting: a Spin variable, if this is a build for Spin, or else an environment variable.
 fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {

@@ -20,10 +20,11 @@ use wasip2::random::random::get_random_u64;
 
 use super::component_api::{NoSecret, Secret, Secrets, value};
 use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
+use crate::azure::CallError;
 use crate::azure::{Answer, Call};
-use crate::env::Unreadable;
+use crate::env::Setting;
 use crate::gateway::Gateway;
-use crate::host::{Body, BodyError, CallError, Host};
+use crate::host::{Body, BodyError, Host, KeyValue, Signal};
 use crate::http::headers::Headers;
 use crate::http::request::Head;
 use crate::http::response::Reply;
@@ -44,7 +45,7 @@ impl Guest for Component {
         // Nothing is renewed after the answer: the instance would be closed to everybody in the meantime.
         let reply = GATEWAY.with(|gateway| {
             let head = head(&request);
-            let body = RequestBody { length: length(&head.fields), request };
+            let body = RequestBody { length: length(&head.headers), request };
             finish(gateway.answer(head, body)).map_or_else(Reply::internal_error, |it| it.reply)
         });
         respond(out, reply);
@@ -53,21 +54,22 @@ impl Guest for Component {
 
 impl Secrets for Component {
     fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
-        read(&name, version.as_deref(), false).map(|it| value(&it.kept))
+        read(&name, version.as_deref(), false).map(|it| value(&it.secret))
     }
 
-    fn read(name: String, version: Option<String>, again: bool) -> Result<Secret, NoSecret> {
-        read(&name, version.as_deref(), again).map(Secret::from)
+    fn read(name: String, version: Option<String>, refresh: bool) -> Result<Secret, NoSecret> {
+        read(&name, version.as_deref(), refresh).map(Secret::from)
     }
 
     fn vault() -> Result<String, NoSecret> {
-        Ok(GATEWAY.with(Gateway::vault)?)
+        let vault = GATEWAY.with(|gateway| finish(gateway.vault()));
+        vault.map_or(Err(NoSecret::Internal), |vault| vault.map_err(NoSecret::from))
     }
 }
 
-fn read(name: &str, version: Option<&str>, again: bool) -> Result<Found, NoSecret> {
+fn read(name: &str, version: Option<&str>, refresh: bool) -> Result<Found, NoSecret> {
     // For the same reason nothing is renewed after this either.
-    let read = GATEWAY.with(|gateway| finish(gateway.read(name, version, again)));
+    let read = GATEWAY.with(|gateway| finish(gateway.read(name, version, refresh)));
     read.map_or(Err(NoSecret::Internal), |it| it.map_err(NoSecret::from))
 }
 
@@ -82,8 +84,8 @@ fn finish<T>(answer: impl Future<Output = T>) -> Option<T> {
 struct Wasi;
 
 impl Host for Wasi {
-    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
-        super::setting(name)
+    async fn settings(&self, names: &[&'static str]) -> Vec<Setting> {
+        names.iter().map(|name| super::setting(name)).collect()
     }
 
     fn now(&self) -> Moment {
@@ -102,7 +104,9 @@ impl Host for Wasi {
         super::log(line);
     }
 
-    type KeyValue = super::HostStores;
+    fn key_value(&self) -> Option<&dyn KeyValue> {
+        super::key_value()
+    }
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
         let timer = Timer::lasting(limit);
@@ -132,11 +136,9 @@ impl Host for Wasi {
         monotonic_clock::subscribe_duration(nanoseconds(time)).block();
     }
 
-    type Signal = ();
-
-    /// There is never anybody else to wait for.
-    fn signal(&self) -> ((), impl Future<Output = ()>) {
-        ((), pending())
+    /// An instance serves one request at a time, so there is never another one to wait for.
+    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
+        (Signal::new(()), pending())
     }
 }
 
@@ -160,7 +162,7 @@ fn head(request: &IncomingRequest) -> Head {
     Head {
         method: method(request.method()),
         target: request.path_with_query().unwrap_or_default(),
-        fields: request.headers().entries().into(),
+        headers: request.headers().entries().into(),
     }
 }
 

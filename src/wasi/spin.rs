@@ -1,7 +1,7 @@
 //! Settings as Spin variables, and Spin's key-value stores.
 
 use crate::env::Unreadable;
-use crate::host;
+use crate::host::{KeyValue, KeyValueFuture};
 
 wit_bindgen::generate!({ path: "wit/spin", world: "spin-imports" });
 
@@ -21,30 +21,34 @@ pub(super) fn variable(name: &'static str) -> Result<Option<String>, Unreadable>
 /// Spin's key-value stores, of which the manifest names those that this component may open.
 pub(super) struct SpinStores;
 
-impl host::KeyValue for SpinStores {
-    const THERE: bool = true;
-
-    fn may_be_opened(label: &str) -> bool {
-        match Store::open(label) {
-            Err(StoreError::NoSuchStore | StoreError::AccessDenied) => false,
-            Ok(_) | Err(StoreError::StoreTableFull | StoreError::Other(_)) => true,
-        }
+impl KeyValue for SpinStores {
+    fn may_open<'a>(&'a self, label: &'a str) -> KeyValueFuture<'a, bool> {
+        Box::pin(async move {
+            match Store::open(label) {
+                Err(StoreError::NoSuchStore | StoreError::AccessDenied) => false,
+                Ok(_) | Err(StoreError::StoreTableFull | StoreError::Other(_)) => true,
+            }
+        })
     }
 
-    fn entry(label: &str, name: &str) -> Option<Vec<u8>> {
-        Store::open(label).ok()?.get(name).ok()?
+    fn read<'a>(&'a self, label: &'a str, name: &'a str) -> KeyValueFuture<'a, Option<Vec<u8>>> {
+        Box::pin(async move { Store::open(label).ok()?.get(name).ok()? })
     }
 
-    fn names(label: &str) -> Vec<String> {
-        Store::open(label).and_then(|it| it.get_keys()).unwrap_or_default()
+    fn names<'a>(&'a self, label: &'a str) -> KeyValueFuture<'a, Vec<String>> {
+        Box::pin(async move { Store::open(label).and_then(|store| store.get_keys()).unwrap_or_default() })
     }
 
-    fn keep(label: &str, name: &str, entry: &[u8]) {
-        let _ = Store::open(label).and_then(|it| it.set(name, entry));
+    fn write<'a>(&'a self, label: &'a str, name: &'a str, entry: &'a [u8]) -> KeyValueFuture<'a, ()> {
+        Box::pin(async move {
+            let _ = Store::open(label).and_then(|store| store.set(name, entry));
+        })
     }
 
-    fn forget(label: &str, name: &str) {
-        let _ = Store::open(label).and_then(|it| it.delete(name));
+    fn delete<'a>(&'a self, label: &'a str, name: &'a str) -> KeyValueFuture<'a, ()> {
+        Box::pin(async move {
+            let _ = Store::open(label).and_then(|store| store.delete(name));
+        })
     }
 }
 

@@ -1,14 +1,13 @@
-//! One of each error, for the tests that hold a page or a document against all of them.
+//! One value of each error, for the tests that compare a document with all of them.
 
-use core::iter::successors;
-use core::time::Duration;
+use std::time::Duration;
 
 use keyvault_gateway::error::{
     Code, Complaint, Denial, Error, FailureKind, Service, SettingError, TokenRefusal,
 };
 use keyvault_gateway::model::SecretName;
 
-/// One of each error, with what a caller learns of it.
+/// One value of each error, with its status and code.
 pub fn table() -> Vec<(Error, u16, &'static str)> {
     let mut table = vec![
         (Error::NoRoute, 404, "NotFound"),
@@ -32,20 +31,20 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
             500,
             "ConfigurationError",
         ),
-        (Error::IdentityAbsent(403), 503, "Unavailable"),
-        (Error::IdentityUnusable, 502, "IdentityError"),
-        (Error::DirectoryUnusable, 502, "IdentityError"),
+        (Error::TokenSourceAbsent(403), 503, "Unavailable"),
+        (Error::TokenSourceUnusable, 502, "IdentityError"),
+        (Error::JwksUnusable, 502, "IdentityError"),
         (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
-        (Error::TokenNotAccepted { pause: None, code: Code::parse("AKV10046") }, 503, "Unavailable"),
+        (Error::TokenNotAccepted { retry_after: None, code: Code::parse("AKV10046") }, 503, "Unavailable"),
         (Error::VaultRefused(418, Code::parse("Teapot")), 502, "VaultError"),
         (Error::VaultUnusable, 502, "VaultError"),
         (Error::DeadlineExceeded, 504, "Timeout"),
     ];
     for (service, throttled) in [
-        (Service::Identity, "IdentityThrottled"),
-        (Service::Directory, "IdentityThrottled"),
+        (Service::TokenSource, "IdentityThrottled"),
+        (Service::Jwks, "IdentityThrottled"),
         (Service::Vault, "VaultThrottled"),
     ] {
         for (kind, code) in [
@@ -56,15 +55,31 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
             table.push((Error::Upstream { service, kind, retry_after: None }, 503, code));
         }
     }
-    for reason in refusals() {
+    for reason in [
+        TokenRefusal::NoSuchIdentity,
+        TokenRefusal::SeveralIdentities,
+        TokenRefusal::Audience,
+        TokenRefusal::Credential,
+        TokenRefusal::Tenant,
+        TokenRefusal::Application,
+        TokenRefusal::Policy,
+        TokenRefusal::Other,
+    ] {
         let code = Code::parse("invalid_request");
-        let error = Error::IdentityRefused { reason, source: "imds", status: 400, code };
+        let error = Error::TokenSourceRefused { reason, source: "imds", status: 400, code };
         table.push((error, 502, "IdentityError"));
     }
-    for denial in denials() {
+    for denial in [
+        Denial::AccessPolicy,
+        Denial::RoleAssignment,
+        Denial::Firewall,
+        Denial::PrivateLink,
+        Denial::OnBehalfOf,
+        Denial::Unexplained,
+    ] {
         table.push((Error::VaultDenied(denial, Code::parse("Forbidden")), 403, "VaultAccessDenied"));
     }
-    for complaint in complaints() {
+    for complaint in [Complaint::Audience, Complaint::Issuer, Complaint::Claims] {
         table.push((Error::TokenRefused(complaint, Code::parse("AKV10022")), 502, "VaultError"));
     }
     for (error, ..) in &table {
@@ -73,83 +88,35 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
     table
 }
 
-/// Does not compile when there is a new error, which has to be added above.
+/// Does not compile if an error is missing here. A new error belongs in the table above, too.
 fn is_in_the_table(error: &Error) {
-    match error {
-        Error::NoRoute
-        | Error::WrongMethod(_)
-        | Error::HeadersTooLarge
-        | Error::NotJson
-        | Error::NotUtf8
-        | Error::BodyTooLarge
-        | Error::BodyLost
-        | Error::NotAnObject
-        | Error::NoValidSecret
-        | Error::NoValidVersion
-        | Error::CameThroughProxy
-        | Error::NotAuthenticated
-        | Error::TooManyFailures(_)
-        | Error::ForeignName
-        | Error::BudgetSpent(_)
-        | Error::OutOfScope
-        | Error::Setting(_)
-        | Error::IdentityRefused { .. }
-        | Error::IdentityAbsent(_)
-        | Error::IdentityUnusable
-        | Error::DirectoryUnusable
-        | Error::SecretNotFound(..)
-        | Error::CallNotAllowed
-        | Error::SecretDisabled
-        | Error::VaultDenied(..)
-        | Error::TokenRefused(..)
-        | Error::TokenNotAccepted { .. }
-        | Error::VaultRefused(..)
-        | Error::VaultUnusable
-        | Error::Upstream {
-            service: Service::Identity | Service::Directory | Service::Vault,
-            kind:
-                FailureKind::Throttled
-                | FailureKind::Failing
-                | FailureKind::Unreachable
-                // Never by itself: the vault's 401 has an error of its own.
-                | FailureKind::NotAccepting,
-            ..
-        }
-        | Error::DeadlineExceeded => {}
-    }
-}
-
-/// Each kind after the one before it. Does not compile when there is a new one.
-fn refusals() -> impl Iterator<Item = TokenRefusal> {
-    use TokenRefusal::*;
-    successors(Some(NoSuchIdentity), |refusal| match refusal {
-        NoSuchIdentity => Some(SeveralIdentities),
-        SeveralIdentities => Some(Audience),
-        Audience => Some(Credential),
-        Credential => Some(Tenant),
-        Tenant => Some(Application),
-        Application => Some(Policy),
-        Policy => Some(Other),
-        Other => None,
-    })
-}
-
-fn denials() -> impl Iterator<Item = Denial> {
     use Denial::*;
-    successors(Some(AccessPolicy), |denial| match denial {
-        AccessPolicy => Some(RoleAssignment),
-        RoleAssignment => Some(Firewall),
-        Firewall => Some(PrivateLink),
-        PrivateLink => Some(OnBehalfOf),
-        OnBehalfOf => Some(Unexplained),
-        Unexplained => None,
-    })
-}
-
-fn complaints() -> impl Iterator<Item = Complaint> {
-    successors(Some(Complaint::Audience), |complaint| match complaint {
-        Complaint::Audience => Some(Complaint::Issuer),
-        Complaint::Issuer => Some(Complaint::Claims),
-        Complaint::Claims => None,
-    })
+    use Error::*;
+    use FailureKind::*;
+    use TokenRefusal::*;
+    match error {
+        NoRoute | WrongMethod(_) | HeadersTooLarge | NotJson | NotUtf8 | BodyTooLarge | BodyLost
+        | NotAnObject | NoValidSecret | NoValidVersion | CameThroughProxy | NotAuthenticated
+        | TooManyFailures(_) | ForeignName | BudgetSpent(_) | OutOfScope | Setting(_)
+        | TokenSourceAbsent(_) | TokenSourceUnusable | JwksUnusable | CallNotAllowed | SecretDisabled
+        | VaultUnusable | DeadlineExceeded => {}
+        SecretNotFound(_, _) | TokenNotAccepted { .. } | VaultRefused(_, _) => {}
+        TokenSourceRefused { reason, .. } => match reason {
+            NoSuchIdentity | SeveralIdentities | Audience | Credential | Tenant | Application | Policy
+            | Other => {}
+        },
+        VaultDenied(denial, _) => match denial {
+            AccessPolicy | RoleAssignment | Firewall | PrivateLink | OnBehalfOf | Unexplained => {}
+        },
+        TokenRefused(complaint, _) => match complaint {
+            Complaint::Audience | Complaint::Issuer | Complaint::Claims => {}
+        },
+        // The table has no `NotAccepting`, because the 401 of the vault has its own error.
+        Upstream { service, kind, .. } => match (service, kind) {
+            (
+                Service::TokenSource | Service::Jwks | Service::Vault,
+                Throttled | Failing | Unreachable | NotAccepting,
+            ) => {}
+        },
+    }
 }

@@ -1,28 +1,29 @@
-//! The steps of the gateway, in order, with a host that a test scripts.
+//! The whole core on a host with scripted answers: what a request returns, and which calls it makes.
 
-mod bearers;
-mod bounds;
-mod composed;
-mod forgeries;
-mod memory;
-mod records;
+mod access_tokens;
+mod azure_tokens;
+mod cache;
+mod component_api;
+mod forged_tokens;
+mod isolation;
 mod scripted;
-mod shared;
-mod tokens;
-mod troubles;
+mod shared_store;
+mod single_flight;
+mod telemetry;
+mod upstream_failures;
 
-use core::time::Duration;
+use std::time::Duration;
 
+use keyvault_gateway::azure::CallError;
 use keyvault_gateway::gateway::OPENAPI;
-use keyvault_gateway::host::CallError;
 use scripted::*;
 
-/// What the replaced function's own test sends.
+/// The body that the tests of the replaced function send.
 const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
 
 #[test]
-fn reads_a_secret_with_one_token_call_and_one_vault_call() {
-    let gateway = Scripted::new(&[]).answering([token(3600), secret("Integration-Team-Blog", "the value")]);
+fn cold_read_makes_one_token_call_and_one_vault_call() {
+    let gateway = Scripted::new(&[]).with_script([token(3600), secret("Integration-Team-Blog", "the value")]);
     let reply = gateway.post("/api/GetKeyVaultSecret", REQUEST);
     assert_eq!(
         (reply.status().as_u16(), body_of(&reply).as_str()),
@@ -38,7 +39,7 @@ fn reads_a_secret_with_one_token_call_and_one_vault_call() {
     ] {
         assert_eq!(field(&reply, name), value);
     }
-    assert_eq!(reply.fields().len(), 6);
+    assert_eq!(reply.headers().len(), 6);
     assert_eq!(
         gateway.calls(),
         [
@@ -49,45 +50,45 @@ fn reads_a_secret_with_one_token_call_and_one_vault_call() {
 }
 
 #[test]
-fn values_are_written_as_json() {
-    let all_of_ascii = (0..=127_u8).map(|it| format!("a{}b", char::from(it)));
+fn writes_every_value_as_json() {
+    let all_of_ascii = (0..=127_u8).map(|byte| format!("a{}b", char::from(byte)));
     let values = ["", "a\"b\\c", "line\r\nline\u{7}", "grüße 🦀 \u{2028}", "</script>"].map(str::to_owned);
     for value in all_of_ascii.chain(values) {
-        let gateway = Scripted::new(&[]).answering([token(3600), secret("a", &value)]);
-        let body = body_of(&gateway.post("/", &asking("a")));
+        let gateway = Scripted::new(&[]).with_script([token(3600), secret("a", &value)]);
+        let body = body_of(&gateway.post("/", &request_for("a")));
         assert_eq!(body, format!(r#"{{"Secret":"a","Value":{}}}"#, serde_json::json!(value)));
     }
 }
 
 #[test]
-fn uses_the_old_token_while_there_is_no_new_one() {
+fn uses_a_valid_token_while_its_refresh_fails() {
     for failing in
         [status(429), status(500), status(400), status(200), lost(), Outcome::Failed(CallError::TimedOut)]
     {
         let gateway = Scripted::new(&[]);
-        // It is not tried again at once: there is no hurry. At its end there has to be a new one.
-        gateway.will_answer([token(3600), secret("a", "1"), failing, secret("b", "2"), secret("c", "3")]);
-        gateway.will_answer([token(3600), secret("d", "4")]);
+        // A failed refresh is not retried at once. The old token is used until it expires.
+        gateway.script([token(3600), secret("a", "1"), failing, secret("b", "2"), secret("c", "3")]);
+        gateway.script([token(3600), secret("d", "4")]);
         for (seconds, name, calls) in [(0, "a", 2), (3598, "b", 4), (1, "c", 5), (61, "d", 7)] {
-            gateway.pass(Duration::from_secs(seconds));
+            gateway.advance(Duration::from_secs(seconds));
             assert_eq!((gateway.read(name).0, gateway.calls().len()), (200, calls), "{name}");
         }
     }
 }
 
 #[test]
-fn a_token_that_is_still_good_is_renewed_within_a_quarter_of_the_deadline() {
+fn token_refresh_has_a_quarter_of_the_deadline() {
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "8")]);
-    gateway.will_answer([token(3600), secret("a", "1"), token(3600), secret("b", "2")]);
-    gateway.post("/", &asking("a"));
-    gateway.pass(Duration::from_secs(3500));
+    gateway.script([token(3600), secret("a", "1"), token(3600), secret("b", "2")]);
+    gateway.post("/", &request_for("a"));
+    gateway.advance(Duration::from_secs(3500));
     assert_eq!(gateway.read("b").0, 200);
-    assert_eq!(gateway.limits(), [8, 4, 2, 4].map(Duration::from_secs));
+    assert_eq!(gateway.timeouts(), [8, 4, 2, 4].map(Duration::from_secs));
 }
 
 #[test]
-fn asks_azure_nothing_that_it_need_not() {
-    let (json, right) = (JSON, FIELDS[1]);
+fn makes_no_unnecessary_upstream_call() {
+    let (json, right) = (JSON, WITH_KEY[1]);
     for (method, target, fields, body, status, code) in [
         ("POST", "/", vec![json], REQUEST, 401, "Unauthorized"),
         ("POST", "/", vec![json, ("x-functions-key", "a-wrong-key")], REQUEST, 401, "Unauthorized"),
@@ -116,14 +117,14 @@ fn asks_azure_nothing_that_it_need_not() {
 }
 
 #[test]
-fn looks_at_the_key_before_it_reads_the_body() {
+fn checks_the_key_before_it_reads_the_body() {
     let gateway = Scripted::new(&[]);
     gateway.request("POST", "/", &[JSON], REQUEST);
     assert!(!gateway.world.body_was_read.get());
 }
 
 #[test]
-fn what_azure_says_stays_here() {
+fn shows_no_text_from_azure() {
     let denied =
         r#"{"error":{"code":"Forbidden","message":"marker","innererror":{"code":"ForbiddenByRbac"}}}"#;
     let missing = r#"{"error":{"code":"SecretNotFound","message":"marker"}}"#;
@@ -147,8 +148,8 @@ fn what_azure_says_stays_here() {
         ),
         (after_token(200, "marker"), (502, "VaultError"), "Key Vault gave an answer that cannot be used."),
     ] {
-        let gateway = Scripted::new(&[("GATEWAY_LOG", "debug")]).answering(outcomes);
-        let reply = gateway.post("/", &asking("a"));
+        let gateway = Scripted::new(&[("GATEWAY_LOG", "debug")]).with_script(outcomes);
+        let reply = gateway.post("/", &request_for("a"));
         let body = format!(r#"{{"error":{{"code":"{}","message":"{message}"}}}}"#, expected.1);
         assert_eq!((outcome(&reply), body_of(&reply)), (expected, body));
         assert!(!format!("{reply:?} {:?}", gateway.log()).contains("marker"));
@@ -156,19 +157,19 @@ fn what_azure_says_stays_here() {
 }
 
 #[test]
-fn a_request_has_one_deadline() {
-    // A call to the vault has half of the deadline, so that there is time for another.
-    for (latency, expected, limits) in [(1, (200, "OK"), &[4, 2][..]), (4, (504, "Timeout"), &[4])] {
+fn calls_share_the_deadline_of_the_request() {
+    // A call to the vault has half of the deadline, which leaves time for a retry.
+    for (latency, expected, timeouts) in [(1, (200, "OK"), &[4, 2][..]), (4, (504, "Timeout"), &[4])] {
         let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "4")]);
         gateway.world.latency.set(Duration::from_secs(latency));
-        gateway.will_answer([token(3600), secret("a", "v")]);
+        gateway.script([token(3600), secret("a", "v")]);
         assert_eq!(gateway.read("a"), expected);
-        assert_eq!(gateway.limits(), limits.iter().copied().map(Duration::from_secs).collect::<Vec<_>>());
+        assert_eq!(gateway.timeouts(), timeouts.iter().copied().map(Duration::from_secs).collect::<Vec<_>>());
     }
 }
 
 #[test]
-fn a_wrong_setting_is_named_and_nothing_more() {
+fn names_an_invalid_setting_without_its_value() {
     let gateway = Scripted::new(&[("GATEWAY_DEADLINE_SECONDS", "marker")]);
     let message = "The setting GATEWAY_DEADLINE_SECONDS must be a whole number in its range.";
     let body = format!(r#"{{"error":{{"code":"ConfigurationError","message":"{message}"}}}}"#);
@@ -180,8 +181,8 @@ fn a_wrong_setting_is_named_and_nothing_more() {
 }
 
 #[test]
-fn is_ready_when_a_token_can_be_had() {
-    let gateway = Scripted::new(&[]).answering([token(3600)]);
+fn readiness_fetches_one_token() {
+    let gateway = Scripted::new(&[]).with_script([token(3600)]);
     for _ in 0..3 {
         let reply = gateway.get("/readyz");
         assert_eq!((reply.status().as_u16(), body_of(&reply).as_str()), (200, r#"{"status":"ready"}"#));
@@ -190,7 +191,7 @@ fn is_ready_when_a_token_can_be_had() {
 }
 
 #[test]
-fn a_byte_order_mark_before_json_changes_nothing() {
+fn accepts_a_byte_order_mark_before_json() {
     let marked = |outcome| match outcome {
         Outcome::Answer(answer) => {
             let body = ["\u{feff}".as_bytes(), &answer.body].concat();
@@ -206,13 +207,13 @@ fn a_byte_order_mark_before_json_changes_nothing() {
         (vec![answer(400, r#"{"error":"invalid_resource"}"#.to_owned())], "IdentityError"),
     ] {
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", "\u{feff}[]")]);
-        gateway.will_answer(answers.into_iter().map(marked));
+        gateway.script(answers.into_iter().map(marked));
         assert_eq!(gateway.post("/", "\u{feff}{\"Secret\":\"a\"}").code(), code);
     }
 }
 
 #[test]
-fn the_description_is_served_as_it_is() {
+fn serves_the_openapi_document() {
     let reply = Scripted::new(&[]).get("/openapi.json");
     assert_eq!((field(&reply, "content-type"), body_of(&reply).as_str()), ("application/json", OPENAPI));
 }

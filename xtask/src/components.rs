@@ -1,12 +1,11 @@
-//! The components this repository builds, one for each kind of host.
+//! The components of this repository, one for each kind of host.
 
-use crate::process::{Done, cargo, cargo_home, root, run, rustc, target};
+use crate::process::{Result, cargo, cargo_home, root, run, rustc, target};
 use clap::ValueEnum;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A component: the gateway in one of its worlds, or the config store of composed applications.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -22,7 +21,7 @@ impl Component {
     pub(crate) const ALL: [Self; 5] =
         [Self::Proxy, Self::Service, Self::ProxySpin, Self::ServiceSpin, Self::ConfigStore];
 
-    /// Its name, its Cargo package, and the features that pick its host.
+    /// Name, Cargo package, and the features that pick the host.
     const fn parts(self) -> [&'static str; 3] {
         match self {
             Self::Proxy => ["proxy", "keyvault-gateway", "proxy"],
@@ -33,20 +32,18 @@ impl Component {
         }
     }
 
-    /// Where the built component is.
+    /// Returns the path of the built component.
     pub(crate) fn path(self) -> PathBuf {
         path(self.parts()[0])
     }
 
-    /// Checks the component for its target.
-    pub(crate) fn lint(self) -> Done {
+    /// Lints the component for its target.
+    pub(crate) fn lint(self) -> Result {
         lint(self.parts()[1], self.parts()[2])
     }
 }
 
-/// Builds `components`.
-pub(crate) fn build(components: &[Component]) -> Done {
-    add_target()?;
+pub(crate) fn build(components: &[Component]) -> Result {
     for component in components {
         let [name, package, features] = component.parts();
         build_as(name, package, features)?;
@@ -54,9 +51,9 @@ pub(crate) fn build(components: &[Component]) -> Done {
     Ok(())
 }
 
-/// Builds a package with these features, copies the component to [`path`]`(name)`, and checks that its bytes name no
-/// folder of this machine.
-pub(crate) fn build_as(name: &str, package: &str, features: &str) -> Done<PathBuf> {
+/// Builds a package with these features, copies the component to [`path`]`(name)`, and checks that it
+/// contains no path of this machine.
+pub(crate) fn build_as(name: &str, package: &str, features: &str) -> Result<PathBuf> {
     let mut build = cargo(["build", "--release", "--target", TARGET, "-p", package]);
     build.args(["--no-default-features", "--features", features]);
     run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?))?;
@@ -68,11 +65,11 @@ pub(crate) fn build_as(name: &str, package: &str, features: &str) -> Done<PathBu
         let path = folder.as_os_str().as_encoded_bytes();
         bytes.windows(path.len()).any(|window| window == path)
     };
-    // A folder of one name, such as `/src`, is a part of other paths.
+    // A short path such as `/src` can be a part of other paths.
     let sysroot = PathBuf::from(rustc(["--print", "sysroot"])?);
     let folders = [root().to_owned(), target(), cargo_home()?, sysroot, env::home_dir().unwrap_or_default()];
-    if let Some(folder) = folders.iter().filter(|it| it.components().count() > 2).find(is_named) {
-        return Err(format!("{} names the folder {}", built.display(), folder.display()).into());
+    if let Some(folder) = folders.iter().filter(|folder| folder.components().count() > 2).find(is_named) {
+        return Err(format!("{} contains the path {}", built.display(), folder.display()).into());
     }
     fs::create_dir_all(copied.with_file_name(""))?;
     fs::write(&copied, &bytes)?;
@@ -80,42 +77,31 @@ pub(crate) fn build_as(name: &str, package: &str, features: &str) -> Done<PathBu
     Ok(copied)
 }
 
-/// Checks a package for the target of components.
-pub(crate) fn lint(package: &str, features: &str) -> Done {
+/// Lints a package for the target of components.
+pub(crate) fn lint(package: &str, features: &str) -> Result {
     let mut clippy = cargo(["clippy", "-p", package, "--target", TARGET, "--no-default-features"]);
     run(clippy.args(["--features", features, "--", "-D", "warnings"]))
 }
 
-/// Where the component called `name` is, once it is built.
+/// Returns the path of the component `name`, which may not be built yet.
 pub(crate) fn path(name: &str) -> PathBuf {
     target().join("components").join(name).with_extension("wasm")
 }
 
-/// Adds the target that components are compiled for, unless the toolchain has it.
-fn add_target() -> Done {
-    let library = rustc(["--print", "target-libdir", "--target", TARGET])?;
-    if Path::new(&library).is_dir() {
-        return Ok(());
-    }
-    eprintln!("adding the target {TARGET} to the toolchain");
-    run(Command::new("rustup").args(["target", "add", TARGET]).current_dir(root()))
-        .map_err(|problem| format!("adding the target {TARGET} needs rustup: {problem}").into())
-}
-
-/// The flags for rustc that make a component the same wherever it is built: messages of panics name the source file, and
-/// without these flags that would be a file of this machine.
-fn flags() -> Done<OsString> {
-    // A toolchain with `rust-src` names the standard library's files where they are; the others name them by the commit.
+/// Returns rustc flags for reproducible components: without them, panic messages contain source paths of this
+/// machine.
+fn flags() -> Result<OsString> {
+    // A toolchain with `rust-src` uses local paths for the standard library, others a path with the commit.
     let library = Path::new(&rustc(["--print", "sysroot"])?).join("lib/rustlib/src/rust");
     let version = rustc(["-vV"])?;
     let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
     let compiled_as = format!("/rustc/{}", commit.ok_or("rustc does not print its commit")?);
-    // Of the prefixes that fit a path, the last counts.
+    // If several prefixes match a path, the last applies.
     let folders: [(&Path, &str); 4] =
         [(root(), "/gateway"), (&target(), "/target"), (&cargo_home()?, "/cargo"), (&library, &compiled_as)];
     let mut flags = OsString::new();
     for (folder, name) in folders {
-        // The separator of `CARGO_ENCODED_RUSTFLAGS`, so that a path may have spaces.
+        // The separator of `CARGO_ENCODED_RUSTFLAGS`, which allows paths with spaces.
         flags.push(if flags.is_empty() { "--remap-path-prefix=" } else { "\u{1f}--remap-path-prefix=" });
         flags.push(folder);
         flags.push(format!("={name}"));

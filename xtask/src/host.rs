@@ -1,7 +1,7 @@
-//! The development host: Wasmtime's own `serve`, the emulator, and the commands that start them together.
+//! The commands of the development host: Wasmtime's `serve`, and the emulator.
 
 use crate::components::{self, Component};
-use crate::process::{Done, become_process, built, root};
+use crate::process::{Result, build_program, exec, root};
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::env;
@@ -9,8 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-/// Starts `demo` or `dev` of the host: an emulated Key Vault, and a component in front of it.
-pub(crate) fn demo(command: &str, options: &[OsString]) -> Done<ExitCode> {
+/// Starts `demo` or `dev` of the host: a component with an emulated Key Vault.
+pub(crate) fn demo(command: &str, options: &[OsString]) -> Result<ExitCode> {
     eprintln!("building the component (about a minute the first time)");
     components::build(&[Component::Service])?;
     let mut host = Command::new(build(false)?);
@@ -18,11 +18,11 @@ pub(crate) fn demo(command: &str, options: &[OsString]) -> Done<ExitCode> {
     if command == "dev" {
         host.arg("--secrets").arg(root().join("dev/secrets.json"));
     }
-    become_process(host.args(options))
+    exec(host.args(options))
 }
 
-/// Runs a component under `wasmtime serve`, with the settings that are in our environment and the user's options.
-pub(crate) fn serve(release: bool, component: &OsStr, options: &[OsString]) -> Done<ExitCode> {
+/// Runs a component under `wasmtime serve`, with the settings in the environment and these options.
+pub(crate) fn serve(release: bool, component: &OsStr, options: &[OsString]) -> Result<ExitCode> {
     let file = match component.to_str().and_then(|name| Component::from_str(name, false).ok()) {
         Some(component) => {
             components::build(&[component])?;
@@ -31,58 +31,56 @@ pub(crate) fn serve(release: bool, component: &OsStr, options: &[OsString]) -> D
         None => PathBuf::from(component),
     };
     let settings: Vec<_> = settings().into_iter().filter(|name| env::var_os(name).is_some()).collect();
-    become_process(Command::new(build(release)?).args(serve_arguments(&settings, options)).arg(file))
+    exec(Command::new(build(release)?).args(serve_arguments(&settings, options)).arg(file))
 }
 
-/// Attacks a component, and measures what it and other clients notice.
-pub(crate) fn attack(release: bool, component: Component, options: &[OsString]) -> Done<ExitCode> {
+/// Attacks a component, and measures the effect on it and on other clients.
+pub(crate) fn attack(release: bool, component: Component, options: &[OsString]) -> Result<ExitCode> {
     components::build(&[component])?;
     let mut command = Command::new(build(release)?);
-    become_process(command.arg("attack").arg("--component").arg(component.path()).args(options))
+    exec(command.arg("attack").arg("--component").arg(component.path()).args(options))
 }
 
-/// Measures the gateway, and writes the report to `docs/performance` unless an option says otherwise.
-pub(crate) fn bench(options: &[OsString]) -> Done<ExitCode> {
+/// Measures the gateway, and writes the report to `docs/performance` without the option `--report`.
+pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode> {
     use Component::{Proxy, Service};
     components::build(&[Proxy, Service])?;
     let floor = |world: &str| components::build_as(&format!("floor-{world}"), "floor", world);
     let floors = [floor("proxy")?, floor("service")?];
     let host = build(true)?;
-    eprintln!("building the native service (some 3 minutes the first time)");
-    let native = built("native", "host")?;
+    eprintln!("building the native service (about 3 minutes the first time)");
+    let native = build_program("native", "host")?;
 
     let mut command = Command::new(host);
     command.arg("bench").arg("--gateways").args([Proxy, Service].map(Component::path));
     command.arg("--floors").args(floors).arg("--native").arg(native);
-    if !options.iter().any(|it| it == "--report") {
+    if !options.iter().any(|option| option == "--report") {
         command.arg("--report").arg(root().join("docs/performance"));
     }
-    become_process(command.args(options))
+    exec(command.args(options))
 }
 
-/// Builds the host, with optimisations or without.
-fn build(release: bool) -> Done<PathBuf> {
+/// Builds the host, with or without optimisations.
+fn build(release: bool) -> Result<PathBuf> {
     let (profile, minutes) = if release { ("host", 10) } else { ("dev", 5) };
-    eprintln!(
-        "building the host: Wasmtime, and an emulated Key Vault (some {minutes} minutes the first time)"
-    );
-    built("dev-host", profile)
+    eprintln!("building the host with Wasmtime (about {minutes} minutes the first time)");
+    build_program("dev-host", profile)
 }
 
-/// The component learns the settings of our environment, and nothing else of it.
+/// Returns the arguments of `serve`. The component gets only the settings from our environment.
 fn serve_arguments(settings: &[&str], options: &[OsString]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["serve", "-S", "cli"].map(OsString::from).into();
-    // The names alone: every user of the machine can read a command line.
+    // Names without values: all users of the machine can read a command line.
     arguments.extend(settings.iter().flat_map(|name| ["--env", name]).map(OsString::from));
-    if !options.iter().any(|it| it.to_string_lossy().split('=').next() == Some("--addr")) {
-        // Wasmtime would listen on every interface.
+    if !options.iter().any(|option| option.to_string_lossy().split('=').next() == Some("--addr")) {
+        // Wasmtime's default is all interfaces.
         arguments.extend(["--addr".into(), "127.0.0.1:8080".into()]);
     }
     arguments.extend_from_slice(options);
     arguments
 }
 
-/// The names of all settings: those in the first column of a table of the page, which a test holds against the code.
+/// Returns the names of all settings, from the tables of the page, which a test compares with the code.
 fn settings() -> BTreeSet<&'static str> {
     let page = include_str!("../../docs/settings.md");
     let columns = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());

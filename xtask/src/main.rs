@@ -9,24 +9,24 @@ mod test;
 
 use clap::Parser;
 use components::Component;
-use process::Done;
+use process::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let done = match Task::parse() {
+    let result = match Task::parse() {
         Task::Build { components } => build(&components).map(|()| ExitCode::SUCCESS),
         Task::Demo => host::demo("demo", &[]),
         Task::Dev(passed) => host::demo("dev", &passed.options),
         Task::Serve { release, component, options } => host::serve(release, &component, &options),
-        Task::Test => Ok(test::everything()),
+        Task::Test => Ok(test::run_all()),
         Task::Bench(passed) => host::bench(&passed.options),
         Task::Attack { release, component, passed } => host::attack(release, component, &passed.options),
         Task::Simulate(passed) => simulate(&passed.options),
         Task::Fuzz { targets, runs } => fuzz::run_targets(&targets, runs).map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|problem| {
-        eprintln!("error: {problem}");
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
         ExitCode::FAILURE
     })
 }
@@ -35,13 +35,13 @@ fn main() -> ExitCode {
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Task {
-    /// Build the components into target/components, and the composed examples if none is named
+    /// Build components into target/components; default: all, and the composed examples
     Build { components: Vec<Component> },
     /// Build everything, read one secret from an emulated Key Vault and show each step
     Demo,
-    /// Keep the demo running until ctrl-c, on 127.0.0.1:8080 and with dev/secrets.json
-    Dev(Passed),
-    /// Run a component under `wasmtime serve` with the settings that are in the environment
+    /// Keep the demo running until ctrl-c, on 127.0.0.1:8080 with dev/secrets.json
+    Dev(PassedOptions),
+    /// Run a component under `wasmtime serve` with the settings in the environment
     Serve {
         /// Compile the host with optimisations first
         #[arg(long)]
@@ -49,15 +49,15 @@ enum Task {
         /// A component of this repository, or a .wasm file
         #[arg(long, default_value = "service")]
         component: OsString,
-        /// Options of `wasmtime serve`, behind --
+        /// Options of `wasmtime serve`, after --
         #[arg(last = true)]
         options: Vec<OsString>,
     },
-    /// Check and test everything that a change can break
+    /// Check and test everything in the repository
     Test,
-    /// Measure the gateway beside its host's floor and native services: some 20 minutes, with wrk for the load
-    Bench(Passed),
-    /// Attack a component under `wasmtime serve` as hostile clients would, and measure what others notice
+    /// Compare the gateway with an empty component and native services (about 20 minutes; needs wrk)
+    Bench(PassedOptions),
+    /// Attack a component under `wasmtime serve` with hostile clients, and measure the effect on others
     Attack {
         /// Compile the host with optimisations first
         #[arg(long)]
@@ -65,28 +65,28 @@ enum Task {
         #[arg(long, default_value = "service")]
         component: Component,
         #[command(flatten)]
-        passed: Passed,
+        passed: PassedOptions,
     },
     /// Run the core in virtual time against scripted faults
-    Simulate(Passed),
-    /// Give hostile input to everything that reads what others wrote
+    Simulate(PassedOptions),
+    /// Run the fuzz targets: hostile input for each parser of external text
     Fuzz {
-        /// Targets of fuzz/; all if none is named
+        /// Targets in fuzz/; default: all
         targets: Vec<String>,
-        /// How many inputs each target runs
+        /// The number of inputs for each target
         #[arg(long, default_value_t = fuzz::SHORT_RUN, value_parser = clap::value_parser!(u64).range(1..))]
         runs: u64,
     },
 }
 
 #[derive(clap::Args, Debug)]
-struct Passed {
+struct PassedOptions {
     /// Options of the program that the command starts; `-- --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PASSED")]
     options: Vec<OsString>,
 }
 
-fn build(named: &[Component]) -> Done {
+fn build(named: &[Component]) -> Result {
     if !named.is_empty() {
         return components::build(named);
     }
@@ -94,15 +94,15 @@ fn build(named: &[Component]) -> Done {
     compose::examples()
 }
 
-/// Compiles the simulation with optimisations and becomes it.
-fn simulate(options: &[OsString]) -> Done<ExitCode> {
+/// Builds the simulation with optimisations and runs it.
+fn simulate(options: &[OsString]) -> Result<ExitCode> {
     eprintln!("building the simulation with optimisations (about a minute the first time)");
     let mut command = process::cargo(["run", "--quiet", "--profile", "simulation", "-p", "simulation", "--"]);
-    process::become_process(command.args(options))
+    process::exec(command.args(options))
 }
 
 #[test]
-fn reads_the_commands_of_the_documents() {
+fn documented_commands_parse() {
     use clap::CommandFactory;
     Task::command().debug_assert();
     for line in [

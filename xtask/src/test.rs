@@ -1,31 +1,31 @@
-//! `cargo xtask test`: what a contributor runs before pushing, the quick checks first.
+//! `cargo xtask test`: all checks before a push, the fast ones first.
 
 use crate::components::Component;
-use crate::process::{Done, cargo, run};
+use crate::process::{Result, cargo, run};
 use crate::{compose, fuzz};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-/// Runs everything and prints, as its last line, how much of it passed and failed.
-pub(crate) fn everything() -> ExitCode {
+/// Runs all checks. The last line that it prints is the number of passed and failed checks.
+pub(crate) fn run_all() -> ExitCode {
     let start = Instant::now();
     let mut report = Report::default();
     report.check("format", || run(&mut cargo(["fmt", "--all", "--check"])));
-    // Everything after it would fail for the same reason.
+    // The later checks would fail for the same reason.
     if report.check("components", || crate::build(&[])) {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         report.check("lints", || run(&mut cargo(arguments)));
         report.check("lints of the components", || {
-            Component::ALL.iter().try_for_each(|it| it.lint()).and_then(|()| compose::lint())
+            Component::ALL.iter().try_for_each(|component| component.lint()).and_then(|()| compose::lint())
         });
-        // The native service of `bench` has no tests, and takes minutes to compile.
+        // The native service of `bench` has no tests and compiles for minutes.
         let mut all = cargo(["test", "--workspace", "--no-fail-fast"]);
         all.args(["--exclude", "simulation", "--exclude", "native"]);
-        report.step("tests", || tests(&mut all));
+        report.step("tests", || run_tests(&mut all));
         let mut simulation = cargo(["test", "-p", "simulation", "--profile", "simulation"]);
-        report.step("simulation", || tests(&mut simulation));
-        // It is read here and nowhere else, so what is public may point at what is not.
+        report.step("simulation", || run_tests(&mut simulation));
+        // The documentation is not published, so public items may link to private items.
         let flags = "-D warnings -A rustdoc::private_intra_doc_links";
         let mut doc = cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         report.check("documentation", || run(doc.env("RUSTDOCFLAGS", flags)));
@@ -37,7 +37,7 @@ pub(crate) fn everything() -> ExitCode {
     if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What ran, and how it ended.
+/// The results of the steps so far.
 #[derive(Default)]
 struct Report {
     passed: usize,
@@ -46,17 +46,17 @@ struct Report {
 }
 
 impl Report {
-    /// Runs a check that passes or fails as a whole.
-    fn check(&mut self, name: &str, work: impl FnOnce() -> Done) -> bool {
+    /// Runs a check that counts as one.
+    fn check(&mut self, name: &str, work: impl FnOnce() -> Result) -> bool {
         self.step(name, || work().map(|()| (1, 0)))
     }
 
-    /// Runs a step, which returns how much of it passed and failed.
-    fn step(&mut self, name: &str, work: impl FnOnce() -> Done<(usize, usize)>) -> bool {
+    /// Runs a step, which returns the numbers of passed and failed checks.
+    fn step(&mut self, name: &str, work: impl FnOnce() -> Result<(usize, usize)>) -> bool {
         println!("\n== {name}");
         let start = Instant::now();
-        let (passed, failed) = work().unwrap_or_else(|problem| {
-            println!("FAILED: {problem}");
+        let (passed, failed) = work().unwrap_or_else(|error| {
+            println!("FAILED: {error}");
             (0, 1)
         });
         (self.passed, self.failed) = (self.passed + passed, self.failed + failed);
@@ -68,31 +68,25 @@ impl Report {
     }
 }
 
-/// Runs Cargo's tests, shows what they print and counts them.
-fn tests(command: &mut Command) -> Done<(usize, usize)> {
+/// Runs Cargo's tests, prints their output and counts them.
+fn run_tests(command: &mut Command) -> Result<(usize, usize)> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let (mut passed, mut failed) = (0, 0);
     for bytes in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).split(b'\n')) {
         let text = String::from_utf8_lossy(&bytes?).into_owned();
         println!("{text}");
-        let counts = counts_in(&text).unwrap_or_default();
+        let counts = parse_counts(&text).unwrap_or_default();
         (passed, failed) = (passed + counts.0, failed + counts.1);
     }
-    // Where a package did not compile, or a test program died, nothing was counted.
+    // A package that did not compile and a crashed test program print no counts.
     let whole = child.wait()?.success();
     Ok((passed, if whole { failed } else { failed.max(1) }))
 }
 
-/// Reads the numbers of `test result: ok. 12 passed; 0 failed; …`.
-fn counts_in(text: &str) -> Option<(usize, usize)> {
+/// Parses the numbers of `test result: ok. 12 passed; 0 failed; …`.
+fn parse_counts(text: &str) -> Option<(usize, usize)> {
     let mut numbers = text.strip_prefix("test result: ")?.split_once(". ")?.1.split("; ");
     let passed = numbers.next()?.strip_suffix(" passed")?.parse().ok()?;
     let failed = numbers.next()?.strip_suffix(" failed")?.parse().ok()?;
     Some((passed, failed))
-}
-
-#[test]
-fn counts_the_results_of_test_programs() {
-    assert_eq!(counts_in("test result: FAILED. 12 passed; 3 failed; 0 ignored"), Some((12, 3)));
-    assert_eq!(counts_in("test gateway::works ... ok"), None);
 }

@@ -1,6 +1,6 @@
-//! The smallest component that reads a request and answers it with a constant, in the gateway's two worlds.
+//! The smallest component that reads a request and answers with a constant, in both worlds of the gateway.
 //!
-//! Whatever the gateway answers from memory cannot be faster than this: what it costs is what the host costs.
+//! Its cost is the host's cost: a lower bound for a cached read of the gateway.
 
 #[cfg(all(target_family = "wasm", feature = "proxy"))]
 mod proxy;
@@ -8,6 +8,6 @@ mod proxy;
 #[cfg(all(target_family = "wasm", feature = "service"))]
 mod service;
 
-/// As long as the gateway's answer in the same measurement.
+/// The constant response, as long as the gateway's in the same measurement.
 #[cfg(target_family = "wasm")]
 const ANSWER: &[u8] = include_bytes!("answer.json");

@@ -1,4 +1,4 @@
-//! WASI 0.2.
+//! The component of WASI 0.2.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};

@@ -1,4 +1,4 @@
-//! WASI 0.3.
+//! The component of WASI 0.3.
 
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};

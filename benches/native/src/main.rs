@@ -1,7 +1,7 @@
-//! What a user would run instead of the gateway: a native service with Microsoft's clients for managed identities and
-//! Key Vault, as their documentation has it, or with a cache of values in front (`--cache`).
+//! The native alternative to the gateway: a service with Microsoft's clients for managed identities and Key
+//! Vault as documented, or with a value cache in front (`--cache`).
 //!
-//! It is here to be measured, and answers what the gateway answers to a good request.
+//! It exists for the benchmark, and answers valid requests as the gateway does.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,17 +19,18 @@ use serde::{Deserialize, Serialize};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let cached = std::env::args().any(|it| it == "--cache");
+    let cached = std::env::args().any(|argument| argument == "--cache");
     let service = Service {
         client: client()?,
         key: std::env::var("GATEWAY_KEY")?,
-        // As long and as many as the gateway keeps.
+        // The capacity and the TTL of the gateway's cache.
         cache: cached
             .then(|| Cache::builder().max_capacity(1000).time_to_live(Duration::from_secs(300)).build()),
     };
     let routes = Router::new().route("/api/GetKeyVaultSecret", post(answer)).with_state(Arc::new(service));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    println!("listening on {}", listener.local_addr()?);
+    // In the form of `wasmtime serve`.
+    println!("Serving HTTP on http://{}/", listener.local_addr()?);
     axum::serve(listener, routes).await?;
     Ok(())
 }
@@ -40,10 +41,10 @@ struct Service {
     cache: Option<Cache<String, String>>,
 }
 
-/// The client of the vault, which keeps its token and its connections.
+/// Returns the client of the vault, which keeps its token and its connections.
 fn client() -> Result<SecretClient, Box<dyn Error>> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| "there is a provider already")?;
-    // The emulator has a certificate of its own, and is reached by its proxy.
+    // The emulator has a certificate of its own and is reached through its proxy.
     let ca = reqwest::Certificate::from_pem(&std::fs::read(std::env::var("CA_FILE")?)?)?;
     let transport = reqwest::Client::builder().tls_certs_only([ca]).build()?;
     let client_options =
@@ -73,22 +74,22 @@ async fn answer(
     headers: HeaderMap,
     Json(Asked { secret }): Json<Asked>,
 ) -> Result<Json<Answer>, StatusCode> {
-    if headers.get("x-functions-key").is_none_or(|it| it != service.key.as_str()) {
+    if headers.get("x-functions-key").is_none_or(|key| key != service.key.as_str()) {
         return Err(StatusCode::UNAUTHORIZED);
     }
     let read = async {
         let answer = service.client.get_secret(&secret, None).await.map_err(bad_gateway)?;
-        answer.into_model().ok().and_then(|it| it.value).ok_or(StatusCode::BAD_GATEWAY)
+        answer.into_model().ok().and_then(|secret| secret.value).ok_or(StatusCode::BAD_GATEWAY)
     };
     let value = match &service.cache {
         None => read.await,
-        // Whoever asks for the same at the same time waits for the same read.
-        Some(cache) => cache.try_get_with_by_ref(&secret, read).await.map_err(|it| *it),
+        // Concurrent requests for one secret share one read.
+        Some(cache) => cache.try_get_with_by_ref(&secret, read).await.map_err(|error| *error),
     }?;
     Ok(Json(Answer { secret, value }))
 }
 
-/// Tells the first error, as whoever measures wants to know it.
+/// Prints the first error for the operator of the benchmark.
 fn bad_gateway(error: azure_core::Error) -> StatusCode {
     static FIRST: std::sync::Once = std::sync::Once::new();
     FIRST.call_once(|| eprintln!("the native service cannot read: {error}"));

@@ -1,6 +1,6 @@
-//! Where it meets its host, the gateway and the application.
+//! The bindings to the host, the gateway and the application.
 
-use crate::store::{Behind, Failed, Secret, Store};
+use crate::store::{Backend, Secret, Store, StoreError};
 
 wit_bindgen::generate!({
     path: ["../../wit/gateway", "../../wit/wasi-config", "../../wit/config-store"],
@@ -10,8 +10,8 @@ wit_bindgen::generate!({
 
 use exports::wasi::config::store::{Error, Guest};
 use keyvault::gateway::secrets;
-use keyvault::gateway::types::Error as NoSecret;
-use wasi::config::store as of_the_host;
+use keyvault::gateway::types::Error as GatewayError;
+use wasi::config::store as host;
 
 struct Component;
 
@@ -29,66 +29,66 @@ impl Guest for Component {
     }
 }
 
-/// The configuration of the host, and the gateway.
+/// The imported configuration of the host, and the imported gateway.
 struct Imports;
 
-impl Behind for Imports {
-    type Unreadable = of_the_host::Error;
+impl Backend for Imports {
+    type Unreadable = host::Error;
 
-    fn configured(&self, key: &str) -> Result<Option<String>, of_the_host::Error> {
-        of_the_host::get(key)
+    fn value(&self, key: &str) -> Result<Option<String>, host::Error> {
+        host::get(key)
     }
 
-    fn all_configured(&self) -> Result<Vec<(String, String)>, of_the_host::Error> {
-        of_the_host::get_all()
+    fn all_values(&self) -> Result<Vec<(String, String)>, host::Error> {
+        host::get_all()
     }
 
     fn vault(&self) -> Result<String, String> {
-        secrets::vault().map_err(|it| reason(&it))
+        secrets::vault().map_err(|error| reason(&error))
     }
 
     fn secret(&self, name: &str, version: Option<&str>) -> Result<Secret, String> {
-        let secret = secrets::read(name, version, false).map_err(|it| reason(&it))?;
-        Ok(Secret { value: secret.value, asked: secret.asked })
+        let secret = secrets::read(name, version, false).map_err(|error| reason(&error))?;
+        Ok(Secret { value: secret.value, fetched_at: secret.fetched_at })
     }
 }
 
-/// What an operator reads.
-fn reason(error: &NoSecret) -> String {
+/// The reason in the error text, for the operator.
+fn reason(error: &GatewayError) -> String {
     let reason = match error {
-        NoSecret::InvalidName => "this is not the name of a secret",
-        NoSecret::InvalidVersion => "this is not the version of a secret",
-        NoSecret::Forbidden => "GATEWAY_CALLERS does not give this secret to the caller composed",
-        NoSecret::NotFound => "there is no such secret",
-        NoSecret::Disabled => "the secret is disabled",
-        NoSecret::AccessDenied => "Key Vault does not let the gateway read the secret",
-        NoSecret::Configuration(setting) => {
+        GatewayError::InvalidName => "this is not the name of a secret",
+        GatewayError::InvalidVersion => "this is not the version of a secret",
+        GatewayError::Forbidden => "GATEWAY_CALLERS does not give this secret to the caller composed",
+        GatewayError::NotFound => "there is no such secret",
+        GatewayError::Disabled => "the secret is disabled",
+        GatewayError::AccessDenied => "Key Vault does not let the gateway read the secret",
+        GatewayError::Configuration(setting) => {
             return format!("the gateway's setting {setting} is missing or wrong");
         }
-        NoSecret::Identity => "the token source gave the gateway no token",
-        NoSecret::Vault => "Key Vault gave the gateway an answer that cannot be used",
-        NoSecret::Throttled(seconds) => {
+        GatewayError::Identity => "the token source gave the gateway no token",
+        GatewayError::Vault => "Key Vault gave the gateway an answer that cannot be used",
+        GatewayError::Throttled(seconds) => {
             return format!("Azure has had too many requests; again in {seconds} s");
         }
-        NoSecret::Unavailable(seconds) => return format!("Azure is not available; again in {seconds} s"),
-        NoSecret::Timeout => "there was no answer in time",
-        NoSecret::Internal => "something happened in the gateway that should not",
+        GatewayError::Unavailable(seconds) => return format!("Azure is not available; again in {seconds} s"),
+        GatewayError::Timeout => "there was no answer in time",
+        GatewayError::Internal => "the gateway has an internal error",
     };
     reason.to_owned()
 }
 
-impl From<Failed<of_the_host::Error>> for Error {
-    fn from(failed: Failed<of_the_host::Error>) -> Self {
-        match failed {
-            Failed::Unreadable(of_the_host::Error::Io(text)) => Self::Io(text),
-            Failed::Unreadable(of_the_host::Error::Upstream(text)) | Failed::Unresolved(text) => {
+impl From<StoreError<host::Error>> for Error {
+    fn from(error: StoreError<host::Error>) -> Self {
+        match error {
+            StoreError::Unreadable(host::Error::Io(text)) => Self::Io(text),
+            StoreError::Unreadable(host::Error::Upstream(text)) | StoreError::Unresolved(text) => {
                 Self::Upstream(text)
             }
         }
     }
 }
 
-#[allow(unsafe_code, reason = "what the application calls is written by wit-bindgen, in this crate")]
+#[allow(unsafe_code, reason = "wit-bindgen generates the exports in this crate")]
 mod exported {
     use super::Component;
 

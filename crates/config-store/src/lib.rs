@@ -1,10 +1,10 @@
-//! The configuration of the host, with secrets of Key Vault where it refers to them: a component between an application that
-//! reads its configuration from `wasi:config` and the gateway.
+//! Resolves Key Vault references in the configuration that an application reads from `wasi:config`.
 //!
-//! A value that is no reference goes through as it is. What is one and cannot be resolved is an error, not a value: an
-//! application that would take the reference for its password fails late and somewhere else.
+//! The component stands between the application and the gateway. It returns a value that is not a reference
+//! unchanged. A reference that cannot be resolved is an error and never a value, because an application that
+//! uses the reference as its password would fail later, without the reason.
 
-// A trap ends the application and the gateway, too.
+// A trap would end the application and the gateway, too.
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -16,10 +16,7 @@
     clippy::unreachable,
     clippy::unwrap_used
 )]
-#![cfg_attr(
-    test,
-    allow(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")
-)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test that overflows has to fail"))]
 
 pub mod reference;
 

@@ -1,68 +1,71 @@
-//! References to secrets, as Azure App Service and Azure Functions have them in application settings.
+//! Key Vault references, as in the application settings of Azure App Service and Azure Functions.
 //!
-//! Source: Microsoft, "Use Key Vault references as app settings in Azure App Service, Azure Functions, and Azure Logic Apps
-//! (Standard)", section "Understand source app settings from Key Vault": `@Microsoft.KeyVault(SecretUri=…)` and
-//! `@Microsoft.KeyVault(VaultName=…;SecretName=…;SecretVersion=…)`, the version being optional in both.
+//! Source: Microsoft, "Use Key Vault references as app settings in Azure App Service, Azure Functions, and
+//! Azure Logic Apps (Standard)", section "Understand source app settings from Key Vault":
+//! `@Microsoft.KeyVault(SecretUri=…)` and `@Microsoft.KeyVault(VaultName=…;SecretName=…;SecretVersion=…)`,
+//! the version being optional in both.
 
-/// A secret that a value of the configuration refers to.
+/// A reference to a secret in a configuration value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference<'a> {
     vault: Vault<'a>,
-    /// The secret's name, not checked.
+    /// The name of the secret, unchecked.
     pub name: &'a str,
-    /// The secret's version, not checked; the latest, if there is none.
+    /// The version of the secret, unchecked. Without one, it is the latest.
     pub version: Option<&'a str>,
 }
 
-/// How a reference names the vault.
+/// The vault in a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Vault<'a> {
-    /// By its address, without a slash at the end.
+    /// The address, without a slash at the end.
     Uri(&'a str),
-    /// By its name.
     Name(&'a str),
 }
 
-/// A value that begins like a reference and is none.
+/// The error of a value that begins like a reference but is not a valid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAReference;
+pub struct InvalidReference;
 
 impl<'a> Reference<'a> {
-    /// The reference in a value of the configuration; nothing, if the value does not begin like one.
-    pub fn parse(value: &'a str) -> Result<Option<Self>, NotAReference> {
-        // A mark that somebody's quotes or editor stand before is meant to be one, and is no password.
-        let bare = value.trim_start_matches(|it: char| it.is_whitespace() || "\"'\u{feff}".contains(it));
-        if !starts_with(bare, MARK) {
+    /// Parses a configuration value. Returns `None` if it does not begin like a reference.
+    pub fn parse(value: &'a str) -> Result<Option<Self>, InvalidReference> {
+        // A prefix after quotes or a byte order mark is a mistake in a reference, not the start of a password.
+        let bare = value.trim_start_matches(|character: char| {
+            character.is_whitespace() || "\"'\u{feff}".contains(character)
+        });
+        if !starts_with(bare, PREFIX) {
             return Ok(None);
         }
-        let inside = value.trim().split_at_checked(MARK.len()).filter(|it| starts_with(it.0, MARK));
-        let inside = inside.and_then(|it| it.1.strip_prefix('(')?.strip_suffix(')'));
-        let rest = inside.ok_or(NotAReference)?;
-        let reference = match rest.split_once('=') {
-            Some((name, uri)) if name.trim().eq_ignore_ascii_case("SecretUri") => Self::of_uri(uri.trim()),
-            _ => Self::of_parts(rest),
+        let inside =
+            value.trim().split_at_checked(PREFIX.len()).filter(|(prefix, _)| starts_with(prefix, PREFIX));
+        let inside = inside.and_then(|(_, rest)| rest.strip_prefix('(')?.strip_suffix(')'));
+        let parts = inside.ok_or(InvalidReference)?;
+        let reference = match parts.split_once('=') {
+            Some((name, uri)) if name.trim().eq_ignore_ascii_case("SecretUri") => Self::parse_uri(uri.trim()),
+            _ => Self::parse_parts(parts),
         };
-        reference.map(Some).ok_or(NotAReference)
+        reference.map(Some).ok_or(InvalidReference)
     }
 
-    /// `https://my-vault.vault.azure.net/secrets/name`, perhaps with a version, and with a slash at the end or not.
-    fn of_uri(uri: &'a str) -> Option<Self> {
+    /// Parses `https://my-vault.vault.azure.net/secrets/name`, with an optional version and final slash.
+    fn parse_uri(uri: &'a str) -> Option<Self> {
         let (_, rest) = uri.split_once("://")?;
         let (authority, path) = rest.split_once('/')?;
         let vault = uri.strip_suffix(path)?.strip_suffix('/')?;
         let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
         let (collection, name, version) = (segments.next()?, segments.next()?, segments.next());
-        let right = !authority.is_empty()
+        let valid = !authority.is_empty()
             && collection.eq_ignore_ascii_case("secrets")
             && ![Some(name), version].contains(&Some(""))
             && segments.next().is_none();
-        right.then_some(Self { vault: Vault::Uri(vault), name, version })
+        valid.then_some(Self { vault: Vault::Uri(vault), name, version })
     }
 
-    /// `VaultName=…;SecretName=…;SecretVersion=…`, in any order.
-    fn of_parts(parts: &'a str) -> Option<Self> {
+    /// Parses `VaultName=…;SecretName=…;SecretVersion=…`, in any order.
+    fn parse_parts(parts: &'a str) -> Option<Self> {
         let (mut vault, mut name, mut version) = (None, None, None);
-        for part in parts.split(';').filter(|it| !it.trim().is_empty()) {
+        for part in parts.split(';').filter(|part| !part.trim().is_empty()) {
             let (key, value) = part.split_once('=')?;
             let (key, value) = (key.trim(), value.trim());
             let is = |name| key.eq_ignore_ascii_case(name);
@@ -72,7 +75,7 @@ impl<'a> Reference<'a> {
                 () if is("SecretVersion") => &mut version,
                 () => return None,
             };
-            // Nobody could say which of two counts.
+            // A duplicate part is ambiguous.
             if value.is_empty() || place.replace(value).is_some() {
                 return None;
             }
@@ -80,32 +83,35 @@ impl<'a> Reference<'a> {
         Some(Self { vault: Vault::Name(vault?), name: name?, version })
     }
 
-    /// Whether the secret is in the vault with this address: `https://my-vault.vault.azure.net`, without a slash at the end.
+    /// Returns whether the secret is in the vault with this address: `https://my-vault.vault.azure.net`,
+    /// without a final slash.
     pub fn is_in(&self, uri: &str) -> bool {
-        let uri = without_usual_port(uri);
+        let uri = without_default_port(uri);
         match self.vault {
-            Vault::Uri(vault) => without_usual_port(vault).eq_ignore_ascii_case(uri),
+            Vault::Uri(vault) => without_default_port(vault).eq_ignore_ascii_case(uri),
             Vault::Name(name) => {
-                let host = uri.strip_prefix("https://").and_then(|it| it.split_once('.'));
-                host.is_some_and(|it| it.0.eq_ignore_ascii_case(name) && DOMAINS.contains(&it.1))
+                let host = uri.strip_prefix("https://").and_then(|host| host.split_once('.'));
+                host.is_some_and(|(vault, domain)| {
+                    vault.eq_ignore_ascii_case(name) && DOMAINS.contains(&domain)
+                })
             }
         }
     }
 }
 
 fn starts_with(text: &str, start: &str) -> bool {
-    text.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start))
+    text.get(..start.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(start))
 }
 
-/// An address, whose port need not be said where it is that of `https`.
-fn without_usual_port(uri: &str) -> &str {
-    uri.strip_suffix(":443").filter(|it| starts_with(it, "https://")).unwrap_or(uri)
+/// Removes the default port of `https` from an address.
+fn without_default_port(uri: &str) -> &str {
+    uri.strip_suffix(":443").filter(|rest| starts_with(rest, "https://")).unwrap_or(uri)
 }
 
-const MARK: &str = "@Microsoft.KeyVault";
+const PREFIX: &str = "@Microsoft.KeyVault";
 
-/// Where a vault is that is known by its name alone (Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for
-/// object identifiers").
+/// The DNS suffixes of vaults that a reference names (Microsoft, "About keys, secrets, and certificates",
+/// table "DNS suffixes for object identifiers").
 const DOMAINS: [&str; 3] = ["vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net"];
 
 #[cfg(test)]
@@ -116,7 +122,7 @@ mod tests {
     const VERSION: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn what_refers_to_a_secret() {
+    fn parses_references() {
         let with_version = format!("@Microsoft.KeyVault(SecretUri={VAULT}/secrets/db/{VERSION})");
         let all_parts =
             format!("@Microsoft.KeyVault(VaultName=my-vault;SecretName=db;SecretVersion={VERSION})");
@@ -137,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not() {
+    fn ignores_plain_values() {
         for value in [
             "",
             "hunter2",
@@ -151,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_like_one_and_is_none() {
+    fn rejects_malformed_references() {
         for inside in [
             "",
             "db",
@@ -172,7 +178,7 @@ mod tests {
             "VaultName=my-vault;SecretName=db;SecretUri=x",
         ] {
             let value = format!("@Microsoft.KeyVault({inside})");
-            assert_eq!(Reference::parse(&value), Err(NotAReference), "{value}");
+            assert_eq!(Reference::parse(&value), Err(InvalidReference), "{value}");
         }
         for value in [
             "@Microsoft.KeyVault",
@@ -183,12 +189,12 @@ mod tests {
             " '@microsoft.keyvault(VaultName=a;SecretName=b)'",
             "\u{feff}@Microsoft.KeyVault(VaultName=a;SecretName=b)",
         ] {
-            assert_eq!(Reference::parse(value), Err(NotAReference), "{value}");
+            assert_eq!(Reference::parse(value), Err(InvalidReference), "{value}");
         }
     }
 
     #[test]
-    fn secrets_of_other_vaults() {
+    fn recognizes_other_vaults() {
         for inside in [
             "SecretUri=https://other.vault.azure.net/secrets/db",
             "SecretUri=http://my-vault.vault.azure.net/secrets/db",
@@ -212,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_that_of_a_vault_of_azure_and_a_port_need_not_be_said() {
+    fn matches_vault_names_in_azure_and_default_ports() {
         let reference = |inside: &str| format!("@Microsoft.KeyVault({inside})");
         let (by_name, by_uri) =
             ("VaultName=prod;SecretName=db", "SecretUri=https://prod.vault.azure.net/secrets/db");

@@ -1,4 +1,4 @@
-//! HTTP as far as clients that measure need it, hostile ones and others.
+//! A minimal HTTP client for load and attacks: it sends exact bytes and reads one response at a time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::rig::{PATH, SECRET};
+use crate::stack::PATH;
 
-/// The gateway's address, and a caller's key.
+/// The gateway's address and a caller's API key.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -17,57 +17,46 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = within(PATIENCE, TcpStream::connect(self.address)).await?;
+        let stream = timeout(REQUEST_TIMEOUT, TcpStream::connect(self.address)).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 
-    /// The head of a request for a secret, with a key and these fields, without the empty line at its end.
+    /// Returns the head of a read request with this key and these fields, without the final empty line.
     pub(crate) fn head(&self, key: &str, fields: &str) -> String {
         let (address, json) = (self.address, "Content-Type: application/json");
         format!("POST {PATH} HTTP/1.1\r\nHost: {address}\r\n{json}\r\nx-functions-key: {key}\r\n{fields}")
     }
 
-    /// A whole request for the secret of the function's own test.
-    pub(crate) fn request(&self, key: &str, fields: &str) -> String {
-        asking_for(SECRET, &self.head(key, fields))
+    /// Returns a complete read request with this key and these fields.
+    pub(crate) fn request(&self, secret: &str, key: &str, fields: &str) -> String {
+        let body = format!(r#"{{"Secret":"{secret}"}}"#);
+        format!("{}Content-Length: {}\r\n\r\n{body}", self.head(key, fields), body.len())
     }
 
-    /// The same for another secret, with the right key.
-    pub(crate) fn request_for(&self, secret: &str) -> String {
-        asking_for(secret, &self.head(&self.key, ""))
-    }
-
-    /// A whole request that needs no key.
+    /// Returns a complete GET request without a key.
     pub(crate) fn get(&self, path: &str) -> String {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)
     }
 
-    /// A request on a connection of its own.
-    pub(crate) async fn ask(&self, request: &str) -> io::Result<Answer> {
+    /// Sends a request on a new connection and reads the response.
+    pub(crate) async fn send(&self, request: &str) -> io::Result<Response> {
         let mut stream = self.connect().await?;
-        let answer = async {
+        let response = async {
             stream.write_all(request.as_bytes()).await?;
-            Answer::read(&mut BufReader::new(stream)).await
+            Response::read(&mut BufReader::new(stream)).await
         };
-        within(PATIENCE, answer).await
+        timeout(REQUEST_TIMEOUT, response).await
     }
 }
 
-/// A head and its body.
-fn asking_for(secret: &str, head: &str) -> String {
-    let body = format!(r#"{{"Secret":"{secret}"}}"#);
-    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
-}
-
-/// An answer.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    /// Reads one, and leaves what follows it.
+impl Response {
+    /// Reads one response and leaves the bytes after it in the reader.
     pub(crate) async fn read(reader: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Self> {
         let mut line = String::new();
         reader.read_line(&mut line).await?;
@@ -85,19 +74,19 @@ impl Answer {
                 None => break,
             }
         }
-        let mut body = vec![0; usize::min(length, LARGEST_ANSWER)];
+        let mut body = vec![0; usize::min(length, MAX_BODY)];
         reader.read_exact(&mut body).await?;
         Ok(Self { status, body })
     }
 }
 
-/// What `future` comes to, or that it comes too late.
-pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+/// Runs `future` with a timeout.
+pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(time, future).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// A request that is not answered for so long is not answered.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of one request. A request without a response by then counts as unanswered.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Nothing that the gateway says is as long.
-const LARGEST_ANSWER: usize = 1 << 20;
+/// The largest body that the client reads. The gateway's responses are far smaller.
+const MAX_BODY: usize = 1 << 20;

@@ -1,22 +1,20 @@
-//! Where the built components are, and what they are compiled to.
+//! Finds the built components and compiles them to machine code.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The file of the component `name` (`proxy`, `service`, `proxy-spin` or `service-spin`), or a sentence that says how to
-/// build it.
+/// Returns the file of a component, for example `proxy`. The error says how to build it.
 pub fn component(name: &str) -> Result<PathBuf, String> {
-    let program =
-        std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))?;
-    // Cargo builds both below one folder, whatever that is called and from where.
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    // Cargo puts the programs and the components below one target directory, whatever its name is.
     let mut files =
         program.ancestors().map(|folder| folder.join("components").join(name).with_extension("wasm"));
     let file = files.find(|file| file.exists());
-    file.ok_or_else(|| format!("the component {name} is not there: run `cargo xtask build`"))
+    file.ok_or_else(|| format!("there is no component {name}: run `cargo xtask build`"))
 }
 
-/// The component as machine code in `directory`, by the `compile` of `program`, which is the dev-host itself. Its options have to
-/// go with those of the host.
+/// Compiles a component to machine code in `directory`, with the `compile` command of the dev-host `program`.
+/// The options must match those of the host that runs the code.
 pub fn compile(
     program: impl AsRef<Path>,
     options: &[&str],

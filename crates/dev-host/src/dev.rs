@@ -1,6 +1,6 @@
-//! `dev`: everything kept running, with the secrets of a file.
+//! `dev`: keeps a component and the emulator running, with the secrets of a file.
 
-use crate::rig::{self, PATH, Rig, SECRET};
+use crate::stack::{self, PATH, SECRET, Stack};
 use keyvault_emulator::{Emulator, read_secrets};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,11 +15,11 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "FILE")]
     component: PathBuf,
 
-    /// A JSON object with the names and values of secrets, read again when it changes
+    /// A JSON object of secret names and values; dev reloads it when it changes
     #[arg(long, value_name = "FILE", overrides_with = "secrets")]
     secrets: PathBuf,
 
-    /// Where to listen
+    /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     addr: SocketAddr,
 }
@@ -30,77 +30,73 @@ impl Dev {
         let emulator = Emulator::new();
         update(&emulator, &BTreeMap::new(), &secrets)?;
 
-        // The gateway's own settings are for the developer to try; where the vault is, is not.
+        // The developer may set the gateway's own settings. The vault's address comes from the emulator.
         let mut settings: BTreeMap<OsString, OsString> = std::env::vars_os()
-            .filter(|(name, _)| name.to_str().is_some_and(|it| it.starts_with("GATEWAY_")))
+            .filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("GATEWAY_")))
             .collect();
-        // A key that the developer has is not shown; a shell may know it.
-        let drawn = match settings.get(OsStr::new("GATEWAY_KEY")) {
+        // A key from the environment is not printed.
+        let generated = match settings.get(OsStr::new("GATEWAY_KEY")) {
             Some(key) if !key.is_empty() => None,
-            Some(_) | None => Some(dev_host::random_text()?),
+            Some(_) | None => Some(dev_host::random_key()?),
         };
-        settings.extend(drawn.iter().map(|it| ("GATEWAY_KEY".into(), it.into())));
-        let launch = rig::launch(self.component)?.address(self.addr).environment(settings).echo();
-        let mut rig = Rig::start(emulator, launch)?;
+        settings.extend(generated.iter().map(|key| ("GATEWAY_KEY".into(), key.into())));
+        let launch = stack::launch(self.component)?.address(self.addr).environment(settings).echo();
+        let mut stack = Stack::start(emulator, launch)?;
 
         let name =
-            if secrets.contains_key(SECRET) { SECRET } else { secrets.keys().next().map_or("", |it| it) };
-        println!("\nReady. Ask for a secret of {}:\n", self.secrets.display());
-        // A proxy of this machine has no business between two of its own programs.
-        println!("    curl {} --noproxy '*' \\", rig.server.url(PATH));
-        let key = drawn.as_deref().unwrap_or("$GATEWAY_KEY");
+            if secrets.contains_key(SECRET) { SECRET } else { secrets.keys().next().map_or("", |name| name) };
+        println!("\nReady. Read a secret of {}:\n", self.secrets.display());
+        // Requests on loopback bypass a proxy of the machine.
+        println!("    curl {} --noproxy '*' \\", stack.server.url(PATH));
+        let key = generated.as_deref().unwrap_or("$GATEWAY_KEY");
         println!("        -H \"x-functions-key: {key}\" -H 'content-type: application/json' \\");
         println!("        -d '{{\"Secret\": \"{name}\"}}'\n");
-        if drawn.is_none() {
-            println!(
-                "The key is yours. A shell that does not know it needs `export GATEWAY_KEY=...` first.\n"
-            );
+        if generated.is_none() {
+            println!("The key is that of GATEWAY_KEY, which the shell that runs curl must export.\n");
         }
-        println!(
-            "Ctrl-c stops it. Changes of the file are seen at once; a value that the component has in its"
-        );
-        println!("cache is asked for again when the request has the header `cache-control: no-cache`.\n");
+        println!("Press ctrl-c to stop. Changes of the file take effect within a second. A request with the");
+        println!("header `cache-control: no-cache` bypasses the cache of the component.\n");
 
-        let Rig { server, emulator, runtime, stop, .. } = &mut rig;
+        let Stack { server, emulator, runtime, stop, .. } = &mut stack;
         runtime.block_on(async {
-            let mut told = String::new();
+            let mut last_error = String::new();
             while tokio::time::timeout(INTERVAL, &mut *stop).await.is_err() {
-                if let Some(status) = server.ended().map_err(|problem| problem.to_string())? {
-                    return Err(format!("the component ended ({status})"));
+                if let Some(status) = server.exit_status().map_err(|error| error.to_string())? {
+                    return Err(format!("the component exited ({status})"));
                 }
-                let problem = match read_secrets(&self.secrets) {
+                let error = match read_secrets(&self.secrets) {
                     Ok(now) if now == secrets => String::new(),
                     Ok(now) => {
-                        println!("read {} again", self.secrets.display());
+                        println!("reloaded {}", self.secrets.display());
                         let updated = update(emulator, &secrets, &now);
                         secrets = now;
                         updated.err().unwrap_or_default()
                     }
-                    Err(problem) => problem,
+                    Err(error) => error,
                 };
-                if problem != told && !problem.is_empty() {
-                    eprintln!("{problem}");
+                if error != last_error && !error.is_empty() {
+                    eprintln!("{error}");
                 }
-                told = problem;
+                last_error = error;
             }
             Ok(())
         })
     }
 }
 
-/// How long a change of the file, or the end of the component, may go unnoticed.
+/// How often `dev` checks the file for changes and the component's process for its exit.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 type Secrets = BTreeMap<String, String>;
 
-/// Brings the vault from `before` to `now`. The error names what it does not take.
+/// Applies the changes from `before` to `now` to the vault. The error names each refused change.
 fn update(emulator: &Emulator, before: &Secrets, now: &Secrets) -> Result<(), String> {
-    let gone = before.keys().filter(|name| !now.contains_key(*name));
-    let gone = gone.map(|name| (name, emulator.delete_secret(name)));
+    let deleted = before.keys().filter(|name| !now.contains_key(*name));
+    let deleted = deleted.map(|name| (name, emulator.delete_secret(name)));
     let changed = now.iter().filter(|(name, value)| before.get(*name) != Some(*value));
     let changed = changed.map(|(name, value)| (name, emulator.set_secret(name, value).map(drop)));
     let refused =
-        gone.chain(changed).filter_map(|(name, done)| done.err().map(|problem| format!("{name}: {problem}")));
+        deleted.chain(changed).filter_map(|(name, done)| done.err().map(|error| format!("{name}: {error}")));
     let refused: Vec<_> = refused.collect();
     if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
 }

@@ -1,7 +1,7 @@
-//! Runs a component under Wasmtime's own `serve`, as a child process, for tests and for development.
+//! Runs a component under Wasmtime's own `serve` as a child process, for tests and development.
 //!
-//! The child has the environment that it is given and nothing else, listens on a free port of the loopback
-//! interface, and is gone when its [`Server`] is.
+//! The child has only the environment that it is given and listens on a free port of the loopback interface.
+//! Dropping its [`Server`] ends it.
 
 mod server;
 
@@ -11,4 +11,4 @@ mod wait;
 
 pub use components::{compile, component};
 pub use server::{Launch, Server};
-pub use wait::{WAIT_LIMIT, agent, random_text, wait_for};
+pub use wait::{WAIT_LIMIT, agent, random_key, wait_for};

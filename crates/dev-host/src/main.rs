@@ -1,4 +1,5 @@
-//! `dev-host serve` and `compile` are Wasmtime's own; `demo`, `dev`, `attack` and `bench` run them against an emulated Key Vault.
+//! The dev-host: `serve` and `compile` are Wasmtime's own commands; `demo`, `dev`, `attack` and `bench` run
+//! them against an emulated Key Vault.
 
 mod attack;
 mod bench;
@@ -6,7 +7,7 @@ mod client;
 mod demo;
 mod dev;
 mod process;
-mod rig;
+mod stack;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use std::net::SocketAddr;
@@ -15,9 +16,9 @@ use std::{io, thread};
 
 fn main() -> ExitCode {
     let matches = Command::command().get_matches();
-    let done = match Command::from_arg_matches(&matches).unwrap_or_else(|problem| problem.exit()) {
+    let done = match Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()) {
         Command::Serve(serve) => serve.run(&matches),
-        Command::Compile(compile) => compile.execute().map_err(|problem| format!("{problem:?}")),
+        Command::Compile(compile) => compile.execute().map_err(|error| format!("{error:?}")),
         Command::Demo(demo) => demo.run(),
         Command::Dev(dev) => dev.run(),
         Command::Attack(attack) => attack.run(),
@@ -25,8 +26,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("Error: {problem}");
+        Err(error) => {
+            eprintln!("Error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -36,23 +37,23 @@ fn main() -> ExitCode {
 #[derive(Parser)]
 #[command(name = "dev-host")]
 enum Command {
-    /// Serves requests with a component: Wasmtime's own command
+    /// Serves HTTP requests with a component: Wasmtime's own command
     Serve(Box<Serve>),
-    /// Compiles a component ahead of its start: Wasmtime's own command
+    /// Compiles a component to machine code: Wasmtime's own command
     Compile(Box<wasmtime_cli::commands::CompileCommand>),
-    /// Reads one secret through a component and shows how it went
+    /// Reads one secret through a component and prints every step
     Demo(demo::Demo),
     /// Keeps a component and an emulated Key Vault running
     Dev(dev::Dev),
-    /// Attacks a component as hostile clients would, and measures what others notice
+    /// Runs hostile clients against a component and measures what other clients notice
     Attack(attack::Attack),
-    /// Measures the gateway beside what its host costs without it, and beside native services
+    /// Compares the gateway with its host alone and with native services
     Bench(bench::Bench),
 }
 
 #[derive(clap::Args)]
 struct Serve {
-    /// End when the standard input does, and so with the program that has its other end
+    /// Exit when standard input closes, so that the command ends with its parent process
     #[arg(long, hide = true)]
     until_input_ends: bool,
 
@@ -64,21 +65,21 @@ impl Serve {
     fn run(self, matches: &ArgMatches) -> Result<(), String> {
         if self.until_input_ends {
             thread::spawn(|| {
-                // An error is an end as well.
+                // A read error ends the process, too.
                 let _ = io::copy(&mut io::stdin(), &mut io::sink());
                 std::process::exit(0)
             });
         }
-        self.command.execute().map_err(|problem| match problem.downcast_ref::<io::Error>() {
+        self.command.execute().map_err(|error| match error.downcast_ref::<io::Error>() {
             Some(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
                 format!("{taken}: {}; choose another address", addresses(matches).join(", "))
             }
-            Some(_) | None => format!("{problem:?}"),
+            Some(_) | None => format!("{error:?}"),
         })
     }
 }
 
-/// The options that say where `serve` listens. Wasmtime's error does not.
+/// Returns the options that set the addresses of `serve`. Wasmtime's error does not name the address.
 fn addresses(matches: &ArgMatches) -> Vec<String> {
     let Some(serve) = matches.subcommand_matches("serve") else { return Vec::new() };
     let options = [("addr", "--addr"), ("shutdown_addr", "--shutdown-addr")].into_iter();

@@ -1,51 +1,38 @@
-//! The memory of a process, and how many files one may have open: as Linux tells.
+//! Memory and file limits of processes, as Linux reports them.
 
-use std::path::PathBuf;
-
-/// The memory of one process.
-pub(crate) struct Memory {
-    directory: PathBuf,
+/// Returns the resident memory of a process in bytes, or `None` where the system does not report it.
+pub(crate) fn memory(process: u32) -> Option<u64> {
+    status(process, "VmRSS:")
 }
 
-impl Memory {
-    pub(crate) fn of(process: u32) -> Self {
-        Self { directory: PathBuf::from("/proc").join(process.to_string()) }
-    }
-
-    /// The bytes that it has at the moment, if that can be known here.
-    pub(crate) fn now(&self) -> Option<u64> {
-        self.field("VmRSS:")
-    }
-
-    /// The most that it has had since [`Memory::forget_peak`].
-    pub(crate) fn peak(&self) -> Option<u64> {
-        self.field("VmHWM:")
-    }
-
-    /// Lets the peak begin at what there is now (proc(5), `clear_refs`). Where that is not allowed it is the peak of the
-    /// whole time, which is never less.
-    pub(crate) fn forget_peak(&self) {
-        let _ = std::fs::write(self.directory.join("clear_refs"), "5");
-    }
-
-    fn field(&self, name: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(self.directory.join("status")).ok()?;
-        let line = status.lines().find_map(|it| it.strip_prefix(name))?;
-        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
-    }
+/// Returns the peak of resident memory since [`forget_peak`].
+pub(crate) fn peak_memory(process: u32) -> Option<u64> {
+    status(process, "VmHWM:")
 }
 
-/// Lets this process, and those that it starts, have as many files open as they may, and says how many that is.
+/// Resets the peak to the current memory (proc(5), `clear_refs`). If that is forbidden, the peak covers the
+/// whole life of the process and is never lower.
+pub(crate) fn forget_peak(process: u32) {
+    let _ = std::fs::write(format!("/proc/{process}/clear_refs"), "5");
+}
+
+fn status(process: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+/// Raises the limit of open files of this process and its children to the maximum, and returns it.
 #[cfg(unix)]
 pub(crate) fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let now = getrlimit(Resource::Nofile).current;
-    now.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX))
+    now.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// As many as it takes: elsewhere there is no such limit.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise_file_limit() -> usize {
     usize::MAX

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How to start a component. It shows none of its environment, which holds credentials.
+/// The parameters of a start. It has no `Debug`, because the environment holds credentials.
 #[derive(Clone)]
 pub struct Launch {
     program: PathBuf,
@@ -17,12 +17,12 @@ pub struct Launch {
     address: SocketAddr,
     options: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    own_environment: Vec<(OsString, OsString)>,
+    host_environment: Vec<(OsString, OsString)>,
     echo: bool,
 }
 
 impl Launch {
-    /// The component `component` under `program`, which is the dev-host itself.
+    /// Prepares the start of `component` under `program`, which is the dev-host.
     pub fn new(program: impl Into<PathBuf>, component: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -30,12 +30,12 @@ impl Launch {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             options: Vec::new(),
             environment: Vec::new(),
-            own_environment: Vec::new(),
+            host_environment: Vec::new(),
             echo: false,
         }
     }
 
-    /// Listens on this address, and not on a free port of the loopback interface.
+    /// Sets the address to listen on. The default is a free port of the loopback interface.
     #[must_use]
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = address;
@@ -49,7 +49,7 @@ impl Launch {
         self
     }
 
-    /// Adds to what the component finds in its environment.
+    /// Adds environment variables of the component.
     #[must_use]
     pub fn environment<I, N, V>(mut self, variables: I) -> Self
     where
@@ -61,39 +61,39 @@ impl Launch {
         self
     }
 
-    /// Adds to the environment of the host, of which the component learns nothing.
+    /// Adds an environment variable of the host that the component does not see.
     #[must_use]
-    pub fn own_environment(mut self, name: &str, value: &str) -> Self {
-        self.own_environment.push((name.into(), value.into()));
+    pub fn host_environment(mut self, name: &str, value: &str) -> Self {
+        self.host_environment.push((name.into(), value.into()));
         self
     }
 
-    /// Prints the child's lines to standard error and keeps none of them, from when it takes requests.
+    /// Prints the child's lines to standard error once it is ready, and does not keep them.
     #[must_use]
     pub fn echo(mut self) -> Self {
         self.echo = true;
         self
     }
 
-    /// Starts the component and waits until it takes requests. The error has what it printed.
+    /// Starts the component and waits until it is ready. The error contains the child's output.
     pub fn start(&self) -> Result<Server, String> {
         let spawned = Server::spawn(self.command(), self.address);
-        let mut server = spawned.map_err(|problem| format!("the host cannot be started: {problem}"))?;
+        let mut server = spawned.map_err(|error| format!("the host cannot be started: {error}"))?;
         server.wait_until_ready()?;
-        // What it prints before this is in the error, if there is one.
+        // Lines from before this point are kept: they belong to the error.
         server.lines.lock().echo = self.echo;
         Ok(server)
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // It ends with us, however we do: no other process has the other end of its standard input.
+        // The child exits with this process: no other process holds the other end of its standard input.
         command.env_clear().stdin(Stdio::piped()).args(["serve", "--until-input-ends"]);
         // Without `cli` a component has no environment.
         command.args(["-S", "cli", "--addr", &self.address.to_string()]);
-        command.envs(self.own_environment.iter().map(|(name, value)| (name, value)));
+        command.envs(self.host_environment.iter().map(|(name, value)| (name, value)));
         for (name, value) in &self.environment {
-            // The name alone: every process of the machine can read a command line.
+            // Only the name is an argument: every process of the machine can read a command line.
             command.env(name, value).arg("--env").arg(name);
         }
         command.args(&self.options).arg(&self.component);
@@ -101,7 +101,7 @@ impl Launch {
     }
 }
 
-/// A component that takes requests. Dropping it ends its process.
+/// A component that accepts requests. Dropping it ends its process.
 pub struct Server {
     child: Child,
     address: SocketAddr,
@@ -109,12 +109,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// The process of this command, which becomes `wasmtime serve` at `address` and need not listen yet. A port of 0 is the one
-    /// that it says when it is ready.
+    /// Starts the process of this command, which becomes a server at `address` and need not listen yet. If
+    /// the port is 0, the server prints its address when it is ready.
     pub fn spawn(mut command: Command, address: SocketAddr) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
-        // It holds the pipe's writers, which must be closed before the pipe can end.
+        // The command holds writers of the pipe; the pipe ends only after they are closed.
         drop(command);
         let lines = Arc::new(Lines::default());
         let collected = Arc::clone(&lines);
@@ -122,84 +122,82 @@ impl Server {
         Ok(Self { child, address, lines })
     }
 
-    /// Waits until it says where it listens.
+    /// Waits until the server prints its address.
     pub fn wait_until_ready(&mut self) -> Result<(), String> {
-        if let Some(address) = self.lines.wait_for(START_LIMIT, ready) {
+        if let Some(address) = self.lines.wait_for(START_LIMIT, parse_address) {
             self.address = address;
             return Ok(());
         }
         if !self.lines.lock().ended {
             return Err(format!("the host was not ready after {START_LIMIT:?}:\n{}", self.log().join("\n")));
         }
-        let status = self.child.wait().map_err(|problem| problem.to_string())?;
-        Err(format!("the host ended ({status}):\n{}", self.log().join("\n")))
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        Err(format!("the host exited ({status}):\n{}", self.log().join("\n")))
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of `path`, which starts with a slash.
+    /// Returns the URL of `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The number of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The lines it has printed so far, on either stream, but for those that [`Launch::echo`] has shown.
+    /// Returns the lines of both output streams so far, except those that [`Launch::echo`] has printed.
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().lines.clone()
     }
 
-    /// Waits for a line that fits, also among those that were printed before.
+    /// Waits for a matching line, including earlier lines.
     pub fn wait_for_line(&self, limit: Duration, fits: impl Fn(&str) -> bool) -> Option<String> {
         self.lines.wait_for(limit, |line| fits(line).then(|| line.to_owned()))
     }
 
-    /// Ends its process, and returns all the lines that it has printed.
-    pub fn end(&mut self) -> Vec<String> {
-        // Both fail only where the process is gone already.
+    /// Ends the process and returns all its lines.
+    pub fn stop(&mut self) -> Vec<String> {
+        // Both calls fail only if the process has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _: Option<()> = self.lines.wait_for(START_LIMIT, |_| None);
         self.log()
     }
 
-    /// How its process ended, if it has.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    /// Returns the exit status if the process has exited.
+    pub fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only where the process is gone already.
+        // Both calls fail only if the process has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Compiling a component takes about a second of a machine that has nothing else to do; tests run side by side.
+/// The timeout of a start. A compilation takes a second on an idle machine, and tests run in parallel.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// The address in the line by which Wasmtime says that it listens.
-fn ready(line: &str) -> Option<SocketAddr> {
+/// Parses the address from the line that Wasmtime prints when it listens.
+fn parse_address(line: &str) -> Option<SocketAddr> {
     line.strip_prefix("Serving HTTP on http://")?.strip_suffix('/')?.parse().ok()
 }
 
-/// What a child has printed.
+/// The output of a child process.
 #[derive(Default)]
 struct Lines {
-    printed: Mutex<Printed>,
+    printed: Mutex<Output>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct Printed {
+struct Output {
     lines: Vec<String>,
     ended: bool,
     echo: bool,
@@ -222,10 +220,10 @@ impl Lines {
         self.more.notify_all();
     }
 
-    /// Waits for a line that `pick` takes, until the limit or the end of the output.
+    /// Waits for a line that `pick` accepts, until the limit or the end of the output.
     fn wait_for<T>(&self, limit: Duration, pick: impl Fn(&str) -> Option<T>) -> Option<T> {
         let (mut seen, mut found) = (0, None);
-        let waiting = |printed: &mut Printed| {
+        let waiting = |printed: &mut Output| {
             found = printed.lines[seen..].iter().find_map(|line| pick(line));
             seen = printed.lines.len();
             found.is_none() && !printed.ended
@@ -234,7 +232,7 @@ impl Lines {
         found
     }
 
-    fn lock(&self) -> MutexGuard<'_, Printed> {
+    fn lock(&self) -> MutexGuard<'_, Output> {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,15 +1,15 @@
-//! What programs and tests have in common that start a host: a client, a wait, a key.
+//! An HTTP client, a wait and a random key for programs and tests that start a host.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A client that takes every status, and no proxy: the machine's has no business between two programs of it.
+/// Returns a client that accepts every status and uses no proxy: both programs are on this machine.
 pub fn agent(limit: Duration) -> ureq::Agent {
     let agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
     agent.timeout_global(Some(limit)).build().new_agent()
 }
 
-/// Tries until there is something, with a short pause between. Panics after [`WAIT_LIMIT`].
+/// Polls `find` until it returns a value. Panics after [`WAIT_LIMIT`].
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -17,17 +17,17 @@ pub fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = find() {
             return found;
         }
-        assert!(start.elapsed() < WAIT_LIMIT, "there is never {what}");
+        assert!(start.elapsed() < WAIT_LIMIT, "timed out waiting for {what}");
         sleep(Duration::from_millis(10));
     }
 }
 
-/// Letters and digits that cannot be guessed.
-pub fn random_text() -> Result<String, String> {
+/// Returns 128 random bits as hexadecimal digits.
+pub fn random_key() -> Result<String, String> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|problem| format!("no random numbers: {problem}"))?;
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Longer than anything takes that is waited for, and short enough that a hang is seen as one.
+/// The timeout of every wait: longer than any correct wait, and short enough to report a hang.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(60);

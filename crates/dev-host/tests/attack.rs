@@ -1,18 +1,18 @@
-//! Hostile clients against the built components under the real serve: `attack` with a fraction of everything.
+//! Hostile clients against the built components under the real host: `attack --small`.
 
 use std::process::Command;
 
 #[test]
-fn others_are_answered_while_the_component_of_wasi_0_2_is_attacked() {
+fn other_clients_are_served_during_attacks_on_wasi_0_2() {
     attack("proxy");
 }
 
 #[test]
-fn others_are_answered_while_the_component_of_wasi_0_3_is_attacked() {
+fn other_clients_are_served_during_attacks_on_wasi_0_3() {
     attack("service");
 }
 
-/// The command finds out what is wrong; here it is only run.
+/// The command checks the limits.
 #[track_caller]
 fn attack(component: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_dev-host"))
@@ -20,7 +20,7 @@ fn attack(component: &str) {
         .arg(dev_host::component(component).unwrap())
         .output()
         .unwrap();
-    let [table, problems] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    let [table, errors] = [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream));
     println!("{table}");
-    assert!(output.status.success(), "{problems}");
+    assert!(output.status.success(), "{errors}");
 }

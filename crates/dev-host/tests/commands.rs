@@ -1,8 +1,8 @@
-//! `demo` and `dev`, with the component that `cargo xtask` gives them.
+//! Tests of `demo` and `dev`, with the component that `cargo xtask` passes them.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use dev_host::{Server, WAIT_LIMIT, agent, wait_for};
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
 
 #[test]
-fn the_demo_reads_a_secret_through_everything() {
+fn demo_reads_one_secret() {
     let output = Command::new(HOST)
         .args(["demo", "--component"])
         .arg(dev_host::component("service").unwrap())
@@ -28,92 +28,100 @@ fn the_demo_reads_a_secret_through_everything() {
 }
 
 #[test]
-fn dev_serves_the_secrets_of_a_file_and_follows_its_changes() {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-follows.json");
-    fs::write(&file, r#"{"one": "1", "two": "2"}"#).unwrap();
+fn dev_serves_and_reloads_the_secrets_of_a_file() {
+    let file = secrets("dev-follows.json", r#"{"one": "1", "two": "2"}"#);
     let dev = Dev::start(&file);
     let line = dev.line_with("curl http");
-    let url = line.split_whitespace().find(|it| it.starts_with("http://")).unwrap();
-    assert_eq!(ask(url, "one"), (200, r#"{"Secret":"one","Value":"1"}"#.to_owned()));
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    assert_eq!(post(url, "one"), (200, r#"{"Secret":"one","Value":"1"}"#.to_owned()));
 
     fs::write(&file, r#"{"one": "1", "three": "3"}"#).unwrap();
-    dev.line_with(&format!("read {} again", file.display()));
-    assert_eq!(ask(url, "three"), (200, r#"{"Secret":"three","Value":"3"}"#.to_owned()));
-    assert_eq!(ask(url, "two").0, 404);
+    dev.line_with(&format!("reloaded {}", file.display()));
+    assert_eq!(post(url, "three"), (200, r#"{"Secret":"three","Value":"3"}"#.to_owned()));
+    assert_eq!(post(url, "two").0, 404);
 }
 
 #[test]
-fn the_component_ends_with_dev_however_that_ends() {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-ends.json");
-    fs::write(&file, r#"{"one": "1"}"#).unwrap();
+fn the_component_exits_with_dev() {
+    let file = secrets("dev-ends.json", r#"{"one": "1"}"#);
     for signal in ["TERM", "KILL"] {
         let mut dev = Dev::start(&file);
         let line = dev.line_with("curl http");
         let authority = line.split('/').nth(2).unwrap().to_owned();
         assert!(TcpStream::connect(&authority).is_ok(), "{signal}: {line}");
         dev.signal(signal);
-        wait_for("an end of the component", || TcpStream::connect(&authority).err());
+        wait_for("the exit of the component", || TcpStream::connect(&authority).err());
     }
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named() {
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = holder.local_addr().unwrap();
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-taken.json");
-    fs::write(&file, r#"{"one": "1"}"#).unwrap();
-    let mut command = Command::new(HOST);
-    command.args(["dev", "--addr", &taken.to_string(), "--component"]);
-    command.arg(dev_host::component("service").unwrap()).arg("--secrets").arg(&file);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains(&format!("--addr {taken}")), "{said}");
+    let file = secrets("dev-taken.json", r#"{"one": "1"}"#);
+    let output = dev(taken, &file).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains(&format!("--addr {taken}")), "{error}");
 }
 
 const KEY: &str = "the-key-of-a-developer";
 
-/// `dev`, of which what it prints is taken as that of a host.
+/// A running `dev`. `Server` collects its output.
 struct Dev(Server);
+
+fn secrets(name: &str, content: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&file, content).unwrap();
+    file
+}
+
+/// Builds the command `dev` with this address and these secrets.
+fn dev(address: SocketAddr, secrets: &Path) -> Command {
+    let mut command = Command::new(HOST);
+    // The test ignores the settings of the machine.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GATEWAY_")) {
+        command.env_remove(name);
+    }
+    command.args(["dev", "--addr", &address.to_string(), "--component"]);
+    command
+        .arg(dev_host::component("service").unwrap())
+        .arg("--secrets")
+        .arg(secrets)
+        .env("GATEWAY_KEY", KEY);
+    command
+}
 
 impl Dev {
     fn start(secrets: &Path) -> Self {
-        let mut command = Command::new(HOST);
-        command
-            .args(["dev", "--addr", "127.0.0.1:0", "--component"])
-            .arg(dev_host::component("service").unwrap());
-        // The settings of the machine are not those of the test.
-        for (name, _) in std::env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("GATEWAY_")) {
-            command.env_remove(name);
-        }
-        command.arg("--secrets").arg(secrets).env("GATEWAY_KEY", KEY);
-        Self(Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into()).unwrap())
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        Self(Server::spawn(dev(address, secrets), address).unwrap())
     }
 
-    /// Sends it a signal, and waits until it has ended. The shell has a command for it where a small system has no program.
+    /// Sends a signal and waits for the exit. A shell has `kill`; a small system may not.
     fn signal(&mut self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.0.pid());
-        let told = Command::new("sh").args(["-c", &kill]).status().is_ok_and(|it| it.success());
+        let sent = Command::new("sh").args(["-c", &kill]).status().is_ok_and(|status| status.success());
         let start = Instant::now();
-        while told && matches!(self.0.ended(), Ok(None)) && start.elapsed() < WAIT_LIMIT {
+        while sent && matches!(self.0.exit_status(), Ok(None)) && start.elapsed() < WAIT_LIMIT {
             sleep(Duration::from_millis(20));
         }
     }
 
     #[track_caller]
     fn line_with(&self, part: &str) -> String {
-        let line = self.0.wait_for_line(WAIT_LIMIT, |it| it.contains(part));
-        line.unwrap_or_else(|| panic!("dev never says {part:?}: {:?}", self.0.log()))
+        let line = self.0.wait_for_line(WAIT_LIMIT, |line| line.contains(part));
+        line.unwrap_or_else(|| panic!("dev printed no line with {part:?}: {:?}", self.0.log()))
     }
 }
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // A kill comes if this is in vain.
+        // If this fails, `Server` kills the process.
         self.signal("TERM");
     }
 }
 
-fn ask(url: &str, name: &str) -> (u16, String) {
+fn post(url: &str, name: &str) -> (u16, String) {
     let request = agent(WAIT_LIMIT).post(url).content_type("application/json").header("x-functions-key", KEY);
     let mut response = request.send(format!(r#"{{"Secret": "{name}"}}"#)).unwrap();
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())

@@ -1,74 +1,74 @@
-//! Secrets as Key Vault writes them down: bundles, items and pages.
+//! The JSON of secrets: bundles, items and pages of lists.
 //!
 //! Source: the REST specification, `Secrets/stable/2025-07-01/secrets.json`, and the SDKs' recordings.
 
 use serde_json::{Value, json};
 
-use crate::refusal::{Refused, bad_parameter};
-use crate::request::Ask;
+use crate::refusal::{VaultError, bad_parameter};
+use crate::request::Request;
 use crate::store::{Secret, Version};
 
-/// `SecretBundle`, with the value. `base` is the vault's address without a slash at its end.
-pub(crate) fn whole(base: &str, secret: &Secret, version: &Version) -> Value {
+/// Writes a `SecretBundle` with its value. `base` is the vault's address without a slash at the end.
+pub(crate) fn with_value(base: &str, secret: &Secret, version: &Version) -> Value {
     let mut bundle = version_item(base, &secret.name, version);
     bundle["value"] = version.value.as_str().into();
     bundle
 }
 
-/// A version without its value: `SecretItem` in a list of versions, `SecretBundle` after an update.
+/// Writes a version without its value: `SecretItem` in a list of versions, `SecretBundle` after an update.
 pub(crate) fn version_item(base: &str, name: &str, version: &Version) -> Value {
-    described(&format!("{base}/secrets/{name}/{}", version.id), version)
+    describe(&format!("{base}/secrets/{name}/{}", version.id), version)
 }
 
-/// `SecretItem` in a list of secrets: the newest version's attributes under the secret's own id.
+/// Writes a `SecretItem` of a list of secrets: the id of the secret, the attributes of its newest version.
 pub(crate) fn item(base: &str, secret: &Secret) -> Value {
-    described(&format!("{base}/secrets/{}", secret.name), secret.latest())
+    describe(&format!("{base}/secrets/{}", secret.name), secret.latest())
 }
 
-/// `SecretListResult`: the page of `items` that `maxresults` and `$skiptoken` ask for. The keys of the items are in lower
-/// case and in order, and each is one as `is_key` says.
+/// Writes a `SecretListResult`: the page that `maxresults` and `$skiptoken` select from items in the order of
+/// their keys.
 ///
-/// It goes on after the key that the last one ended with, whether that is still there or not: clients delete what they have
-/// listed before they ask for more. A full page has a `nextLink` even if nothing follows, and the link names port 443, as
-/// recordings have it.
+/// A page starts after the last key of the page before, even if that item was deleted: clients delete items
+/// between pages. A full page has a `nextLink`, even if no items follow, with port 443, as in recordings.
 pub(crate) fn page(
-    ask: &Ask,
+    request: &Request,
     is_key: fn(&str) -> bool,
     items: impl Iterator<Item = (String, Value)>,
-) -> Result<Value, Refused> {
-    let size = ask.parameter("maxresults").map_or(Some(LARGEST_PAGE), |text| text.parse().ok());
-    let size = size.filter(|size| (1..=LARGEST_PAGE).contains(size));
+) -> Result<Value, VaultError> {
+    let size = request.parameter("maxresults").map_or(Some(MAX_PAGE_SIZE), |text| text.parse().ok());
+    let size = size.filter(|size| (1..=MAX_PAGE_SIZE).contains(size));
     let size =
-        size.ok_or_else(|| bad_parameter(format!("maxresults must be between 1 and {LARGEST_PAGE}")))?;
-    let after = ask.parameter("$skiptoken").map(str::to_ascii_lowercase);
+        size.ok_or_else(|| bad_parameter(format!("maxresults must be between 1 and {MAX_PAGE_SIZE}")))?;
+    let after = request.parameter("$skiptoken").map(str::to_ascii_lowercase);
     if after.as_deref().is_some_and(|key| !is_key(key)) {
         return Err(bad_parameter("The $skiptoken is not valid."));
     }
     let rest = items.skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after));
     let (keys, values): (Vec<String>, Vec<Value>) = rest.take(size).unzip();
-    let next = keys.last().filter(|_| keys.len() == size).map(|key| next_link(ask, size, key));
+    let next = keys.last().filter(|_| keys.len() == size).map(|key| next_link(request, size, key));
     Ok(json!({"value": values, "nextLink": next}))
 }
 
-/// The key of the version that is the `number`th of its secret.
+/// Returns the sort key of the version with this index.
 pub(crate) fn version_key(number: usize) -> String {
-    format!("{number:0VERSION_KEY$}")
+    format!("{number:0VERSION_KEY_DIGITS$}")
 }
 
 pub(crate) fn is_version_key(text: &str) -> bool {
-    text.len() == VERSION_KEY && text.bytes().all(|byte| byte.is_ascii_digit())
+    text.len() == VERSION_KEY_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn next_link(ask: &Ask, size: usize, key: &str) -> String {
-    let port = if ask.scheme == "https" && !ask.authority.contains(':') { ":443" } else { "" };
-    let version = ask.parameter("api-version").unwrap_or_default();
+fn next_link(request: &Request, size: usize, key: &str) -> String {
+    let port = if request.scheme == "https" && !request.authority.contains(':') { ":443" } else { "" };
+    let version = request.parameter("api-version").unwrap_or_default();
     format!(
         "{}://{}{port}{}?api-version={version}&$skiptoken={key}&maxresults={size}",
-        ask.scheme, ask.authority, ask.path,
+        request.scheme, request.authority, request.path,
     )
 }
 
-fn described(id: &str, version: &Version) -> Value {
+/// Writes the id, the attributes, the content type and the tags of a version.
+fn describe(id: &str, version: &Version) -> Value {
     let mut attributes = json!({
         "enabled": version.enabled,
         "created": version.created,
@@ -82,8 +82,8 @@ fn described(id: &str, version: &Version) -> Value {
         }
     }
     let mut item = json!({"id": id, "attributes": attributes});
-    if let Some(kind) = &version.content_type {
-        item["contentType"] = kind.as_str().into();
+    if let Some(content_type) = &version.content_type {
+        item["contentType"] = content_type.as_str().into();
     }
     if !version.tags.is_empty() {
         item["tags"] = json!(version.tags);
@@ -91,7 +91,7 @@ fn described(id: &str, version: &Version) -> Value {
     item
 }
 
-/// `DeletedSecretBundle` of a version, `DeletedSecretItem` of an item.
+/// Writes a `DeletedSecretBundle` of a version, or a `DeletedSecretItem` of an item.
 pub(crate) fn deleted(base: &str, secret: &Secret, mut item: Value) -> Value {
     let deleted = secret.deleted.unwrap_or_default();
     item["recoveryId"] = format!("{base}/deletedsecrets/{}", secret.name).into();
@@ -100,11 +100,11 @@ pub(crate) fn deleted(base: &str, secret: &Secret, mut item: Value) -> Value {
     item
 }
 
-/// The most items on a page, and their number if the request has none: the specification's `maxresults`.
-const LARGEST_PAGE: usize = 25;
+/// The maximum and the default of `maxresults`, from the specification.
+const MAX_PAGE_SIZE: usize = 25;
 
-/// Digits in the key of a version, so that keys are in the order of their numbers: more versions than memory holds.
-const VERSION_KEY: usize = 10;
+/// The number of digits of a version's sort key: enough for more versions than fit into memory.
+const VERSION_KEY_DIGITS: usize = 10;
 
-/// Days for which a deleted secret can be recovered, if the vault's owner has not chosen another number.
+/// The days in which a deleted secret can be recovered: the default of a vault.
 const RECOVERABLE_DAYS: i64 = 90;

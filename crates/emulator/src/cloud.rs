@@ -1,59 +1,51 @@
-//! Which host a request was sent to, and what that host serves.
+//! The hosts of Azure's clouds and the role of each.
 
 use std::net::IpAddr;
 
-/// One of Microsoft's clouds: where its vaults are, the audience of their tokens, and what signs those.
+/// One of Microsoft's clouds: the audience of its vaults and the host of its token authority.
 ///
 /// Source: Microsoft Learn, "About Azure Key Vault keys, secrets and certificates", table of DNS suffixes.
 #[derive(Debug)]
 pub(crate) struct Cloud {
     pub(crate) audience: &'static str,
-    login: &'static str,
+    pub(crate) authority_host: &'static str,
 }
 
 impl Cloud {
     fn domain(&self) -> &str {
         self.audience.trim_start_matches("https://")
     }
-
-    /// The address that a challenge names: who gives tokens for `tenant`.
-    pub(crate) fn authority(&self, tenant: &str) -> String {
-        format!("https://{}/{tenant}", self.login)
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
+pub(crate) enum HostRole {
     Vault(&'static Cloud),
-    Login,
+    Entra,
     Imds,
-    /// Everything, the control routes too: an address on loopback, or `localhost`.
-    Here,
-    Stranger,
+    /// A loopback address or `localhost`: serves all routes, including the control routes.
+    Loopback,
+    Unknown,
 }
 
-/// Whose host `host` is, which has no port, for a client that comes by `scheme`: Azure's vaults and Entra are there by HTTPS
-/// only, IMDS by plain HTTP only.
-pub(crate) fn place(scheme: &str, host: &str) -> Place {
+/// Returns the role of `host`, which has no port. Vaults and Entra accept only HTTPS, IMDS only plain HTTP.
+pub(crate) fn host_role(scheme: &str, host: &str) -> HostRole {
     let host = host.to_ascii_lowercase();
     let https = scheme == "https";
     let vault = host.split_once('.').filter(|(name, _)| is_vault_name(name));
     let cloud = vault.and_then(|(_, domain)| CLOUDS.iter().find(|cloud| cloud.domain() == domain));
     match cloud {
-        Some(cloud) if https => Place::Vault(cloud),
-        Some(_) => Place::Stranger,
-        None if host == IMDS && !https => Place::Imds,
-        None if is_loopback(&host) => Place::Here,
-        None if https && CLOUDS.iter().any(|cloud| cloud.login == host) => Place::Login,
-        None => Place::Stranger,
+        Some(cloud) if https => HostRole::Vault(cloud),
+        Some(_) => HostRole::Unknown,
+        None if host == IMDS && !https => HostRole::Imds,
+        None if is_loopback(&host) => HostRole::Loopback,
+        None if https && CLOUDS.iter().any(|cloud| cloud.authority_host == host) => HostRole::Entra,
+        None => HostRole::Unknown,
     }
 }
 
-/// Whether Entra knows a resource of this name: a vault's audience, with or without a slash, one vault's own
-/// address, and two of its other services.
+/// Whether Entra issues tokens for this resource: the audience of vaults or of one vault, or another service.
 ///
-/// A token is minted for all of these; that Key Vault takes only one of them shows at the vault
-/// (`AKV10022`, Azure/go-autorest issue 525).
+/// Key Vault accepts only one of these audiences (`AKV10022`, Azure/go-autorest issue 525).
 pub(crate) fn knows_resource(resource: &str) -> bool {
     if resource.eq_ignore_ascii_case(KEY_VAULT_APP) {
         return true;
@@ -67,29 +59,29 @@ pub(crate) fn knows_resource(resource: &str) -> bool {
     others.contains(&host) || CLOUDS.iter().any(is_in)
 }
 
-/// The public cloud, which also stands for a host that is in no cloud.
+/// The public cloud, also used for hosts outside all clouds.
 pub(crate) const PUBLIC: &Cloud = &CLOUDS[0];
 
-/// Key Vault's own application, accepted as an audience (text of `AKV10022`,
+/// The application id of Key Vault, which vaults accept as an audience (text of `AKV10022`,
 /// argoproj-labs/argocd-vault-plugin issue 621).
 pub(crate) const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
 const CLOUDS: [Cloud; 3] = [
-    Cloud { audience: "https://vault.azure.net", login: "login.microsoftonline.com" },
-    Cloud { audience: "https://vault.azure.cn", login: "login.chinacloudapi.cn" },
-    Cloud { audience: "https://vault.usgovcloudapi.net", login: "login.microsoftonline.us" },
+    Cloud { audience: "https://vault.azure.net", authority_host: "login.microsoftonline.com" },
+    Cloud { audience: "https://vault.azure.cn", authority_host: "login.chinacloudapi.cn" },
+    Cloud { audience: "https://vault.usgovcloudapi.net", authority_host: "login.microsoftonline.us" },
 ];
 
 const IMDS: &str = "169.254.169.254";
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A vault's name: 3 to 24 letters, digits and single hyphens, first a letter, last no hyphen.
+/// Whether Azure allows this vault name: 3 to 24 letters, digits and single hyphens, from a letter.
 fn is_vault_name(name: &str) -> bool {
-    let allowed = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
-    let ends_well = name.starts_with(|it: char| it.is_ascii_alphabetic()) && !name.ends_with('-');
+    let allowed = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let ends_well = name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.ends_with('-');
     (3..=24).contains(&name.len()) && allowed && ends_well && !name.contains("--")
 }

@@ -1,4 +1,4 @@
-//! The control routes, `/emulator/…`: what the library's methods do, for a process outside.
+//! The control routes, `/emulator/…`: the library's methods over HTTP.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -6,52 +6,53 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::request::Ask;
-use crate::store::{Properties, is_name};
-use crate::{Emulator, Fault, Settings, reply};
+use crate::request::Request;
+use crate::store::{Properties, is_secret_name};
+use crate::{Emulator, Settings, response};
 
-pub(crate) fn answer(emulator: &Emulator, ask: &Ask) -> Response<Bytes> {
-    match operate(emulator, ask) {
-        Ok(Value::Null) => reply::empty(StatusCode::NO_CONTENT),
-        Ok(body) => reply::json(StatusCode::OK, &body),
-        Err((status, message)) => reply::json(status, &json!({"error": message})),
+pub(crate) fn answer(emulator: &Emulator, request: &Request) -> Response<Bytes> {
+    let error = |status, message| response::json(status, &json!({"error": message}));
+    match dispatch(emulator, request) {
+        Ok(Some(Value::Null)) => response::empty(StatusCode::NO_CONTENT),
+        Ok(Some(body)) => response::json(StatusCode::OK, &body),
+        Ok(None) => error(StatusCode::NOT_FOUND, "there is no such control route".to_owned()),
+        Err(message) => error(StatusCode::BAD_REQUEST, message),
     }
 }
 
-/// A value for a secret, or a change to its newest version, or both.
+/// A new version of a secret, a change of its newest version, or both.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct SecretChange {
     value: Option<String>,
     enabled: Option<bool>,
 }
 
-fn operate(emulator: &Emulator, ask: &Ask) -> Result<Value, (StatusCode, String)> {
-    match (ask.method.as_str(), ask.segments().as_slice()) {
-        ("POST", ["emulator", "faults"]) => {
-            let fault = read::<Fault>(ask)?;
-            emulator.lock().faults.add(fault).map_err(|sentence| (StatusCode::BAD_REQUEST, sentence))?;
-        }
+fn dispatch(emulator: &Emulator, request: &Request) -> Result<Option<Value>, String> {
+    match (request.method.as_str(), request.segments().as_slice()) {
+        ("POST", ["emulator", "faults"]) => emulator.lock().faults.add(parse_body(request)?)?,
         ("DELETE", ["emulator", "faults"]) => emulator.clear_faults(),
-        ("GET", ["emulator", "journal"]) => return Ok(json!(emulator.journal())),
+        ("GET", ["emulator", "journal"]) => return Ok(Some(json!(emulator.journal()))),
         ("DELETE", ["emulator", "journal"]) => emulator.clear_journal(),
         ("PUT", ["emulator", "settings"]) => {
-            let settings = read::<Settings>(ask)?;
-            emulator.configure(|it| *it = settings);
+            let new = parse_body::<Settings>(request)?;
+            emulator.configure(|settings| *settings = new);
         }
         ("POST", ["emulator", "signing-keys"]) => emulator.rotate_signing_keys(),
         ("DELETE", ["emulator", "tokens"]) => emulator.forget_tokens(),
-        ("PUT", ["emulator", "secrets", name]) => return change(emulator, name, read(ask)?),
-        _ => return Err((StatusCode::NOT_FOUND, "there is no such control route".to_owned())),
+        ("PUT", ["emulator", "secrets", name]) => {
+            return change_secret(emulator, name, parse_body(request)?).map(Some);
+        }
+        _ => return Ok(None),
     }
-    Ok(Value::Null)
+    Ok(Some(Value::Null))
 }
 
-/// Sets, rotates, disables or enables a secret. The answer has the newest version.
-fn change(emulator: &Emulator, name: &str, change: Change) -> Result<Value, (StatusCode, String)> {
-    let refused = |_| (StatusCode::BAD_REQUEST, "the vault does not take this".to_owned());
-    if !is_name(name) {
-        return Err((StatusCode::BAD_REQUEST, "this is not the name of a secret".to_owned()));
+/// Sets, rotates, disables or enables a secret. The response contains the newest version.
+fn change_secret(emulator: &Emulator, name: &str, change: SecretChange) -> Result<Value, String> {
+    let refused = |_| "the vault does not accept this secret".to_owned();
+    if !is_secret_name(name) {
+        return Err("the name of a secret is 1 to 127 letters, digits and hyphens".to_owned());
     }
     let now = crate::now();
     let properties = change.enabled.map(Properties::enabled).unwrap_or_default();
@@ -64,8 +65,8 @@ fn change(emulator: &Emulator, name: &str, change: Change) -> Result<Value, (Sta
     Ok(json!({"version": version.id}))
 }
 
-/// Reads the body; the error says what is wrong with it. It may repeat a word of it: control routes have no
-/// secret but the values of secrets, and those are text, with which nothing can be wrong.
-fn read<T: DeserializeOwned>(ask: &Ask) -> Result<T, (StatusCode, String)> {
-    serde_json::from_slice(&ask.body).map_err(|it| (StatusCode::BAD_REQUEST, it.to_string()))
+/// Parses the JSON body. The error may quote it, but not a secret's value: serde quotes no string where it
+/// expects one.
+fn parse_body<T: DeserializeOwned>(request: &Request) -> Result<T, String> {
+    serde_json::from_slice(&request.body).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Faults: which requests they befall, and what they do.
+//! Faults: the requests that they match, and their effects.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde::Deserialize;
@@ -14,16 +14,17 @@ use serde::de::{Deserializer, Error as _};
 use strum::IntoStaticStr;
 use tokio::time::Instant;
 
-use crate::request::{Ask, Kind};
-use crate::store::is_name;
-use crate::{Body, Cut, Refusal, TokenRefusal, reply};
+use crate::request::{Kind, Request};
+use crate::response::with_header;
+use crate::store::is_secret_name;
+use crate::{Body, Cut, Refusal, TokenRefusal, response};
 
-/// A rule: which requests meet this fault, and what it does to them.
+/// The requests that a fault matches, and its effect on them.
 ///
-/// One that no request can meet is not taken: only a vault [refuses](Effect::Refuse) and has secrets.
+/// A fault that no request can match is invalid: only vault requests have secrets.
 ///
-/// In JSON, as the control route takes it, everything but a wish may be left out:
-/// `{"upstream":"vault","secret":"db","times":2,"every":2,"lasts_ms":5000,"delay_ms":50,"retry_after":"1","effect":{"refuse":"throttled"}}`.
+/// In the JSON of the control route every field is optional:
+/// `{"secret":"db","times":2,"delay_ms":50,"retry_after":"1","effect":{"refuse":"throttled"}}`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
@@ -37,17 +38,17 @@ pub struct Fault {
     pub(crate) effect: Effect,
 }
 
-/// A rule in force: since when, and how many requests it could have befallen.
-struct Rule {
+/// A fault in force: its start, and the number of requests that matched it.
+pub(crate) struct Rule {
     fault: Fault,
     since: Instant,
-    met: u32,
+    matched: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Upstream {
-    /// All but the control routes.
+    /// All requests except control requests.
     #[default]
     Any,
     Vault,
@@ -59,47 +60,47 @@ pub enum Upstream {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Effect {
-    /// Nothing: the true answer, for a fault that only delays it or adds `Retry-After`.
+    /// The unchanged response, for a fault that only delays it or adds `Retry-After`.
     #[default]
     Truth,
-    /// Key Vault refuses. No other requests meet this fault.
+    /// A refusal of Key Vault, for vault requests only.
     Refuse(Refusal),
-    /// A token source refuses. No other requests meet this fault.
+    /// A refusal of a token source, for token requests only.
     RefuseToken(TokenRefusal),
-    /// An error of this status with the body that the upstream documents for it.
+    /// An error with this status and the body that the upstream documents for it.
     Status(#[serde(deserialize_with = "status")] StatusCode),
     Answer(Answer),
-    /// A redirect (307) to this address.
+    /// A 307 redirect to this address.
     Redirect(#[serde(deserialize_with = "header_value")] HeaderValue),
-    /// The true status with a page of HTML, as a firewall between answers.
+    /// The unchanged status with an HTML page, as a firewall sends it.
     PlainText,
-    /// The true status and headers without a body.
+    /// The unchanged status and headers with an empty body.
     EmptyBody,
-    /// The true status with text that is nearly JSON.
+    /// The unchanged status with invalid JSON.
     BrokenJson,
-    /// The true answer with a byte order mark in front of its body, as Azure's services send it now and then.
+    /// The unchanged response with a byte order mark before the body, as Azure's services send it sometimes.
     ByteOrderMark,
-    /// The first half of the true body, as a whole message.
+    /// The first half of the body, framed as a complete message.
     TruncatedJson,
     /// 200 with valid JSON of this many bytes, with a `Content-Length`.
     HugeBody(u64),
-    /// The same without a `Content-Length`: only a client that counts notices.
+    /// The same without a `Content-Length`, so that only a client that counts the bytes can stop.
     HugeChunkedBody(u64),
     HangBeforeHeaders,
-    /// Headers and the first half of the body, then silence.
+    /// The headers and the first half of the body; then the connection hangs.
     HangWithinBody,
     CutBeforeHeaders,
-    /// Headers and the first half of the body, then the connection ends.
+    /// The headers and the first half of the body; then the connection is cut.
     CutWithinBody,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// From 200 to 599.
+    /// A status from 200 to 599.
     #[serde(deserialize_with = "status")]
     pub status: StatusCode,
-    /// Exactly these headers, apart from those that frame the message.
+    /// Exactly these headers, except those that frame the message.
     #[serde(default, deserialize_with = "header_map")]
     pub headers: HeaderMap,
     #[serde(default)]
@@ -107,7 +108,7 @@ pub struct Answer {
 }
 
 impl Fault {
-    /// Befalls every request to `upstream` until the faults are cleared.
+    /// Matches each request to `upstream` until the faults are cleared.
     pub fn new(upstream: Upstream, effect: Effect) -> Self {
         Self { upstream, effect, ..Self::default() }
     }
@@ -120,12 +121,12 @@ impl Fault {
         Self { times: Some(times), ..self }
     }
 
-    /// Befalls the first of so many requests, and then the next after these; with 2 every other one.
+    /// Matches the first of each `every` requests; with 2, every other request.
     pub fn every(self, every: u32) -> Self {
         Self { every: Some(every), ..self }
     }
 
-    /// Ends by itself after this time, in whole milliseconds.
+    /// Expires after this time, rounded down to milliseconds.
     pub fn lasting(self, time: Duration) -> Self {
         Self { lasts_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
@@ -134,61 +135,55 @@ impl Fault {
         Self { secret: Some(name.to_owned()), ..self }
     }
 
-    /// Waits before everything else, in whole milliseconds.
+    /// Delays the response by this time, rounded down to milliseconds.
     pub fn delay(self, delay: Duration) -> Self {
         Self { delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), ..self }
     }
 
-    /// Adds `Retry-After` to the answer: seconds, or an HTTP date.
+    /// Adds `Retry-After` to the response: seconds, or an HTTP date.
     pub fn retry_after(self, value: &'static str) -> Self {
         Self { retry_after: Some(value.to_owned()), ..self }
     }
 
-    /// Whether there are requests that this can befall. The error is a sentence that says why not.
+    /// Checks that a request can match the fault. The error contains the reason.
     fn check(&self) -> Result<(), String> {
         let elsewhere = matches!(self.upstream, Upstream::Token | Upstream::SigningKeys);
-        let for_a_token = matches!(self.effect, Effect::RefuseToken(_));
+        let by_vault = matches!(self.effect, Effect::Refuse(_));
+        let by_token_source = matches!(self.effect, Effect::RefuseToken(_));
+        let bad_name = self.secret.as_deref().is_some_and(|name| !is_secret_name(name));
+        let bad_header =
+            self.retry_after.as_deref().is_some_and(|value| HeaderValue::from_str(value).is_err());
         let rules = [
+            (elsewhere && by_vault, "`refuse` is for a vault only; use `status` for other upstreams"),
             (
-                elsewhere && matches!(self.effect, Effect::Refuse(_)),
-                "`refuse` is for a vault only, `status` for every upstream",
+                by_token_source && self.upstream != Upstream::Token,
+                "`refuse_token` is for a token source only",
             ),
-            (for_a_token && self.upstream != Upstream::Token, "`refuse_token` is for a token source only"),
-            (elsewhere && self.secret.is_some(), "only a request to a vault is for a secret"),
-            (
-                self.secret.as_deref().is_some_and(|name| !is_name(name)),
-                "a secret's name is 1 to 127 letters, digits and hyphens",
-            ),
-            (self.times == Some(0) || self.every == Some(0), "it is for 0 requests"),
-            (
-                self.retry_after.as_deref().map(HeaderValue::from_str).is_some_and(|it| it.is_err()),
-                "its `retry_after` cannot stand in a header",
-            ),
+            (elsewhere && self.secret.is_some(), "only vault requests have a `secret`"),
+            (bad_name, "a secret's name is 1 to 127 letters, digits and hyphens"),
+            (self.times == Some(0) || self.every == Some(0), "`times` and `every` must be at least 1"),
+            (bad_header, "`retry_after` is not valid in a header"),
         ];
-        let broken = rules.iter().find(|(broken, _)| *broken);
-        broken.map_or(Ok(()), |(_, rule)| Err(format!("this fault befalls nothing: {rule}")))
+        let broken = rules.iter().find(|(is_broken, _)| *is_broken);
+        broken.map_or(Ok(()), |(_, rule)| Err(format!("no request can match this fault: {rule}")))
     }
 
-    fn befalls(&self, ask: &Ask) -> bool {
+    fn matches(&self, request: &Request) -> bool {
         let upstream = match self.upstream {
             Upstream::Any => true,
-            Upstream::Vault => ask.kind == Kind::Vault,
-            Upstream::Token => matches!(ask.kind, Kind::Token(_)),
-            Upstream::SigningKeys => ask.kind == Kind::SigningKeys,
+            Upstream::Vault => request.kind == Kind::Vault,
+            Upstream::Token => matches!(request.kind, Kind::Token(_)),
+            Upstream::SigningKeys => request.kind == Kind::SigningKeys,
         };
         let secret = match &self.secret {
             None => true,
-            Some(name) => ask.secret().is_some_and(|it| it.eq_ignore_ascii_case(name)),
+            Some(name) => request.secret().is_some_and(|secret| secret.eq_ignore_ascii_case(name)),
         };
-        let refusable = !matches!(self.effect, Effect::Refuse(_)) || ask.kind == Kind::Vault;
-        upstream && secret && refusable
+        let effect = !matches!(self.effect, Effect::Refuse(_)) || request.kind == Kind::Vault;
+        upstream && secret && effect
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        (&self.effect).into()
-    }
-
-    /// What happens before there is an answer: the delay, silence, or the connection's end.
+    /// Applies what precedes the response: the delay, a connection that hangs, or a cut connection.
     pub(crate) async fn before_headers(&self) -> Result<(), Cut> {
         if self.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
@@ -200,40 +195,40 @@ impl Fault {
         }
     }
 
-    pub(crate) fn spoil(&self, mut answer: Response<Bytes>) -> Response<Body> {
-        let mut spoiled = match &self.effect {
+    /// Applies the effect to the unchanged `response`.
+    pub(crate) fn apply(&self, response: Response<Bytes>) -> Response<Body> {
+        let changed = match &self.effect {
             Effect::Redirect(location) => {
-                let mut response = reply::empty(StatusCode::TEMPORARY_REDIRECT);
-                response.headers_mut().insert(LOCATION, location.clone());
-                response.map(whole)
+                let response = response::empty(StatusCode::TEMPORARY_REDIRECT).map(full_body);
+                with_header(response, LOCATION, location.clone())
             }
             Effect::Answer(Answer { status, headers, body }) => {
-                let mut response = reply::empty(*status);
+                let mut response = response::empty(*status);
                 *response.headers_mut() = headers.clone();
-                // The server frames the message; it may not be framed twice.
+                // The server adds the headers that frame the message.
                 response.headers_mut().remove(CONTENT_LENGTH);
                 response.headers_mut().remove(TRANSFER_ENCODING);
-                response.map(|_| whole(Bytes::from(body.clone())))
+                response.map(|_| full_body(Bytes::from(body.clone())))
             }
             Effect::PlainText => {
-                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-                answer.map(|_| whole(Bytes::from_static(PAGE.as_bytes())))
+                let page = response.map(|_| full_body(Bytes::from_static(PAGE.as_bytes())));
+                with_header(page, CONTENT_TYPE, HeaderValue::from_static("text/html"))
             }
-            Effect::EmptyBody => answer.map(|_| whole(Bytes::new())),
+            Effect::EmptyBody => response.map(|_| full_body(Bytes::new())),
             Effect::BrokenJson => {
-                answer.map(|_| whole(Bytes::from_static(b"{\"value\": \"half\", \"id\": }")))
+                response.map(|_| full_body(Bytes::from_static(b"{\"value\": \"half\", \"id\": }")))
             }
-            Effect::ByteOrderMark => answer.map(|it| whole([b"\xEF\xBB\xBF", &it[..]].concat().into())),
-            Effect::TruncatedJson => answer.map(|it| whole(half(&it))),
+            Effect::ByteOrderMark => {
+                response.map(|body| full_body([b"\xEF\xBB\xBF", &body[..]].concat().into()))
+            }
+            Effect::TruncatedJson => response.map(|body| full_body(first_half(&body))),
             Effect::HugeBody(length) => {
-                let mut response = huge(*length);
-                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from((*length).max(SHORTEST)));
-                response
+                with_header(huge(*length), CONTENT_LENGTH, (*length).max(MIN_HUGE_BODY).into())
             }
             Effect::HugeChunkedBody(length) => huge(*length),
-            Effect::HangWithinBody => halved(answer, std::future::pending()),
-            Effect::CutWithinBody => halved(answer, async {
-                // hyper writes what it has only when there is nothing more to take at once.
+            Effect::HangWithinBody => cut_in_half(response, std::future::pending()),
+            Effect::CutWithinBody => cut_in_half(response, async {
+                // hyper flushes the first half only when the body is pending.
                 tokio::task::yield_now().await;
                 Err(Cut)
             }),
@@ -242,40 +237,39 @@ impl Fault {
             | Effect::RefuseToken(_)
             | Effect::Status(_)
             | Effect::HangBeforeHeaders
-            | Effect::CutBeforeHeaders => answer.map(whole),
+            | Effect::CutBeforeHeaders => response.map(full_body),
         };
-        if let Some(Ok(value)) = self.retry_after.as_deref().map(HeaderValue::from_str) {
-            spoiled.headers_mut().insert(RETRY_AFTER, value);
+        match self.retry_after.as_deref().map(HeaderValue::from_str) {
+            Some(Ok(value)) => with_header(changed, RETRY_AFTER, value),
+            _ => changed,
         }
-        spoiled
     }
 }
 
-pub(crate) fn whole(body: Bytes) -> Body {
+pub(crate) fn full_body(body: Bytes) -> Body {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// An answer whose length is declared and whose second half does not come, but this.
-fn halved(
-    answer: Response<Bytes>,
+/// Declares the length of the whole body, sends the first half, and ends with `end`.
+fn cut_in_half(
+    response: Response<Bytes>,
     end: impl Future<Output = Result<Bytes, Cut>> + Send + 'static,
 ) -> Response<Body> {
-    let length = answer.body().len();
-    let mut response = answer.map(|body| {
-        let start = stream::iter([Ok(half(&body))]);
+    let length = response.body().len();
+    let response = response.map(|body| {
+        let start = stream::iter([Ok(first_half(&body))]);
         StreamBody::new(start.chain(stream::once(end)).map(|part| part.map(Frame::data))).boxed_unsync()
     });
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    response
+    with_header(response, CONTENT_LENGTH, length.into())
 }
 
-fn half(body: &Bytes) -> Bytes {
+fn first_half(body: &Bytes) -> Bytes {
     body.slice(..body.len() / 2)
 }
 
-/// `{"value":"aaaa…"}` of `length` bytes, made as it is read.
+/// Streams `{"value":"aaaa…"}` of `length` bytes, generated as the client reads.
 fn huge(length: u64) -> Response<Body> {
-    let mut filling = length.saturating_sub(SHORTEST);
+    let mut filling = length.saturating_sub(MIN_HUGE_BODY);
     let middle = stream::iter(std::iter::from_fn(move || {
         let size = filling.min(64 * 1024);
         filling -= size;
@@ -283,48 +277,44 @@ fn huge(length: u64) -> Response<Body> {
     }));
     let edge = |text: &'static str| stream::iter([Bytes::from_static(text.as_bytes())]);
     let parts = edge(HUGE_START).chain(middle).chain(edge(HUGE_END));
-    let body = StreamBody::new(parts.map(|it| Ok(Frame::data(it)))).boxed_unsync();
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(reply::JSON));
-    response
+    let body = StreamBody::new(parts.map(|part| Ok(Frame::data(part)))).boxed_unsync();
+    with_header(Response::new(body), CONTENT_TYPE, HeaderValue::from_static(response::JSON))
 }
 
 const HUGE_START: &str = r#"{"value":""#;
 const HUGE_END: &str = r#""}"#;
-const SHORTEST: u64 = (HUGE_START.len() + HUGE_END.len()) as u64;
+const MIN_HUGE_BODY: u64 = (HUGE_START.len() + HUGE_END.len()) as u64;
 
 const PAGE: &str = "<html><head><title>Access Denied</title></head><body>Blocked by policy.</body></html>";
 
 #[derive(Default)]
 pub(crate) struct Faults {
-    rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 impl Faults {
-    /// Adds a rule, if there are requests that it can befall. The error is a sentence.
+    /// Adds a fault, unless no request can match it.
     pub(crate) fn add(&mut self, fault: Fault) -> Result<(), String> {
         fault.check()?;
-        self.rules.push(Rule { fault, since: Instant::now(), met: 0 });
+        self.rules.push(Rule { fault, since: Instant::now(), matched: 0 });
         Ok(())
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.rules.clear();
-    }
-
-    /// The first rule that befalls this request; it is used up by one.
-    pub(crate) fn take(&mut self, ask: &Ask) -> Option<Fault> {
-        self.rules
-            .retain(|it| it.fault.lasts_ms.is_none_or(|most| it.since.elapsed().as_millis() < most.into()));
-        let mut meeting = self.rules.iter_mut().filter(|rule| rule.fault.befalls(ask));
-        let rule = meeting.find_map(|rule| {
-            let turn = rule.fault.every.is_none_or(|every| rule.met.is_multiple_of(every));
-            rule.met = rule.met.wrapping_add(1);
-            turn.then_some(rule)
+    /// Returns the first fault that matches the request, and counts the match.
+    pub(crate) fn take(&mut self, request: &Request) -> Option<Fault> {
+        let is_active = |rule: &Rule| {
+            rule.fault.lasts_ms.is_none_or(|limit| rule.since.elapsed().as_millis() < limit.into())
+        };
+        self.rules.retain(is_active);
+        let mut matching = self.rules.iter_mut().filter(|rule| rule.fault.matches(request));
+        let rule = matching.find_map(|rule| {
+            let applies = rule.fault.every.is_none_or(|every| rule.matched.is_multiple_of(every));
+            rule.matched = rule.matched.wrapping_add(1);
+            applies.then_some(rule)
         })?;
-        rule.fault.times = rule.fault.times.map(|it| it - 1);
+        rule.fault.times = rule.fault.times.map(|left| left - 1);
         let fault = rule.fault.clone();
-        self.rules.retain(|it| it.fault.times != Some(0));
+        self.rules.retain(|rule| rule.fault.times != Some(0));
         Some(fault)
     }
 }
@@ -332,7 +322,7 @@ impl Faults {
 fn status<'de, D: Deserializer<'de>>(from: D) -> Result<StatusCode, D::Error> {
     let number = u16::deserialize(from)?;
     let status = StatusCode::from_u16(number).ok().filter(|_| (200..=599).contains(&number));
-    status.ok_or_else(|| D::Error::custom("a status from 200 to 599 is expected"))
+    status.ok_or_else(|| D::Error::custom("expected a status from 200 to 599"))
 }
 
 fn header_value<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderValue, D::Error> {
@@ -340,10 +330,6 @@ fn header_value<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderValue, D::Er
 }
 
 fn header_map<'de, D: Deserializer<'de>>(from: D) -> Result<HeaderMap, D::Error> {
-    let pairs = std::collections::BTreeMap::<String, String>::deserialize(from)?;
-    let pairs = pairs.into_iter().map(|(name, value)| {
-        let name = HeaderName::try_from(name).map_err(D::Error::custom)?;
-        Ok((name, HeaderValue::try_from(value).map_err(D::Error::custom)?))
-    });
-    pairs.collect()
+    let pairs = std::collections::HashMap::<String, String>::deserialize(from)?;
+    HeaderMap::try_from(&pairs).map_err(D::Error::custom)
 }

@@ -1,7 +1,7 @@
-//! A Key Vault and the token endpoints of Azure in one process, as strict as Azure with each request, for tests.
+//! Azure Key Vault and Azure's token endpoints in one process, as strict as Azure.
 //!
-//! An [`Emulator`] answers requests in process, or serves them on loopback: see [`Emulator::answer`] and
-//! [`Emulator::serve`]. Both see one state: secrets, tokens, [`Fault`]s and a journal of [`Call`]s.
+//! An [`Emulator`] answers requests in process ([`Emulator::answer`]) or on loopback ([`Emulator::serve`]).
+//! Both use the same state: secrets, tokens, [`Fault`]s and a journal of [`Call`]s.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
@@ -16,17 +16,15 @@
 //!     // The environment of the program under test: KeyVaultUri, MSI_ENDPOINT, MSI_SECRET, …
 //!     # let _ = (name, value);
 //! }
-//! // … run it, then look at what it asked:
+//! // … run it, then check its requests:
 //! assert_eq!((emulator.token_calls().len(), emulator.vault_calls().len()), (0, 0));
 //! # Ok(()) }
 //! ```
 //!
-//! It is Entra, too, for the callers of a gateway that bring a token of their own: it signs such tokens, publishes the
-//! keys for them, and gives them to a client that asks for [`Settings::caller_audience`]. See [`Emulator::caller_claims`].
+//! It also acts as Entra for the callers of a gateway: it signs access tokens ([`Emulator::caller_claims`]),
+//! publishes the JWKS, and issues tokens for [`Settings::caller_audience`].
 //!
-//! What it has on the wire, its control routes among them, and what Azure minds and it does not: see its `README.md`.
-
-#![expect(missing_docs, reason = "an item without a comment is what its name says")]
+//! `README.md` lists the routes, the control routes, and the differences to Azure.
 
 mod answer;
 mod bundle;
@@ -39,8 +37,8 @@ mod identity;
 mod journal;
 mod random;
 mod refusal;
-mod reply;
 mod request;
+mod response;
 mod seed;
 mod server;
 mod settings;
@@ -49,7 +47,6 @@ mod store;
 mod tokens;
 mod vault;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -57,7 +54,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
 pub use crate::faults::{Answer, Effect, Fault, Upstream};
-pub use crate::identity::wording::TokenRefusal;
+pub use crate::identity::token_refusal::TokenRefusal;
 pub use crate::journal::{Call, Credential};
 pub use crate::refusal::Refusal;
 pub use crate::request::Kind;
@@ -66,33 +63,28 @@ pub use crate::server::{Addresses, Served};
 pub use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
 
 use crate::answer::State;
-use crate::identity::Keys;
+use crate::identity::Credentials;
 use crate::store::Properties;
+use crate::tokens::Tokens;
 
-/// The body of an answer. Its only error is the connection's end.
+/// The body of a response. Its only error is a cut connection.
 pub type Body = UnsyncBoxBody<Bytes, Cut>;
 
-/// The connection has ended before the answer did.
+/// The connection ended before the response was complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection was cut")]
 pub struct Cut;
 
-/// The vault does not take a secret, because of its name, its value or its state.
+/// The vault refuses a secret because of its name, its value or its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the vault does not take this secret")]
+#[error("the vault does not accept this secret")]
 pub struct NotTaken;
 
-/// A Key Vault with its token endpoints. Clones share their state.
+/// A Key Vault with token endpoints. Clones share their state.
 #[derive(Clone)]
 pub struct Emulator {
-    keys: Arc<Keys>,
+    credentials: Arc<Credentials>,
     state: Arc<Mutex<State>>,
-}
-
-impl fmt::Debug for Emulator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Emulator(..)")
-    }
 }
 
 impl Default for Emulator {
@@ -102,20 +94,21 @@ impl Default for Emulator {
 }
 
 impl Emulator {
-    /// An empty vault, and credentials that no other emulator has.
+    /// Creates an empty vault and new credentials for each token source.
     pub fn new() -> Self {
-        let keys = Keys { identity: random::credential(), client: random::credential() };
-        Self { keys: Arc::new(keys), state: Arc::default() }
+        let credentials =
+            Credentials { identity_header: random::text::<40>(), client_secret: random::text::<40>() };
+        Self { credentials: Arc::new(credentials), state: Arc::default() }
     }
 
-    /// Adds a secret, or a version to it, and returns the version. One that was deleted is recovered first.
+    /// Adds a secret or a version of it, and returns the version. Recovers a deleted secret first.
     pub fn set_secret(&self, name: &str, value: &str) -> Result<String, NotTaken> {
-        // What is not taken recovers nothing.
-        if !store::is_name(name) || value.len() > store::LONGEST_VALUE {
+        // An invalid secret must not recover the deleted one.
+        if !store::is_secret_name(name) || value.len() > store::MAX_VALUE_BYTES {
             return Err(NotTaken);
         }
         let mut state = self.lock();
-        // There is nothing to recover for a name that is new or in use.
+        // Fails if the name is new or in use, where nothing is to be recovered.
         let _ = state.store.recover(name);
         let secret = state.store.set(name, value.to_owned(), Properties::default(), now());
         Ok(secret.map_err(|_| NotTaken)?.latest().id.clone())
@@ -130,42 +123,40 @@ impl Emulator {
         self.lock().store.delete(name, now()).map(|_| ()).map_err(|_| NotTaken)
     }
 
-    /// Changes the settings. Tokens that were given out stay as they are, and a managed identity is given the one that it
-    /// has until that has ended, or until [`Emulator::forget_tokens`].
+    /// Changes the settings, but not issued tokens. A managed identity gets its cached token until that
+    /// expires.
     pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.lock().settings);
     }
 
-    /// The tokens that have been given out, the last 10,000 of them, oldest first: for a test that looks for them where
-    /// they must not be.
+    /// Returns the last 10,000 issued tokens, oldest first, for tests that search output for leaked tokens.
     pub fn tokens(&self) -> Vec<String> {
-        self.lock().tokens.all().map(str::to_owned).collect()
+        self.lock().tokens.order.iter().cloned().collect()
     }
 
-    /// Makes every token unknown: the next request with one is 401. What the platform keeps for managed identities is
-    /// forgotten with them, so that they are given new ones; nothing else does that before a token has ended, as in Azure.
+    /// Forgets all issued tokens, which the vault then refuses, and empties the platform's token cache.
     pub fn forget_tokens(&self) {
-        self.lock().tokens.forget();
+        self.lock().tokens = Tokens::default();
     }
 
-    /// Adds a fault. Of those that befall a request the first added wins.
+    /// Adds a fault. If several match a request, the first added applies.
     ///
     /// # Panics
     ///
-    /// If no request can meet it: a test with such a fault tests nothing.
+    /// Panics if no request can match the fault, because the test would test nothing.
     #[track_caller]
     pub fn fault(&self, fault: Fault) {
         let added = self.lock().faults.add(fault);
-        if let Err(sentence) = added {
-            panic!("{sentence}");
+        if let Err(reason) = added {
+            panic!("{reason}");
         }
     }
 
     pub fn clear_faults(&self) {
-        self.lock().faults.clear();
+        self.lock().faults.rules.clear();
     }
 
-    /// The last 10,000 requests, oldest first.
+    /// Returns the last 10,000 requests, oldest first.
     pub fn journal(&self) -> Vec<Call> {
         self.calls(|_| true)
     }
@@ -178,22 +169,19 @@ impl Emulator {
         self.calls(|kind| matches!(kind, Kind::Token(_)))
     }
 
-    pub fn signing_key_calls(&self) -> Vec<Call> {
-        self.calls(|kind| kind == Kind::SigningKeys)
-    }
-
-    fn calls(&self, of: fn(Kind) -> bool) -> Vec<Call> {
-        self.lock().journal.calls().filter(|call| of(call.kind)).cloned().collect()
+    fn calls(&self, includes: fn(Kind) -> bool) -> Vec<Call> {
+        self.lock().journal.calls.iter().filter(|call| includes(call.kind)).cloned().collect()
     }
 
     pub fn clear_journal(&self) {
-        self.lock().journal.clear();
+        self.lock().journal.calls.clear();
     }
 
-    /// The environment that leads a program to this emulator at `base` (`http://127.0.0.1:8080`, without a
-    /// slash at its end) by way of one token source. Names and values; some of the values are credentials.
+    /// Returns the environment of a program that uses one token source of this emulator at `base`, such as
+    /// `http://127.0.0.1:8080`. Some of the values are credentials.
     pub fn settings(&self, source: Source, base: &str) -> Vec<(&'static str, String)> {
-        let (identity, client) = (self.keys.identity.clone(), self.keys.client.clone());
+        let (identity, client) =
+            (self.credentials.identity_header.clone(), self.credentials.client_secret.clone());
         let source = match source {
             Source::AppService2019 => {
                 vec![("IDENTITY_ENDPOINT", format!("{base}/msi/token")), ("IDENTITY_HEADER", identity)]
@@ -218,7 +206,7 @@ impl Emulator {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that panics while it changes the settings must not take the others with it.
+        // A test that panics while it holds the lock must not fail the other tests.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

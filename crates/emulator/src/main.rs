@@ -1,45 +1,35 @@
-//! `keyvault-emulator`: serves a Key Vault and its token endpoints until it is stopped.
+//! The command line of `keyvault-emulator`.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use keyvault_emulator::{Addresses, Emulator, Served, Source};
 
-/// Serves a Key Vault and the token endpoints of Azure on loopback, until it is stopped.
+/// Serves an emulated Key Vault and Azure's token endpoints on loopback until it is stopped
 #[derive(Debug, Parser)]
 #[command(name = "keyvault-emulator")]
 struct Options {
-    /// Where to listen for plain HTTP; port 0 is a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = FREE)]
-    http: SocketAddr,
-    /// Where to listen for HTTPS.
-    #[arg(long, value_name = "ADDRESS", default_value = FREE)]
-    https: SocketAddr,
-    /// Where to listen as a proxy for the hosts of Azure.
-    #[arg(long, value_name = "ADDRESS", default_value = FREE)]
-    proxy: SocketAddr,
-    /// A JSON object: names and values of secrets.
+    #[command(flatten)]
+    addresses: Addresses,
+    /// A JSON object of secret names and values
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
-    /// Where to write the certificate that clients must trust; without it, a file for temporary files.
+    /// Where to write the certificate authority that clients must trust; default: a temporary file
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Whose settings to print, as NAME=value.
+    /// The token source whose settings are printed as NAME=value
     #[arg(long, value_enum, default_value = "app-service-2019")]
     source: Source,
 }
-
-const FREE: &str = "127.0.0.1:0";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("keyvault-emulator: {sentence}");
+        Err(error) => {
+            eprintln!("keyvault-emulator: {error}");
             ExitCode::FAILURE
         }
     }
@@ -52,8 +42,7 @@ async fn run(options: Options) -> Result<(), String> {
             emulator.set_secret(&name, &value).map_err(|error| format!("{name}: {error}"))?;
         }
     }
-    let addresses = Addresses { http: options.http, https: options.https, proxy: options.proxy };
-    let served = emulator.serve_at(addresses).await.map_err(|error| error.to_string())?;
+    let served = emulator.serve_at(options.addresses).await.map_err(|error| error.to_string())?;
     let name = format!("keyvault-emulator-{}.pem", served.addresses.https.port());
     let path = options.ca_file.clone().unwrap_or(std::env::temp_dir().join(name));
     let written = match options.ca_file {
@@ -61,28 +50,28 @@ async fn run(options: Options) -> Result<(), String> {
         None => write_new(&path, &served.ca_pem),
     };
     written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    print!("{}", paste(&emulator, &served, options.source, &path));
+    print!("{}", setup_text(&emulator, &served, options.source, &path));
     io::stdout().flush().map_err(|error| error.to_string())?;
     std::future::pending().await
 }
 
-/// Writes a file that is new, so that no link of another user leads it elsewhere.
+/// Creates a new file and writes it, so that a link of another user cannot redirect the write.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    // There may be none from before; another error shows in the next step.
+    // The file may be missing; any other error shows in the next step.
     let _ = std::fs::remove_file(path);
     std::fs::File::create_new(path)?.write_all(text.as_bytes())
 }
 
-/// Where it listens, the settings of the source, and lines to paste for each client.
-fn paste(emulator: &Emulator, served: &Served, source: Source, ca_file: &Path) -> String {
+/// Formats the addresses, the settings of the source, and the shell lines for each client.
+fn setup_text(emulator: &Emulator, served: &Served, source: Source, ca_file: &Path) -> String {
     let lines = |prefix: &str, settings: &[(&str, String)]| {
         settings.iter().map(|(name, value)| format!("{prefix}{name}={value}")).collect::<Vec<_>>().join("\n")
     };
     let (http, https, proxy) = (served.http_base(), served.https_base(), served.proxy_base());
-    // MSAL takes an authority by HTTPS only.
+    // MSAL accepts only an HTTPS authority.
     let base = if source == Source::ClientSecret { &https } else { &http };
     format!(
-        include_str!("paste.txt"),
+        include_str!("setup.txt"),
         settings = lines("", &served.settings(source)),
         exports = lines("export ", &emulator.settings(source, base)[2..]),
         header = emulator.settings(Source::AppService2019, &http)[3].1,

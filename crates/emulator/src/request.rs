@@ -1,80 +1,80 @@
-//! What was asked: one request, read once.
+//! A parsed request, and the service that it is for.
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use serde::Serialize;
 
-use crate::cloud::{Place, place};
+use crate::cloud::{HostRole, host_role};
 use crate::settings::Source;
 
-pub(crate) struct Ask {
+pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) scheme: &'static str,
-    /// Host and port, as the client wrote them.
+    /// Host and port, as the client sent them.
     pub(crate) authority: String,
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) place: Place,
+    pub(crate) host_role: HostRole,
     pub(crate) kind: Kind,
 }
 
-/// What a request is for, as its host and its path say.
+/// The service that a request is for, by its host and its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Vault,
-    /// A token, from one of the endpoints that give them.
+    /// A token endpoint of this source.
     Token(Source),
-    /// What Entra says of itself before it is asked for a token.
+    /// Entra's OpenID configuration of a tenant.
     Discovery,
+    /// Entra's JWKS of a tenant.
     SigningKeys,
-    /// The emulator's own control routes. These are not in the journal.
+    /// The emulator's control routes, which the journal does not record.
     Control,
     Nothing,
 }
 
-impl Ask {
-    /// Reads a request. The host is that of the address, if the address has one, or of the `Host` header. `None`: there is
-    /// no host.
-    pub(crate) fn read(parts: Parts, body: Bytes) -> Option<Self> {
+impl Request {
+    /// Parses a request. Returns `None` without a valid host in the URI or in the `Host` header.
+    pub(crate) fn parse(parts: Parts, body: Bytes) -> Option<Self> {
         let authority = match parts.uri.authority() {
             Some(authority) => authority.to_string(),
             None => parts.headers.get(header::HOST)?.to_str().ok()?.to_owned(),
         };
         let host = authority.parse::<http::uri::Authority>().ok()?;
         let scheme = if parts.uri.scheme() == Some(&http::uri::Scheme::HTTPS) { "https" } else { "http" };
-        let place = place(scheme, host.host());
+        let host_role = host_role(scheme, host.host());
         let path = parts.uri.path().to_owned();
         let query = pairs(parts.uri.query().unwrap_or_default().as_bytes());
-        let kind = kind(place, &segments(&path), &query);
+        let kind = kind(host_role, &segments(&path), &query);
         let Parts { method, headers, .. } = parts;
-        Some(Self { method, scheme, authority, path, query, headers, body, place, kind })
+        Some(Self { method, scheme, authority, path, query, headers, body, host_role, kind })
     }
 
-    /// The path between its slashes; a slash at the end counts for nothing.
+    /// Splits the path at its slashes. A slash at the end is ignored.
     pub(crate) fn segments(&self) -> Vec<&str> {
         segments(&self.path)
     }
 
-    /// The value of the first query parameter of this name. An empty value is none.
+    /// Returns the first query parameter `name`, unless its value is empty.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         find(&self.query, name)
     }
 
-    /// The only header of this name, if it is text.
+    /// Returns the header `name`, if it was sent once and is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let first = values.next()?.to_str().ok()?;
         values.next().is_none().then_some(first)
     }
 
-    /// The fields of a form, or `None` if the body does not say that it is one.
+    /// Parses the body as a form, if the `Content-Type` is that of a form.
     pub(crate) fn form(&self) -> Option<Vec<(String, String)>> {
-        let kind = self.header("content-type")?.split(';').next()?.trim();
-        kind.eq_ignore_ascii_case("application/x-www-form-urlencoded").then(|| pairs(&self.body))
+        let media_type = self.header("content-type")?.split(';').next()?.trim();
+        media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded").then(|| pairs(&self.body))
     }
 
     pub(crate) fn bearer(&self) -> Option<&str> {
@@ -92,7 +92,7 @@ impl Ask {
     }
 }
 
-/// The value of the first pair of this name. An empty value is none.
+/// Returns the value of the first pair `name`, unless it is empty.
 pub(crate) fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let value = pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     value.filter(|value| !value.is_empty())
@@ -108,26 +108,26 @@ fn segments(path: &str) -> Vec<&str> {
     path.split('/').collect()
 }
 
-fn kind(place: Place, segments: &[&str], query: &[(String, String)]) -> Kind {
-    let host = matches!(place, Place::Here);
-    let vault = host || matches!(place, Place::Vault(_));
-    let login = host || matches!(place, Place::Login);
-    let imds = host || matches!(place, Place::Imds);
+fn kind(host_role: HostRole, segments: &[&str], query: &[(String, String)]) -> Kind {
+    let loopback = matches!(host_role, HostRole::Loopback);
+    let vault = loopback || matches!(host_role, HostRole::Vault(_));
+    let entra = loopback || matches!(host_role, HostRole::Entra);
+    let imds = loopback || matches!(host_role, HostRole::Imds);
     match segments {
         ["secrets" | "deletedsecrets", ..] if vault => Kind::Vault,
         ["metadata", "identity", "oauth2", "token"] if imds => Kind::Token(Source::Imds),
-        // Windows writes the endpoint of the App Service as `/MSI/token/`, Linux as `/msi/token`.
-        [msi, "token"] if host && msi.eq_ignore_ascii_case("msi") => match find(query, "api-version") {
+        // App Service sets `/MSI/token/` on Windows and `/msi/token` on Linux.
+        [msi, "token"] if loopback && msi.eq_ignore_ascii_case("msi") => match find(query, "api-version") {
             Some("2017-09-01") => Kind::Token(Source::AppService2017),
             _ => Kind::Token(Source::AppService2019),
         },
-        ["oauth2", "token"] if host => Kind::Token(Source::CloudShell),
-        [_, "oauth2", "v2.0", "token"] if login => Kind::Token(Source::ClientSecret),
-        [_, "v2.0", ".well-known", "openid-configuration"] if login => Kind::Discovery,
-        [_, "discovery", "v2.0", "keys"] if login => Kind::SigningKeys,
-        ["emulator", ..] if host => Kind::Control,
-        // A vault's other paths are Key Vault's to refuse: it asks for a token first.
-        _ if matches!(place, Place::Vault(_)) => Kind::Vault,
+        ["oauth2", "token"] if loopback => Kind::Token(Source::CloudShell),
+        [_, "oauth2", "v2.0", "token"] if entra => Kind::Token(Source::ClientSecret),
+        [_, "v2.0", ".well-known", "openid-configuration"] if entra => Kind::Discovery,
+        [_, "discovery", "v2.0", "keys"] if entra => Kind::SigningKeys,
+        ["emulator", ..] if loopback => Kind::Control,
+        // Key Vault refuses other paths, after it has checked the token.
+        _ if matches!(host_role, HostRole::Vault(_)) => Kind::Vault,
         _ => Kind::Nothing,
     }
 }

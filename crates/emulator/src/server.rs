@@ -1,8 +1,8 @@
-//! The listeners: plain HTTP, HTTPS, and a proxy that answers for the hosts of Azure itself and opens no connection.
+//! The listeners: plain HTTP, HTTPS, and a proxy that answers for Azure's hosts without outgoing connections.
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,38 +20,37 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::certificates::Certificates;
-use crate::cloud::{Place, place};
-use crate::{Body, Cut, Emulator, Source, faults, reply};
+use crate::cloud::{HostRole, host_role};
+use crate::{Body, Cut, Emulator, Source, certificates, faults, response};
 
-/// Where to listen: on loopback, as every client that can connect has the secrets and the control routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The addresses of the listeners, on loopback only: every client that connects can use the control routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Addresses {
+    /// Where to listen for plain HTTP; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", default_value_t = FREE)]
     pub http: SocketAddr,
+    /// Where to listen for HTTPS
+    #[arg(long, value_name = "ADDRESS", default_value_t = FREE)]
     pub https: SocketAddr,
+    /// Where to listen as a proxy for the hosts of Azure
+    #[arg(long, value_name = "ADDRESS", default_value_t = FREE)]
     pub proxy: SocketAddr,
 }
 
-impl Default for Addresses {
-    fn default() -> Self {
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { http: free, https: free, proxy: free }
-    }
-}
+const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// An emulator that is served. Dropping it closes the listeners and their connections.
-#[derive(Debug)]
+/// The running listeners of an emulator. Dropping this closes them and their connections.
 pub struct Served {
     pub addresses: Addresses,
-    /// The certificate, in PEM, that clients must trust for HTTPS and behind the proxy.
+    /// The certificate authority, as PEM, that clients must trust for HTTPS and the proxy.
     pub ca_pem: String,
     emulator: Emulator,
-    /// Aborted when they are dropped.
+    /// Tasks that end when this set is dropped.
     _listeners: JoinSet<()>,
 }
 
 impl Served {
-    /// The environment that leads a program here by plain HTTP: see [`Emulator::settings`].
+    /// Returns the environment for a program that uses plain HTTP: see [`Emulator::settings`].
     pub fn settings(&self, source: Source) -> Vec<(&'static str, String)> {
         self.emulator.settings(source, &self.http_base())
     }
@@ -64,8 +63,7 @@ impl Served {
         format!("https://{}", self.addresses.https)
     }
 
-    /// The address of the proxy, for `HTTP_PROXY` and `HTTPS_PROXY`. It answers itself for every host of Azure
-    /// that is emulated, and opens no connection.
+    /// Returns the address of the proxy, for `HTTP_PROXY` and `HTTPS_PROXY`.
     pub fn proxy_base(&self) -> String {
         format!("http://{}", self.addresses.proxy)
     }
@@ -73,39 +71,38 @@ impl Served {
 
 impl Emulator {
     pub async fn serve(&self) -> io::Result<Served> {
-        self.serve_at(Addresses::default()).await
+        self.serve_at(Addresses { http: FREE, https: FREE, proxy: FREE }).await
     }
 
-    /// Serves on these addresses. The error says which of them it is about.
+    /// Serves on `addresses`. The error names the address that failed.
     pub async fn serve_at(&self, addresses: Addresses) -> io::Result<Served> {
-        let certificates = Certificates::new()?;
+        let (ca_pem, server) = certificates::generate().map_err(io::Error::other)?;
         let http = listen("--http", addresses.http).await?;
         let https = listen("--https", addresses.https).await?;
         let proxy = listen("--proxy", addresses.proxy).await?;
         let addresses =
             Addresses { http: http.local_addr()?, https: https.local_addr()?, proxy: proxy.local_addr()? };
         let mut listeners = JoinSet::new();
-        let tls = TlsAcceptor::from(Arc::new(certificates.server));
+        let tls = TlsAcceptor::from(Arc::new(server));
 
         let emulator = self.clone();
-        listeners.spawn(accept(http, move |it| converse(emulator.clone(), it, Scheme::HTTP)));
+        listeners.spawn(accept(http, move |stream| serve_http(emulator.clone(), stream, Scheme::HTTP)));
         let (emulator, acceptor) = (self.clone(), tls.clone());
-        listeners.spawn(accept(https, move |it| converse_tls(emulator.clone(), acceptor.clone(), it)));
+        listeners.spawn(accept(https, move |stream| serve_tls(emulator.clone(), acceptor.clone(), stream)));
         let emulator = self.clone();
-        listeners.spawn(accept(proxy, move |it| converse_as_proxy(emulator.clone(), tls.clone(), it)));
+        listeners.spawn(accept(proxy, move |stream| serve_proxy(emulator.clone(), tls.clone(), stream)));
 
-        Ok(Served { addresses, ca_pem: certificates.ca_pem, emulator: self.clone(), _listeners: listeners })
+        Ok(Served { addresses, ca_pem, emulator: self.clone(), _listeners: listeners })
     }
 }
 
-/// A listener on loopback; `option` is what the program calls it.
+/// Binds a listener on loopback; `option` names it in errors.
 async fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
     if !address.ip().is_loopback() {
-        let sentence = format!(
-            "{option} cannot be {address}, which is not on loopback: every client that can connect has the \
-             secrets and the control routes"
+        let message = format!(
+            "{option} {address} is not on loopback: every client that connects can use the control routes"
         );
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| {
@@ -113,48 +110,48 @@ async fn listen(option: &str, address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
-/// Answers the requests of one connection. Their scheme is this connection's, whatever they say.
-async fn converse<S>(emulator: Emulator, stream: S, scheme: Scheme)
+/// Serves one connection. The scheme of its requests is that of the connection.
+async fn serve_http<S>(emulator: Emulator, stream: S, scheme: Scheme)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request| {
         let (emulator, scheme) = (emulator.clone(), scheme.clone());
-        async move { emulator.answer(absolute(request, scheme)).await }
+        async move { emulator.answer(with_absolute_uri(request, scheme)).await }
     });
-    // The error is the client's going away, or a fault that was asked for.
+    // An error means that the client disconnected or that a fault cut the connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn converse_tls<S>(emulator: Emulator, tls: TlsAcceptor, stream: S)
+async fn serve_tls<S>(emulator: Emulator, tls: TlsAcceptor, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // A client that does not trust the certificate ends here.
+    // The handshake fails if the client does not trust the certificate.
     if let Ok(stream) = tls.accept(stream).await {
-        converse(emulator, stream, Scheme::HTTPS).await;
+        serve_http(emulator, stream, Scheme::HTTPS).await;
     }
 }
 
-/// Writes the scheme of the connection into the address of a request, and the `Host` if that has only a path.
-fn absolute(mut request: Request<Incoming>, scheme: Scheme) -> Request<Incoming> {
-    let host = request.headers().get("host").and_then(|it| it.to_str().ok()).unwrap_or_default();
+/// Makes a URI absolute, with the scheme of the connection and, if needed, the `Host` header.
+fn with_absolute_uri(mut request: Request<Incoming>, scheme: Scheme) -> Request<Incoming> {
+    let host = request.headers().get("host").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = Some(scheme);
     parts.authority = parts.authority.or_else(|| host.parse().ok());
-    // Without a proper host the request stays as it is, and no host takes it.
+    // Without a valid host the request stays unchanged and gets a 400 or a 421.
     if let Ok(uri) = http::Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
     request
 }
 
-/// Answers the requests of one connection to the proxy: those that are forwarded and those in a tunnel.
-async fn converse_as_proxy(emulator: Emulator, tls: TlsAcceptor, stream: TcpStream) {
+/// Serves one connection to the proxy: forwarded requests, or a `CONNECT` tunnel.
+async fn serve_proxy(emulator: Emulator, tls: TlsAcceptor, stream: TcpStream) {
     let tunnel: Tunnel = Arc::default();
-    let service = service_fn(|request| answer_as_proxy(emulator.clone(), request, tunnel.clone()));
+    let service = service_fn(|request| answer_proxy(emulator.clone(), request, tunnel.clone()));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
-    // The error is the client's going away, or a fault that was asked for.
+    // An error means that the client disconnected or that a fault cut the connection.
     let _ = connection.await;
 
     let opened = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -162,16 +159,16 @@ async fn converse_as_proxy(emulator: Emulator, tls: TlsAcceptor, stream: TcpStre
     let Ok(stream) = upgrade.await else { return };
     let stream = TokioIo::new(stream);
     if scheme == Scheme::HTTP {
-        converse(emulator, stream, scheme).await;
+        serve_http(emulator, stream, scheme).await;
     } else {
-        converse_tls(emulator, tls, stream).await;
+        serve_tls(emulator, tls, stream).await;
     }
 }
 
-/// The tunnel that a connection has become, and what is spoken in it.
+/// The tunnel of a connection after `CONNECT`, and the scheme inside the tunnel.
 type Tunnel = Arc<Mutex<Option<(OnUpgrade, Scheme)>>>;
 
-async fn answer_as_proxy(
+async fn answer_proxy(
     emulator: Emulator,
     mut request: Request<Incoming>,
     tunnel: Tunnel,
@@ -181,18 +178,18 @@ async fn answer_as_proxy(
     }
     let port = request.uri().port_u16();
     let scheme = if port == Some(80) { Scheme::HTTP } else { Scheme::HTTPS };
-    let known = |host| !matches!(place(scheme.as_str(), host), Place::Stranger);
-    if !request.uri().host().is_some_and(known) {
-        return Ok(reply::empty(StatusCode::FORBIDDEN).map(faults::whole));
+    let is_known = |host| !matches!(host_role(scheme.as_str(), host), HostRole::Unknown);
+    if !request.uri().host().is_some_and(is_known) {
+        return Ok(response::empty(StatusCode::FORBIDDEN).map(faults::full_body));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, scheme));
-    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    Ok(Response::new(nothing))
+    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    Ok(Response::new(body))
 }
 
-/// Takes connections until it is dropped, and then drops them.
-async fn accept<F>(listener: TcpListener, converse: impl Fn(TcpStream) -> F)
+/// Accepts connections until this future is dropped, which closes them.
+async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -201,11 +198,11 @@ where
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    // Only latency depends on it.
+                    // A failure costs latency only.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(converse(stream));
+                    connections.spawn(serve(stream));
                 }
-                // There are too many open files; some of them will be closed.
+                // Too many open files: wait until a connection closes.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}

@@ -1,4 +1,4 @@
-//! What a test may choose: identities, the shape and life of tokens.
+//! Settings of a test: identities, and the format and lifetime of tokens.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +9,20 @@ pub enum Source {
     #[serde(rename = "app-service-2019")]
     #[value(name = "app-service-2019")]
     AppService2019,
-    /// The App Service of old, and Azure Machine Learning: `MSI_ENDPOINT` and `MSI_SECRET`.
+    /// The former protocol of App Service, and Azure Machine Learning: `MSI_ENDPOINT` and `MSI_SECRET`.
     #[serde(rename = "app-service-2017")]
     #[value(name = "app-service-2017")]
     AppService2017,
-    /// Virtual machines and what runs on them: the Instance Metadata Service.
+    /// The Instance Metadata Service of virtual machines.
     Imds,
-    /// Cloud Shell: `MSI_ENDPOINT` alone.
+    /// Cloud Shell: `MSI_ENDPOINT` without a secret.
     CloudShell,
-    /// An application's secret, at Entra's token endpoint: outside Azure.
+    /// Entra's token endpoint with a client secret, for applications outside Azure.
     ClientSecret,
 }
 
 impl Source {
-    /// Every source with the name that the command line and the control routes know it by.
+    /// Each source with its name on the command line and in the control routes.
     pub const ALL: [(&str, Self); 5] = [
         ("app-service-2019", Self::AppService2019),
         ("app-service-2017", Self::AppService2017),
@@ -32,28 +32,27 @@ impl Source {
     ];
 }
 
-/// What a test may choose. In JSON every field may be left out.
+/// Settings that a test may change. In JSON every field is optional.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The audience of a vault that is in none of Microsoft's clouds, which an address on loopback is.
+    /// The audience of the vault on a loopback address, which belongs to none of Microsoft's clouds.
     pub audience: String,
-    /// The audience of an application that is no vault, such as `api://gateway`. A client that asks for a token for it
-    /// gets one that is signed, as its callers bring it. Without it Entra does not know such an application.
+    /// The audience of an application other than a vault, such as `api://gateway`, for which Entra issues
+    /// signed tokens to its callers.
     pub caller_audience: Option<String>,
     pub system_assigned: bool,
     pub user_assigned: Vec<UserAssigned>,
-    /// How long new tokens live, in seconds; 0 and less: they have expired when they are given out. Without it a
-    /// managed identity's token lives 24 hours and Entra's an hour.
+    /// The lifetime of new tokens in seconds; 0 or less means expired. Default: 24 hours, or one with a
+    /// client secret.
     pub lifetime: Option<i64>,
-    /// How `expires_on` is written. Without it, as the source that is asked writes it.
+    /// The format of `expires_on`. Default: the format of the source.
     pub expires_on: Option<ExpiresOn>,
-    /// How `expires_in` is written. Without it, as the source that is asked writes it.
+    /// The format of `expires_in`. Default: the format of the source.
     pub expires_in: Option<ExpiresIn>,
 }
 
 impl Default for Settings {
-    /// One system-assigned identity, and tokens as each source gives them.
     fn default() -> Self {
         Self {
             audience: "https://vault.azure.net".to_owned(),
@@ -67,27 +66,27 @@ impl Default for Settings {
     }
 }
 
-/// A user-assigned identity, by each of its names. They are compared without regard to case.
+/// A user-assigned identity. Its three identifiers are compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserAssigned {
     pub client_id: String,
     pub object_id: String,
-    /// Its place in Azure: `/subscriptions/…/userAssignedIdentities/…`.
+    /// The Azure resource id: `/subscriptions/…/userAssignedIdentities/…`.
     pub resource_id: String,
 }
 
-/// How a token answer writes the moment when the token ends. All of these are met in the field.
+/// Formats of `expires_on` in token responses. Azure's services send or have sent each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiresOn {
-    /// `"1586984735"`: App Service 2019, IMDS.
+    /// `"1586984735"`: App Service 2019 and IMDS.
     Text,
-    /// `1586984735`: Service Fabric.
+    /// `1586984735`: Service Fabric sends a number.
     Number,
-    /// `"09/14/2017 15:04:05 PM +00:00"`, a 24-hour clock and a half of the day besides: go-autorest's layout for
-    /// App Service 2017 (`expiresOnDateFormatPM`). The documents' sample, `09/14/2017 00:00:00 PM +00:00`, has this
-    /// form, but no clock writes PM at midnight: here it is AM then.
+    /// `"09/14/2017 15:04:05 PM +00:00"`, a 24-hour clock with AM or PM: go-autorest's layout for App Service
+    /// 2017 (`expiresOnDateFormatPM`). The documents' sample, `09/14/2017 00:00:00 PM +00:00`, has this form,
+    /// but with PM at midnight; the emulator writes AM.
     Autorest2017,
     /// `"09/14/2017 00:00:00 +00:00"`: App Service 2017 on Linux (`azure-identity` for Python,
     /// `test_app_service_2017_09_01`).
@@ -106,20 +105,20 @@ pub enum ExpiresOn {
     IsoFraction,
     /// `"Thu, 14 Sep 2017 00:00:00 GMT"` (the C++ SDK).
     Rfc1123,
-    /// Seconds from now, as a number: MSAL for .NET reads small numbers so.
+    /// Seconds from now, as a number: MSAL for .NET reads small numbers this way.
     Relative,
     Empty,
     Null,
     Absent,
 }
 
-/// How a token answer writes the seconds that the token has left.
+/// Formats of `expires_in`, the remaining seconds of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiresIn {
     Number,
     Text,
-    /// `""`: not a number and not an error (azidentity's `wrappedNumber`).
+    /// `""`, which azidentity's `wrappedNumber` accepts.
     Empty,
     Null,
     Absent,

@@ -1,7 +1,7 @@
-//! The tokens that callers of a gateway bring, and the keys that sign them.
+//! Access tokens of a gateway's callers, and the keys that sign them.
 //!
-//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the Microsoft
-//! identity platform" and "Access token claims reference".
+//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the
+//! Microsoft identity platform" and "Access token claims reference".
 
 use serde_json::Value;
 use testkit::entra::{Application, SigningKey};
@@ -9,71 +9,65 @@ use testkit::entra::{Application, SigningKey};
 use crate::{Emulator, facts};
 
 impl Emulator {
-    /// The claims of the token with which the managed identity `oid` of the application `appid` calls `audience`, in which it
-    /// has these roles, for a test to change and to [sign](Emulator::sign). It is of version 1, as an audience that asks for
-    /// nothing else gets it, given out at `now`, in Unix seconds, and good for 24 hours.
+    /// Returns the claims of a version 1 token for a test to change and to [sign](Emulator::sign): issued at
+    /// `now` (Unix seconds) for 24 hours to the managed identity `oid` of the application `appid`.
     pub fn caller_claims(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
         application(audience, oid, appid, roles).claims(now.unsigned_abs())
     }
 
-    /// The same of version 2, in which the audience is usually the id of an application.
+    /// Returns the claims of a version 2 token, whose audience is usually an application id.
     pub fn caller_claims_v2(now: i64, audience: &str, oid: &str, appid: &str, roles: &[&str]) -> Value {
         application(audience, oid, appid, roles).claims_v2(now.unsigned_abs())
     }
 
-    /// A token of exactly this header and these claims, signed by RS256 with the current key, whatever the header says.
+    /// Signs this header and these claims with the current key by RS256, whatever the header contains.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         self.current_key().token(header, claims)
     }
 
-    /// The same with a foreign key, which no document has.
+    /// Signs a token with a key that no JWKS contains.
     pub fn sign_as_stranger(&self, header: &Value, claims: &Value) -> String {
         SigningKey::stranger().token(header, claims)
     }
 
-    /// The same by HS256 with `secret`. With the public key for a secret it is the attack on verifiers that let the token
-    /// choose its algorithm.
+    /// Signs a token by HS256. With the public key as the secret this is the algorithm confusion attack.
     pub fn sign_with_secret(&self, header: &Value, claims: &Value, secret: &[u8]) -> String {
         SigningKey::token_with_secret(header, claims, secret)
     }
 
-    /// The header that Entra gives a token that is signed with the current key.
+    /// Returns the header of Entra's tokens for the current key.
     pub fn signing_header(&self) -> Value {
         self.current_key().header()
     }
 
-    /// The current public key as PEM: `-----BEGIN PUBLIC KEY-----`, lines that end with a line feed.
+    /// Returns the current public key as PEM, with LF line ends.
     pub fn signing_key_pem(&self) -> String {
         self.current_key().pem()
     }
 
-    pub fn signing_key_der(&self) -> Vec<u8> {
-        self.current_key().der()
-    }
-
-    /// A new key signs from now on. It joins those that Entra publishes, and the oldest leaves them.
+    /// Rotates the signing keys: adds a new key to the JWKS, signs with it, and removes the oldest key.
     pub fn rotate_signing_keys(&self) {
-        self.lock().published.rotate();
+        self.lock().published_keys.rotations += 1;
     }
 
     fn current_key(&self) -> SigningKey {
-        // Making a key takes its time, for which no other request waits.
-        let published = self.lock().published;
-        published.current()
+        // The lock is released first, because generating a key takes long.
+        let keys = self.lock().published_keys;
+        keys.current()
     }
 }
 
-/// When a token is made and when it ends, in Unix seconds.
+/// The start and the end of a token, in Unix seconds.
 #[derive(Clone, Copy)]
-pub(crate) struct Life {
+pub(crate) struct Lifetime {
     pub(crate) issued: i64,
     pub(crate) expires: i64,
 }
 
-/// The claims of version 1 for an application that proved itself with a certificate, as managed identities do.
-pub(crate) fn claims(audience: &str, oid: &str, appid: &str, roles: &[&str], life: Life) -> Value {
-    let mut claims = application(audience, oid, appid, roles).claims(life.issued.unsigned_abs());
-    claims["exp"] = life.expires.into();
+/// Returns version 1 claims for a managed identity or another application with a certificate.
+pub(crate) fn claims(audience: &str, oid: &str, appid: &str, roles: &[&str], lifetime: Lifetime) -> Value {
+    let mut claims = application(audience, oid, appid, roles).claims(lifetime.issued.unsigned_abs());
+    claims["exp"] = lifetime.expires.into();
     claims
 }
 
@@ -81,28 +75,24 @@ fn application<'a>(audience: &'a str, oid: &'a str, appid: &'a str, roles: &'a [
     Application { tenant: facts::TENANT, audience, oid, appid, roles }
 }
 
-/// The keys that one emulator's Entra publishes: so many in a row of all those that the process makes.
+/// The keys in one emulator's JWKS: consecutive numbers of the keys of this process.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Published {
+pub(crate) struct PublishedKeys {
     rotations: usize,
 }
 
-impl Published {
-    /// The one that signs: the newest. The older ones have signed what is still about.
+impl PublishedKeys {
+    /// Returns the newest key, which signs. The older keys verify earlier tokens.
     pub(crate) fn current(self) -> SigningKey {
-        SigningKey::number(self.rotations + PUBLISHED - 1)
+        SigningKey::number(self.rotations + KEY_COUNT - 1)
     }
 
-    /// The document of the keys, oldest first: RFC 7517, with the members that Entra adds.
+    /// Returns the JWKS, oldest key first: RFC 7517, with the members that Entra adds.
     pub(crate) fn document(self) -> Value {
-        let keys = (self.rotations..).take(PUBLISHED).map(SigningKey::number);
+        let keys = (self.rotations..).take(KEY_COUNT).map(SigningKey::number);
         testkit::entra::document(facts::TENANT, keys)
-    }
-
-    fn rotate(&mut self) {
-        self.rotations += 1;
     }
 }
 
-/// How many keys are published at a time. Entra has some more; each has to be made.
-const PUBLISHED: usize = 3;
+/// The number of keys in the JWKS. Entra publishes more, but each takes time to generate.
+const KEY_COUNT: usize = 3;

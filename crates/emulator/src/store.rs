@@ -1,4 +1,4 @@
-//! The secrets of the vault: versions, attributes, soft delete, backups.
+//! The secrets of a vault: versions, attributes, soft delete, backups.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::random;
-use crate::refusal::{Refusal, Refused, bad_parameter, deleted_not_found, restore_conflict};
+use crate::refusal::{Refusal, VaultError, bad_parameter, deleted_not_found, restore_conflict};
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T> = std::result::Result<T, VaultError>;
 
-/// All secrets, by their names in lower case. It has no `Debug`: it holds the values.
+/// All secrets by their names in lower case. The type has no `Debug`, because it contains the values.
 #[derive(Default)]
 pub(crate) struct Store {
     secrets: BTreeMap<String, Secret>,
@@ -19,23 +19,23 @@ pub(crate) struct Store {
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Secret {
-    /// The name in its creator's case.
+    /// The name as first set, with its letter case.
     pub(crate) name: String,
-    /// When it was deleted, in Unix seconds. It keeps its versions until it is purged.
+    /// The time of deletion in Unix seconds. The versions remain until the secret is purged.
     #[serde(skip)]
     pub(crate) deleted: Option<i64>,
-    /// Oldest first; at least one.
+    /// At least one version, oldest first.
     pub(crate) versions: Vec<Version>,
 }
 
 impl Secret {
-    /// The newest version: also a disabled one hides those before it.
+    /// Returns the newest version, even if it is disabled.
     pub(crate) fn latest(&self) -> &Version {
         self.versions.last().expect("a secret keeps at least one version")
     }
 }
 
-/// One version of a secret. All times are Unix seconds.
+/// One version of a secret, with times in Unix seconds.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub(crate) id: String,
@@ -49,7 +49,7 @@ pub(crate) struct Version {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-/// What a `PATCH` may change and a `PUT` may set besides the value: `SecretUpdateParameters`.
+/// The properties that `PUT` and `PATCH` may set besides the value: `SecretUpdateParameters`.
 #[derive(Default, Deserialize)]
 pub(crate) struct Properties {
     #[serde(rename = "contentType")]
@@ -59,7 +59,7 @@ pub(crate) struct Properties {
     tags: Option<BTreeMap<String, String>>,
 }
 
-/// `SecretAttributes`, those of them that a client may choose.
+/// The members of `SecretAttributes` that a client may set.
 #[derive(Default, Deserialize)]
 struct Attributes {
     enabled: Option<bool>,
@@ -72,7 +72,7 @@ impl Properties {
         Self { attributes: Attributes { enabled: Some(enabled), ..Attributes::default() }, ..Self::default() }
     }
 
-    /// Holds them to the limits of Microsoft Learn, "About Azure Key Vault secrets".
+    /// Checks the limits of Microsoft Learn, "About Azure Key Vault secrets".
     fn check(&self) -> Result<()> {
         let is_long = |text: &String, most| text.chars().count() > most;
         if self.content_type.as_ref().is_some_and(|text| is_long(text, 255)) {
@@ -97,42 +97,43 @@ impl Properties {
 }
 
 impl Store {
-    pub(crate) fn set(&mut self, name: &str, value: String, more: Properties, now: i64) -> Result<&Secret> {
-        if value.len() > LONGEST_VALUE {
-            return Err(bad_parameter(format!("The value is longer than {LONGEST_VALUE} bytes.")));
+    pub(crate) fn set(&mut self, name: &str, value: String, new: Properties, now: i64) -> Result<&Secret> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(bad_parameter(format!("The value is longer than {MAX_VALUE_BYTES} bytes.")));
         }
-        more.check()?;
+        new.check()?;
         if let Ok(secret) = self.deleted(name) {
-            return Err(Refusal::DeletedButRecoverable.about(&secret.name));
+            return Err(Refusal::DeletedButRecoverable.error(&secret.name));
         }
         let id = random::version();
         let mut version =
             Version { id, value, enabled: true, created: now, updated: now, ..Version::default() };
-        more.apply(&mut version);
-        let new = || Secret { name: name.to_owned(), deleted: None, versions: Vec::new() };
-        let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(new);
+        new.apply(&mut version);
+        let empty = || Secret { name: name.to_owned(), deleted: None, versions: Vec::new() };
+        let secret = self.secrets.entry(name.to_ascii_lowercase()).or_insert_with(empty);
         secret.versions.push(version);
         Ok(secret)
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&Secret> {
-        self.find(name, false).ok_or_else(|| Refusal::SecretNotFound.about(name))
+        self.find(name, false).ok_or_else(|| Refusal::SecretNotFound.error(name))
     }
 
-    /// One version of a secret; the newest, if `id` is none.
+    /// Returns one version of a secret; without an `id`, the newest.
     pub(crate) fn version(&self, name: &str, id: Option<&str>) -> Result<(&Secret, &Version)> {
         let secret = self.get(name)?;
         let Some(id) = id else { return Ok((secret, secret.latest())) };
         let version = secret.versions.iter().find(|version| version.id.eq_ignore_ascii_case(id));
-        Ok((secret, version.ok_or_else(|| Refusal::SecretNotFound.about(&format!("{name}/{id}")))?))
+        Ok((secret, version.ok_or_else(|| Refusal::SecretNotFound.error(&format!("{name}/{id}")))?))
     }
 
-    /// Changes one version; the newest, if `id` is none.
+    /// Changes one version of a secret; without an `id`, the newest.
     pub(crate) fn update(&mut self, name: &str, id: Option<&str>, new: Properties, now: i64) -> Result<()> {
         new.check()?;
-        let mut versions = self.active(name)?.versions.iter_mut().rev();
+        let secret = self.find_mut(name, false).ok_or_else(|| Refusal::SecretNotFound.error(name))?;
+        let mut versions = secret.versions.iter_mut().rev();
         let version = versions.find(|version| id.is_none_or(|id| version.id.eq_ignore_ascii_case(id)));
-        let missing = || Refusal::SecretNotFound.about(&format!("{name}/{}", id.unwrap_or_default()));
+        let missing = || Refusal::SecretNotFound.error(&format!("{name}/{}", id.unwrap_or_default()));
         let version = version.ok_or_else(missing)?;
         new.apply(version);
         version.updated = now;
@@ -140,7 +141,7 @@ impl Store {
     }
 
     pub(crate) fn delete(&mut self, name: &str, now: i64) -> Result<&Secret> {
-        let secret = self.active(name)?;
+        let secret = self.find_mut(name, false).ok_or_else(|| Refusal::SecretNotFound.error(name))?;
         secret.deleted = Some(now);
         Ok(secret)
     }
@@ -150,9 +151,7 @@ impl Store {
     }
 
     pub(crate) fn recover(&mut self, name: &str) -> Result<&Secret> {
-        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
-        let secret = secret.filter(|secret| secret.deleted.is_some());
-        let secret = secret.ok_or_else(|| deleted_not_found(name))?;
+        let secret = self.find_mut(name, true).ok_or_else(|| deleted_not_found(name))?;
         secret.deleted = None;
         Ok(secret)
     }
@@ -163,22 +162,22 @@ impl Store {
         Ok(())
     }
 
-    /// A secret with all its versions, in base64url. Azure's is encrypted; this one is not.
+    /// Exports a secret with all its versions as base64url. Unlike Azure's, the backup is not encrypted.
     pub(crate) fn backup(&self, name: &str) -> Result<String> {
         let text = serde_json::to_vec(self.get(name)?).expect("strings, numbers and lists are JSON");
         Ok(BASE64_URL_SAFE_NO_PAD.encode(text))
     }
 
-    /// Takes a [`Store::backup`] into the vault at `base`, if there is no secret of its name.
+    /// Imports a [`Store::backup`] into the vault at `base`, unless a secret with its name exists.
     pub(crate) fn restore(&mut self, backup: &str, base: &str) -> Result<&Secret> {
         let text = BASE64_URL_SAFE_NO_PAD.decode(backup).unwrap_or_default();
         let secret = serde_json::from_slice::<Secret>(&text).ok();
-        let secret = secret.filter(|secret| is_name(&secret.name) && !secret.versions.is_empty());
-        // The text of the service (Azure/azure-sdk-for-js, test "fails to restore a secret with a malformed backup").
+        let secret = secret.filter(|secret| is_secret_name(&secret.name) && !secret.versions.is_empty());
+        // Azure's text (Azure/azure-sdk-for-js, test "fails to restore a secret with a malformed backup").
         let corrupt = || bad_parameter("Backup blob contains invalid or corrupt version.");
         let secret = secret.ok_or_else(corrupt)?;
         if let Ok(deleted) = self.deleted(&secret.name) {
-            return Err(Refusal::DeletedButRecoverable.about(&deleted.name));
+            return Err(Refusal::DeletedButRecoverable.error(&deleted.name));
         }
         if self.get(&secret.name).is_ok() {
             let id = format!("{base}/secrets/{}/{}", secret.name, secret.latest().id);
@@ -187,34 +186,32 @@ impl Store {
         Ok(self.secrets.entry(secret.name.to_ascii_lowercase()).or_insert(secret))
     }
 
-    /// Every secret with its name in lower case, by that: those that are deleted, or those that are not.
-    pub(crate) fn all(&self, deleted: bool) -> impl Iterator<Item = (&str, &Secret)> {
+    /// Returns the deleted or the active secrets, sorted by their names in lower case.
+    pub(crate) fn secrets(&self, deleted: bool) -> impl Iterator<Item = (&str, &Secret)> {
         let all = self.secrets.iter().filter(move |(_, secret)| secret.deleted.is_some() == deleted);
         all.map(|(key, secret)| (key.as_str(), secret))
-    }
-
-    fn active(&mut self, name: &str) -> Result<&mut Secret> {
-        let secret = self.secrets.get_mut(&name.to_ascii_lowercase());
-        let secret = secret.filter(|secret| secret.deleted.is_none());
-        secret.ok_or_else(|| Refusal::SecretNotFound.about(name))
     }
 
     fn find(&self, name: &str, deleted: bool) -> Option<&Secret> {
         self.secrets.get(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_some() == deleted)
     }
+
+    fn find_mut(&mut self, name: &str, deleted: bool) -> Option<&mut Secret> {
+        self.secrets.get_mut(&name.to_ascii_lowercase()).filter(|secret| secret.deleted.is_some() == deleted)
+    }
 }
 
-/// Whether Key Vault allows this as a secret's name: 1 to 127 letters, digits and hyphens (Microsoft Learn,
+/// Whether Key Vault allows this secret name: 1 to 127 letters, digits and hyphens (Microsoft Learn,
 /// "About Azure Key Vault keys, secrets and certificates", table "Object identifiers").
-pub(crate) fn is_name(text: &str) -> bool {
+pub(crate) fn is_secret_name(text: &str) -> bool {
     let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (1..=127).contains(&text.len()) && allowed
 }
 
-/// Whether this is a version: 32 hexadecimal digits (the same table).
-pub(crate) fn is_version(text: &str) -> bool {
+/// Whether this is a version id: 32 hexadecimal digits (the same table).
+pub(crate) fn is_version_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Bytes: "secret values … up to 25k bytes" (Microsoft Learn, "About Azure Key Vault secrets").
-pub(crate) const LONGEST_VALUE: usize = 25 * 1024;
+/// The maximum length: "secret values … up to 25k bytes" (Microsoft Learn, "About Azure Key Vault secrets").
+pub(crate) const MAX_VALUE_BYTES: usize = 25 * 1024;

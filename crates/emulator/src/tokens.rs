@@ -1,88 +1,76 @@
-//! The tokens given out: what each is for and how long it lasts.
+//! The issued tokens, with the audience and the end of each.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::cloud::KEY_VAULT_APP;
-use crate::signing::Life;
+use crate::signing::Lifetime;
 
-/// All tokens that are remembered. It has no `Debug`: its keys are the tokens.
+/// The issued tokens. The type has no `Debug`, because its keys are tokens.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    /// What each is for, and when it ends, in Unix seconds.
-    minted: HashMap<String, (String, i64)>,
-    order: VecDeque<String>,
-    kept: HashMap<Purpose, Kept>,
+    /// The audience of each token, and its end in Unix seconds.
+    issued: HashMap<String, (String, i64)>,
+    /// All issued tokens, oldest first.
+    pub(crate) order: VecDeque<String>,
+    cached: HashMap<CacheKey, CachedToken>,
 }
 
-/// Whose token the platform keeps, and what it is for.
+/// The key of the platform's token cache: an identity and a resource.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Purpose {
+pub(crate) struct CacheKey {
     pub(crate) client_id: String,
     pub(crate) resource: String,
 }
 
-/// A token that the platform keeps. It has no `Debug`.
-#[derive(Clone)]
-pub(crate) struct Kept {
-    pub(crate) token: String,
-    pub(crate) life: Life,
-}
+/// A token in the platform's cache, and its lifetime.
+pub(crate) type CachedToken = (String, Lifetime);
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Good,
+pub(crate) enum TokenStatus {
+    Valid,
     Unknown,
-    /// It is for another resource: the audience that it names.
-    ForAnother(String),
+    /// The token is for another resource: this audience.
+    WrongAudience(String),
     Expired,
 }
 
 impl Tokens {
-    /// Remembers a token for `audience` until `expires`, in Unix seconds, so that a vault can say whom it is for.
-    pub(crate) fn remember(&mut self, token: String, audience: &str, expires: i64) {
-        self.minted.insert(token.clone(), (audience.to_owned(), expires));
+    /// Records an issued token for `audience` that ends at `expires`, in Unix seconds.
+    pub(crate) fn record(&mut self, token: String, audience: &str, expires: i64) {
+        self.issued.insert(token.clone(), (audience.to_owned(), expires));
         self.order.push_back(token);
-        if self.order.len() > MOST
+        if self.order.len() > MAX_TOKENS
             && let Some(oldest) = self.order.pop_front()
         {
-            self.minted.remove(&oldest);
-            self.kept.retain(|_, it| it.token != oldest);
+            self.issued.remove(&oldest);
+            self.cached.retain(|_, (token, _)| *token != oldest);
         }
     }
 
-    /// The token that is kept for `purpose` at `now`, in Unix seconds.
-    pub(crate) fn kept(&self, purpose: &Purpose, now: i64) -> Option<Kept> {
-        self.kept.get(purpose).filter(|it| now < it.life.expires).cloned()
+    /// Returns the cached token for `key` that has not expired at `now`, in Unix seconds.
+    pub(crate) fn cached(&self, key: &CacheKey, now: i64) -> Option<CachedToken> {
+        self.cached.get(key).filter(|(_, lifetime)| now < lifetime.expires).cloned()
     }
 
-    /// Keeps a token that is remembered, unless one has been kept for the same in the meantime. That which is kept.
-    pub(crate) fn keep(&mut self, purpose: Purpose, new: Kept, now: i64) -> Kept {
-        if let Some(kept) = self.kept(&purpose, now) {
-            return kept;
+    /// Caches a recorded token, unless another request has cached one for `key`. Returns the cached token.
+    pub(crate) fn cache(&mut self, key: CacheKey, new: CachedToken, now: i64) -> CachedToken {
+        if let Some(cached) = self.cached(&key, now) {
+            return cached;
         }
-        self.kept.insert(purpose, new.clone());
+        self.cached.insert(key, new.clone());
         new
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
-        self.order.iter().map(String::as_str)
-    }
-
-    /// What a vault whose tokens are for `audience` makes of `token` at `now`, in Unix seconds.
-    pub(crate) fn check(&self, token: &str, audience: &str, now: i64) -> Verdict {
-        match self.minted.get(token) {
-            None => Verdict::Unknown,
-            Some((_, expires)) if *expires <= now => Verdict::Expired,
-            Some((known, _)) if known == audience || known == KEY_VAULT_APP => Verdict::Good,
-            Some((known, _)) => Verdict::ForAnother(known.clone()),
+    /// Checks `token` for a vault that expects `audience`, at `now` in Unix seconds.
+    pub(crate) fn check(&self, token: &str, audience: &str, now: i64) -> TokenStatus {
+        match self.issued.get(token) {
+            None => TokenStatus::Unknown,
+            Some((_, expires)) if *expires <= now => TokenStatus::Expired,
+            Some((known, _)) if known == audience || known == KEY_VAULT_APP => TokenStatus::Valid,
+            Some((known, _)) => TokenStatus::WrongAudience(known.clone()),
         }
-    }
-
-    /// Makes every token unknown, as when the keys that signed them are withdrawn; none is kept.
-    pub(crate) fn forget(&mut self) {
-        *self = Self::default();
     }
 }
 
-/// The most tokens remembered, so that a load test without a token cache cannot fill the memory: 16 MB.
-const MOST: usize = 10_000;
+/// The limit of recorded tokens, 16 MB, for load tests of clients without a token cache.
+const MAX_TOKENS: usize = 10_000;

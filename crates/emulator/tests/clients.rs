@@ -1,5 +1,5 @@
-//! Microsoft's clients for Python, JavaScript and Rust against the emulator, with all verification on. Each is a process with
-//! the environment of a place in Azure, and reads `https://demo.vault.azure.net` through the emulator's proxy.
+//! Microsoft's clients for Python, JavaScript and Rust, as processes with the environment of a token source.
+//! They use `https://demo.vault.azure.net` through the emulator's proxy, with TLS verification.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,25 +17,26 @@ use futures_util::TryStreamExt as _;
 use keyvault_emulator::{Emulator, Source, facts};
 use testkit::packages::{NodePackages, PythonPackages, output_within};
 
-/// Runs a client with the settings of each source, and looks at what it asked: tokens, and reads without one.
-async fn satisfied(
-    sources: &[(Source, usize, usize)],
-    (program, arguments, directory_of_packages): (&Path, &[&str], &Path),
+/// Runs a client for each source. `expected` are its token requests and its refused vault requests.
+async fn run_client(
+    sources: &[Source],
+    expected: (usize, usize),
+    (program, arguments, package_directory): (&Path, &[&str], &Path),
 ) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let ca_file = directory.path().join("ca.pem");
-    for &(source, tokens, unauthorized) in sources {
+    for &source in sources {
         let emulator = Emulator::new();
         emulator.configure(|settings| settings.caller_audience = Some(AUDIENCE.to_owned()));
         let served = emulator.serve().await?;
         std::fs::write(&ca_file, &served.ca_pem)?;
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(directory_of_packages);
-        // Without SystemRoot Windows opens no sockets.
-        let kept = ["PATH", "SystemRoot"].map(|name| std::env::var_os(name).map(|value| (name, value)));
-        command.env_clear().envs(kept.into_iter().flatten()).envs(served.settings(source));
+        command.args(arguments).current_dir(package_directory);
+        // Windows cannot open sockets without SystemRoot.
+        let inherited = ["PATH", "SystemRoot"].map(|name| std::env::var_os(name).map(|value| (name, value)));
+        command.env_clear().envs(inherited.into_iter().flatten()).envs(served.settings(source));
         if source == Source::ClientSecret {
-            // MSAL takes an authority by HTTPS only.
+            // MSAL accepts only an HTTPS authority.
             command.env("AZURE_AUTHORITY_HOST", served.https_base());
         }
         command.env("HTTPS_PROXY", served.proxy_base()).env("HTTP_PROXY", served.proxy_base());
@@ -43,62 +44,58 @@ async fn satisfied(
         for name in ["REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", CA_FILE] {
             command.env(name, &ca_file);
         }
-        // Python's packages are where it runs.
+        // The working directory contains Python's packages.
         command.env("TENANT", facts::TENANT).env("PYTHONPATH", ".");
         let output = tokio::task::spawn_blocking(move || output_within(LIMIT, b"", &mut command)).await??;
         assert!(output.status.success(), "{source:?}: {}", String::from_utf8_lossy(&output.stderr));
         let calls = emulator.vault_calls();
         let refused = calls.iter().filter(|call| call.status == Some(401)).count();
-        assert_eq!((emulator.token_calls().len(), refused), (tokens, unauthorized), "{source:?}");
+        assert_eq!((emulator.token_calls().len(), refused), expected, "{source:?}");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn microsofts_python_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
-    let (files, target) = directories();
+async fn microsofts_python_clients_work() -> Result<(), Box<dyn Error>> {
     let packages = PythonPackages {
         name: "azure",
         purpose: "Microsoft's Python clients",
-        requirements: &files.join("requirements.txt"),
-        target,
+        requirements: &Path::new(FILES).join("requirements.txt"),
+        target: target(),
     };
     let packages = packages.install()?.ok_or("python3 and pip are needed")?;
-    // The wrong audience and the callers' need a token each, and the wrong one is refused.
-    let sources = [Source::AppService2019, Source::Imds, Source::ClientSecret].map(|source| (source, 3, 2));
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/client.py");
-    satisfied(&sources, (Path::new("python3"), &[program], &packages)).await
+    // One of the three tokens has a wrong audience. Vaults refuse it, and a request without a token.
+    let program = format!("{FILES}/client.py");
+    run_client(&SOURCES, (3, 2), (Path::new("python3"), &[&program], &packages)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn microsofts_javascript_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
-    let (files, target) = directories();
+async fn microsofts_javascript_clients_work() -> Result<(), Box<dyn Error>> {
     let packages = NodePackages {
         name: "azure",
         purpose: "Microsoft's JavaScript clients",
-        list: files,
+        list: Path::new(FILES),
         files: &["client.mjs"],
-        target,
+        target: target(),
     };
     let packages = packages.install()?.ok_or("node, npm and the npm registry are needed")?;
-    let sources = [Source::AppService2019, Source::Imds, Source::ClientSecret].map(|source| (source, 1, 1));
-    satisfied(&sources, (Path::new("node"), &["client.mjs"], &packages)).await
+    run_client(&SOURCES, (1, 1), (Path::new("node"), &["client.mjs"], &packages)).await
 }
 
-/// The test starts itself again, as the client.
+/// Runs this test program again, as the client.
 #[tokio::test(flavor = "multi_thread")]
-async fn microsofts_rust_clients_are_satisfied() -> Result<(), Box<dyn Error>> {
+async fn microsofts_rust_clients_work() -> Result<(), Box<dyn Error>> {
     if let Ok(ca_file) = std::env::var(CA_FILE) {
         return rust_client(&ca_file).await;
     }
     let program = std::env::current_exe()?;
-    let arguments = ["--exact", "microsofts_rust_clients_are_satisfied"];
-    satisfied(&[(Source::AppService2019, 1, 1)], (&program, &arguments, Path::new("."))).await
+    let arguments = ["--exact", "microsofts_rust_clients_work"];
+    run_client(&SOURCES[..1], (1, 1), (&program, &arguments, Path::new("."))).await
 }
 
 async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {
     rustls::crypto::ring::default_provider().install_default().expect("the first provider");
-    // The emulator's authority alone, whose place in a system's own trust is another on each system.
+    // Trust only the emulator's authority: each operating system has its own trust store.
     let ca = reqwest::Certificate::from_pem(&std::fs::read(ca_file)?)?;
     let transport = Transport::new(Arc::new(reqwest::Client::builder().tls_certs_only([ca]).build()?));
     let client_options = ClientOptions { transport: Some(transport), ..Default::default() };
@@ -107,20 +104,18 @@ async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {
     let credential = ManagedIdentityCredential::new(Some(options))?;
     let options = SecretClientOptions { client_options, ..Default::default() };
     let client = &SecretClient::new("https://demo.vault.azure.net", credential, Some(options))?;
-    let (name, set, get) = (
-        "db-password",
-        async |name: &str, value: &str| -> azure_core::Result<String> {
-            let parameters = SetSecretParameters { value: Some(value.into()), ..Default::default() };
-            let secret = client.set_secret(name, parameters.try_into()?, None).await?.into_model()?;
-            Ok(secret.resource_id()?.version.expect("a version"))
-        },
-        async |name: &str, version: Option<String>| -> azure_core::Result<Option<String>> {
-            let options = SecretClientGetSecretOptions { secret_version: version, ..Default::default() };
-            Ok(client.get_secret(name, Some(options)).await?.into_model()?.value)
-        },
-    );
+    let set = async |name: &str, value: &str| -> azure_core::Result<String> {
+        let parameters = SetSecretParameters { value: Some(value.into()), ..Default::default() };
+        let secret = client.set_secret(name, parameters.try_into()?, None).await?.into_model()?;
+        Ok(secret.resource_id()?.version.expect("a version"))
+    };
+    let get = async |name: &str, version: Option<String>| -> azure_core::Result<Option<String>> {
+        let options = SecretClientGetSecretOptions { secret_version: version, ..Default::default() };
+        Ok(client.get_secret(name, Some(options)).await?.into_model()?.value)
+    };
     let refused = async |name: &str| get(name, None).await.err().and_then(|error| error.http_status());
 
+    let name = "db-password";
     let (first, second) = (set(name, "one").await?, set(name, "two").await?);
     assert_eq!(get(name, None).await?.as_deref(), Some("two"));
     assert_eq!(get("DB-Password", Some(first.clone())).await?.as_deref(), Some("one"));
@@ -146,17 +141,20 @@ async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The directory with the clients' files, and the one in which packages are installed.
-fn directories() -> (&'static Path, &'static Path) {
-    let files = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"));
-    (files, Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory"))
+/// Returns the directory in which packages are installed.
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory")
 }
 
-/// Names the emulator's certificate to the Rust client.
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+
+const SOURCES: [Source; 3] = [Source::AppService2019, Source::Imds, Source::ClientSecret];
+
+/// The variable with the path of the certificate authority, for the Rust client.
 const CA_FILE: &str = "EMULATOR_CA_FILE";
 
-/// An application that callers bring tokens for.
+/// The application for which callers get access tokens.
 const AUDIENCE: &str = "api://gateway";
 
-/// Many times what a run takes.
+/// Many times the duration of a run.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -1,121 +1,132 @@
 //! The invariants, checked at every event.
 //!
-//! | invariant | what |
-//! |---|---|
-//! | `the vault's own value` | a 200 has a value, a version and an `Age` that the vault gave to this very instance for that very name |
-//! | `within its age` | no value is older than 1.1 × TTL, or 1.1 × TTL + stale with a mark; the mark and a negative `ttl` are there just when they should be |
-//! | `fresh for who wants it` | a request with `no-cache` gets a value that was asked for a second before it, or later, unless it is marked |
-//! | `a no is final` | a value from before a 403 or 404 of the vault is not served after it |
-//! | `nothing is taken away` | whatever fails, and a 401 of the vault as well, a value is served until its time is over, unless the vault says 403 or 404 |
-//! | `nothing shows` | the marker is in no log line, no header and no body but that of a 200, which is exactly the documented one |
-//! | `scope` | who has no key and no good token gets 401 or 429, who may not have a secret gets 403, and neither makes a call; who has one never does |
-//! | `keys seldom` | an instance that has got the keys of callers' tokens does not ask for them again within [`ASK_PAUSE`] |
-//! | `deadline` | a request ends by its deadline, and says `Timeout` only when less than [`LEAST_TIME`] of its own is left |
-//! | `nobody waits for nothing` | who says `Timeout` was waiting for a call, or for a pause that Azure made |
-//! | `nobody runs in a circle` | who looks at the clock [`MOST_LOOKS`] times has waited for something in between |
-//! | `one flight` | an instance never has two calls for the same secret, nor two for a token |
-//! | `call bound` | in one second an instance makes at most [`CALLS_A_SECOND`] calls for one secret that are answered |
-//! | `no token past its end` | the vault is not shown a token that ended half a minute before, where its length was told |
-//! | `pause` | after a 429, or a 5xx with `Retry-After`, an instance makes no call to that place before the pause is over |
-//! | `limits` | a call has at least [`LEAST_TIME`] and at most what is left, and one to the vault at most half of the deadline |
-//! | `budget` | a caller with a key gets 429 only for what it has asked itself: it has made [`LEAST_SPENDING`] requests of its own |
-//! | `undisturbed` | where Azure is well, a caller that asks for little gets 200, whatever others send |
-//! | `little left` | what an instance still does after its answers is bounded by the number of secrets |
-//! | `documented` | status and code are documented, and a 503 has `Retry-After` |
-//! | `recovery` | [`RECOVERY`] after, or [`SOON`](crate::plan::SOON) where all that failed was a vault that refused good tokens, the world has healed every secret is served, unmarked |
-//! | `nothing left` | when all is over there is no task, no sleeper and no call |
+//! * `value of the vault`: a 200 has a value, a version and an `Age` that the vault returned to this instance
+//!   for this name
+//! * `age limit`: no value is older than 1.1 × TTL, or 1.1 × TTL + stale if flagged; the flag and a negative
+//!   `ttl` appear exactly when they are due
+//! * `no-cache is fresh`: a request with `no-cache` gets a value that was fetched at most a second before it,
+//!   unless the value is flagged
+//! * `denial evicts`: a value from before a 403 or 404 of the vault is not served after it
+//! * `stale-if-error`: after any failure, a 401 of the vault included, a value is served until its stale
+//!   bound, unless the vault returns 403 or 404
+//! * `no leak`: the marker is in no log line, no header and no body except that of a 200, which is exactly
+//!   the documented one
+//! * `scope`: a caller without a valid credential gets 401 or 429, a caller without the scope gets 403,
+//!   neither causes a call; a caller with both never gets these
+//! * `JWKS interval`: an instance that has a JWKS does not fetch it again within [`FETCH_PAUSE`]
+//! * `deadline`: a request ends by its deadline, and returns `Timeout` only when it has less than
+//!   [`MIN_CALL_TIME`] left
+//! * `timeout has a cause`: a request that returns `Timeout` was waiting for a call, or for a `Retry-After`
+//!   of Azure
+//! * `no busy loop`: a task that reads the clock [`MOST_CLOCK_READS`] times has waited in between
+//! * `single-flight`: an instance never has two concurrent calls for the same secret, nor two for a token
+//! * `call rate`: in one second an instance makes at most [`CALLS_PER_SECOND`] answered calls for one secret
+//! * `no expired token`: the vault gets no token that expired half a minute before, where the gateway knew
+//!   the lifetime
+//! * `backoff`: after a 429, or a 5xx with `Retry-After`, an instance makes no call to that upstream before
+//!   the time is over
+//! * `call timeout`: the timeout of a call is at least [`MIN_CALL_TIME`] and at most the deadline, for the vault
+//!   half of the deadline
+//! * `budget`: a caller with a valid credential gets 429 only after [`LEAST_SPENDING`] requests of its own
+//!   (reported as `scope`)
+//! * `isolation`: where Azure works, the plain requests get 200, whatever other clients send
+//! * `refresh-ahead bound`: the refreshes of an instance that run after its replies are bounded by the number
+//!   of secrets
+//! * `documented`: status and code are documented, and a 503 has `Retry-After`
+//! * `recovery`: [`RECOVERY`] after the faults end, or [`SHORT_RECOVERY`](crate::plan::SHORT_RECOVERY) where
+//!   the only fault was refused tokens, every secret is served without a flag
+//! * `nothing pending`: at the end of a run there is no task, no sleep, no call and no request
 
 mod answers;
 
-use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Arguments;
+use std::time::Duration;
 
-use keyvault_gateway::azure::Call;
-use keyvault_gateway::client::LEAST_TIME;
+use keyvault_gateway::azure::{Call, CallError};
 use keyvault_gateway::error::Service;
-use keyvault_gateway::host::CallError;
-use keyvault_gateway::jwks::ASK_PAUSE;
+use keyvault_gateway::jwks::FETCH_PAUSE;
+use keyvault_gateway::model::MIN_CALL_TIME;
 
+use crate::azure::{MARKER, Meaning, Target, name, target_of};
 use crate::executor::Task;
-use crate::plan::{Ask, Caller, Plan};
-use crate::world::{MARKER, Told, Wish, name, wish};
+use crate::plan::{Caller, Plan, PlannedRequest};
 
-/// A secret that fails is asked for three times in one flight, and once more three times if the vault has refused a token
-/// on the way. What came of it is remembered for a second.
-pub const CALLS_A_SECOND: usize = 6;
+/// One flight makes three attempts, and three more after a refused token. An error is cached for a second.
+pub const CALLS_PER_SECOND: usize = 6;
 
-/// The longest pause that Azure is granted is a minute, our own longest is 20 seconds with its spread, an answer may have
-/// been under way for 16 seconds when all was well again, a token is replaced once in ten, and a 404 is remembered for ten.
+/// The sum of the longest waits: 60 s of `Retry-After`, 20 s of our own backoff with its jitter, and 16 s of
+/// an answer that was under way when the faults ended. A token is replaced every 10 s at most, and a 404 is
+/// cached for 10 s.
 pub const RECOVERY: Duration = Duration::from_secs(100);
 
-/// A request makes three calls at the most, and three more with another token, of the hundred that are free.
-const LEAST_SPENDING: usize = 100_usize.div_ceil(CALLS_A_SECOND);
+/// The fewest requests that can spend the initial budget of 100 calls.
+const LEAST_SPENDING: usize = 100_usize.div_ceil(CALLS_PER_SECOND);
 
-/// Far more than anybody has reason to.
-pub const MOST_LOOKS: u64 = 1_000_000;
+/// Far more reads of the clock than any task needs between two waits.
+pub const MOST_CLOCK_READS: u64 = 1_000_000;
 
-/// What has happened so far, and the first thing that should not have.
+/// How often each event happened, by the name of the event.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// The history of a run and its first violation.
 #[derive(Default)]
 pub struct Checks {
+    plan: Plan,
     ttl: Duration,
     stale: Duration,
     deadline: Duration,
-    /// Whether what is read is remembered at all, and stays in memory until its time is over.
-    roomy: bool,
-    secrets: usize,
-    undisturbed: bool,
-    /// How many requests of a caller have come to an instance.
-    spending: BTreeMap<(usize, Caller), usize>,
-    healed: Duration,
-    recovery: Duration,
+    /// Whether the cache keeps every value and every error until it expires.
+    cache_holds_all: bool,
+    /// The number of requests by instance and caller.
+    requests_by_caller: BTreeMap<(usize, Caller), usize>,
     requests: Vec<Request>,
-    calls: Vec<Sent>,
-    under_way: Vec<usize>,
-    given: BTreeMap<(usize, Wish), Given>,
-    pauses: BTreeMap<(usize, Service), Duration>,
-    /// Which keys an instance was told of last, when it asked and when they came.
-    keys: BTreeMap<usize, (usize, Duration, Duration)>,
-    counts: BTreeMap<&'static str, u64>,
+    calls: Vec<CallRecord>,
+    histories: BTreeMap<(usize, Target), History>,
+    /// The end of the backoff that an upstream asked an instance for.
+    backoff_until: BTreeMap<(usize, Service), Duration>,
+    /// The key rotations that the JWKS of an instance includes, and the time at which it was received.
+    jwks: BTreeMap<usize, (usize, Duration)>,
+    pub counts: Counts,
     events: VecDeque<String>,
-    /// A number that two runs have in common only if they were the same.
+    /// A hash of all events, equal for two runs only if they are the same.
     pub digest: u64,
     violation: Option<String>,
 }
 
 struct Request {
     instance: usize,
-    ask: Ask,
-    /// Which key its token is signed with, if it has one.
-    rotations: usize,
+    plan: PlannedRequest,
+    /// The key rotations at the start, which select the signing key of the access token.
+    key_rotations: usize,
     start: Duration,
-    over: bool,
+    ended: bool,
 }
 
-struct Sent {
+struct CallRecord {
     instance: usize,
-    wish: Wish,
+    target: Target,
     upstream: Service,
-    at: Duration,
+    start: Duration,
     task: Option<Task>,
-    under_way: bool,
-    ended: Duration,
+    ended: Option<Duration>,
 }
 
-/// What the vault has told an instance of a secret.
+/// The answers that an instance has received for one target.
 #[derive(Default)]
-struct Given {
+struct History {
     values: Vec<Value>,
-    no: Option<Duration>,
-    /// Whether the last that it said was that it does not accept the token.
-    not_accepted: bool,
-    answered: VecDeque<Duration>,
-    /// When the last call for it was over, in a way that leaves nothing to wait for.
-    settled: Option<Duration>,
+    denied_at: Option<Duration>,
+    /// Whether the last answer was a 401.
+    token_refused: bool,
+    answers_of_last_second: VecDeque<Duration>,
+    /// The end of the last call, if no retry follows it.
+    settled_at: Option<Duration>,
 }
 
 struct Value {
-    asked: Duration,
-    came: Duration,
+    fetched_at: Duration,
+    received_at: Duration,
     version: String,
     value: String,
 }
@@ -126,188 +137,163 @@ impl Checks {
             ttl: Duration::from_secs(plan.ttl),
             stale: Duration::from_secs(plan.stale),
             deadline: Duration::from_secs(plan.deadline),
-            roomy: plan.ttl > 0 && plan.negative > 0 && plan.entries >= 2 * plan.secrets,
-            secrets: plan.secrets,
-            undisturbed: plan.undisturbed,
-            healed: plan.healed,
-            recovery: plan.recovery,
+            cache_holds_all: plan.ttl > 0 && plan.negative > 0 && plan.entries >= 2 * plan.secrets,
+            plan: plan.clone(),
             digest: 0xcbf2_9ce4_8422_2325,
             ..Self::default()
         }
     }
 
-    /// Whether something has happened that should not have.
-    pub const fn failed(&self) -> bool {
-        self.violation.is_some()
-    }
-
-    /// The first thing that should not have happened, with what went before.
+    /// The first violation, with the events before it.
     pub fn violation(&self) -> Option<String> {
         let violation = self.violation.as_ref()?;
         let events: Vec<&str> = self.events.iter().map(String::as_str).collect();
         Some(format!("{}\n{violation}", events.join("\n")))
     }
 
-    /// How often interesting things have happened.
-    pub const fn counts(&self) -> &BTreeMap<&'static str, u64> {
-        &self.counts
+    pub fn count(&mut self, event: &'static str) {
+        *self.counts.entry(event).or_default() += 1;
     }
 
-    pub fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
-    }
-
-    pub fn asked(&mut self, instance: usize, ask: Ask, rotations: usize, now: Duration) -> usize {
+    pub fn request_started(
+        &mut self,
+        instance: usize,
+        plan: PlannedRequest,
+        key_rotations: usize,
+        now: Duration,
+    ) -> usize {
         let number = self.requests.len();
-        *self.spending.entry((instance, ask.caller)).or_default() += 1;
-        self.event(now, format_args!("request {number} to instance {instance}: {ask:?}"));
-        self.requests.push(Request { instance, ask, rotations, start: now, over: false });
+        *self.requests_by_caller.entry((instance, plan.caller)).or_default() += 1;
+        self.event(now, format_args!("request {number} to instance {instance}: {plan:?}"));
+        self.requests.push(Request { instance, plan, key_rotations, start: now, ended: false });
         number
     }
 
-    pub fn logged(&mut self, line: &str) {
-        self.expect(!line.contains(MARKER), "nothing shows", || line.to_owned());
-        let unasked = line.contains("\"code\":\"Unauthorized\"") || line.contains("\"code\":\"Forbidden\"");
-        // A token is not known to be good or bad before its keys are there.
-        let asked = !line.contains("\"upstream\":0") && !line.contains("bbbbbbbbbbbbbbbb");
-        self.expect(!unasked || !asked, "scope", || line.to_owned());
-    }
-
-    /// A request comes while an instance does so much for requests, and so much after answers.
-    pub fn left_after_answers(&mut self, renewals: usize, requests: usize) {
-        // Each secret may be asked for by its version as well. A renewal that has nothing to do ends when it has its turn.
-        let most = 2 * self.secrets + requests;
-        self.expect(renewals <= most, "little left", || format!("{renewals} renewals, {requests} requests"));
-    }
-
-    pub fn hung_up(&mut self, number: usize) {
-        if !std::mem::replace(&mut self.requests[number].over, true) {
-            self.count("hung up");
+    pub fn request_cancelled(&mut self, number: usize) {
+        if !std::mem::replace(&mut self.requests[number].ended, true) {
+            self.count("client hung up");
         }
     }
 
-    pub fn called(
+    pub fn line_logged(&mut self, line: &str) {
+        self.expect(!line.contains(MARKER), "no leak", || line.to_owned());
+        let denied = line.contains("\"code\":\"Unauthorized\"") || line.contains("\"code\":\"Forbidden\"");
+        // An access token needs a call for the JWKS before it can be rejected.
+        let called = !line.contains("\"upstream\":0") && !line.contains("bbbbbbbbbbbbbbbb");
+        self.expect(!denied || !called, "scope", || line.to_owned());
+    }
+
+    /// Checks the refreshes of an instance when it gets a request.
+    pub fn refreshes_running(&mut self, refreshes: usize, requests: usize) {
+        // Each secret may be cached with and without a version. A refresh with nothing to do ends when it is
+        // polled.
+        let most = 2 * self.plan.secrets + requests;
+        let detail = || format!("{refreshes} refreshes, {requests} requests");
+        self.expect(refreshes <= most, "refresh-ahead bound", detail);
+    }
+
+    pub fn call_started(
         &mut self,
         instance: usize,
         call: &Call,
-        limit: Duration,
+        timeout: Duration,
         now: Duration,
         task: Option<Task>,
     ) -> usize {
         let number = self.calls.len();
-        let upstream = call.upstream();
-        let wish = wish(call);
-        if upstream == Service::Identity {
+        let upstream = call.service();
+        let target = target_of(call);
+        if upstream == Service::TokenSource {
             self.count("token call");
         }
-        self.event(now, format_args!("call {number} of instance {instance}: {wish:?} within {limit:?}"));
-        let same = |it: &&usize| self.calls[**it].instance == instance && self.calls[**it].wish == wish;
-        let twice = self.under_way.iter().any(|it| same(&it));
-        self.expect(!twice, "one flight", || format!("{wish:?}"));
-        let pause = self.pauses.get(&(instance, upstream)).copied().unwrap_or_default();
-        self.expect(now >= pause, "pause", || format!("{:?} too early", pause - now));
-        let keys = self.keys.get(&instance).filter(|_| upstream == Service::Directory);
-        let seldom = keys.is_none_or(|it| now >= it.2 + ASK_PAUSE);
-        self.expect(seldom, "keys seldom", || "asked again".to_owned());
-        let most = if upstream == Service::Identity { self.deadline } else { self.deadline / 2 };
-        self.expect(limit <= most && limit >= LEAST_TIME, "limits", || format!("{limit:?}"));
-        self.under_way.push(number);
-        self.calls.push(Sent {
-            instance,
-            wish,
-            upstream,
-            at: now,
-            task,
-            under_way: true,
-            ended: Duration::ZERO,
-        });
+        self.event(now, format_args!("call {number} of instance {instance}: {target:?} within {timeout:?}"));
+        let same =
+            |call: &CallRecord| call.ended.is_none() && call.instance == instance && call.target == target;
+        let concurrent = self.calls.iter().any(same);
+        self.expect(!concurrent, "single-flight", || format!("{target:?}"));
+        let until = self.backoff_until.get(&(instance, upstream)).copied().unwrap_or_default();
+        self.expect(now >= until, "backoff", || format!("{:?} too early", until - now));
+        let jwks = self.jwks.get(&instance).filter(|_| upstream == Service::Jwks);
+        let seldom = jwks.is_none_or(|(_, received_at)| now >= *received_at + FETCH_PAUSE);
+        self.expect(seldom, "JWKS interval", || "fetched again".to_owned());
+        let most = if upstream == Service::TokenSource { self.deadline } else { self.deadline / 2 };
+        self.expect(timeout <= most && timeout >= MIN_CALL_TIME, "call timeout", || format!("{timeout:?}"));
+        self.calls.push(CallRecord { instance, target, upstream, start: now, task, ended: None });
         number
     }
 
-    /// A task has looked at the clock more often than [`MOST_LOOKS`] without waiting.
-    pub fn in_a_circle(&mut self) {
-        self.expect(false, "nobody runs in a circle", || "it never waits".to_owned());
-    }
-
-    /// The vault has been shown a token, which had not ended long before.
-    pub fn shown_a_token(&mut self, good: bool) {
-        self.expect(good, "no token past its end", || "it ended long before".to_owned());
-    }
-
-    /// A call has come back, with what it told if it was answered.
-    pub fn came_back(
+    /// Records the end of a call, with the meaning of its answer if it has one.
+    pub fn call_ended(
         &mut self,
         number: usize,
-        told: Option<(Wish, Told)>,
-        nothing: Option<&CallError>,
+        answer: Option<(Target, Meaning)>,
+        error: Option<&CallError>,
         now: Duration,
     ) {
-        let what = told.as_ref().map(|it| &it.1);
-        self.event(now, format_args!("call {number} came back: {what:?} {nothing:?}"));
-        let Sent { instance, upstream, at, .. } = self.calls[number];
-        self.calls[number].under_way = false;
-        self.under_way.retain(|it| *it != number);
-        self.calls[number].ended = now;
-        let Some((wish, told)) = told else {
-            self.count(if nothing == Some(&CallError::TimedOut) { "timed out" } else { "lost" });
+        let shown = answer.as_ref().map(|(_, meaning)| meaning);
+        self.event(now, format_args!("call {number} ended: {shown:?} {error:?}"));
+        self.calls[number].ended = Some(now);
+        let CallRecord { instance, upstream, start, .. } = self.calls[number];
+        let Some((target, meaning)) = answer else {
+            self.count(if error == Some(&CallError::TimedOut) { "call timed out" } else { "call lost" });
             return;
         };
-        let given = self.given.entry((instance, wish)).or_default();
-        given.answered.push_back(now);
-        while given.answered.front().is_some_and(|it| *it + Duration::from_secs(1) <= now) {
-            given.answered.pop_front();
+        let history = self.histories.entry((instance, target)).or_default();
+        let recent = &mut history.answers_of_last_second;
+        recent.push_back(now);
+        while recent.front().is_some_and(|first| *first + Duration::from_secs(1) <= now) {
+            recent.pop_front();
         }
-        let answered = given.answered.len();
-        given.settled = (!matches!(told, Told::Trouble(..) | Told::NotAccepted)).then_some(now);
-        given.not_accepted = told == Told::NotAccepted;
-        match told {
-            Told::Secret { version, value } => {
-                given.values.push(Value { asked: at, came: now, version, value });
+        let answers = recent.len();
+        let retried = matches!(meaning, Meaning::Failure(..) | Meaning::TokenRefused);
+        history.settled_at = (!retried).then_some(now);
+        history.token_refused = meaning == Meaning::TokenRefused;
+        match meaning {
+            Meaning::Secret { version, value } => {
+                history.values.push(Value { fetched_at: start, received_at: now, version, value });
             }
-            Told::No(_) => given.no = Some(now),
-            Told::Keys(rotations) => {
-                self.keys.insert(instance, (rotations, at, now));
+            Meaning::Denied(_) => history.denied_at = Some(now),
+            Meaning::Jwks(key_rotations) => {
+                self.jwks.insert(instance, (key_rotations, now));
             }
-            Told::Token | Told::Other(_) | Told::NotAccepted => {}
-            Told::Trouble(status, retry_after) => {
-                let asked = retry_after.map(|it| Duration::from_secs(it.min(60)));
-                let until = self.pauses.entry((instance, upstream)).or_default();
-                // Our own pause is at least three quarters of a second, and is not made longer by what was under way.
+            Meaning::Token | Meaning::Other(_) | Meaning::TokenRefused => {}
+            Meaning::Failure(status, retry_after) => {
+                let requested = retry_after.map(|seconds| Duration::from_secs(seconds.min(60)));
+                let until = self.backoff_until.entry((instance, upstream)).or_default();
+                // Our own backoff is at least 0.75 s, and an answer that was under way does not extend it.
                 let own = (status == 429 && *until <= now).then_some(Duration::from_millis(750));
-                if let Some(pause) = asked.max(own) {
-                    *until = (*until).max(now + pause);
-                    self.count("told to pause");
+                if let Some(backoff) = requested.max(own) {
+                    *until = (*until).max(now + backoff);
+                    self.count("backoff requested");
                 }
             }
         }
-        let bound = upstream != Service::Vault || !self.roomy || answered <= CALLS_A_SECOND;
-        self.expect(bound, "call bound", || format!("{answered} calls in a second"));
+        let bound = upstream != Service::Vault || !self.cache_holds_all || answers <= CALLS_PER_SECOND;
+        self.expect(bound, "call rate", || format!("{answers} calls in a second"));
     }
 
-    /// A call has been dropped, as its request is gone.
-    pub fn dropped(&mut self, number: usize, now: Duration) {
-        self.calls[number].under_way = false;
-        self.under_way.retain(|it| *it != number);
-        self.calls[number].ended = now;
-        let Sent { instance, ref wish, task, .. } = self.calls[number];
+    /// Records that a call was cancelled together with its request.
+    pub fn call_cancelled(&mut self, number: usize, now: Duration) {
+        self.calls[number].ended = Some(now);
+        let CallRecord { instance, ref target, task, .. } = self.calls[number];
         self.digest ^= task.unwrap_or_default();
-        self.given.entry((instance, wish.clone())).or_default().settled = Some(now);
-        let Wish::Secret(wanted, _) = wish else { return };
-        let others = self.requests.iter().filter(|it| !it.over && it.instance == instance);
-        if others.filter(|it| name(it.ask.secret) == *wanted).count() > 1 {
-            self.count("leader vanished");
+        self.histories.entry((instance, target.clone())).or_default().settled_at = Some(now);
+        let Target::Secret(wanted, _) = target else { return };
+        let waiters = self.requests.iter().filter(|request| !request.ended && request.instance == instance);
+        if waiters.filter(|request| name(request.plan.secret) == *wanted).count() > 1 {
+            self.count("leader cancelled");
         }
     }
 
-    pub fn over(&mut self, tasks: usize, sleepers: usize) {
-        let calls = self.calls.iter().filter(|it| it.under_way).count();
-        let requests = self.requests.iter().filter(|it| !it.over).count();
-        let left = (tasks, sleepers, calls, requests);
-        self.expect(left == (0, 0, 0, 0), "nothing left", || format!("{left:?}"));
+    pub fn run_ended(&mut self, tasks: usize, sleeps: usize) {
+        let calls = self.calls.iter().filter(|call| call.ended.is_none()).count();
+        let requests = self.requests.iter().filter(|request| !request.ended).count();
+        let pending = (tasks, sleeps, calls, requests);
+        self.expect(pending == (0, 0, 0, 0), "nothing pending", || format!("{pending:?}"));
     }
 
-    fn event(&mut self, now: Duration, what: core::fmt::Arguments<'_>) {
-        let text = format!("{:>10.3} {what}", now.as_secs_f64());
+    fn event(&mut self, now: Duration, event: Arguments<'_>) {
+        let text = format!("{:>10.3} {event}", now.as_secs_f64());
         for byte in text.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
@@ -319,7 +305,7 @@ impl Checks {
         }
     }
 
-    fn expect(&mut self, holds: bool, invariant: &str, detail: impl FnOnce() -> String) {
+    pub fn expect(&mut self, holds: bool, invariant: &str, detail: impl FnOnce() -> String) {
         if !holds && self.violation.is_none() {
             self.violation = Some(format!("violated: {invariant}: {}", detail()));
         }

@@ -1,121 +1,115 @@
 //! Runs futures one at a time, in virtual time and in an order that the seed decides.
 //!
-//! Nothing here is polled unless it was woken, so a wake-up that is missing leaves a task behind, and that is noticed.
+//! A task is polled only after a wake-up. A missing wake-up leaves its task pending, which fails the run.
 
-use core::cell::{Cell, RefCell};
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
-use core::time::Duration;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Wake;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use fastrand::Rng;
+use futures_channel::oneshot;
 
-/// A task, by number.
+/// The number of a task.
 pub type Task = u64;
 
-/// The executor and its clock. Clones are the same executor.
-#[derive(Clone)]
-pub struct Executor(Rc<Inner>);
-
-type Work = Pin<Box<dyn Future<Output = ()>>>;
-
-struct Inner {
+/// The executor and its clock.
+#[derive(Default)]
+pub struct Executor {
     now: Cell<Duration>,
-    next: Cell<u64>,
+    next_number: Cell<u64>,
     current: Cell<Option<Task>>,
-    looks: Cell<u64>,
-    /// Those that have not ended; none in the place of the one that is being polled.
+    clock_reads: Cell<u64>,
+    /// The tasks that have not ended; `None` for the one that is being polled.
     tasks: RefCell<BTreeMap<Task, Option<Work>>>,
     ready: Arc<Mutex<Vec<Task>>>,
-    timers: RefCell<BTreeMap<(Duration, u64), Waker>>,
+    timers: RefCell<BTreeMap<(Duration, u64), oneshot::Sender<()>>>,
     random: RefCell<Rng>,
 }
 
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
 impl Executor {
-    /// An executor at the time zero.
+    /// Creates an executor at time zero.
     pub fn new(seed: u64) -> Self {
-        Self(Rc::new(Inner {
-            now: Cell::new(Duration::ZERO),
-            next: Cell::new(0),
-            current: Cell::new(None),
-            looks: Cell::new(0),
-            tasks: RefCell::new(BTreeMap::new()),
-            ready: Arc::default(),
-            timers: RefCell::new(BTreeMap::new()),
-            random: RefCell::new(Rng::with_seed(seed)),
-        }))
+        Self { random: RefCell::new(Rng::with_seed(seed)), ..Self::default() }
     }
 
     pub fn now(&self) -> Duration {
-        self.0.now.get()
+        self.now.get()
     }
 
-    /// Notes that a task looks at the clock. How often one has since the last step.
-    pub fn look(&self) -> u64 {
-        let looks = self.0.looks.get() + 1;
-        self.0.looks.set(looks);
-        looks
+    /// Counts a read of the clock. Returns the number of reads since the last step.
+    pub fn count_clock_read(&self) -> u64 {
+        let reads = self.clock_reads.get() + 1;
+        self.clock_reads.set(reads);
+        reads
     }
 
     pub fn current(&self) -> Option<Task> {
-        self.0.current.get()
+        self.current.get()
     }
 
     pub fn random(&self) -> u64 {
-        self.0.random.borrow_mut().u64(..)
+        self.random.borrow_mut().u64(..)
     }
 
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Task {
         let task = self.number();
-        self.0.tasks.borrow_mut().insert(task, Some(Box::pin(future)));
-        lock(&self.0.ready).push(task);
+        self.tasks.borrow_mut().insert(task, Some(Box::pin(future)));
+        lock(&self.ready).push(task);
         task
     }
 
-    /// Drops a task, whatever it is doing. False if it had ended.
+    /// Drops a task in any state. Returns false if it had ended.
     pub fn cancel(&self, task: Task) -> bool {
-        // The future may drop what wakes others, so nothing is borrowed when it is dropped.
-        let future = self.0.tasks.borrow_mut().remove(&task);
+        // Dropping the future may wake other tasks, so nothing is borrowed at that point.
+        let future = self.tasks.borrow_mut().remove(&task);
         future.is_some()
     }
 
-    /// How many tasks and how many sleepers there are.
-    pub fn left(&self) -> (usize, usize) {
-        (self.0.tasks.borrow().len(), self.0.timers.borrow().len())
+    /// Counts the tasks and the sleeps that have not ended.
+    pub fn pending(&self) -> (usize, usize) {
+        let timers = self.timers.borrow();
+        (self.tasks.borrow().len(), timers.values().filter(|timer| !timer.is_canceled()).count())
     }
 
-    pub fn sleep(&self, time: Duration) -> Sleep {
-        Sleep { inner: Rc::clone(&self.0), key: (self.now().saturating_add(time), self.number()) }
+    pub async fn sleep(&self, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        let (timer, elapsed) = oneshot::channel();
+        self.timers.borrow_mut().insert((self.now().saturating_add(time), self.number()), timer);
+        elapsed.await.unwrap_or_default();
     }
 
-    /// Polls one task that is ready, or goes on to the next moment at which one will be. False if there is none.
+    /// Polls one ready task, or advances the clock to the next timer. Returns false if there is neither.
     pub fn step(&self) -> bool {
-        self.0.looks.set(0);
+        self.clock_reads.set(0);
         let task = {
-            let mut ready = lock(&self.0.ready);
+            let mut ready = lock(&self.ready);
             if ready.is_empty() {
                 drop(ready);
-                return self.next_moment();
+                return self.advance();
             }
-            let index = self.0.random.borrow_mut().usize(..ready.len());
+            let index = self.random.borrow_mut().usize(..ready.len());
             ready.swap_remove(index)
         };
-        let Some(mut future) = self.0.tasks.borrow_mut().get_mut(&task).and_then(Option::take) else {
+        let Some(mut future) = self.tasks.borrow_mut().get_mut(&task).and_then(Option::take) else {
             return true;
         };
-        let waker = Waker::from(Arc::new(Wakes { task, ready: Arc::clone(&self.0.ready) }));
-        self.0.current.set(Some(task));
+        let waker = Waker::from(Arc::new(TaskWaker { task, ready: Arc::clone(&self.ready) }));
+        self.current.set(Some(task));
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        self.0.current.set(None);
+        self.current.set(None);
         match polled {
-            // The future may drop what wakes others, so nothing is borrowed here.
-            Poll::Ready(()) => drop(self.0.tasks.borrow_mut().remove(&task)),
+            // Dropping the future may wake other tasks, so nothing is borrowed here.
+            Poll::Ready(()) => drop(self.tasks.borrow_mut().remove(&task)),
             Poll::Pending => {
-                if let Some(place) = self.0.tasks.borrow_mut().get_mut(&task) {
+                if let Some(place) = self.tasks.borrow_mut().get_mut(&task) {
                     *place = Some(future);
                 }
             }
@@ -123,50 +117,31 @@ impl Executor {
         true
     }
 
-    fn next_moment(&self) -> bool {
-        let Some(((moment, _), waker)) = self.0.timers.borrow_mut().pop_first() else { return false };
-        self.0.now.set(moment.max(self.now()));
-        waker.wake();
-        true
+    fn advance(&self) -> bool {
+        let mut timers = self.timers.borrow_mut();
+        while let Some(((moment, _), timer)) = timers.pop_first() {
+            // The timer of a cancelled sleep does not move the clock.
+            if !timer.is_canceled() {
+                self.now.set(moment);
+                return timer.send(()).is_ok();
+            }
+        }
+        false
     }
 
     fn number(&self) -> u64 {
-        let number = self.0.next.get();
-        self.0.next.set(number + 1);
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
         number
     }
 }
 
-/// A wait in virtual time.
-pub struct Sleep {
-    inner: Rc<Inner>,
-    key: (Duration, u64),
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.inner.now.get() >= self.key.0 {
-            return Poll::Ready(());
-        }
-        self.inner.timers.borrow_mut().insert(self.key, context.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.inner.timers.borrow_mut().remove(&self.key);
-    }
-}
-
-struct Wakes {
+struct TaskWaker {
     task: Task,
     ready: Arc<Mutex<Vec<Task>>>,
 }
 
-impl Wake for Wakes {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         let mut ready = lock(&self.ready);
         if !ready.contains(&self.task) {
@@ -175,6 +150,6 @@ impl Wake for Wakes {
     }
 }
 
-fn lock(ready: &Mutex<Vec<Task>>) -> std::sync::MutexGuard<'_, Vec<Task>> {
+fn lock(ready: &Mutex<Vec<Task>>) -> MutexGuard<'_, Vec<Task>> {
     ready.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,312 +1,292 @@
-//! A fleet of instances of the real gateway, on a host that treats them as its plan says.
+//! The instances of the real gateway, on a host with the limits of the plan.
 
-use core::cell::{Cell, RefCell};
-use core::future::Future;
-use core::time::Duration;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending};
 use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use http::Method;
-use keyvault_gateway::azure::{Answer, Call};
-use keyvault_gateway::env::Unreadable;
+use keyvault_gateway::azure::{Answer, Call, CallError};
+use keyvault_gateway::env::Setting;
 use keyvault_gateway::gateway::{Answered, Gateway};
-use keyvault_gateway::host::{Body, BodyError, CallError, Host, NoKeyValue, within};
+use keyvault_gateway::host::{Body, BodyError, Host, Signal, within};
 use keyvault_gateway::http::headers::Headers;
 use keyvault_gateway::http::request::Head;
 use keyvault_gateway::http::response::Reply;
 use keyvault_gateway::model::Moment;
 
-use crate::checks::{Checks, MOST_LOOKS};
+use crate::azure::{
+    AUDIENCE, Azure, BEGINNING, CALLER, MARKER, Response, TENANT, access_token, forged_token, name,
+};
+use crate::checks::{Checks, MOST_CLOCK_READS};
 use crate::executor::{Executor, Task};
-use crate::plan::{Ask, Caller, HostPlan, Plan};
-use crate::world::{AUDIENCE, BEGINNING, CALLER, Fate, MARKER, TENANT, World, bearer, forged, name};
+use crate::plan::{Caller, HostPlan, Plan, PlannedRequest};
 
-/// All instances, the Azure that they ask, and those who check what they do.
+/// All instances and their environment.
 pub struct Fleet {
-    pub executor: Executor,
-    pub world: Rc<RefCell<World>>,
-    pub checks: Rc<RefCell<Checks>>,
+    pub environment: Rc<Environment>,
     host: HostPlan,
-    settings: Rc<Vec<(&'static str, String)>>,
     instances: RefCell<Vec<Rc<Instance>>>,
     started: Cell<usize>,
 }
 
+/// The environment that all instances share: time, Azure, settings and the checks.
+pub struct Environment {
+    pub executor: Executor,
+    pub azure: RefCell<Azure>,
+    pub checks: RefCell<Checks>,
+    settings: Vec<(&'static str, String)>,
+}
+
 struct Instance {
     number: usize,
-    /// When its clock began, later by [`EPOCHS`], as that may be before the beginning.
+    /// The zero of its clock plus [`LATEST_START`], because the zero may be before the start of the run.
     epoch: Duration,
-    gateway: Rc<Gateway<Simulated>>,
+    gateway: Rc<Gateway<SimulatedHost>>,
     served: Cell<usize>,
-    /// Requests and renewals that are under way, with the number of the request.
+    /// The tasks that have not ended: requests with their number, and refreshes.
     tasks: RefCell<Vec<(Task, Option<usize>)>>,
-    last: Cell<Duration>,
+    last_use: Cell<Duration>,
 }
 
 impl Fleet {
     pub fn new(plan: &Plan, seed: u64) -> Rc<Self> {
-        Rc::new(Self {
+        let environment = Rc::new(Environment {
             executor: Executor::new(seed),
-            world: Rc::new(RefCell::new(World::new(plan, seed))),
-            checks: Rc::new(RefCell::new(Checks::new(plan))),
-            host: plan.host,
-            settings: Rc::new(settings(plan)),
-            instances: RefCell::new(Vec::new()),
-            started: Cell::new(0),
-        })
+            azure: RefCell::new(Azure::new(plan, seed)),
+            checks: RefCell::new(Checks::new(plan)),
+            settings: settings(plan),
+        });
+        Rc::new(Self { environment, host: plan.host, instances: RefCell::default(), started: Cell::new(0) })
     }
 
-    pub fn ask(self: &Rc<Self>, ask: Ask) {
+    pub fn send(self: &Rc<Self>, plan: PlannedRequest) {
         let instance = self.instance();
-        let rotations = self.world.borrow().rotations;
-        let request = self.checks.borrow_mut().asked(instance.number, ask, rotations, self.executor.now());
+        let Environment { executor, azure, checks, .. } = &*self.environment;
+        let key_rotations = azure.borrow().key_rotations;
+        let number =
+            checks.borrow_mut().request_started(instance.number, plan, key_rotations, executor.now());
         instance.served.set(instance.served.get() + 1);
-        let renewals = instance.tasks.borrow().iter().filter(|task| task.1.is_none()).count();
-        let requests = instance.tasks.borrow().len() - renewals;
-        self.checks.borrow_mut().left_after_answers(renewals, requests);
+        let refreshes = instance.tasks.borrow().iter().filter(|task| task.1.is_none()).count();
+        let requests = instance.tasks.borrow().len() - refreshes;
+        checks.borrow_mut().refreshes_running(refreshes, requests);
         let (fleet, serving) = (Rc::clone(self), Rc::clone(&instance));
-        let task = self.executor.spawn(async move {
-            let (head, body) = message(&ask, rotations);
-            let executor = fleet.executor.clone();
-            let body = Content { bytes: body, late: ask.late, executor, epoch: serving.epoch };
-            let Answered { reply, renewal } = serving.gateway.answer(head, body).await;
-            fleet.checks.borrow_mut().answered(request, &reply, fleet.executor.now());
-            let renewal = renewal.filter(|_| fleet.host.concurrent > 1);
-            if let Some(renewal) = renewal {
-                fleet.checks.borrow_mut().count("renewed ahead");
-                let renewing = Rc::clone(&serving);
-                let also = Rc::clone(&fleet);
-                let task = fleet.executor.spawn(async move {
-                    renewing.gateway.renew(renewal).await;
-                    also.ended(&renewing);
+        let task = executor.spawn(async move {
+            let Environment { executor, checks, .. } = &*fleet.environment;
+            let (head, body) = message(&plan, key_rotations);
+            let environment = Rc::clone(&fleet.environment);
+            let body = DelayedBody { bytes: body, delay: plan.body_delay, environment, epoch: serving.epoch };
+            let Answered { reply, refresh } = serving.gateway.answer(head, body).await;
+            checks.borrow_mut().request_answered(number, &reply, executor.now());
+            if let Some(refresh) = refresh.filter(|_| fleet.host.concurrent_reuse > 1) {
+                checks.borrow_mut().count("refresh-ahead");
+                let (refreshing, owner) = (Rc::clone(&serving), Rc::clone(&fleet));
+                let task = executor.spawn(async move {
+                    refreshing.gateway.refresh(refresh).await;
+                    owner.ended(&refreshing);
                 });
                 serving.tasks.borrow_mut().push((task, None));
             }
             fleet.ended(&serving);
         });
-        instance.tasks.borrow_mut().push((task, Some(request)));
-        if let Some(after) = ask.hangs_up {
+        instance.tasks.borrow_mut().push((task, Some(number)));
+        if let Some(after) = plan.hangs_up {
             let fleet = Rc::clone(self);
-            self.executor.spawn(async move {
-                fleet.executor.sleep(after).await;
-                fleet.hang_up(&instance, task, request);
+            executor.spawn(async move {
+                fleet.environment.executor.sleep(after).await;
+                if fleet.cancel(task, Some(number)) {
+                    fleet.remove(&instance, Some(task));
+                }
             });
         }
     }
 
-    fn hang_up(&self, instance: &Instance, task: Task, request: usize) {
-        if self.executor.cancel(task) {
-            self.checks.borrow_mut().hung_up(request);
-            instance.tasks.borrow_mut().retain(|it| it.0 != task);
-            instance.last.set(self.executor.now());
+    /// Cancels a task together with its request. Returns false if it had ended.
+    fn cancel(&self, task: Task, request: Option<usize>) -> bool {
+        let cancelled = self.environment.executor.cancel(task);
+        if let Some(request) = request.filter(|_| cancelled) {
+            self.environment.checks.borrow_mut().request_cancelled(request);
         }
+        cancelled
     }
 
-    /// Instances that serve nobody are gone, and some that do are gone as if they had trapped.
+    /// Drops all idle instances and, as a trap would, one in four of the others.
     pub fn recycle(&self) {
-        let mut gone = Vec::new();
-        self.instances.borrow_mut().retain(|it| {
-            let dies = it.tasks.borrow().is_empty() || self.executor.random().is_multiple_of(4);
-            if dies {
-                gone.push(Rc::clone(it));
-            }
-            !dies
-        });
-        for instance in gone {
-            self.checks.borrow_mut().count("recycled");
+        let is_dropped = |instance: &mut Rc<Instance>| {
+            instance.tasks.borrow().is_empty() || self.environment.executor.random().is_multiple_of(4)
+        };
+        let dropped: Vec<_> = self.instances.borrow_mut().extract_if(.., is_dropped).collect();
+        for instance in dropped {
+            self.environment.checks.borrow_mut().count("instance recycled");
             for (task, request) in instance.tasks.take() {
-                if self.executor.cancel(task)
-                    && let Some(request) = request
-                {
-                    self.checks.borrow_mut().hung_up(request);
-                }
+                self.cancel(task, request);
             }
         }
     }
 
-    /// An instance that takes another request, or a new one.
+    /// Returns an instance that takes another request, a new one if necessary.
     fn instance(self: &Rc<Self>) -> Rc<Instance> {
-        let now = self.executor.now();
+        let now = self.environment.executor.now();
         let mut instances = self.instances.borrow_mut();
-        instances.retain(|it| {
-            let idle = it.tasks.borrow().is_empty();
-            let old = it.served.get() >= self.host.reuse
-                || idle && now.saturating_sub(it.last.get()) > self.host.idle;
-            !old
+        instances.retain(|instance| {
+            let idle = instance.tasks.borrow().is_empty();
+            let idle_time = now.saturating_sub(instance.last_use.get());
+            instance.served.get() < self.host.reuse && !(idle && idle_time > self.host.idle_timeout)
         });
-        let free = instances.iter().find(|it| it.tasks.borrow().len() < self.host.concurrent);
+        let free =
+            instances.iter().find(|instance| instance.tasks.borrow().len() < self.host.concurrent_reuse);
         if let Some(instance) = free {
             return Rc::clone(instance);
         }
         let number = self.started.get();
         self.started.set(number + 1);
-        // A clock may start anywhere.
-        let offset = Duration::from_millis(self.executor.random() % 5000);
-        let host = Simulated {
-            number,
-            start: now,
-            offset,
-            executor: self.executor.clone(),
-            world: Rc::clone(&self.world),
-            checks: Rc::clone(&self.checks),
-            settings: Rc::clone(&self.settings),
-        };
+        // The monotonic clock of an instance may start at any value.
+        let offset = Duration::from_millis(self.environment.executor.random() % 5000);
+        let epoch = now + LATEST_START - offset;
+        let host = SimulatedHost { number, epoch, environment: Rc::clone(&self.environment) };
         let instance = Rc::new(Instance {
             number,
-            epoch: now + EPOCHS - offset,
+            epoch,
             gateway: Rc::new(Gateway::new(host)),
             served: Cell::new(0),
             tasks: RefCell::new(Vec::new()),
-            last: Cell::new(now),
+            last_use: Cell::new(now),
         });
         instances.push(Rc::clone(&instance));
         instance
     }
 
-    /// The task that is being polled has ended.
+    /// Removes the task that is being polled from its instance.
     fn ended(&self, instance: &Instance) {
-        let current = self.executor.current();
-        instance.tasks.borrow_mut().retain(|it| Some(it.0) != current);
-        instance.last.set(self.executor.now());
+        self.remove(instance, self.environment.executor.current());
+    }
+
+    fn remove(&self, instance: &Instance, task: Option<Task>) {
+        instance.tasks.borrow_mut().retain(|running| Some(running.0) != task);
+        instance.last_use.set(self.environment.executor.now());
     }
 }
 
-struct Simulated {
+struct SimulatedHost {
     number: usize,
-    start: Duration,
-    offset: Duration,
-    executor: Executor,
-    world: Rc<RefCell<World>>,
-    checks: Rc<RefCell<Checks>>,
-    settings: Rc<Vec<(&'static str, String)>>,
+    epoch: Duration,
+    environment: Rc<Environment>,
 }
 
-impl Host for Simulated {
-    type KeyValue = NoKeyValue;
-
-    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
-        Ok(self.settings.iter().find(|it| it.0 == name).map(|it| it.1.clone()))
+impl Host for SimulatedHost {
+    async fn settings(&self, names: &[&'static str]) -> Vec<Setting> {
+        let text = |name| self.environment.settings.iter().find(|(known, _)| known == name);
+        names.iter().map(|name| Ok(text(name).map(|(_, text)| text.clone()))).collect()
     }
 
     fn now(&self) -> Moment {
-        if self.executor.look() > MOST_LOOKS {
-            self.checks.borrow_mut().in_a_circle();
-            // Nothing else ends who never waits.
-            resume_unwind(Box::new("a task runs in a circle"));
+        let Environment { executor, checks, .. } = &*self.environment;
+        if executor.count_clock_read() > MOST_CLOCK_READS {
+            checks.borrow_mut().expect(false, "no busy loop", || "a task never waits".to_owned());
+            // Only a panic ends a task that never waits.
+            resume_unwind(Box::new("a task never waits"));
         }
-        Moment::after_start(self.executor.now() - self.start + self.offset)
+        Moment::after_start(executor.now() + LATEST_START - self.epoch)
     }
 
     fn unix_time(&self) -> u64 {
-        (BEGINNING + self.executor.now().as_secs()).saturating_add_signed(self.world.borrow().jump)
+        let Environment { executor, azure, .. } = &*self.environment;
+        (BEGINNING + executor.now().as_secs()).saturating_add_signed(azure.borrow().clock_offset)
     }
 
     fn random(&self) -> u64 {
-        self.executor.random()
+        self.environment.executor.random()
     }
 
     fn log(&self, line: &str) {
-        self.checks.borrow_mut().logged(line);
+        self.environment.checks.borrow_mut().line_logged(line);
     }
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
-        let number = self.checks.borrow_mut().called(
-            self.number,
-            &call,
-            limit,
-            self.executor.now(),
-            self.executor.current(),
-        );
-        let mut under_way = UnderWay {
-            checks: Rc::clone(&self.checks),
-            executor: self.executor.clone(),
-            number,
-            ended: false,
-        };
-        let there = self.world.borrow_mut().half_a_way();
-        let way = async {
-            self.executor.sleep(there).await;
-            let (wish, fate, delay) = {
-                let mut world = self.world.borrow_mut();
-                world.now = self.executor.now();
-                let answer = world.answer(&call);
-                self.checks.borrow_mut().shown_a_token(!world.overdue);
-                answer
-            };
-            let back = self.world.borrow_mut().half_a_way();
-            self.executor.sleep(back + delay).await;
-            match fate {
-                Fate::Answer(answer, told) => (Ok(answer), Some((wish, told))),
-                Fate::Lost => (Err(CallError::Lost), None),
-                Fate::Hang => core::future::pending().await,
+        let Environment { executor, azure, checks, .. } = &*self.environment;
+        let (now, task) = (executor.now(), executor.current());
+        let number = checks.borrow_mut().call_started(self.number, &call, limit, now, task);
+        let mut guard = CallGuard { environment: Rc::clone(&self.environment), number, ended: false };
+        let latency = azure.borrow_mut().one_way_latency();
+        let exchange = async {
+            executor.sleep(latency).await;
+            let (target, response, delay) = azure.borrow_mut().answer(&call, executor.now());
+            let valid = !azure.borrow().got_expired_token;
+            let detail = || "it expired half a minute before".to_owned();
+            checks.borrow_mut().expect(valid, "no expired token", detail);
+            let latency = azure.borrow_mut().one_way_latency();
+            executor.sleep(latency + delay).await;
+            match response {
+                Response::Answer(answer, meaning) => (Ok(answer), Some((target, meaning))),
+                Response::Lost => (Err(CallError::Lost), None),
+                Response::Hang => pending().await,
             }
         };
-        let (answer, told) = within(self, limit, way).await.unwrap_or((Err(CallError::TimedOut), None));
-        under_way.ended = true;
-        self.checks.borrow_mut().came_back(number, told, answer.as_ref().err(), self.executor.now());
+        let (answer, meaning) =
+            within(self, limit, exchange).await.unwrap_or((Err(CallError::TimedOut), None));
+        guard.ended = true;
+        checks.borrow_mut().call_ended(number, meaning, answer.as_ref().err(), executor.now());
         answer
     }
 
     async fn sleep(&self, time: Duration) {
-        self.executor.sleep(time).await;
+        self.environment.executor.sleep(time).await;
     }
 
-    type Signal = oneshot::Sender<()>;
-
-    fn signal(&self) -> (Self::Signal, impl Future<Output = ()>) {
+    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
         let (signal, dropped) = oneshot::channel();
-        (signal, async { dropped.await.unwrap_or_default() })
+        (Signal::new(signal), async { dropped.await.unwrap_or_default() })
     }
 }
 
-/// A call that may be dropped before it has come back.
-struct UnderWay {
-    checks: Rc<RefCell<Checks>>,
-    executor: Executor,
+/// Records a call as cancelled if it is dropped before its end.
+struct CallGuard {
+    environment: Rc<Environment>,
     number: usize,
     ended: bool,
 }
 
-impl Drop for UnderWay {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         if !self.ended {
-            self.checks.borrow_mut().dropped(self.number, self.executor.now());
+            let Environment { executor, checks, .. } = &*self.environment;
+            checks.borrow_mut().call_cancelled(self.number, executor.now());
         }
     }
 }
 
-struct Content {
+struct DelayedBody {
     bytes: Vec<u8>,
-    late: Duration,
-    executor: Executor,
-    /// When the clock of the instance began.
+    delay: Duration,
+    environment: Rc<Environment>,
     epoch: Duration,
 }
 
-impl Body for Content {
+impl Body for DelayedBody {
     fn authority(&self) -> Option<String> {
         None
     }
 
     async fn read(self, _: usize, end: Moment) -> Result<Vec<u8>, BodyError> {
-        if self.late.is_zero() {
+        if self.delay.is_zero() {
             return Ok(self.bytes);
         }
-        let left = (end.from_start() + self.epoch).saturating_sub(self.executor.now() + EPOCHS);
-        self.executor.sleep(self.late.min(left)).await;
-        if self.late > left { Err(BodyError::TimedOut) } else { Ok(self.bytes) }
+        let left =
+            (end.from_start() + self.epoch).saturating_sub(self.environment.executor.now() + LATEST_START);
+        self.environment.executor.sleep(self.delay.min(left)).await;
+        if self.delay > left { Err(BodyError::TimedOut) } else { Ok(self.bytes) }
     }
 }
 
-/// A clock may have begun so much before the run.
-const EPOCHS: Duration = Duration::from_secs(5);
+/// The longest time by which the clock of an instance starts before the run.
+const LATEST_START: Duration = Duration::from_secs(5);
 
-/// The key of the caller that may read everything, and of the one that may read the half of it.
+/// The API keys of the callers with access to all secrets and to the even ones.
 const KEYS: [&str; 2] = ["MARKER-key-all", "MARKER-key-even"];
 
 fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
-    // The SHA-256 of the second key.
     let callers = format!(
         r#"[{{"name":"even","secrets":["even-*"],"key_sha256":["{EVEN_KEY_SHA256}"]}},
             {{"name":"bearer","secrets":["*"],"oid":["{CALLER}"]}}]"#
@@ -315,7 +295,7 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
         ("KeyVaultUri", "https://sim.vault.azure.net".to_owned()),
         ("GATEWAY_KEY", KEYS[0].to_owned()),
         ("GATEWAY_CALLERS", callers),
-        ("GATEWAY_CALLER_CALLS_PER_SECOND", plan.rate.to_string()),
+        ("GATEWAY_CALLER_CALLS_PER_SECOND", plan.calls_per_second.to_string()),
         ("GATEWAY_JWT_TENANT", TENANT.to_owned()),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
         ("GATEWAY_LOG", "debug".to_owned()),
@@ -332,64 +312,67 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     settings
 }
 
-fn message(ask: &Ask, rotations: usize) -> (Head, Vec<u8>) {
-    let mut fields = Headers::new();
+fn message(plan: &PlannedRequest, key_rotations: usize) -> (Head, Vec<u8>) {
+    let mut headers = Headers::new();
     let key = |key| ("x-functions-key", String::from(key));
     let token = |token: &str| ("authorization", format!("Bearer {token}"));
-    let (name, value) = match ask.caller {
-        Caller::All | Caller::Metrics => key(KEYS[0]),
-        Caller::Even => key(KEYS[1]),
-        Caller::Nobody | Caller::Probe => key("MARKER-key-of-nobody"),
-        Caller::Bearer => token(bearer(rotations)),
-        Caller::Forger { known_name } => token(forged(known_name)),
+    let (name, value) = match plan.caller {
+        Caller::AllSecrets | Caller::Metrics => key(KEYS[0]),
+        Caller::EvenSecrets => key(KEYS[1]),
+        Caller::WrongKey | Caller::Readiness => key("MARKER-wrong-key"),
+        Caller::AccessToken => token(access_token(key_rotations)),
+        Caller::ForgedToken { known_key_id } => token(forged_token(known_key_id)),
     };
-    fields.add(name, value);
+    headers.add(name, value);
     if name == "authorization" {
-        fields.add("traceparent", TRACE_OF_BEARERS);
+        headers.add("traceparent", TRACE_WITH_TOKEN);
     }
-    fields.add("content-type", "application/json");
-    if ask.no_cache {
-        fields.add("cache-control", "no-cache");
+    headers.add("content-type", "application/json");
+    if plan.no_cache {
+        headers.add("cache-control", "no-cache");
     }
-    let (method, target) = match ask.caller {
+    let (method, target) = match plan.caller {
         Caller::Metrics => (Method::GET, "/metrics"),
-        Caller::Probe => (Method::GET, "/readyz"),
-        Caller::All | Caller::Even | Caller::Nobody | Caller::Bearer | Caller::Forger { .. } => {
-            (Method::POST, "/")
-        }
+        Caller::Readiness => (Method::GET, "/readyz"),
+        Caller::AllSecrets
+        | Caller::EvenSecrets
+        | Caller::WrongKey
+        | Caller::AccessToken
+        | Caller::ForgedToken { .. } => (Method::POST, "/"),
     };
-    let version = asked_version(ask).map(|version| format!(r#","Version":"{version}""#));
-    let body = format!(r#"{{"Secret":"{}"{}}}"#, asked_name(ask), version.unwrap_or_default());
-    (Head { method, target: target.to_owned(), fields }, body.into_bytes())
+    let version = requested_version(plan).map(|version| format!(r#","Version":"{version}""#));
+    let body = format!(r#"{{"Secret":"{}"{}}}"#, requested_name(plan), version.unwrap_or_default());
+    (Head { method, target: target.to_owned(), headers }, body.into_bytes())
 }
 
-pub fn asked_name(ask: &Ask) -> String {
-    let name = name(ask.secret);
-    if ask.capitals { name.to_ascii_uppercase() } else { name }
+pub fn requested_name(plan: &PlannedRequest) -> String {
+    let name = name(plan.secret);
+    if plan.uppercase { name.to_ascii_uppercase() } else { name }
 }
 
-/// The version that the request asks for, if it pins one.
-pub fn asked_version(ask: &Ask) -> Option<String> {
-    let made_up = ask.made_up.map(|number| format!("{:032x}", u128::MAX - u128::from(number)));
-    made_up.or_else(|| ask.pinned.then(|| first_version(ask.secret)))
+/// The version that the request pins.
+pub fn requested_version(plan: &PlannedRequest) -> Option<String> {
+    let made_up = plan.made_up_version.map(|number| format!("{:032x}", u128::MAX - u128::from(number)));
+    made_up.or_else(|| plan.pinned.then(|| first_version(plan.secret)))
 }
 
-/// The version that a secret has at first.
+/// The version that a secret has at the start.
 pub fn first_version(secret: usize) -> String {
     format!("{secret:016x}{:016x}", 0)
 }
 
-/// Everything that a caller can see of a reply but a value.
+/// The text of a reply without the value of a secret.
 pub fn visible(reply: &Reply) -> String {
     let body = String::from_utf8_lossy(reply.body().expose());
     let body = if reply.status() == http::StatusCode::OK && !body.starts_with('#') { "" } else { &*body };
-    let fields = reply.fields().as_list().iter();
+    let fields = reply.headers().as_list().iter();
     let fields: Vec<_> =
         fields.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect();
     format!("{fields:?} {} {body}", reply.code())
 }
 
-/// The trace of all requests with a token, by which their lines in the log are known.
-const TRACE_OF_BEARERS: &str = "00-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-b7ad6b7169203331-00";
+/// The `traceparent` of all requests with an access token, which marks their log lines.
+const TRACE_WITH_TOKEN: &str = "00-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-b7ad6b7169203331-00";
 
+/// The SHA-256 of the second key.
 const EVEN_KEY_SHA256: &str = "491bb3d3633cc6b7f74734dd8668bd6280d9a4aa3ec7b8a6abc27e2dbb8e29fe";

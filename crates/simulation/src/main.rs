@@ -1,14 +1,15 @@
-//! `simulate`: runs seeds, and says of the first that fails how it went.
+//! `simulate`: plays the plans of seeds and prints the events before the first violation.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
+
+use simulation::{Plan, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut seeds = 0..10_000;
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
-        let Some(number) = words.next().and_then(|it| it.parse::<u64>().ok()) else { return usage() };
+        let Some(number) = words.next().and_then(|word| word.parse::<u64>().ok()) else { return usage() };
         match word {
             "--seeds" => seeds.end = seeds.start + number,
             "--from" => seeds = number..number + (seeds.end - seeds.start),
@@ -16,22 +17,17 @@ fn main() -> ExitCode {
             _ => return usage(),
         }
     }
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in seeds.clone() {
-        let outcome = simulation::run(seed);
-        if let Some(violation) = outcome.violation {
-            println!("{violation}\nseed {seed}; again: cargo xtask simulate --seed {seed}");
-            return ExitCode::FAILURE;
+    match run(seeds.clone(), Plan::draw) {
+        Ok(counts) => {
+            println!("{} seeds, no violation", seeds.end - seeds.start);
+            counts.iter().for_each(|(event, count)| println!("{count:>10}  {event}"));
+            ExitCode::SUCCESS
         }
-        for (what, count) in outcome.counts {
-            *counts.entry(what).or_default() += count;
+        Err(violation) => {
+            println!("{violation}; again: cargo xtask simulate --seed SEED");
+            ExitCode::FAILURE
         }
     }
-    println!("{} seeds, every invariant held", seeds.end - seeds.start);
-    for (what, count) in counts {
-        println!("{count:>10}  {what}");
-    }
-    ExitCode::SUCCESS
 }
 
 fn usage() -> ExitCode {

@@ -1,13 +1,13 @@
-//! What a seed draws: settings, a host, secrets and their changes, faults, and who asks for what.
+//! The plan of one run, drawn from a seed: settings, host, secrets, changes, faults and requests.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use fastrand::Rng;
 use keyvault_gateway::error::Service;
 
 use crate::checks::RECOVERY;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// `GATEWAY_CACHE_TTL_SECONDS`, `GATEWAY_STALE_SECONDS` and `GATEWAY_NEGATIVE_TTL_SECONDS`.
     pub ttl: u64,
@@ -15,134 +15,137 @@ pub struct Plan {
     pub negative: u64,
     pub entries: usize,
     pub deadline: u64,
-    /// Whether the token source is the metadata service, and not App Service.
+    /// Whether the token source is the Instance Metadata Service instead of App Service.
     pub imds: bool,
     pub host: HostPlan,
     pub secrets: usize,
-    /// How long tokens last, in seconds.
-    pub token_life: u64,
-    pub rate: u32,
-    /// How many calls in a second the vault takes before it throttles everything for a minute, if it counts them.
-    pub capacity: Option<usize>,
-    /// Whether Azure is well all the time, so that every caller but the hostile ones is answered as if it were alone.
-    pub undisturbed: bool,
+    /// The lifetime of an access token, in seconds.
+    pub token_lifetime: u64,
+    pub calls_per_second: u32,
+    /// The calls in one second after which the vault throttles all calls for a minute, if it counts them.
+    pub vault_capacity: Option<usize>,
+    /// Whether Azure works all the time, so that the plain requests must succeed whatever hostile clients
+    /// send.
+    pub isolation: bool,
     pub refresh_in: bool,
-    /// A usual latency, in milliseconds.
+    /// The usual latency, in milliseconds.
     pub latency: u64,
     pub faults: Vec<Fault>,
     pub changes: Vec<(Duration, Change)>,
-    /// Whether some callers have tokens. It is so in one run of six, as signatures take most of the time of such a run.
-    pub bearers: bool,
-    /// Who asks for what, and when, in order.
-    pub load: Vec<Ask>,
-    /// When everything is well again.
-    pub healed: Duration,
-    /// How long after that everything is as ever.
+    /// Whether some callers send access tokens: one run in six, because signatures take most of the time of
+    /// such a run.
+    pub access_tokens: bool,
+    /// The requests of all clients, in order of time.
+    pub requests: Vec<PlannedRequest>,
+    /// The time at which all faults end.
+    pub faults_end: Duration,
+    /// The time after `faults_end` within which the gateway must recover.
     pub recovery: Duration,
 }
 
-/// How a host treats its instances.
-#[derive(Clone, Copy, Debug)]
+/// The limits of a host for one instance, as in the options of `wasmtime serve`.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct HostPlan {
-    /// How many requests an instance serves at a time: 1 for WASI 0.2, where nothing is renewed after an answer.
-    pub concurrent: usize,
-    /// After how many requests it is gone.
+    /// The most concurrent requests: 1 for WASI 0.2, where the gateway does no refresh-ahead.
+    pub concurrent_reuse: usize,
+    /// The most requests in the lifetime of an instance.
     pub reuse: usize,
-    /// After how long without one.
-    pub idle: Duration,
+    /// The time without a request after which the host drops the instance.
+    pub idle_timeout: Duration,
 }
 
 const ONE_INSTANCE: HostPlan =
-    HostPlan { concurrent: 1000, reuse: 1_000_000, idle: Duration::from_secs(3600) };
+    HostPlan { concurrent_reuse: 1000, reuse: 1_000_000, idle_timeout: Duration::from_secs(3600) };
 
-/// Something that goes wrong for a while with some of the calls.
+/// A fault of one upstream, for a while and for a share of its calls.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub from: Duration,
     pub until: Duration,
     pub upstream: Service,
-    /// Of a hundred calls, this many.
+    /// The percentage of calls that are affected.
     pub percent: u8,
-    pub what: Wrong,
+    pub kind: FaultKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum FaultKind {
     Lost,
     Hang,
-    /// It takes this many milliseconds more.
+    /// Additional latency, in milliseconds.
     Slow(u64),
     /// A status, perhaps with `Retry-After` in seconds.
     Status(u16, Option<u64>),
-    /// The vault refuses a good token, as it cannot check it.
-    Wavering,
-    /// A body that makes no sense.
+    /// A 401 of the vault for a valid token, which the vault cannot verify at the moment.
+    RefusesToken,
+    /// A body that is not JSON.
     Garbage,
-    /// A token that lasts for this many seconds only.
+    /// A token with this lifetime, in seconds.
     ShortLived(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The secret has a new version.
+    /// Adds a version to the secret.
     Rotate(usize),
     Disable(usize),
     Delete(usize),
     Enable(usize),
-    /// All tokens given so far are refused from now on.
-    Revoke,
-    /// The callers' tenant signs with the key that was to be the next.
-    RotateKeys,
-    /// The calendar clock of the hosts jumps by so many seconds.
-    Jump(i64),
-    /// All instances that are not serving anybody are gone, and one in four that is.
-    Recycle,
+    /// Revokes all access tokens that the token source has issued so far.
+    RevokeTokens,
+    /// Makes the callers' tenant sign with its next key.
+    RotateSigningKeys,
+    /// Moves the calendar clock of the hosts by this many seconds.
+    MoveClock(i64),
+    /// Drops all idle instances and one in four of the others.
+    RecycleInstances,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Ask {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlannedRequest {
     pub at: Duration,
     pub secret: usize,
-    /// The name is written in capitals.
-    pub capitals: bool,
-    /// The version that the secret had at first is pinned.
+    /// Whether the name is written in upper case.
+    pub uppercase: bool,
+    /// Whether the request pins the first version of the secret.
     pub pinned: bool,
     pub no_cache: bool,
-    /// A version that does not exist is asked for.
-    pub made_up: Option<u32>,
-    /// The body comes so much later than the head.
-    pub late: Duration,
+    /// The number of a version that does not exist.
+    pub made_up_version: Option<u32>,
+    /// The time between the head and the body.
+    pub body_delay: Duration,
     pub caller: Caller,
-    /// The client hangs up after this time.
+    /// The time after which the client hangs up.
     pub hangs_up: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
-    All,
-    /// May read the secrets with even numbers.
-    Even,
-    /// Has no valid key.
-    Nobody,
-    /// Has a token of the tenant, and may read everything.
-    Bearer,
-    /// Has a token that somebody else has signed: under the name of the tenant's key, or under one that nobody knows.
-    Forger {
-        known_name: bool,
+    /// Has an API key for all secrets.
+    #[default]
+    AllSecrets,
+    /// Has an API key for the secrets with even numbers.
+    EvenSecrets,
+    WrongKey,
+    /// Has an access token of the tenant for all secrets.
+    AccessToken,
+    /// Has an access token with a foreign signature, under a published key id or an unknown one.
+    ForgedToken {
+        known_key_id: bool,
     },
     Metrics,
-    /// Asks for readiness, without a key.
-    Probe,
+    /// Requests readiness with a wrong key.
+    Readiness,
 }
 
 impl Plan {
-    /// What `seed` draws. One in fifty is large.
+    /// Draws the plan of `seed`. One plan in fifty is large.
     pub fn draw(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed ^ 0x5EED);
         let large = seed % 50 == 49;
         let random = &mut random;
         let secrets = if large { random.usize(5..60) } else { random.usize(1..6) };
-        let healed = Duration::from_secs(random.u64(20..if large { 60 } else { 120 }));
+        let faults_end = Duration::from_secs(random.u64(20..if large { 60 } else { 120 }));
         let ttl = *pick(random, &[0, 1, 3, 5, 10, 20, 300]);
         let mut plan = Self {
             ttl,
@@ -153,224 +156,211 @@ impl Plan {
             imds: random.bool(),
             host: draw_host(random),
             secrets,
-            token_life: *pick(random, &[5, 30, 600, 3600, 86_400]),
-            rate: *pick(random, &[0, 1, 10, 10]),
-            capacity: None,
-            undisturbed: false,
+            token_lifetime: *pick(random, &[5, 30, 600, 3600, 86_400]),
+            calls_per_second: *pick(random, &[0, 1, 10, 10]),
+            vault_capacity: None,
+            isolation: false,
             refresh_in: random.u8(..4) == 0,
             latency: *pick(random, &[1, 10, 100, 300]),
             faults: Vec::new(),
             changes: Vec::new(),
-            bearers: random.u8(..6) == 0,
-            load: Vec::new(),
-            healed,
+            access_tokens: random.u8(..6) == 0,
+            requests: Vec::new(),
+            faults_end,
             recovery: RECOVERY,
         };
         for _ in 0..random.usize(0..8) {
-            plan.faults.push(draw_fault(random, healed));
+            plan.faults.push(draw_fault(random, faults_end));
         }
         for _ in 0..random.usize(0..10) {
-            let at = moment(random, healed);
+            let at = moment(random, faults_end);
             plan.changes.push((at, draw_change(random, secrets)));
         }
-        // What was taken away comes back.
-        plan.changes.extend((0..secrets).map(|it| (healed, Change::Enable(it))));
-        plan.changes.sort_by_key(|it| it.0);
+        plan.changes.extend((0..secrets).map(|secret| (faults_end, Change::Enable(secret))));
+        plan.changes.sort_by_key(|change| change.0);
         let bursts = if large { random.usize(20..60) } else { random.usize(5..30) };
         for _ in 0..bursts {
             draw_burst(random, &mut plan, large);
         }
-        plan.load.sort_by_key(|it| it.at);
+        plan.requests.sort_by_key(|request| request.at);
         plan
     }
 
-    /// What `seed` draws, and a crowd: thousands of requests within a second, for all secrets, over many instances.
-    pub fn crowd(seed: u64) -> Self {
+    /// Draws the plan of `seed` with a load spike: thousands of requests within a second, for all secrets, on
+    /// many instances.
+    pub fn load_spike(seed: u64) -> Self {
         let mut plan = Self::draw(seed);
-        plan.host = HostPlan { concurrent: 16, reuse: 128, idle: Duration::from_secs(1) };
+        plan.host = HostPlan { concurrent_reuse: 16, reuse: 128, idle_timeout: Duration::from_secs(1) };
         let mut random = Rng::with_seed(seed ^ 0xC0);
-        let start = moment(&mut random, plan.healed);
-        plan.load.extend((0..5000).map(|number| Ask {
+        let start = moment(&mut random, plan.faults_end);
+        plan.requests.extend((0..5000).map(|number| PlannedRequest {
             at: start + Duration::from_micros(number * 200),
             secret: random.usize(..plan.secrets),
             no_cache: random.u8(..10) == 0,
             hangs_up: (random.u8(..20) == 0).then(|| Duration::from_millis(random.u64(0..1000))),
-            ..ordinary(0, start)
+            ..plain_request(0, start)
         }));
-        plan.load.sort_by_key(|it| it.at);
+        plan.requests.sort_by_key(|request| request.at);
         plan
     }
 
-    /// Hostile clients, and a few others who must not notice: strangers with wrong keys, forged tokens and probes that hang up, and a
-    /// caller with a narrow scope that makes versions up, wants everything afresh, sends its bodies late and hangs up. Azure is well
-    /// all the time, although slow, and throttles everything for a minute when it gets too many calls in a second.
-    pub fn hostile(seed: u64) -> Self {
+    /// Draws a plan with hostile clients beside a few plain requests that must all succeed.
+    ///
+    /// Unauthenticated clients send wrong keys and forged tokens and request readiness. One caller with a
+    /// narrow scope requests versions that do not exist, sends `no-cache` and sends its bodies late. Both
+    /// hang up. Azure is slow, works all the time, and throttles all calls for a minute when it gets too many
+    /// in a second.
+    pub fn hostile_clients(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed ^ 0xBAD);
         let random = &mut random;
         let secrets = random.usize(2..6);
         let end = Duration::from_secs(random.u64(20..60));
-        let slow = |upstream, most: u64, random: &mut Rng| Fault {
-            from: Duration::ZERO,
-            until: end,
-            upstream,
-            percent: 100,
-            what: Wrong::Slow(random.u64(0..most)),
-        };
-        let faults = vec![
-            slow(Service::Identity, 1200, random),
-            slow(Service::Vault, 900, random),
-            slow(Service::Directory, 1500, random),
-        ];
+        let slow = [(Service::TokenSource, 1200), (Service::Vault, 900), (Service::Jwks, 1500)];
+        let faults = slow.map(|(upstream, most)| {
+            let kind = FaultKind::Slow(random.u64(0..most));
+            Fault { from: Duration::ZERO, until: end, upstream, percent: 100, kind }
+        });
         let mut plan = Self {
             deadline: 10,
-            rate: 10,
-            capacity: Some(250),
-            undisturbed: true,
+            calls_per_second: 10,
+            vault_capacity: Some(250),
+            isolation: true,
             entries: 1000,
             host: ONE_INSTANCE,
             secrets,
-            token_life: *pick(random, &[30, 600, 86_400]),
+            token_lifetime: *pick(random, &[30, 600, 86_400]),
             latency: *pick(random, &[1, 10, 100]),
-            faults,
+            faults: faults.to_vec(),
             changes: Vec::new(),
-            bearers: random.bool(),
-            load: Vec::new(),
-            healed: end,
+            access_tokens: random.bool(),
+            requests: Vec::new(),
+            faults_end: end,
             ..Self::draw(seed)
         };
         for _ in 0..random.usize(400..1500) {
             let caller = match random.u8(..8) {
-                0 | 1 => Caller::Nobody,
-                2 if plan.bearers => Caller::Forger { known_name: random.bool() },
-                2 | 3 => Caller::Probe,
-                _ => Caller::Even,
+                0 | 1 => Caller::WrongKey,
+                2 if plan.access_tokens => Caller::ForgedToken { known_key_id: random.bool() },
+                2 | 3 => Caller::Readiness,
+                _ => Caller::EvenSecrets,
             };
-            let narrow = caller == Caller::Even;
-            // Many at once, and then none for a while.
+            let narrow = caller == Caller::EvenSecrets;
+            // The hostile requests come in bursts of a second, one every 20 seconds.
             let at = Duration::from_secs(random.u64(0..end.as_secs()) / 20 * 20)
                 + Duration::from_micros(random.u64(0..900_000));
-            plan.load.push(Ask {
+            plan.requests.push(PlannedRequest {
                 at,
                 secret: 0,
-                capitals: random.bool(),
+                uppercase: random.bool(),
                 no_cache: narrow && random.u8(..4) == 0,
-                made_up: (narrow && random.u8(..4) > 0).then(|| random.u32(..)),
-                late: if narrow && random.u8(..3) == 0 {
-                    Duration::from_millis(random.u64(0..4000))
+                made_up_version: (narrow && random.u8(..4) > 0).then(|| random.u32(..)),
+                body_delay: Duration::from_millis(if narrow && random.u8(..3) == 0 {
+                    random.u64(0..4000)
                 } else {
-                    Duration::ZERO
-                },
+                    0
+                }),
                 caller,
                 hangs_up: (random.u8(..4) == 0).then(|| Duration::from_millis(random.u64(0..3000))),
-                ..ordinary(0, at)
+                ..plain_request(0, at)
             });
         }
         for _ in 0..random.usize(10..40) {
             let at = moment(random, end);
-            plan.load.push(ordinary(random.usize(..secrets), at));
+            plan.requests.push(plain_request(random.usize(..secrets), at));
         }
-        plan.load.sort_by_key(|ask| ask.at);
+        plan.requests.sort_by_key(|request| request.at);
         plan
     }
 
-    /// A vault that refuses good tokens, now and then or all of them, for up to a minute, and is well otherwise.
-    pub fn wavering(seed: u64) -> Self {
+    /// Draws a plan whose vault refuses valid tokens, some or all of them, for up to a minute, and has no
+    /// other fault.
+    pub fn refused_tokens(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed ^ 0x401);
         let random = &mut random;
         let secrets = random.usize(1..6);
         let from = Duration::from_secs(random.u64(0..10));
-        let healed = from + Duration::from_secs(random.u64(5..60));
+        let faults_end = from + Duration::from_secs(random.u64(5..60));
         let percent = *pick(random, &[10, 30, 50, 90, 100]);
+        let (upstream, kind) = (Service::Vault, FaultKind::RefusesToken);
+        let fault = Fault { from, until: faults_end, upstream, percent, kind };
         let mut plan = Self {
             ttl: *pick(random, &[1, 3, 10]),
             stale: 3600,
             negative: 10,
             deadline: 10,
-            rate: 0,
+            calls_per_second: 0,
             entries: 1000,
             host: ONE_INSTANCE,
             secrets,
-            token_life: 86_400,
+            token_lifetime: 86_400,
             refresh_in: false,
             latency: *pick(random, &[1, 10, 100]),
-            faults: vec![Fault {
-                from,
-                until: healed,
-                upstream: Service::Vault,
-                percent,
-                what: Wrong::Wavering,
-            }],
+            faults: vec![fault],
             changes: Vec::new(),
-            bearers: false,
-            load: Vec::new(),
-            healed,
-            recovery: SOON,
+            access_tokens: false,
+            requests: Vec::new(),
+            faults_end,
+            recovery: SHORT_RECOVERY,
             ..Self::draw(seed)
         };
-        let end = healed + SOON + Duration::from_secs(20);
+        let end = faults_end + SHORT_RECOVERY + Duration::from_secs(20);
         for _ in 0..random.usize(50..400) {
             let at = moment(random, end);
-            plan.load.push(Ask { no_cache: random.u8(..10) == 0, ..ordinary(random.usize(..secrets), at) });
+            plan.requests.push(PlannedRequest {
+                no_cache: random.u8(..10) == 0,
+                ..plain_request(random.usize(..secrets), at)
+            });
         }
-        plan.load.sort_by_key(|ask| ask.at);
+        plan.requests.sort_by_key(|request| request.at);
         plan
     }
 }
 
-/// The longest pause of our own making, with its spread, and the second for which an error is remembered.
-pub const SOON: Duration = Duration::from_secs(16 + 4 + 1);
+/// The recovery time after refused tokens: the longest backoff of the circuit breaker with its jitter, and
+/// one second of cached errors.
+pub const SHORT_RECOVERY: Duration = Duration::from_secs(16 + 4 + 1);
 
-/// A request of a caller that may read everything.
-pub const fn ordinary(secret: usize, at: Duration) -> Ask {
-    Ask {
-        at,
-        secret,
-        capitals: false,
-        pinned: false,
-        no_cache: false,
-        made_up: None,
-        late: Duration::ZERO,
-        caller: Caller::All,
-        hangs_up: None,
-    }
+/// A request for the latest version by a caller with access to all secrets.
+pub fn plain_request(secret: usize, at: Duration) -> PlannedRequest {
+    PlannedRequest { at, secret, ..PlannedRequest::default() }
 }
 
 fn draw_host(random: &mut Rng) -> HostPlan {
-    let idle = Duration::from_secs(*pick(random, &[1, 60, 3600]));
+    let idle_timeout = Duration::from_secs(*pick(random, &[1, 60, 3600]));
     match random.u8(..4) {
-        0 => HostPlan { concurrent: 1, reuse: *pick(random, &[1, 1000]), idle },
-        1 => HostPlan { concurrent: 16, reuse: 128, idle: Duration::from_secs(1) },
+        0 => HostPlan { concurrent_reuse: 1, reuse: *pick(random, &[1, 1000]), idle_timeout },
+        1 => HostPlan { concurrent_reuse: 16, reuse: 128, idle_timeout: Duration::from_secs(1) },
         2 => ONE_INSTANCE,
-        _ => HostPlan { concurrent: random.usize(2..20), reuse: random.usize(5..500), idle },
+        _ => HostPlan { concurrent_reuse: random.usize(2..20), reuse: random.usize(5..500), idle_timeout },
     }
 }
 
-fn draw_fault(random: &mut Rng, healed: Duration) -> Fault {
-    let from = moment(random, healed);
-    let until = (from + Duration::from_millis(random.u64(200..40_000))).min(healed);
+fn draw_fault(random: &mut Rng, faults_end: Duration) -> Fault {
+    let from = moment(random, faults_end);
+    let until = (from + Duration::from_millis(random.u64(200..40_000))).min(faults_end);
     let upstream = match random.u8(..6) {
         0..3 => Service::Vault,
-        3 | 4 => Service::Identity,
-        _ => Service::Directory,
+        3 | 4 => Service::TokenSource,
+        _ => Service::Jwks,
     };
     let retry_after = match random.u8(..4) {
         0 => Some(random.u64(0..4)),
         1 => Some(random.u64(4..100)),
         _ => None,
     };
-    let what = match random.u8(..13) {
-        0 | 1 => Wrong::Lost,
-        2 | 3 => Wrong::Hang,
-        4 => Wrong::Slow(random.u64(100..15_000)),
-        5 | 6 => Wrong::Status(429, retry_after),
-        7 => Wrong::Status(*pick(random, &[500, 502, 503, 504, 408]), retry_after),
-        8 => Wrong::Status(*pick(random, &[400, 401, 403, 404, 410, 418]), None),
-        9 => Wrong::Garbage,
-        10 => Wrong::ShortLived(random.u64(0..20)),
-        11 if upstream == Service::Vault => Wrong::Wavering,
-        _ => Wrong::Status(503, None),
+    let kind = match random.u8(..13) {
+        0 | 1 => FaultKind::Lost,
+        2 | 3 => FaultKind::Hang,
+        4 => FaultKind::Slow(random.u64(100..15_000)),
+        5 | 6 => FaultKind::Status(429, retry_after),
+        7 => FaultKind::Status(*pick(random, &[500, 502, 503, 504, 408]), retry_after),
+        8 => FaultKind::Status(*pick(random, &[400, 401, 403, 404, 410, 418]), None),
+        9 => FaultKind::Garbage,
+        10 => FaultKind::ShortLived(random.u64(0..20)),
+        11 if upstream == Service::Vault => FaultKind::RefusesToken,
+        _ => FaultKind::Status(503, None),
     };
-    Fault { from, until, upstream, percent: *pick(random, &[10, 50, 90, 100, 100]), what }
+    Fault { from, until, upstream, percent: *pick(random, &[10, 50, 90, 100, 100]), kind }
 }
 
 fn draw_change(random: &mut Rng, secrets: usize) -> Change {
@@ -380,15 +370,15 @@ fn draw_change(random: &mut Rng, secrets: usize) -> Change {
         4 | 5 => Change::Disable(secret),
         6 => Change::Delete(secret),
         7 => Change::Enable(secret),
-        8 => Change::Revoke,
-        9 => Change::Jump(*pick(random, &[-100_000, -3600, -1, 1, 3600, 100_000])),
-        10 | 11 => Change::Recycle,
-        _ => Change::RotateKeys,
+        8 => Change::RevokeTokens,
+        9 => Change::MoveClock(*pick(random, &[-100_000, -3600, -1, 1, 3600, 100_000])),
+        10 | 11 => Change::RecycleInstances,
+        _ => Change::RotateSigningKeys,
     }
 }
 
 fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
-    let start = moment(random, plan.healed);
+    let start = moment(random, plan.faults_end);
     let many = match random.u8(..10) {
         0..5 => 1,
         5..8 => random.usize(2..8),
@@ -402,22 +392,22 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
     let no_cache = *pick(random, &[0, 0, 20, 100]);
     for _ in 0..many {
         let hangs_up = (hang_ups && random.u8(..3) == 0).then(|| Duration::from_millis(random.u64(0..3000)));
-        plan.load.push(Ask {
+        plan.requests.push(PlannedRequest {
             at: start + Duration::from_millis(random.u64(0..=width)),
             secret: if one_secret { first } else { random.usize(..plan.secrets) },
-            capitals: random.u8(..10) == 0,
+            uppercase: random.u8(..10) == 0,
             pinned: random.u8(..12) == 0,
             no_cache: random.u8(..100) < no_cache,
             caller: match random.u8(..25) {
-                0 => Caller::Nobody,
-                1..4 => Caller::Even,
+                0 => Caller::WrongKey,
+                1..4 => Caller::EvenSecrets,
                 4 => Caller::Metrics,
-                5..12 if plan.bearers => Caller::Bearer,
-                12 if plan.bearers => Caller::Forger { known_name: random.bool() },
-                _ => Caller::All,
+                5..12 if plan.access_tokens => Caller::AccessToken,
+                12 if plan.access_tokens => Caller::ForgedToken { known_key_id: random.bool() },
+                _ => Caller::AllSecrets,
             },
             hangs_up,
-            ..ordinary(0, start)
+            ..plain_request(0, start)
         });
     }
 }

@@ -1,8 +1,8 @@
-//! Signs tokens as Entra ID does, and publishes the keys for that.
+//! Signs access tokens as Entra ID does, and publishes the JWKS.
 //!
-//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the Microsoft
-//! identity platform" and "Access token claims reference"; RFC 7515 (JWS), 7517 (JWK) and 7518 (JWA). Private keys are made
-//! by the process that needs them, are written nowhere, and end with it.
+//! Sources: Microsoft Learn, "Signing key rollover in the Microsoft identity platform", "Access tokens in the
+//! Microsoft identity platform" and "Access token claims reference"; RFC 7515 (JWS), 7517 (JWK) and 7518
+//! (JWA). A process generates its private keys and keeps them in memory only.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use rsa::{PrivateKey, PublicKey};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// An application in a tenant, as the claims of its tokens describe it.
+/// An application in a tenant, as in the claims of its tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Application<'a> {
     pub tenant: &'a str,
@@ -28,8 +28,8 @@ pub struct Application<'a> {
 }
 
 impl Application<'_> {
-    /// The claims of a token of version 1 that is issued at `now`, in Unix seconds, to an application with a certificate, as
-    /// managed identities have.
+    /// Returns version 1 claims, issued at `now` (Unix seconds) to an application with a certificate, like a
+    /// managed identity.
     pub fn claims(&self, now: u64) -> Value {
         let issuer = format!("https://sts.windows.net/{}/", self.tenant);
         let issued = now.saturating_sub(ALLOWANCE);
@@ -57,7 +57,7 @@ impl Application<'_> {
         claims
     }
 
-    /// The claims of a token of version 2, in which the audience is usually the id of an application.
+    /// Returns version 2 claims, whose audience is usually an application id.
     pub fn claims_v2(&self, now: u64) -> Value {
         let mut claims = self.claims(now);
         claims["iss"] = format!("https://login.microsoftonline.com/{}/v2.0", self.tenant).into();
@@ -73,14 +73,14 @@ impl Application<'_> {
     }
 }
 
-/// Seconds: 24 hours, as for every token of a managed identity.
+/// The lifetime in seconds: 24 hours, as of a managed identity's tokens.
 const LIFETIME: u64 = 24 * 60 * 60;
 
-/// Seconds: for clocks that are late a token has begun five minutes before it is given out. The samples of the claims
-/// reference live 3,900 seconds, of which a client is told 3,599.
+/// The seconds by which a token is valid before its issue, for clocks that are late: the samples of the
+/// claims reference last 3,900 seconds, with an `expires_in` of 3,599.
 const ALLOWANCE: u64 = 5 * 60;
 
-/// The JWKS document of `tenant`: RFC 7517, with the members that Entra adds.
+/// Returns the JWKS of `tenant`: RFC 7517, with the members that Entra adds.
 pub fn document(tenant: &str, keys: impl IntoIterator<Item = SigningKey>) -> Value {
     json!({"keys": keys.into_iter().map(|key| key.published(tenant)).collect::<Vec<_>>()})
 }
@@ -91,14 +91,14 @@ pub struct SigningKey(Arc<Parts>);
 struct Parts {
     private: PrivateKey,
     public: PublicKey,
-    /// Entra's is the SHA-1 thumbprint of the certificate, so that `kid` and `x5t` are the same.
+    /// The SHA-1 thumbprint of the certificate, as in Entra, so that `kid` and `x5t` are equal.
     id: String,
-    /// A self-signed certificate, as DER.
+    /// The self-signed certificate as DER.
     certificate: Vec<u8>,
 }
 
 impl SigningKey {
-    /// The key of this number. Keys are generated once in a process, when they are first needed.
+    /// Returns the key with this number. A process generates each key once, at its first use.
     pub fn number(number: usize) -> Self {
         static MADE: Mutex<Vec<SigningKey>> = Mutex::new(Vec::new());
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +108,7 @@ impl SigningKey {
         made[number].clone()
     }
 
-    /// A key that no tenant publishes, which has no number.
+    /// Returns a key that no tenant publishes.
     pub fn stranger() -> Self {
         static STRANGER: LazyLock<SigningKey> = LazyLock::new(SigningKey::generate);
         STRANGER.clone()
@@ -117,8 +117,8 @@ impl SigningKey {
     fn generate() -> Self {
         let private = PrivateKey::new(&mut getrandom::SysRng, BITS).expect("the system has random bytes");
         let public = private.to_public_key();
-        let pkcs8 = private.to_pkcs8_der().expect("a private key can be written");
-        let pair = KeyPair::try_from(pkcs8.as_bytes()).expect("ring takes a key of this size");
+        let pkcs8 = private.to_pkcs8_der().expect("a private key can be encoded");
+        let pair = KeyPair::try_from(pkcs8.as_bytes()).expect("ring accepts a key of this size");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "Key Vault emulator (do not trust elsewhere)");
         let certificate = params.self_signed(&pair).expect("a certificate can be signed").der().to_vec();
@@ -131,13 +131,13 @@ impl SigningKey {
         &self.0.id
     }
 
-    /// The public key as PEM: `-----BEGIN PUBLIC KEY-----`, lines that end with a line feed.
+    /// Returns the public key as PEM, with LF line ends.
     pub fn pem(&self) -> String {
-        self.0.public.to_public_key_pem(LineEnding::LF).expect("a public key can be written")
+        self.0.public.to_public_key_pem(LineEnding::LF).expect("a public key can be encoded")
     }
 
     pub fn der(&self) -> Vec<u8> {
-        self.0.public.to_public_key_der().expect("a public key can be written").into_vec()
+        self.0.public.to_public_key_der().expect("a public key can be encoded").into_vec()
     }
 
     pub fn published(&self, tenant: &str) -> Value {
@@ -158,12 +158,12 @@ impl SigningKey {
         json!({"typ": "JWT", "alg": "RS256", "x5t": self.0.id, "kid": self.0.id})
     }
 
-    /// A token of exactly this header and these claims, signed by RS256, whatever the header says.
+    /// Signs this header and these claims by RS256, whatever the header contains.
     pub fn token(&self, header: &Value, claims: &Value) -> String {
         self.token_of(&header.to_string(), &claims.to_string())
     }
 
-    /// A token of two texts, which need not be JSON, or may be JSON that has a member twice.
+    /// Signs a token of two texts, which need not be JSON, or can have duplicate members.
     pub fn token_of(&self, header: &str, claims: &str) -> String {
         let signed = signed(header, claims);
         let signature =
@@ -171,7 +171,7 @@ impl SigningKey {
         format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// A token that is signed by HS256 with `secret`. With a public key for a secret it is the algorithm confusion attack.
+    /// Signs a token by HS256. With a public key as the secret this is the algorithm confusion attack.
     pub fn token_with_secret(header: &Value, claims: &Value, secret: &[u8]) -> String {
         let signed = signed(&header.to_string(), &claims.to_string());
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());

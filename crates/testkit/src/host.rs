@@ -1,20 +1,20 @@
-//! A host for the gateway's core whose settings, answers and clock a test decides.
+//! A fake host for the gateway's core: a test sets its settings, answers and clock.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending, poll_fn, ready};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use keyvault_gateway::azure::{Answer, Call};
-use keyvault_gateway::env::Unreadable;
-use keyvault_gateway::host::{Body, BodyError, CallError, Host, NoKeyValue};
+use keyvault_gateway::azure::{Answer, Call, CallError};
+use keyvault_gateway::env::Setting;
+use keyvault_gateway::host::{Body, BodyError, Host, KeyValue, KeyValueFuture, Signal};
 use keyvault_gateway::model::Moment;
 
-/// The outcome of a call. A held one comes when the test releases it, a late one not within the limit of the call.
+/// The outcome of a call. `Held` ends when the test releases it, `Late` after the limit of the call.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Answer(Response),
@@ -35,7 +35,7 @@ impl Outcome {
     }
 }
 
-/// An answer of Azure: the status, `Retry-After`, `WWW-Authenticate` and the body.
+/// An answer of Azure, with the headers `Retry-After` and `WWW-Authenticate`.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     pub status: u16,
@@ -52,7 +52,7 @@ pub fn token(seconds: u64) -> Outcome {
     answer(200, format!(r#"{{"access_token":"the-token","token_type":"Bearer","expires_in":"{seconds}"}}"#))
 }
 
-/// The secret `name` with `value`, in the version [`VERSION`].
+/// Returns the secret `name` with `value`, in version [`VERSION`].
 pub fn secret(name: &str, value: &str) -> Outcome {
     let id = format!("https://my-vault.vault.azure.net/secrets/{name}/{VERSION}");
     answer(200, serde_json::json!({"value": value, "id": id}).to_string())
@@ -60,29 +60,74 @@ pub fn secret(name: &str, value: &str) -> Outcome {
 
 type Answers = Box<dyn Fn(&Call) -> Outcome>;
 
-/// The world around a gateway, which a test reads and changes.
+/// The state of a fake host, which a test reads and changes.
 #[derive(Default)]
 pub struct World {
-    /// The last setting of a name counts.
+    /// Names and values; the last value of a name applies.
     pub settings: Vec<(String, String)>,
-    /// The names of the settings that the gateway has looked up.
-    pub asked: RefCell<Vec<&'static str>>,
-    /// The outcomes of the next calls, and the outcome of a call for which the script has none; without it, a panic.
+    /// The outcomes of the next calls, and of calls after these. A call without an outcome panics.
     pub script: RefCell<VecDeque<Outcome>>,
     pub unscripted: Option<Answers>,
-    /// The time since the start, and how long a call and the body of a request take.
+    /// The time since the start, and the duration of a call and of reading a body.
     pub now: Cell<Duration>,
     pub latency: Cell<Duration>,
     pub body_time: Cell<Duration>,
-    /// Whether a sleep waits until the test has let that time pass.
+    /// Whether a sleep waits until the test advances the clock, instead of advancing it.
     pub stepwise: Cell<bool>,
-    /// How many outcomes have been held, and how many of them the test has released.
+    /// The number of held outcomes so far, and of those that the test has released.
     pub held: Cell<u32>,
     pub released: Cell<u32>,
-    /// The calls so far, each with its limit.
+    /// The calls so far, with their limits.
     pub sent: RefCell<Vec<(Call, Duration)>>,
     pub log: RefCell<Vec<String>>,
     pub body_was_read: Cell<bool>,
+    pub store: Option<FakeStore>,
+}
+
+/// A key-value store of the fake host.
+#[derive(Default)]
+pub struct FakeStore {
+    pub entries: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// Whether its calls never return.
+    pub hangs: Cell<bool>,
+    pub calls: Cell<u32>,
+}
+
+impl FakeStore {
+    fn call<'a, T: 'a>(
+        &'a self,
+        result: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T + 'a,
+    ) -> KeyValueFuture<'a, T> {
+        self.calls.set(self.calls.get() + 1);
+        Box::pin(async move {
+            if self.hangs.get() {
+                pending::<()>().await;
+            }
+            result(&mut self.entries.borrow_mut())
+        })
+    }
+}
+
+impl KeyValue for FakeStore {
+    fn may_open<'a>(&'a self, _: &'a str) -> KeyValueFuture<'a, bool> {
+        Box::pin(ready(true))
+    }
+
+    fn read<'a>(&'a self, _: &'a str, name: &'a str) -> KeyValueFuture<'a, Option<Vec<u8>>> {
+        self.call(|entries| entries.get(name).cloned())
+    }
+
+    fn names<'a>(&'a self, _: &'a str) -> KeyValueFuture<'a, Vec<String>> {
+        self.call(|entries| entries.keys().cloned().collect())
+    }
+
+    fn write<'a>(&'a self, _: &'a str, name: &'a str, entry: &'a [u8]) -> KeyValueFuture<'a, ()> {
+        self.call(|entries| drop(entries.insert(name.to_owned(), entry.to_vec())))
+    }
+
+    fn delete<'a>(&'a self, _: &'a str, name: &'a str) -> KeyValueFuture<'a, ()> {
+        self.call(|entries| drop(entries.remove(name)))
+    }
 }
 
 impl World {
@@ -100,12 +145,9 @@ impl fmt::Debug for FakeHost {
 }
 
 impl Host for FakeHost {
-    type KeyValue = NoKeyValue;
-    type Signal = Rc<()>;
-
-    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
-        self.0.asked.borrow_mut().push(name);
-        Ok(self.0.settings.iter().rfind(|setting| setting.0 == name).map(|setting| setting.1.clone()))
+    async fn settings(&self, names: &[&'static str]) -> Vec<Setting> {
+        let text = |name: &str| self.0.settings.iter().rfind(|(known, _)| known == name);
+        names.iter().map(|name| Ok(text(name).map(|(_, text)| text.clone()))).collect()
     }
 
     fn now(&self) -> Moment {
@@ -160,10 +202,14 @@ impl Host for FakeHost {
         }
     }
 
-    fn signal(&self) -> (Rc<()>, impl Future<Output = ()>) {
+    fn key_value(&self) -> Option<&dyn KeyValue> {
+        self.0.store.as_ref().map(|store| store as &dyn KeyValue)
+    }
+
+    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
         let signal = Rc::new(());
         let dropped = Rc::downgrade(&signal);
-        (signal, until(move || dropped.strong_count() == 0))
+        (Signal::new(signal), until(move || dropped.strong_count() == 0))
     }
 }
 
@@ -192,12 +238,12 @@ pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     if let Poll::Ready(output) = polled { Some(output) } else { None }
 }
 
-/// Waits for what a test does between two polls.
+/// Waits until `done`, which a test changes between two polls.
 async fn until(done: impl Fn() -> bool) {
     poll_fn(|_| if done() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
-/// The calendar clock at the start: 2024-12-31T23:59:59Z.
+/// The calendar time at the start: 2024-12-31T23:59:59Z.
 pub const BEGINNING: u64 = 1_735_689_599;
 
 pub const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";

@@ -1,11 +1,9 @@
-//! What the tests of this repository share: one of each.
+//! Test support for this repository.
 //!
 //! * [`host`]: a host for the gateway's core, with scripted answers and a virtual clock.
-//! * [`entra`]: a signer of access tokens, as Entra ID signs them.
-//! * [`leaks`]: a search for private text in what a test saw.
+//! * [`entra`]: a signer of access tokens like Entra ID's.
+//! * [`leaks`]: a search for leaked private text.
 //! * [`packages`]: an installer of packages from npm and PyPI.
-
-#![expect(missing_docs, reason = "an item without a comment is what its name says")]
 
 #[cfg(feature = "entra")]
 pub mod entra;

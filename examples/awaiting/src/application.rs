@@ -1,4 +1,4 @@
-//! WASI 0.3.
+//! The application, for WASI 0.3.
 
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
@@ -43,14 +43,14 @@ impl Guest for Application {
 }
 
 async fn read(name: &str) -> Result<String, Error> {
-    // What is in memory is not waited for.
-    match async_secrets::at_hand(name, None) {
+    // A cached value needs no wait.
+    match async_secrets::get_cached(name, None) {
         Some(value) => Ok(value),
         None => async_secrets::get(name.to_owned(), None).await,
     }
 }
 
-/// For an application that was turned away with the password that it has.
+/// Reads the current value, for an application whose password was rejected.
 async fn read_again(name: &str) -> Result<String, Error> {
     let secret = async_secrets::read(name.to_owned(), None, true).await?;
     let Secret { value, version, age, stale, .. } = secret;

@@ -1,8 +1,9 @@
-//! An application that answers `GET /NAME` with the secret of that name, which it has from the gateway without HTTP, and
-//! `GET /NAME?again` with what Key Vault has now, and what there is to know of it.
+//! An application that answers `GET /NAME` with the secret of that name, read from the gateway by a function
+//! call, and `GET /NAME?again` with the current value in Key Vault and its metadata.
 //!
-//! It has no way to any other machine: what it imports of `wasi:http` is only what it answers with. While one of its requests
-//! waits for a secret, others of the same instance go on. (That is all it is for. An application keeps its secrets.)
+//! It cannot reach any other machine: it imports of `wasi:http` only what it needs to answer. While one
+//! request waits for a secret, the instance serves others. (It is an example: a real application never prints
+//! its secrets.)
 
 #[cfg(target_family = "wasm")]
 mod application;

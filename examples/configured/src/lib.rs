@@ -1,9 +1,9 @@
-//! An application that answers `GET /KEY` with the value of its configuration for that key, and `GET /` with all of them, and knows
-//! nothing of Key Vault.
+//! An application that answers `GET /KEY` with the value of that configuration key and `GET /` with all of
+//! them. It does not know Key Vault.
 //!
-//! It has no way to any other machine: what it imports of `wasi:http` is only what it answers with. Composed with the gateway
-//! and its config store, it prints a secret that it could not have reached by itself. (That is all it is for. An application
-//! keeps its secrets.)
+//! It cannot reach any other machine: it imports of `wasi:http` only what it needs to answer. Composed with
+//! the gateway and its config store, it prints a secret that it could not read by itself. (It is an example:
+//! a real application never prints its secrets.)
 
 #[cfg(all(target_family = "wasm", feature = "proxy"))]
 mod proxy;
@@ -22,10 +22,10 @@ mod configuration {
 
     use self::wasi::config::store::{self, Error};
 
-    /// The status and the text of the answer to a request for this path.
+    /// Returns the status and the text of the response to a request for this path.
     pub(crate) fn answer(path: &str) -> (u16, String) {
         let value = match path.trim_start_matches('/') {
-            "" => store::get_all().map(|it| Some(lines(it))),
+            "" => store::get_all().map(|values| Some(lines(values))),
             key => store::get(key),
         };
         match value {

@@ -1,4 +1,4 @@
-//! WASI 0.2.
+//! The application, for WASI 0.2.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
@@ -26,5 +26,5 @@ impl Guest for Application {
     }
 }
 
-/// What the call takes at once, in bytes (WASI 0.2, `wasi:io/streams`).
+/// The most bytes that one call writes (WASI 0.2, `wasi:io/streams`).
 const MOST_TO_WRITE: usize = 4096;

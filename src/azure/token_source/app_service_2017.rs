@@ -19,14 +19,14 @@ pub struct AppService2017 {
 }
 
 impl AppService2017 {
-    pub(super) fn get(&self, audience: &Audience) -> Call {
+    pub(super) fn call(&self, audience: &Audience) -> Call {
         let mut query = vec![("api-version", "2017-09-01"), ("resource", audience.as_str())];
         query.extend(match &self.identity {
             Selector::ClientId(id) => Some(("clientid", id.as_str())),
             // The protocol cannot select by these, so the choice of a source refuses them.
             Selector::SystemAssigned | Selector::ObjectId(_) | Selector::ResourceId(_) => None,
         });
-        Call::get(Service::Identity, self.endpoint.with_query(&query))
+        Call::get(Service::TokenSource, self.endpoint.with_query(&query))
             .header("secret", Redacted::new(self.secret.expose().clone()))
     }
 }

@@ -18,7 +18,7 @@ pub struct AppService2019 {
 }
 
 impl AppService2019 {
-    pub(super) fn get(&self, audience: &Audience) -> Call {
+    pub(super) fn call(&self, audience: &Audience) -> Call {
         let mut query = vec![("api-version", "2019-08-01"), ("resource", audience.as_str())];
         query.extend(match &self.identity {
             Selector::SystemAssigned => None,
@@ -26,7 +26,7 @@ impl AppService2019 {
             Selector::ObjectId(id) => Some(("principal_id", id.as_str())),
             Selector::ResourceId(id) => Some(("mi_res_id", id.as_str())),
         });
-        Call::get(Service::Identity, self.endpoint.with_query(&query))
+        Call::get(Service::TokenSource, self.endpoint.with_query(&query))
             .header("x-identity-header", Redacted::new(self.header.expose().clone()))
     }
 }

@@ -18,7 +18,7 @@ pub struct ClientSecret {
 }
 
 impl ClientSecret {
-    pub(super) fn get(&self, audience: &Audience) -> Call {
+    pub(super) fn call(&self, audience: &Audience) -> Call {
         // Three bytes for each at the most, so that the text does not move and leave a copy of the secret behind.
         let parts = [&self.client_id, self.client_secret.expose(), audience.as_str()];
         let length = parts.iter().map(|it| it.len().saturating_mul(3)).fold(100, usize::saturating_add);
@@ -29,6 +29,6 @@ impl ClientSecret {
             .append_pair("scope", &format!("{}/.default", audience.as_str()))
             .finish();
         let endpoint = self.authority.at(format!("/{}/oauth2/v2.0/token", self.tenant));
-        Call::post_form(Service::Identity, endpoint, form)
+        Call::post_form(Service::TokenSource, endpoint, form)
     }
 }

@@ -14,11 +14,11 @@ pub struct CloudShell {
 }
 
 impl CloudShell {
-    pub(super) fn get(&self, audience: &Audience) -> Call {
+    pub(super) fn call(&self, audience: &Audience) -> Call {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("resource", audience.as_str())
             .finish();
-        Call::post_form(Service::Identity, self.endpoint.clone(), form)
+        Call::post_form(Service::TokenSource, self.endpoint.clone(), form)
             .header("metadata", Redacted::new("true".to_owned()))
     }
 }

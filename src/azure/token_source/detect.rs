@@ -87,7 +87,7 @@ const POINTERS: [&str; 7] = [
 
 impl TokenSource {
     /// The source that `IDENTITY_SOURCE` names, or else that of the first place which is eligible.
-    pub(crate) fn choose(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
+    pub(crate) fn detect(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         if let Some(named) = settings.text("IDENTITY_SOURCE")? {
             let wrong = |should| SettingError { name: "IDENTITY_SOURCE", should };
             let named = PLACES.iter().find_map(|it| Some((it, it.source.ok()?)).filter(|_| it.name == named));
@@ -134,7 +134,7 @@ fn set_of(settings: Lookup<'_>, names: &'static [&'static str]) -> Result<Vec<&'
 fn app_service_2019(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
     Ok(TokenSource::AppService2019(app_service_2019::AppService2019 {
         endpoint: address("IDENTITY_ENDPOINT", settings)?,
-        header: settings.field_text("IDENTITY_HEADER")?.ok_or(missing("IDENTITY_HEADER"))?,
+        header: settings.header_text("IDENTITY_HEADER")?.ok_or(missing("IDENTITY_HEADER"))?,
         identity: Selector::read(settings)?,
     }))
 }
@@ -151,7 +151,7 @@ fn app_service_2017(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, Sett
     }
     Ok(TokenSource::AppService2017(app_service_2017::AppService2017 {
         endpoint: address("MSI_ENDPOINT", settings)?,
-        secret: settings.field_text("MSI_SECRET")?.ok_or(missing("MSI_SECRET"))?,
+        secret: settings.header_text("MSI_SECRET")?.ok_or(missing("MSI_SECRET"))?,
         identity,
     }))
 }

@@ -19,7 +19,7 @@ pub struct Imds {
 }
 
 impl Imds {
-    pub(super) fn get(&self, audience: &Audience) -> Call {
+    pub(super) fn call(&self, audience: &Audience) -> Call {
         let mut query = vec![("api-version", "2018-02-01"), ("resource", audience.as_str())];
         query.extend(match &self.identity {
             Selector::SystemAssigned => None,
@@ -28,7 +28,7 @@ impl Imds {
             Selector::ResourceId(id) => Some(("msi_res_id", id.as_str())),
         });
         let endpoint = self.origin.at(PATH.to_owned()).with_query(&query);
-        Call::get(Service::Identity, endpoint).header("metadata", Redacted::new("true".to_owned()))
+        Call::get(Service::TokenSource, endpoint).header("metadata", Redacted::new("true".to_owned()))
     }
 }
 

@@ -19,8 +19,8 @@ pub use token::Token;
 
 use super::vault::Audience;
 use super::{Answer, Call};
+use crate::azure::CallError;
 use crate::error::{Error, FailureKind, Service};
-use crate::host::CallError;
 use crate::model::Moment;
 
 /// The place that tokens come from.
@@ -58,10 +58,10 @@ use crate::model::Moment;
 /// fn lead(source: &mut keyvault_gateway::azure::token_source::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::token_source::TokenSource::Imds(it) = source { it.origin = to; } }
 /// ```
 /// ```compile_fail,E0624
-/// fn ask(source: &keyvault_gateway::azure::token_source::TokenSource, vault: &keyvault_gateway::azure::vault::Vault) { source.get(vault.audience()); }
+/// fn ask(source: &keyvault_gateway::azure::token_source::TokenSource, vault: &keyvault_gateway::azure::vault::Vault) { source.call(vault.audience()); }
 /// ```
 /// ```compile_fail,E0624
-/// fn receive(source: &keyvault_gateway::azure::token_source::TokenSource, answer: keyvault_gateway::azure::Answer, now: keyvault_gateway::model::Moment) -> Option<keyvault_gateway::azure::token_source::Token> { source.read(Ok(answer), now, 0).ok() }
+/// fn receive(source: &keyvault_gateway::azure::token_source::TokenSource, answer: keyvault_gateway::azure::Answer, now: keyvault_gateway::model::Moment) -> Option<keyvault_gateway::azure::token_source::Token> { source.parse_token(Ok(answer), now, 0).ok() }
 /// ```
 #[derive(Debug)]
 pub enum TokenSource {
@@ -102,18 +102,18 @@ impl TokenSource {
     }
 
     /// Asks for a token for `audience`.
-    pub(crate) fn get(&self, audience: &Audience) -> Call {
+    pub(crate) fn call(&self, audience: &Audience) -> Call {
         match self {
-            Self::AppService2019(source) => source.get(audience),
-            Self::AppService2017(source) => source.get(audience),
-            Self::CloudShell(source) => source.get(audience),
-            Self::ClientSecret(source) => source.get(audience),
-            Self::Imds(source) => source.get(audience),
+            Self::AppService2019(source) => source.call(audience),
+            Self::AppService2017(source) => source.call(audience),
+            Self::CloudShell(source) => source.call(audience),
+            Self::ClientSecret(source) => source.call(audience),
+            Self::Imds(source) => source.call(audience),
         }
     }
 
     /// What the source's answer means; it came at `now`, when the calendar clock said `unix_time`.
-    pub(crate) fn read(
+    pub(crate) fn parse_token(
         &self,
         answer: Result<Answer, CallError>,
         now: Moment,
@@ -123,13 +123,13 @@ impl TokenSource {
             Ok(answer) => answer,
             Err(CallError::TimedOut) => return Err(Error::DeadlineExceeded),
             Err(CallError::Lost) => {
-                return Err(Error::upstream(Service::Identity, FailureKind::Unreachable, None));
+                return Err(Error::upstream(Service::TokenSource, FailureKind::Unreachable, None));
             }
             Err(CallError::NotAllowed) => return Err(Error::CallNotAllowed),
-            Err(CallError::TooLarge) => return Err(Error::IdentityUnusable),
+            Err(CallError::TooLarge) => return Err(Error::TokenSourceUnusable),
         };
         match answer.status() {
-            200 => Token::read(&answer, now, unix_time).ok_or(Error::IdentityUnusable),
+            200 => Token::parse(&answer, now, unix_time).ok_or(Error::TokenSourceUnusable),
             _ => Err(token_error::error(&answer, self, unix_time)),
         }
     }

@@ -1,11 +1,10 @@
 //! The choice of a source, and the request of each.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
 use crate::azure::vault::Vault;
-use crate::env::{Lookup, Unreadable};
+use crate::env::Lookup;
 use crate::error::{Code, Error, FailureKind, Service, TokenRefusal};
 
 #[test]
@@ -68,7 +67,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("", vec![msi, secret, named("cloud-shell")], "cloud-shell", ""),
     ];
     for (place, settings, source, unused) in supported {
-        let chosen = choose(&settings).unwrap_or_else(|it| panic!("{place} {settings:?}: {it:?}"));
+        let chosen = detect(&settings).unwrap_or_else(|it| panic!("{place} {settings:?}: {it:?}"));
         let found = (chosen.name(), chosen.unused().join(" "));
         assert_eq!(found, (source, unused.to_owned()), "{place} {settings:?}");
     }
@@ -113,7 +112,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("", vec![msi, secret, ("IDENTITY_RESOURCE_ID", "/subscriptions/x")], "IDENTITY_RESOURCE_ID"),
         ("", vec![msi, client], "AZURE_CLIENT_ID"),
     ] {
-        assert_eq!(choose(&settings).unwrap_err().name, wrong, "{place} {settings:?}");
+        assert_eq!(detect(&settings).unwrap_err().name, wrong, "{place} {settings:?}");
     }
 }
 
@@ -175,7 +174,7 @@ fn requests() {
             "metadata: true",
         ),
     ] {
-        let call = choose(&settings).unwrap().get(vault().audience());
+        let call = detect(&settings).unwrap().call(vault().audience());
         assert_eq!(*call.method(), http::Method::GET);
         assert_eq!(shown(&call), (false, address), "{settings:?}");
         assert_eq!(last_header(&call), secret, "{settings:?}");
@@ -207,7 +206,7 @@ fn requests_with_a_form() {
             form,
         ),
     ] {
-        let call = choose(&settings).unwrap().get(vault().audience());
+        let call = detect(&settings).unwrap().call(vault().audience());
         assert_eq!(*call.method(), http::Method::POST);
         assert_eq!(shown(&call), address);
         assert!(call.headers().iter().any(|it| it.0 == "content-type"));
@@ -225,7 +224,7 @@ fn each_cloud_has_its_authority() {
         ("vault.usgovcloudapi.net", "login.microsoftonline.us"),
     ] {
         let vault = Vault::parse("KeyVaultUri", &format!("https://my-vault.{suffix}"), None, None).unwrap();
-        let call = choose_for(&settings, &vault).unwrap().get(vault.audience());
+        let call = detect_for(&settings, &vault).unwrap().call(vault.audience());
         assert_eq!(call.endpoint().authority(), authority);
         let form = String::from_utf8(call.body().expose().clone()).unwrap();
         assert!(form.ends_with(&format!("scope=https%3A%2F%2F{suffix}%2F.default")), "{suffix}");
@@ -234,12 +233,12 @@ fn each_cloud_has_its_authority() {
 
 #[test]
 fn answers_without_a_token() {
-    let imds = choose(&[]).unwrap();
-    let newer = choose(&[("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "h")]).unwrap();
-    let older = choose(&[("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "h")]).unwrap();
-    let shell = choose(&[("MSI_ENDPOINT", "http://a")]).unwrap();
+    let imds = detect(&[]).unwrap();
+    let newer = detect(&[("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "h")]).unwrap();
+    let older = detect(&[("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "h")]).unwrap();
+    let shell = detect(&[("MSI_ENDPOINT", "http://a")]).unwrap();
     let entra =
-        choose(&[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")]).unwrap();
+        detect(&[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")]).unwrap();
     let all = [&newer, &older, &shell, &entra, &imds];
     let nested = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"{code} "}}}}"#);
     let flat = |code: &str, text: &str| format!(r#"{{"error":"{code}","error_description":"{text}"}}"#);
@@ -353,8 +352,8 @@ fn answers_without_a_token() {
     ] {
         for source in sources {
             let expected = expected.clone().map_or(
-                Error::upstream(Service::Identity, FailureKind::Failing, None),
-                |(reason, code)| Error::IdentityRefused {
+                Error::upstream(Service::TokenSource, FailureKind::Failing, None),
+                |(reason, code)| Error::TokenSourceRefused {
                     reason,
                     source: source.name(),
                     status,
@@ -367,57 +366,63 @@ fn answers_without_a_token() {
     }
     let after = |seconds| Some(Duration::from_secs(seconds));
     for (source, status, retry_after, body, error) in [
-        (&imds, 200, None, String::new(), Error::IdentityUnusable),
-        (&imds, 401, None, flat("unknown_source", "Unknown Source"), Error::IdentityAbsent(401)),
+        (&imds, 200, None, String::new(), Error::TokenSourceUnusable),
+        (&imds, 401, None, flat("unknown_source", "Unknown Source"), Error::TokenSourceAbsent(401)),
         (
             &imds,
             403,
             None,
             "connecting to 169.254.169.254:80: unreachable".to_owned(),
-            Error::IdentityAbsent(403),
+            Error::TokenSourceAbsent(403),
         ),
         (
             &imds,
             410,
             None,
             String::new(),
-            Error::upstream(Service::Identity, FailureKind::Failing, after(10)),
+            Error::upstream(Service::TokenSource, FailureKind::Failing, after(10)),
         ),
         (
             &imds,
             410,
             Some("70"),
             String::new(),
-            Error::upstream(Service::Identity, FailureKind::Failing, after(70)),
+            Error::upstream(Service::TokenSource, FailureKind::Failing, after(70)),
         ),
         (
             &imds,
             429,
             Some("5"),
             String::new(),
-            Error::upstream(Service::Identity, FailureKind::Throttled, after(5)),
+            Error::upstream(Service::TokenSource, FailureKind::Throttled, after(5)),
         ),
-        (&newer, 429, None, String::new(), Error::upstream(Service::Identity, FailureKind::Throttled, None)),
+        (
+            &newer,
+            429,
+            None,
+            String::new(),
+            Error::upstream(Service::TokenSource, FailureKind::Throttled, None),
+        ),
         (
             &newer,
             503,
             Some("7"),
             String::new(),
-            Error::upstream(Service::Identity, FailureKind::Failing, after(7)),
+            Error::upstream(Service::TokenSource, FailureKind::Failing, after(7)),
         ),
         (
             &entra,
             400,
             Some("7"),
             aadsts("invalid_request", 90_055),
-            Error::upstream(Service::Identity, FailureKind::Throttled, after(7)),
+            Error::upstream(Service::TokenSource, FailureKind::Throttled, after(7)),
         ),
         (
             &entra,
             400,
             None,
             aadsts("invalid_request", 50_196),
-            Error::upstream(Service::Identity, FailureKind::Throttled, None),
+            Error::upstream(Service::TokenSource, FailureKind::Throttled, None),
         ),
     ] {
         assert_eq!(
@@ -428,12 +433,15 @@ fn answers_without_a_token() {
         );
     }
     for (no_answer, error) in [
-        (CallError::Lost, Error::upstream(Service::Identity, FailureKind::Unreachable, None)),
+        (CallError::Lost, Error::upstream(Service::TokenSource, FailureKind::Unreachable, None)),
         (CallError::NotAllowed, Error::CallNotAllowed),
         (CallError::TimedOut, Error::DeadlineExceeded),
-        (CallError::TooLarge, Error::IdentityUnusable),
+        (CallError::TooLarge, Error::TokenSourceUnusable),
     ] {
-        assert_eq!(imds.read(Err(no_answer), Moment::after_start(Duration::ZERO), 0).unwrap_err(), error);
+        assert_eq!(
+            imds.parse_token(Err(no_answer), Moment::after_start(Duration::ZERO), 0).unwrap_err(),
+            error
+        );
     }
 }
 
@@ -444,15 +452,15 @@ fn no_source_shows_what_it_holds() {
         vec![("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "marker")],
         vec![("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "marker")],
     ] {
-        let source = choose(&settings).unwrap();
-        let call = source.get(vault().audience());
+        let source = detect(&settings).unwrap();
+        let call = source.call(vault().audience());
         assert!(!format!("{source:?} {call:?}").contains("marker"), "{}", source.name());
     }
 }
 
 fn read_answer(source: &TokenSource, status: u16, retry_after: Option<&str>, body: &str) -> Error {
     let answer = Answer::new(status, retry_after.map(str::to_owned), body.into());
-    source.read(Ok(answer), Moment::after_start(Duration::ZERO), 0).unwrap_err()
+    source.parse_token(Ok(answer), Moment::after_start(Duration::ZERO), 0).unwrap_err()
 }
 
 const GUID: &str = "5e29463d-71da-4fe0-8e69-999b57db23b0";
@@ -460,20 +468,20 @@ const GUID: &str = "5e29463d-71da-4fe0-8e69-999b57db23b0";
 /// A token with the text `value` that lasts an hour from the start of the clock.
 pub(in crate::azure) fn token(value: &str) -> Token {
     let body = format!(r#"{{"access_token":"{value}","expires_in":3600}}"#);
-    Token::read(&Answer::new(200, None, body.into()), Moment::after_start(Duration::ZERO), 0).unwrap()
+    Token::parse(&Answer::new(200, None, body.into()), Moment::after_start(Duration::ZERO), 0).unwrap()
 }
 
-fn choose(settings: &[(&'static str, &str)]) -> Result<TokenSource, crate::error::SettingError> {
-    choose_for(settings, &vault())
+fn detect(settings: &[(&'static str, &str)]) -> Result<TokenSource, crate::error::SettingError> {
+    detect_for(settings, &vault())
 }
 
-fn choose_for(
+fn detect_for(
     settings: &[(&'static str, &str)],
     vault: &Vault,
 ) -> Result<TokenSource, crate::error::SettingError> {
-    let settings: BTreeMap<_, _> = settings.iter().copied().collect();
-    let read = |name: &'static str| Ok::<_, Unreadable>(settings.get(name).map(|it| (*it).to_owned()));
-    TokenSource::choose(Lookup::new(&read), vault)
+    let settings: Vec<_> =
+        settings.iter().map(|(name, text)| (*name, Ok(Some((*text).to_owned())))).collect();
+    TokenSource::detect(Lookup::new(&settings), vault)
 }
 
 fn vault() -> Vault {

@@ -23,7 +23,7 @@ use crate::model::{Moment, Redacted};
 /// fn literal(value: keyvault_gateway::model::Redacted, now: keyvault_gateway::model::Moment) -> keyvault_gateway::azure::token_source::Token { keyvault_gateway::azure::token_source::Token { value, since: now, fresh_until: now, valid_until: now } }
 /// ```
 /// ```compile_fail,E0624
-/// fn parse(answer: &keyvault_gateway::azure::Answer, now: keyvault_gateway::model::Moment) -> Option<keyvault_gateway::azure::token_source::Token> { keyvault_gateway::azure::token_source::Token::read(answer, now, 0) }
+/// fn parse(answer: &keyvault_gateway::azure::Answer, now: keyvault_gateway::model::Moment) -> Option<keyvault_gateway::azure::token_source::Token> { keyvault_gateway::azure::token_source::Token::parse(answer, now, 0) }
 /// ```
 /// ```compile_fail,E0616
 /// fn field(token: &keyvault_gateway::azure::token_source::Token) -> &str { token.value.expose() }
@@ -111,7 +111,7 @@ impl Token {
     ///
     /// Needed are `access_token` and one expiry that can be understood. `expires_in` goes before `expires_on`, as it does not
     /// depend on our calendar clock.
-    pub(super) fn read(answer: &Answer, now: Moment, unix_time: u64) -> Option<Self> {
+    pub(super) fn parse(answer: &Answer, now: Moment, unix_time: u64) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Body {
             access_token: Redacted,
@@ -384,7 +384,7 @@ mod tests {
     }
 
     fn read(body: &str) -> Option<Token> {
-        Token::read(&Answer::new(200, None, body.into()), start(), NOW)
+        Token::parse(&Answer::new(200, None, body.into()), start(), NOW)
     }
 
     /// What remains of a lifetime, by the rules of `tokens_are_replaced_ahead`.

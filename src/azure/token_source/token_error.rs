@@ -14,27 +14,31 @@ use crate::error::{Error, FailureKind, Service, TokenRefusal};
 pub(super) fn error(answer: &Answer, source: &TokenSource, unix_time: u64) -> Error {
     let status = answer.status();
     let body = ErrorBody::of(answer);
-    let pause = || answer.pause(unix_time);
+    let pause = || answer.retry_after(unix_time);
     match (status, source) {
-        (429, _) => return Error::upstream(Service::Identity, FailureKind::Throttled, pause()),
-        (408 | 500..=599, _) => return Error::upstream(Service::Identity, FailureKind::Failing, pause()),
+        (429, _) => return Error::upstream(Service::TokenSource, FailureKind::Throttled, pause()),
+        (408 | 500..=599, _) => return Error::upstream(Service::TokenSource, FailureKind::Failing, pause()),
         // IMDS is being upgraded, for up to 70 seconds (Microsoft, "Use managed identities on a virtual machine to acquire access
         // token", "Retry guidance"). MSAL for .NET waits ten seconds between its tries.
         (410, TokenSource::Imds(_)) => {
-            return Error::upstream(Service::Identity, FailureKind::Failing, pause().or(Some(UPGRADE_PAUSE)));
+            return Error::upstream(
+                Service::TokenSource,
+                FailureKind::Failing,
+                pause().or(Some(UPGRADE_PAUSE)),
+            );
         }
         // IMDS is shown nothing that it could refuse. It is a proxy that says this, Docker Desktop, or what a cluster puts in its
         // place (Azure/azure-sdk-for-net issue 38218).
-        (401 | 403, TokenSource::Imds(_)) => return Error::IdentityAbsent(status),
+        (401 | 403, TokenSource::Imds(_)) => return Error::TokenSourceAbsent(status),
         _ => {}
     }
     let coded = body.codes().find_map(|code| CODES.iter().find(|it| it.0 == code)).map(|it| it.1);
     let worded = || SENTENCES.iter().find(|it| body.text.contains(it.0)).map(|it| Meaning::Refused(it.1));
     match coded.or_else(worded).unwrap_or_else(|| usual(status, source)) {
-        Meaning::Throttled => Error::upstream(Service::Identity, FailureKind::Throttled, pause()),
-        Meaning::Failing => Error::upstream(Service::Identity, FailureKind::Failing, pause()),
+        Meaning::Throttled => Error::upstream(Service::TokenSource, FailureKind::Throttled, pause()),
+        Meaning::Failing => Error::upstream(Service::TokenSource, FailureKind::Failing, pause()),
         Meaning::Refused(reason) => {
-            Error::IdentityRefused { reason, source: source.name(), status, code: body.operator_code() }
+            Error::TokenSourceRefused { reason, source: source.name(), status, code: body.operator_code() }
         }
     }
 }

@@ -73,9 +73,9 @@ fn requests() {
         (None, "/secrets/Db-Password?api-version=7.4".to_owned()),
         (version.as_ref(), format!("/secrets/Db-Password/{VERSION}?api-version=7.4")),
     ] {
-        let call = vault.get(&name(), version, &token("secret-token"));
+        let call = vault.call(&name(), version, &token("secret-token"));
         assert_eq!(*call.method(), http::Method::GET);
-        assert_eq!(call.upstream(), Service::Vault);
+        assert_eq!(call.service(), Service::Vault);
         let endpoint = call.endpoint();
         assert_eq!(
             (endpoint.is_tls(), endpoint.authority(), endpoint.path_and_query()),
@@ -109,7 +109,12 @@ fn secrets() {
         (String::new(), None, None),
     ] {
         let pinned = pinned.and_then(SecretVersion::parse);
-        let read = vault().read(Ok(Answer::new(200, None, body.clone().into())), &name(), pinned.as_ref(), 0);
+        let read = vault().parse_secret(
+            Ok(Answer::new(200, None, body.clone().into())),
+            &name(),
+            pinned.as_ref(),
+            0,
+        );
         let read = read.map(|it| (it.value.expose().clone(), it.version.as_str().to_owned()));
         let expected = version.map(|it| ("v\r\n<ü".to_owned(), it.to_owned()));
         assert_eq!(read, expected.ok_or(Error::VaultUnusable), "{body}");
@@ -153,7 +158,7 @@ fn errors() {
             (500, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
             (503, code("ServiceUnavailable"), Error::upstream(Service::Vault, FailureKind::Failing, None)),
         ] {
-            let read = vault().read(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
+            let read = vault().parse_secret(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
             assert_eq!(read.unwrap_err(), error, "{status} {body}");
         }
     for (no_answer, error) in [
@@ -162,7 +167,7 @@ fn errors() {
         (CallError::TimedOut, Error::DeadlineExceeded),
         (CallError::TooLarge, Error::VaultUnusable),
     ] {
-        assert_eq!(vault().read(Err(no_answer), &name(), None, 0).unwrap_err(), error);
+        assert_eq!(vault().parse_secret(Err(no_answer), &name(), None, 0).unwrap_err(), error);
     }
 }
 
@@ -194,18 +199,18 @@ fn a_401_is_about_the_token() {
         let body = format!(r#"{{"error":{{"code":"Unauthorized","message":"{message}"}}}}"#);
         let answer = Answer::new(401, Some("7".to_owned()), body.into())
             .with_challenge(Some(challenge.to_owned()).filter(|it| !it.is_empty()));
-        let read = vault().read(Ok(answer), &name(), None, 0).unwrap_err();
+        let read = vault().parse_secret(Ok(answer), &name(), None, 0).unwrap_err();
         let code = Code::parse(code);
         let pause = Some(std::time::Duration::from_secs(7));
         let expected = match complaint {
             Some(complaint) => Error::TokenRefused(complaint, code),
-            None => Error::TokenNotAccepted { pause, code },
+            None => Error::TokenNotAccepted { retry_after: pause, code },
         };
         assert_eq!(read, expected, "{challenge} {message}");
     }
     for body in ["", "<html>", "Unauthorized", "[]"] {
-        let read = vault().read(Ok(Answer::new(401, None, body.into())), &name(), None, 0);
-        assert_eq!(read.unwrap_err(), Error::TokenNotAccepted { pause: None, code: None }, "{body}");
+        let read = vault().parse_secret(Ok(Answer::new(401, None, body.into())), &name(), None, 0);
+        assert_eq!(read.unwrap_err(), Error::TokenNotAccepted { retry_after: None, code: None }, "{body}");
     }
 }
 

@@ -70,7 +70,7 @@ fn content_types() {
         ("json", false),
         ("", false),
     ] {
-        let announced = head(&[("content-type", content_type)]).announces_json();
+        let announced = head(&[("content-type", content_type)]).check_content();
         assert_eq!(announced, if json { Ok(()) } else { Err(Error::NotJson) }, "{content_type:?}");
     }
     for (charset, utf8) in [
@@ -85,10 +85,10 @@ fn content_types() {
         ("; charset=utf-8; charset=utf-16", false),
     ] {
         let content_type = format!("application/json{charset}");
-        let announced = head(&[("content-type", &content_type)]).announces_json();
+        let announced = head(&[("content-type", &content_type)]).check_content();
         assert_eq!(announced, if utf8 { Ok(()) } else { Err(Error::NotUtf8) }, "{content_type}");
     }
-    assert_eq!(head(&[]).announces_json(), Err(Error::NotJson));
+    assert_eq!(head(&[]).check_content(), Err(Error::NotJson));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn encodings_and_lengths() {
         (("content-length", "8193"), Err(Error::BodyTooLarge)),
         (("content-length", "18446744073709551615"), Err(Error::BodyTooLarge)),
     ] {
-        assert_eq!(head(&[json, field]).announces_json(), announced, "{field:?}");
+        assert_eq!(head(&[json, field]).check_content(), announced, "{field:?}");
     }
 }
 
@@ -188,7 +188,7 @@ fn bodies() {
     assert_eq!(SecretRequest::parse(b"{\"Secret\":\"a\xff\"}"), Err(Error::NotAnObject));
 }
 
-fn head(fields: &[(&str, &str)]) -> Head {
-    let fields = fields.iter().copied().collect();
-    Head { method: Method::POST, target: "/".to_owned(), fields }
+fn head(headers: &[(&str, &str)]) -> Head {
+    let headers = headers.iter().copied().collect();
+    Head { method: Method::POST, target: "/".to_owned(), headers }
 }

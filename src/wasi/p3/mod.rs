@@ -25,10 +25,11 @@ use zeroize::Zeroizing;
 
 use super::component_api::{NoSecret, Secret, Secrets, value};
 use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
+use crate::azure::CallError;
 use crate::azure::{Answer, Call};
-use crate::env::Unreadable;
+use crate::env::Setting;
 use crate::gateway::{Answered, Gateway};
-use crate::host::{Body, BodyError, CallError, Host};
+use crate::host::{Body, BodyError, Host, KeyValue, Signal};
 use crate::http::headers::Headers;
 use crate::http::request::Head;
 use crate::http::response::Reply;
@@ -52,10 +53,10 @@ impl Guest for Component {
         wait_for_a_turn().await;
         let gateway = GATEWAY.with(Rc::clone);
         let head = head(&request);
-        let body = RequestBody { length: length(&head.fields), request };
-        let Answered { reply, renewal } = gateway.answer(head, body).await;
-        if let Some(renewal) = renewal {
-            spawn(async move { gateway.renew(renewal).await });
+        let body = RequestBody { length: length(&head.headers), request };
+        let Answered { reply, refresh } = gateway.answer(head, body).await;
+        if let Some(refresh) = refresh {
+            spawn(async move { gateway.refresh(refresh).await });
         }
         Ok(response(reply))
     }
@@ -63,27 +64,28 @@ impl Guest for Component {
 
 impl Secrets for Component {
     async fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
-        read(&name, version.as_deref(), false).await.map(|it| value(&it.kept))
+        read(&name, version.as_deref(), false).await.map(|it| value(&it.secret))
     }
 
-    async fn read(name: String, version: Option<String>, again: bool) -> Result<Secret, NoSecret> {
-        read(&name, version.as_deref(), again).await.map(Secret::from)
+    async fn read(name: String, version: Option<String>, refresh: bool) -> Result<Secret, NoSecret> {
+        read(&name, version.as_deref(), refresh).await.map(Secret::from)
     }
 
-    fn at_hand(name: String, version: Option<String>) -> Option<String> {
-        GATEWAY.with(|gateway| gateway.at_hand(&name, version.as_deref())).map(|it| value(&it))
+    fn get_cached(name: String, version: Option<String>) -> Option<String> {
+        GATEWAY.with(|gateway| gateway.get_cached(&name, version.as_deref())).map(|it| value(&it))
     }
 
-    fn vault() -> Result<String, NoSecret> {
-        Ok(GATEWAY.with(|gateway| gateway.vault())?)
+    async fn vault() -> Result<String, NoSecret> {
+        let gateway = GATEWAY.with(Rc::clone);
+        Ok(gateway.vault().await?)
     }
 }
 
-async fn read(name: &str, version: Option<&str>, again: bool) -> Result<Found, NoSecret> {
+async fn read(name: &str, version: Option<&str>, refresh: bool) -> Result<Found, NoSecret> {
     let gateway = GATEWAY.with(Rc::clone);
-    let mut found = gateway.read(name, version, again).await?;
-    if let Some(renewal) = found.renewal.take() {
-        spawn(async move { gateway.renew(renewal).await });
+    let mut found = gateway.read(name, version, refresh).await?;
+    if let Some(refresh) = found.refresh.take() {
+        spawn(async move { gateway.refresh(refresh).await });
     }
     Ok(found)
 }
@@ -91,8 +93,8 @@ async fn read(name: &str, version: Option<&str>, again: bool) -> Result<Found, N
 struct Wasi;
 
 impl Host for Wasi {
-    fn setting(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
-        super::setting(name)
+    async fn settings(&self, names: &[&'static str]) -> Vec<Setting> {
+        names.iter().map(|name| super::setting(name)).collect()
     }
 
     fn now(&self) -> Moment {
@@ -111,7 +113,9 @@ impl Host for Wasi {
         super::log(line);
     }
 
-    type KeyValue = super::HostStores;
+    fn key_value(&self) -> Option<&dyn KeyValue> {
+        super::key_value()
+    }
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
         let answer = async {
@@ -139,10 +143,9 @@ impl Host for Wasi {
         monotonic_clock::wait_for(nanoseconds(time)).await;
     }
 
-    type Signal = StreamWriter<u8>;
-
-    fn signal(&self) -> (StreamWriter<u8>, impl Future<Output = ()>) {
-        signal()
+    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
+        let (end, dropped) = signal();
+        (Signal::new(end), dropped)
     }
 }
 
@@ -179,7 +182,7 @@ fn head(request: &Request) -> Head {
     Head {
         method: method(request.get_method()),
         target: request.get_path_with_query().unwrap_or_default(),
-        fields: request.get_headers().copy_all().into(),
+        headers: request.get_headers().copy_all().into(),
     }
 }
 

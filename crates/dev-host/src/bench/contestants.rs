@@ -1,32 +1,31 @@
-//! What is measured: the gateway, what its host costs without it, and what a user would write instead.
+//! The measured programs: the gateway, its host alone (the floor), and native services.
 
 use crate::client::Target;
-use crate::rig::{self, LIVING_ON};
+use crate::stack::{self, INSTANCE_REUSE};
 use dev_host::Server;
 use keyvault_emulator::{Served, Source};
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-/// One that is measured.
+/// A program that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contestant {
-    /// The smallest component of WASI 0.2 there is, under the flags that README.md recommends.
+    /// The smallest component of WASI 0.2, with the options that README.md recommends.
     FloorProxy,
-    /// The gateway, under the same.
+    /// The gateway of WASI 0.2, with the same options.
     GatewayProxy,
-    /// The same two of WASI 0.3.
+    /// The smallest component of WASI 0.3.
     FloorService,
     GatewayService,
-    /// A native service with Microsoft's clients, as they are documented: it reads the vault each time.
+    /// A native service with Microsoft's clients as documented: it reads the vault for each request.
     Native,
-    /// The same with a cache of values and single-flight.
+    /// The native service with a value cache and single-flight.
     NativeWithCache,
 }
 
 impl Contestant {
-    /// Those whose warm reads are compared.
+    /// The contestants of warm reads.
     pub(super) const ALL: [Self; 6] = [
         Self::FloorProxy,
         Self::GatewayProxy,
@@ -36,7 +35,7 @@ impl Contestant {
         Self::NativeWithCache,
     ];
 
-    /// Those who keep what they have read, or have a token at least.
+    /// The contestants of cold reads: those that read the vault and keep their token.
     pub(super) const READERS: [Self; 4] =
         [Self::GatewayProxy, Self::GatewayService, Self::Native, Self::NativeWithCache];
 
@@ -60,16 +59,16 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Starts a contestant. What it reads is in the emulator.
+    /// Starts a contestant that reads from the emulator.
     pub(super) fn start(
         &self,
         contestant: Contestant,
         served: &Served,
         ca_file: &Path,
     ) -> Result<Running, String> {
-        let key = dev_host::random_text()?;
+        let key = dev_host::random_key()?;
         let ([floor_proxy, floor_service], [proxy, service]) = (&self.floors, &self.gateways);
-        let (process, address) = match contestant {
+        let server = match contestant {
             Contestant::FloorProxy => host(floor_proxy, served, &key),
             Contestant::GatewayProxy => host(proxy, served, &key),
             Contestant::FloorService => host(floor_service, served, &key),
@@ -77,72 +76,36 @@ impl Programs {
             Contestant::Native => self.native(&[], served, ca_file, &key),
             Contestant::NativeWithCache => self.native(&["--cache"], served, ca_file, &key),
         }?;
-        Ok(Running { contestant, target: Target { address, key }, _process: process })
+        Ok(Running { contestant, target: Target { address: server.address(), key }, _server: server })
     }
 
-    fn native(
-        &self,
-        options: &[&str],
-        served: &Served,
-        ca_file: &Path,
-        key: &str,
-    ) -> Result<(Process, SocketAddr), String> {
+    /// Starts the native service, which prints its address in the form of `wasmtime serve`.
+    fn native(&self, options: &[&str], served: &Served, ca_file: &Path, key: &str) -> Result<Server, String> {
         let mut command = Command::new(&self.native);
-        command.args(options).env_clear().envs(served.settings(Source::AppService2019));
-        command
-            .env("KEY_VAULT_URI", VAULT)
-            .env("HTTPS_PROXY", served.proxy_base())
-            .env("NO_PROXY", "127.0.0.1");
-        command.env("CA_FILE", ca_file).env("GATEWAY_KEY", key);
-        let cannot = |problem: std::io::Error| format!("the native service cannot be started: {problem}");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(cannot)?;
-        let mut line = String::new();
-        let output = child.stdout.take().ok_or("the native service says nothing")?;
-        // Its end of the pipe is closed when it ends, so that this does, too.
-        BufReader::new(output).read_line(&mut line).map_err(cannot)?;
-        let process = Process::Native(child);
-        let address = line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
-        Ok((process, address.ok_or("the native service does not say where it listens")?))
+        command.args(options).stdin(Stdio::null()).env_clear().envs(served.settings(Source::AppService2019));
+        command.env("KEY_VAULT_URI", VAULT).env("GATEWAY_KEY", key).env("CA_FILE", ca_file);
+        command.env("HTTPS_PROXY", served.proxy_base()).env("NO_PROXY", "127.0.0.1");
+        let server = Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into());
+        let mut server = server.map_err(|error| format!("the native service cannot be started: {error}"))?;
+        server.wait_until_ready()?;
+        Ok(server)
     }
 }
 
-/// The component under `wasmtime serve`.
-fn host(component: &Path, served: &Served, key: &str) -> Result<(Process, SocketAddr), String> {
-    let launch = rig::launch(component.to_owned())?
-        .options(["--allow-precompiled"])
-        .options(LIVING_ON)
-        .environment(served.settings(Source::AppService2019))
-        .environment([
-            ("GATEWAY_KEY", key),
-            ("GATEWAY_LOG", "error"),
-            ("GATEWAY_CALLER_CALLS_PER_SECOND", "0"),
-        ]);
-    let server = launch.start()?;
-    let address = server.address();
-    Ok((Process::Host { _server: server }, address))
+/// Starts a component under `wasmtime serve`.
+fn host(component: &Path, served: &Served, key: &str) -> Result<Server, String> {
+    let settings = [("GATEWAY_KEY", key), ("GATEWAY_LOG", "error"), ("GATEWAY_CALLER_CALLS_PER_SECOND", "0")];
+    let launch = stack::launch(component.to_owned())?.options(["--allow-precompiled"]);
+    let launch = launch.options(INSTANCE_REUSE);
+    launch.environment(served.settings(Source::AppService2019)).environment(settings).start()
 }
 
-/// A contestant that takes requests. Dropping it ends its process.
+/// A running contestant. Dropping it ends its process.
 pub(super) struct Running {
     pub(super) contestant: Contestant,
     pub(super) target: Target,
-    _process: Process,
+    _server: Server,
 }
 
-enum Process {
-    Host { _server: Server },
-    Native(Child),
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Self::Native(child) = self {
-            // Both fail only where the process is gone already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// The vault that the emulator's proxy stands for.
+/// The vault whose requests the emulator's proxy answers.
 const VAULT: &str = "https://demo.vault.azure.net";

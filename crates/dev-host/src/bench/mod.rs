@@ -1,16 +1,16 @@
-//! `bench`: the gateway beside what its host costs without it, and beside what a user would write instead, in one run.
+//! `bench`: compares the gateway with its host alone and with native services, in one run.
 //!
-//! All contestants run at the same time and are measured in turn, over and over, so that what disturbs the machine disturbs
-//! all of them. What counts is the ratio of medians.
+//! All contestants run at the same time and are measured in turn, round after round, so that other load on
+//! the machine affects all of them. The result is the ratio of medians.
 
 mod contestants;
 mod report;
 
 use self::contestants::{Contestant, Programs, Running};
 use self::report::{Figures, Measure, Report};
-use crate::client::{Answer, PATIENCE, within};
+use crate::client::{REQUEST_TIMEOUT, Response, timeout};
 use crate::process::raise_file_limit;
-use crate::rig::{self, PATH};
+use crate::stack::{self, PATH};
 use keyvault_emulator::{Effect, Emulator, Fault, Served, Upstream};
 use serde_json::Value;
 use std::io;
@@ -31,19 +31,19 @@ pub(crate) struct Bench {
     #[arg(long, num_args = 2, value_names = ["PROXY", "SERVICE"])]
     floors: Vec<PathBuf>,
 
-    /// The native service
+    /// The program of the native service
     #[arg(long, value_name = "PROGRAM")]
     native: PathBuf,
 
-    /// Where the report goes
+    /// The folder that the report is written to
     #[arg(long, value_name = "FOLDER")]
     report: PathBuf,
 
-    /// How often each contestant is measured
+    /// The number of rounds for each contestant
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
 
-    /// How long a load lasts, in seconds
+    /// The duration of each load, in seconds
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
 }
@@ -51,36 +51,35 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Result<(), String> {
         let begun = Instant::now();
-        // The emulator has a connection for each call of a host that makes a new one for each.
+        // The emulator has one connection per call, because the host opens a new one for each call.
         raise_file_limit();
-        let directory = tempfile::tempdir().map_err(|problem| format!("no directory: {problem}"))?;
+        let directory = tempfile::tempdir().map_err(|error| format!("cannot create a directory: {error}"))?;
         let script = directory.path().join("reads.lua");
-        std::fs::write(&script, include_str!("reads.lua")).map_err(|problem| problem.to_string())?;
-        let version = Command::new("wrk").arg("-v").output().map_err(
-            |_| "wrk makes the load, and is not there; `apt-get install wrk` or `brew install wrk` brings it",
-        )?;
+        std::fs::write(&script, include_str!("reads.lua")).map_err(|error| error.to_string())?;
+        let version = Command::new("wrk").arg("-v").output();
+        let version = version.map_err(|_| "install wrk: `apt-get install wrk` or `brew install wrk`")?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
         eprintln!("compiling the components");
         let compiled = |components: &[PathBuf], name: &str| -> Result<[PathBuf; 2], String> {
             let folder = directory.path().join(name);
-            std::fs::create_dir(&folder).map_err(|problem| format!("no directory: {problem}"))?;
-            let [proxy, service] = components else { return Err("two components are needed".to_owned()) };
-            Ok([rig::compile(&[], proxy, &folder)?, rig::compile(&[], service, &folder)?])
+            std::fs::create_dir(&folder).map_err(|error| format!("cannot create a directory: {error}"))?;
+            let [proxy, service] = components else { return Err("expected two components".to_owned()) };
+            Ok([stack::compile(&[], proxy, &folder)?, stack::compile(&[], service, &folder)?])
         };
         let programs = Programs {
             floors: compiled(&self.floors, "floors")?,
             gateways: compiled(&self.gateways, "gateways")?,
             native: self.native.clone(),
         };
-        let mut stand = Stand::new(programs, directory.path(), script, &self)?;
-        stand.warm_reads()?;
-        stand.cold_reads()?;
-        stand.first_answers()?;
+        let mut setup = Setup::new(programs, directory.path(), script, &self)?;
+        setup.warm_reads()?;
+        setup.cold_reads()?;
+        setup.first_responses()?;
         let report = Report {
-            figures: &stand.figures,
+            figures: &setup.figures,
             sizes: report::sizes(&self.gateways, &self.floors)?,
             wrk: version.split_whitespace().take(2).collect::<Vec<_>>().join(" "),
-            rounds: stand.rounds,
+            rounds: setup.rounds,
             seconds: self.seconds,
             took: begun.elapsed(),
         };
@@ -90,8 +89,8 @@ impl Bench {
     }
 }
 
-/// Where contestants are measured: the emulator, the load, and what came of it.
-struct Stand {
+/// The measuring setup: the emulator, the load generator and the measurements.
+struct Setup {
     programs: Programs,
     emulator: Emulator,
     served: Served,
@@ -104,21 +103,21 @@ struct Stand {
     names: usize,
 }
 
-impl Stand {
+impl Setup {
     fn new(programs: Programs, directory: &Path, script: PathBuf, bench: &Bench) -> Result<Self, String> {
-        let runtime = Runtime::new().map_err(|problem| format!("no runtime for the emulator: {problem}"))?;
+        let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
         let emulator = Emulator::new();
         let served = runtime.block_on(emulator.serve());
-        let served = served.map_err(|problem| format!("the emulator cannot listen: {problem}"))?;
+        let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
         let ca_file = directory.join("ca.pem");
-        std::fs::write(&ca_file, &served.ca_pem).map_err(|problem| problem.to_string())?;
+        std::fs::write(&ca_file, &served.ca_pem).map_err(|error| error.to_string())?;
         let (rounds, time) = (usize::from(bench.rounds), Duration::from_secs(bench.seconds));
         let figures = Figures::default();
         Ok(Self { programs, emulator, served, ca_file, runtime, script, figures, rounds, time, names: 0 })
     }
 
-    /// The vault takes this long for each answer.
-    fn slow_down(&self, latency: Duration) {
+    /// Sets the latency of the vault.
+    fn set_latency(&self, latency: Duration) {
         self.emulator.clear_faults();
         if !latency.is_zero() {
             self.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(latency));
@@ -133,62 +132,62 @@ impl Stand {
         contestants.iter().map(|contestant| self.start(*contestant)).collect()
     }
 
-    /// So many secrets that have not been read yet.
+    /// Creates secrets that no contestant has read.
     fn secrets(&mut self, count: usize) -> Result<Vec<String>, String> {
         let names = self.names..self.names + count;
         self.names += count;
         let set = |number| {
             let name = format!("secret-{number:06}");
             let set = self.emulator.set_secret(&name, &"v".repeat(VALUE));
-            set.map(|_| name).map_err(|problem| problem.to_string())
+            set.map(|_| name).map_err(|error| error.to_string())
         };
         names.map(set).collect()
     }
 
-    /// Reads the secrets one after the other, on one connection: the milliseconds of each read.
-    fn one_by_one(&self, running: &Running, secrets: &[String]) -> Result<Vec<f64>, String> {
+    /// Reads secrets one after the other on one connection. Returns the milliseconds of each read.
+    fn read_sequentially(&self, running: &Running, secrets: &[String]) -> Result<Vec<f64>, String> {
         let times = self.runtime.block_on(async {
             let target = &running.target;
             let mut connection = BufReader::new(target.connect().await?);
             let mut times = Vec::new();
             for secret in secrets {
                 let start = Instant::now();
-                connection.get_mut().write_all(target.request_for(secret).as_bytes()).await?;
-                let answer = within(PATIENCE, Answer::read(&mut connection)).await?;
+                connection.get_mut().write_all(target.request(secret, &target.key, "").as_bytes()).await?;
+                let response = timeout(REQUEST_TIMEOUT, Response::read(&mut connection)).await?;
                 times.push(milliseconds(start.elapsed()));
-                if answer.status != 200 {
-                    return Err(io::Error::other(format!("a read was answered {}", answer.status)));
+                if response.status != 200 {
+                    return Err(io::Error::other(format!("a read got the status {}", response.status)));
                 }
             }
             Ok(times)
         });
-        times.map_err(|problem| format!("{}: {problem}", running.contestant.name()))
+        times.map_err(|error| format!("{}: {error}", running.contestant.name()))
     }
 
-    /// Reads one secret on so many connections, by wrk (<https://github.com/wg/wrk>): reads in a second, and the milliseconds
-    /// of the median and of one in a hundred.
+    /// Reads one secret on several connections with wrk (<https://github.com/wg/wrk>). Returns the reads per
+    /// second, and the median and the p99 in milliseconds.
     fn load(&self, running: &Running, connections: usize, secret: &str) -> Result<[f64; 3], String> {
         let mut command = Command::new("wrk");
         command.args(["--threads", "1", "--connections", &connections.to_string()]);
         command.args(["--duration", &format!("{}s", self.time.as_secs()), "--timeout", "30s", "--script"]);
         command.arg(&self.script).arg(format!("http://{}{PATH}", running.target.address));
-        // Not in the arguments, which every process can see.
+        // Not as arguments, which every process can read.
         command.env("KEY", &running.target.key).env("SECRETS", secret);
-        let output = command.output().map_err(|problem| format!("wrk cannot be run: {problem}"))?;
+        let output = command.output().map_err(|error| format!("wrk cannot be run: {error}"))?;
         self.emulator.clear_journal();
         let text = String::from_utf8_lossy(&output.stdout);
-        let line = text.lines().find(|line| line.starts_with('{')).ok_or("wrk has printed no summary")?;
-        let summary: Value = serde_json::from_str(line).map_err(|_| "wrk's summary is no JSON")?;
+        let line = text.lines().find(|line| line.starts_with('{')).ok_or("wrk printed no summary")?;
+        let summary: Value = serde_json::from_str(line).map_err(|_| "the summary of wrk is not JSON")?;
         if summary["bad"] != 0 {
             return Err(format!("{}: some reads failed: {line}", running.contestant.name()));
         }
-        let number = |name: &str| summary[name].as_f64().ok_or_else(|| format!("wrk does not say {name}"));
+        let number = |name: &str| summary[name].as_f64().ok_or_else(|| format!("wrk reports no {name}"));
         let rate = number("requests")? / (number("duration_us")? / 1e6);
         Ok([rate, number("median_us")? / 1e3, number("p99_us")? / 1e3])
     }
 
     fn warm_reads(&mut self) -> Result<(), String> {
-        self.slow_down(UPSTREAM);
+        self.set_latency(UPSTREAM);
         let all = self.start_all(&Contestant::ALL)?;
         let secret = self.secrets(1)?.concat();
         for running in &all {
@@ -211,25 +210,20 @@ impl Stand {
 
     fn cold_reads(&mut self) -> Result<(), String> {
         let all = self.start_all(&Contestant::READERS)?;
-        self.slow_down(Duration::ZERO);
+        self.set_latency(Duration::ZERO);
         let first = self.secrets(1)?;
         for running in &all {
-            self.one_by_one(running, &first)?;
+            self.read_sequentially(running, &first)?;
         }
         for round in 0..self.rounds {
             eprintln!("cold reads, round {} of {}", round + 1, self.rounds);
             for (latency, count) in [(0, 200), (5, 100), (50, 20)] {
-                self.slow_down(Duration::from_millis(latency));
+                self.set_latency(Duration::from_millis(latency));
                 let secrets = self.secrets(count)?;
                 for running in &all {
-                    let mut times = self.one_by_one(running, &secrets)?;
-                    let at = format!("{latency} ms upstream");
-                    self.figures.add(
-                        Measure::ColdMedian,
-                        &at,
-                        running.contestant,
-                        report::median(&mut times),
-                    );
+                    let mut times = self.read_sequentially(running, &secrets)?;
+                    let (at, median) = (format!("{latency} ms upstream"), report::median(&mut times));
+                    self.figures.add(Measure::ColdMedian, &at, running.contestant, median);
                 }
                 self.emulator.clear_journal();
             }
@@ -237,17 +231,17 @@ impl Stand {
         Ok(())
     }
 
-    fn first_answers(&mut self) -> Result<(), String> {
-        self.slow_down(Duration::ZERO);
+    fn first_responses(&mut self) -> Result<(), String> {
+        self.set_latency(Duration::ZERO);
         let secret = self.secrets(1)?;
         for round in 0..self.rounds {
             eprintln!("first answers, round {} of {}", round + 1, self.rounds);
             for contestant in Contestant::ALL {
                 let start = Instant::now();
                 let running = self.start(contestant)?;
-                self.one_by_one(&running, &secret)?;
+                self.read_sequentially(&running, &secret)?;
                 let took = milliseconds(start.elapsed());
-                self.figures.add(Measure::FirstAnswer, "compiled ahead", contestant, took);
+                self.figures.add(Measure::FirstResponse, "compiled ahead", contestant, took);
             }
         }
         Ok(())
@@ -258,8 +252,8 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What the vault takes to answer in these measurements. Within a region of Azure it is some milliseconds.
+/// The latency of the vault in warm reads. Within an Azure region it is a few milliseconds.
 const UPSTREAM: Duration = Duration::from_millis(5);
 
-/// The length of a value: as long as a connection string.
+/// The length of a value, which is that of a connection string.
 const VALUE: usize = 96;

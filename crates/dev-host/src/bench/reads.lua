@@ -1,4 +1,4 @@
--- Reads secrets in turn. What wrk has counted goes to standard output, as one line of JSON.
+-- Reads secrets in turn, and prints the counts of wrk as one line of JSON.
 
 local requests = {}
 local last = 0

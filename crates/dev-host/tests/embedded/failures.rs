@@ -1,22 +1,22 @@
-//! Failures that people have had where a managed identity reads a vault.
+//! Failures that users of managed identities and Key Vault have reported.
 
 use std::time::Duration;
 
 use keyvault_emulator::{Effect, Fault, Refusal, Source, TokenRefusal, Upstream};
 
-use crate::gateway::{Gateway, KEY, azure, both, calls};
+use crate::gateway::{Gateway, KEY, azure, calls, in_both_worlds};
 
-/// The emulated platform gives the same token again, as a real one does for a day, and the vault refuses and accepts it in turns.
+/// The emulated platform returns the same token again, as a real one does for a day.
 #[test]
-fn a_vault_that_refuses_and_accepts_one_token_in_turns_gives_every_secret() {
+fn reads_succeed_if_the_vault_refuses_every_other_call() {
     for refusal in [Refusal::UnresolvedKey, Refusal::MissingToken, Refusal::ExpiredToken] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
             let no_cache = [("GATEWAY_CACHE_TTL_SECONDS", "0")];
-            let gateway = Gateway::of(world, &emulator, Source::AppService2019, &no_cache);
+            let gateway = Gateway::new(world, &emulator, Source::AppService2019, &no_cache);
             emulator.fault(Fault::refuse(refusal).every(2));
             for round in 0..20 {
-                gateway.ask().await.expect((200, ""), (world, refusal, round));
+                gateway.post().await.expect((200, ""), (world, refusal, round));
             }
             assert_eq!(emulator.tokens().len(), 1, "{world:?} {refusal:?}");
         });
@@ -24,7 +24,7 @@ fn a_vault_that_refuses_and_accepts_one_token_in_turns_gives_every_secret() {
 }
 
 #[test]
-fn each_wording_of_a_token_source_has_its_cause() {
+fn each_refusal_of_a_token_source_has_its_cause_in_the_log() {
     let (newer, older, secret) = (Source::AppService2019, Source::AppService2017, Source::ClientSecret);
     let no_identity = "the token source knows no such identity";
     for (source, refusal, cause) in [
@@ -55,11 +55,11 @@ fn each_wording_of_a_token_source_has_its_cause() {
         (secret, TokenRefusal::Aadsts7000222, "the token source does not accept the credential"),
         (secret, TokenRefusal::Aadsts53003, "a policy of the tenant forbids the sign-in"),
     ] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
-            let gateway = Gateway::of(world, &emulator, source, &[]);
+            let gateway = Gateway::new(world, &emulator, source, &[]);
             emulator.fault(Fault::new(Upstream::Token, Effect::RefuseToken(refusal)));
-            gateway.ask().await.expect((502, "IdentityError"), (world, refusal));
+            gateway.post().await.expect((502, "IdentityError"), (world, refusal));
             let log = gateway.log();
             assert!(log.contains(&format!(r#""cause":"{cause}"#)), "{world:?} {refusal:?} {log}");
         });
@@ -67,17 +67,17 @@ fn each_wording_of_a_token_source_has_its_cause() {
 }
 
 #[test]
-fn what_stands_in_place_of_the_metadata_service_is_named() {
+fn a_missing_metadata_service_is_named() {
     for refusal in [TokenRefusal::NoMetadataService, TokenRefusal::Proxy] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
             let half = [("IDENTITY_HEADER", "a-header-without-its-endpoint")];
-            let gateway = Gateway::of(world, &emulator, Source::Imds, &half);
+            let gateway = Gateway::new(world, &emulator, Source::Imds, &half);
             emulator.fault(Fault::new(Upstream::Token, Effect::RefuseToken(refusal)));
-            let answer = gateway.ask().await;
-            answer.expect((503, "Unavailable"), (world, refusal));
+            let response = gateway.post().await;
+            response.expect((503, "Unavailable"), (world, refusal));
             assert_eq!(
-                (answer.field("retry-after"), calls(&emulator)),
+                (response.field("retry-after"), calls(&emulator)),
                 ("1", (1, 0)),
                 "{world:?} {refusal:?}"
             );
@@ -95,7 +95,7 @@ fn what_stands_in_place_of_the_metadata_service_is_named() {
 }
 
 #[test]
-fn half_a_pair_of_variables_is_passed_over_and_a_full_one_is_the_newer_protocol() {
+fn incomplete_settings_of_a_token_source_are_ignored() {
     let [imds, newer] = [Source::Imds, Source::AppService2019];
     for (source, setting, value) in [
         (imds, "IDENTITY_HEADER", "a-header-without-its-endpoint"),
@@ -106,18 +106,18 @@ fn half_a_pair_of_variables_is_passed_over_and_a_full_one_is_the_newer_protocol(
         (imds, "IDENTITY_SERVER_THUMBPRINT", "a6f221acd0"),
         (newer, "MSI_ENDPOINT", "http://127.0.0.1:1"),
     ] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
             let more = [(setting, value), ("GATEWAY_LOG", "debug")];
-            let gateway = Gateway::of(world, &emulator, source, &more);
-            gateway.ask().await.expect((200, ""), (world, setting));
+            let gateway = Gateway::new(world, &emulator, source, &more);
+            gateway.post().await.expect((200, ""), (world, setting));
             assert_eq!(calls(&emulator), (1, 1), "{world:?} {setting}");
         });
     }
 }
 
 #[test]
-fn a_place_that_is_not_supported_is_named_at_once() {
+fn an_unsupported_platform_is_a_configuration_error() {
     let (endpoint, header) =
         (("IDENTITY_ENDPOINT", "http://192.0.2.1/"), ("IDENTITY_HEADER", "a-header-of-it"));
     let fabric = [endpoint, header, ("IDENTITY_SERVER_THUMBPRINT", "a6f221acd0")];
@@ -128,47 +128,47 @@ fn a_place_that_is_not_supported_is_named_at_once() {
         (&arc, "IMDS_ENDPOINT", "Azure Arc"),
         (&hsm, "KeyVaultUri", "Managed HSM"),
     ] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
             let mut all = vec![("GATEWAY_KEY", KEY.to_owned())];
             if named != "KeyVaultUri" {
                 all.push(("KeyVaultUri", "https://demo.vault.azure.net/".to_owned()));
             }
             all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
-            let answer = Gateway::start(world, &emulator, &all).ask().await;
-            answer.expect((500, "ConfigurationError"), (world, named));
-            let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+            let response = Gateway::start(world, &emulator, &all).post().await;
+            response.expect((500, "ConfigurationError"), (world, named));
+            let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
             let starts = message.starts_with(&format!("The setting {named} "));
             assert!(starts && message.contains(says), "{message}");
-            assert_eq!((answer.took, calls(&emulator)), (Duration::ZERO, (0, 0)), "{world:?} {named}");
+            assert_eq!((response.took, calls(&emulator)), (Duration::ZERO, (0, 0)), "{world:?} {named}");
         });
     }
 }
 
 #[test]
-fn a_metadata_service_that_starts_late_is_waited_for() {
+fn a_late_metadata_service_is_retried() {
     for effect in [Effect::CutBeforeHeaders, Effect::Status(http::StatusCode::NOT_FOUND)] {
-        both(async |world| {
-            // The pauses are random, and none may end it early.
+        in_both_worlds(async |world| {
+            // Backoff has jitter, and no jitter may end the wait early.
             for _ in 0..5 {
                 let emulator = azure();
-                let gateway = Gateway::of(world, &emulator, Source::Imds, &[]);
+                let gateway = Gateway::new(world, &emulator, Source::Imds, &[]);
                 emulator.fault(Fault::new(Upstream::Token, effect.clone()).lasting(Duration::from_secs(5)));
-                let answer = gateway.ask().await;
-                answer.expect((200, ""), (world, &effect));
-                assert!(answer.took >= Duration::from_secs(5), "{world:?} {effect:?} {:?}", answer.took);
+                let response = gateway.post().await;
+                response.expect((200, ""), (world, &effect));
+                assert!(response.took >= Duration::from_secs(5), "{world:?} {effect:?} {:?}", response.took);
             }
         });
     }
 }
 
 #[test]
-fn a_byte_order_mark_in_front_of_every_answer_changes_nothing() {
-    both(async |world| {
+fn byte_order_marks_are_ignored() {
+    in_both_worlds(async |world| {
         let emulator = azure();
-        let gateway = Gateway::of(world, &emulator, Source::AppService2019, &[]);
+        let gateway = Gateway::new(world, &emulator, Source::AppService2019, &[]);
         emulator.fault(Fault::new(Upstream::Any, Effect::ByteOrderMark));
-        gateway.ask().await.expect((200, ""), world);
-        gateway.ask_for("not-there").await.expect((404, "SecretNotFound"), world);
+        gateway.post().await.expect((200, ""), world);
+        gateway.post_for("not-there").await.expect((404, "SecretNotFound"), world);
     });
 }

@@ -1,4 +1,4 @@
-//! Every fault that the emulator knows, at the vault and at the token source.
+//! Every fault of the emulator, at the vault and at the token source.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyvault_emulator::{Answer, Effect, Emulator, Fault, Refusal, Source, TokenRefusal, Upstream};
 
-use crate::gateway::{Gateway, World, azure, both};
+use crate::gateway::{Gateway, World, azure, in_both_worlds};
 
 #[test]
-fn a_fault_of_the_vault_is_answered_as_the_contract_says() {
+fn a_vault_fault_has_the_response_of_the_contract() {
     let nested = |open: &str| open.repeat(10_000);
-    let answers = [
+    let responses = [
         (200, "{}".to_owned()),
         (200, format!(r#"{{"value":"v","id":"https://demo.vault.azure.net/secrets/other/{VERSION}"}}"#)),
         (200, nested("[")),
@@ -20,24 +20,24 @@ fn a_fault_of_the_vault_is_answered_as_the_contract_says() {
         (404, nested("{\"error\":{\"innererror\":")),
     ];
     let effects = connection_faults().into_iter().chain(REFUSALS.map(Effect::Refuse)).chain(statuses());
-    for effect in effects.chain(answers.map(answer)) {
+    for effect in effects.chain(responses.map(response)) {
         let expected = from_vault(&effect);
         check(Upstream::Vault, Source::AppService2017, &effect, expected);
     }
 }
 
 #[test]
-fn a_fault_of_the_token_source_is_answered_as_the_contract_says() {
-    let answers = [
+fn a_token_source_fault_has_the_response_of_the_contract() {
+    let responses = [
         (200, "{}"),
         (200, r#"{"access_token":"a\r\nx: y","expires_in":3599}"#),
         (204, ""),
         (400, r#"{"error":7}"#),
     ];
-    let answers = answers.map(|(status, body)| answer((status, body.to_owned())));
+    let responses = responses.map(|(status, body)| response((status, body.to_owned())));
     for (_, source) in Source::ALL {
         let refusals = TokenRefusal::ALL.map(Effect::RefuseToken);
-        let effects = connection_faults().into_iter().chain(statuses()).chain(answers.clone());
+        let effects = connection_faults().into_iter().chain(statuses()).chain(responses.clone());
         for effect in effects.chain(refusals) {
             let expected = from_token_source(source, &effect);
             check(Upstream::Token, source, &effect, expected);
@@ -45,57 +45,57 @@ fn a_fault_of_the_token_source_is_answered_as_the_contract_says() {
     }
 }
 
-/// No timeout of the host ends this, and no byte of the request's body is taken.
+/// The host has no timeout here, and accepts no byte of the call's body.
 #[test]
-fn a_call_that_stays_unheard_ends_at_the_deadline() {
-    // A call for a token with a body, and one without.
+fn a_call_without_progress_ends_at_the_deadline() {
+    // A token request with a body, and one without.
     for source in [Source::ClientSecret, Source::Imds] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
             let gateway = gateway(world, &emulator, source);
-            gateway.seen.deaf.store(true, Relaxed);
-            let answer = gateway.ask().await;
-            answer.expect((504, "Timeout"), (world, source));
-            assert!(answer.took_about(DEADLINE), "{world:?} {source:?} {:?}", answer.took);
-            gateway.seen.deaf.store(false, Relaxed);
-            gateway.ask().await.expect((200, ""), (world, source));
-            gateway.expect_one_clean_instance((world, source));
+            gateway.observed.unresponsive.store(true, Relaxed);
+            let response = gateway.post().await;
+            response.expect((504, "Timeout"), (world, source));
+            assert!(response.took_about(DEADLINE), "{world:?} {source:?} {:?}", response.took);
+            gateway.observed.unresponsive.store(false, Relaxed);
+            gateway.post().await.expect((200, ""), (world, source));
+            gateway.expect_single_instance((world, source));
         });
     }
 }
 
-/// Asks while `upstream` always fails with `effect`, and again when it is well, in the same instance.
+/// Sends a request while `upstream` fails with `effect`, and one after its recovery, to the same instance.
 fn check(upstream: Upstream, source: Source, effect: &Effect, expected: (u16, &str)) {
-    both(async |world| {
+    in_both_worlds(async |world| {
         let case = format!("{world:?} {source:?} {upstream:?} {effect:?}");
         let emulator = azure();
         emulator.fault(Fault::new(upstream, effect.clone()));
         let gateway = gateway(world, &emulator, source);
-        let answer = gateway.ask().await;
-        answer.expect(expected, &case);
-        assert_eq!(answer.field("retry-after").is_empty(), answer.status != 503, "{case}");
-        match answer.status {
-            504 => assert!(answer.took_about(DEADLINE), "{case} {:?}", answer.took),
-            _ => assert!(answer.took < DEADLINE, "{case} {:?}", answer.took),
+        let response = gateway.post().await;
+        response.expect(expected, &case);
+        assert_eq!(response.field("retry-after").is_empty(), response.status != 503, "{case}");
+        match response.status {
+            504 => assert!(response.took_about(DEADLINE), "{case} {:?}", response.took),
+            _ => assert!(response.took < DEADLINE, "{case} {:?}", response.took),
         }
-        // No other host is asked, wherever a redirect leads.
+        // The gateway calls no other host, even after a redirect.
         for call in emulator.journal() {
             assert!(HOSTS.contains(&call.authority.as_str()), "{case}: {call:?}");
         }
-        // The host's timeouts come after the component's own, and they come.
+        // Each call has a timeout of the host that is longer than the component's own.
         for timeout in gateway.timeouts() {
             let comes = timeout.is_some_and(|timeout| timeout <= DEADLINE + Duration::from_secs(1));
             assert!(comes, "{case} {timeout:?}");
         }
         emulator.clear_faults();
-        // Longer than an upstream that failed might be left alone.
+        // Longer than the circuit breaker stays open.
         tokio::time::sleep(Duration::from_secs(600)).await;
-        gateway.ask().await.expect((200, ""), &case);
-        gateway.expect_one_clean_instance(&case);
+        gateway.post().await.expect((200, ""), &case);
+        gateway.expect_single_instance(&case);
     });
 }
 
-/// The answer to a request that the vault meets with this effect.
+/// Returns the expected response to this effect at the vault.
 fn from_vault(effect: &Effect) -> (u16, &'static str) {
     match effect {
         Effect::Truth | Effect::ByteOrderMark | Effect::RefuseToken(_) => (200, ""),
@@ -103,7 +103,7 @@ fn from_vault(effect: &Effect) -> (u16, &'static str) {
             Refusal::InvalidName | Refusal::MethodNotAllowed | Refusal::DeletedButRecoverable => {
                 (502, "VaultError")
             }
-            // A new token is tried once; what may pass is tried again then.
+            // A fresh token is tried once; a transient refusal is then retried.
             Refusal::InvalidAudience | Refusal::InvalidIssuer | Refusal::InsufficientClaims => {
                 (502, "VaultError")
             }
@@ -130,12 +130,12 @@ fn from_vault(effect: &Effect) -> (u16, &'static str) {
     }
 }
 
-/// The answer to a request for which the token source has this effect.
+/// Returns the expected response to this effect at the token source.
 fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
     match effect {
         Effect::Truth | Effect::ByteOrderMark | Effect::Refuse(_) => (200, ""),
         Effect::RefuseToken(refusal) => match (refusal, source) {
-            // IMDS is shown no credential, so it refuses none; and a 404 of it without a code may pass.
+            // IMDS gets no credential and so refuses none; a 404 without a code may be transient.
             (
                 TokenRefusal::NoMetadataService
                 | TokenRefusal::Proxy
@@ -148,8 +148,8 @@ fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
         },
         Effect::Status(status) => match (status.as_u16(), source) {
             (429, _) => (503, "IdentityThrottled"),
-            // IMDS says so while it is updated; it refuses no credential.
-            // The emulated Entra says with these that the error is transient.
+            // IMDS responds so during an update; it refuses no credential.
+            // The emulated Entra marks these errors as transient.
             (202 | 403..=428, Source::ClientSecret) => (503, "Unavailable"),
             (401 | 403 | 404 | 410, Source::Imds) | (408 | 500.., _) => (503, "Unavailable"),
             _ => (502, "IdentityError"),
@@ -158,7 +158,7 @@ fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
     }
 }
 
-/// The answer where an upstream hangs, cuts the connection, or says what cannot be used.
+/// Returns the expected response if an upstream hangs, cuts the connection or sends an unusable response.
 fn from_either(effect: &Effect, unusable: &'static str) -> (u16, &'static str) {
     match effect {
         Effect::HangBeforeHeaders | Effect::HangWithinBody => (504, "Timeout"),
@@ -167,7 +167,7 @@ fn from_either(effect: &Effect, unusable: &'static str) -> (u16, &'static str) {
     }
 }
 
-/// What can go wrong anywhere.
+/// Returns the faults that both upstreams have.
 pub(crate) fn connection_faults() -> Vec<Effect> {
     let redirect = |address| Effect::Redirect(HeaderValue::from_static(address));
     vec![
@@ -188,21 +188,21 @@ pub(crate) fn connection_faults() -> Vec<Effect> {
     ]
 }
 
-/// Errors of both upstreams, in their own words.
+/// Returns the error statuses of both upstreams.
 pub(crate) fn statuses() -> impl Iterator<Item = Effect> {
     let numbers = [202, 400, 401, 403, 404, 405, 408, 409, 410, 412, 418, 429, 500, 501, 502, 503, 504, 599];
     numbers.into_iter().map(|number| Effect::Status(StatusCode::from_u16(number).unwrap()))
 }
 
-pub(crate) fn answer((status, body): (u16, String)) -> Effect {
+pub(crate) fn response((status, body): (u16, String)) -> Effect {
     Effect::Answer(Answer { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body })
 }
 
 fn gateway(world: World, emulator: &Emulator, source: Source) -> Gateway {
-    Gateway::of(world, emulator, source, &[("GATEWAY_DEADLINE_SECONDS", "7"), ("GATEWAY_LOG", "debug")])
+    Gateway::new(world, emulator, source, &[("GATEWAY_DEADLINE_SECONDS", "7"), ("GATEWAY_LOG", "debug")])
 }
 
-/// The vault, and where tokens are.
+/// The vault and the token sources.
 const HOSTS: [&str; 5] = [
     "demo.vault.azure.net",
     "127.0.0.1:41741",
@@ -215,7 +215,7 @@ const DEADLINE: Duration = Duration::from_secs(7);
 
 const VERSION: &str = "3d76eb676e0a40429c7aa2b4b7912a5d";
 
-/// Each way in which Key Vault refuses.
+/// Every refusal of Key Vault.
 #[rustfmt::skip]
 pub(crate) const REFUSALS: [Refusal; 19] = [
     Refusal::InvalidName, Refusal::MissingToken, Refusal::InvalidAudience, Refusal::InvalidIssuer,

@@ -1,11 +1,11 @@
-//! One gateway, asked in virtual time, and searched for what it may not say.
+//! A gateway in virtual time, with a leak search over everything that leaves it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use keyvault_emulator::{Emulator, Source};
 use serde_json::Value;
@@ -17,44 +17,44 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 
 pub(crate) use crate::wasmtime_host::{BOTH, World};
 
+use crate::leak_search::LeakSearch;
 use crate::manifest::Application;
-use crate::wasmtime_host::{Clock, Host, Record, Seen};
-use crate::watch::Watch;
+use crate::wasmtime_host::{Clock, Host, Observed, RecordedBody};
 
-/// What the replaced function's own test sends.
+/// The test request of the replaced function.
 pub(crate) const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
 
 /// The secrets of the vault.
 pub(crate) const SECRETS: [&str; 3] = ["Integration-Team-Blog", "db-password", "x"];
 
-/// Their values, which JSON has to escape, around words that are searched for.
+/// The values of the secrets: searchable text between characters that JSON escapes.
 const VALUES: [&str; 3] = [
     "\"8f2a-value-of-the-secret\"\r\n\\ü€😀",
     "\"b61d-password-of-a-database\"\r\n\\ü€😀",
     "\"e07c-what-cannot-be-guessed\"\r\n\\ü€😀",
 ];
 
-/// The key of the one caller.
+/// The API key of the caller.
 pub(crate) const KEY: &str = "d41d8cd98f-the-caller-key";
 
-/// The function's own path.
+/// The path of the replaced function.
 pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
 
-/// The resources of an instance that has nothing to do: its standard streams, and what it polls them with.
-const AT_REST: usize = 4;
+/// The resources of an idle instance: its standard streams and their pollables.
+const IDLE_RESOURCES: usize = 4;
 
-/// Runs a test in virtual time: whenever all tasks wait, the clock goes to the next thing that happens.
+/// Runs a test in virtual time: when all tasks wait, the clock advances to the next timer.
 pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(test)
 }
 
 /// Runs a test with the components of both worlds, in virtual time.
-pub(crate) fn both(test: impl AsyncFn(World)) {
+pub(crate) fn in_both_worlds(test: impl AsyncFn(World)) {
     BOTH.into_iter().for_each(|world| in_virtual_time(test(world)));
 }
 
-/// A vault with [`SECRETS`].
+/// Returns an emulator whose vault has [`SECRETS`].
 pub(crate) fn azure() -> Emulator {
     let emulator = Emulator::new();
     for name in SECRETS {
@@ -63,14 +63,14 @@ pub(crate) fn azure() -> Emulator {
     emulator
 }
 
-/// The value of the secret that has this name, in any case.
+/// Returns the value of a secret, whose name has any case.
 #[track_caller]
 pub(crate) fn value_of(name: &str) -> &'static str {
-    let index = SECRETS.iter().position(|it| it.eq_ignore_ascii_case(name));
-    VALUES[index.unwrap_or_else(|| panic!("there is no {name:?}"))]
+    let index = SECRETS.iter().position(|secret| secret.eq_ignore_ascii_case(name));
+    VALUES[index.unwrap_or_else(|| panic!("there is no secret {name:?}"))]
 }
 
-/// The settings of a gateway in Azure's public cloud that gets its tokens from `source`, as that place sets them.
+/// Returns the settings of a gateway in Azure's public cloud, as the platform of this token source sets them.
 pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str, String)> {
     let base = match source {
         Source::AppService2019 | Source::AppService2017 => "http://127.0.0.1:41741",
@@ -78,27 +78,26 @@ pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str
         Source::Imds | Source::ClientSecret => "",
     };
     let mut settings = vec![("KeyVaultUri", "https://demo.vault.azure.net/".to_owned())];
-    // The rest leads to an emulator at another address than Azure's own.
+    // The others would lead to the emulator's own addresses.
     let led =
         ["KeyVaultUri", "KEY_VAULT_RESOURCE", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"];
-    settings.extend(emulator.settings(source, base).into_iter().filter(|it| !led.contains(&it.0)));
+    settings.extend(emulator.settings(source, base).into_iter().filter(|setting| !led.contains(&setting.0)));
     settings.push(("GATEWAY_KEY", KEY.to_owned()));
     settings
 }
 
-/// A gateway on an embedded host. Nothing that is private may leave it, whatever a test is about: each answer, all that it
-/// prints and every call are searched.
+/// A gateway on an embedded host. Its responses, output and calls are searched for private text.
 pub(crate) struct Gateway {
     handler: ProxyHandler<Host>,
     stdout: MemoryOutputPipe,
     stderr: MemoryOutputPipe,
-    pub(crate) seen: Arc<Seen>,
-    watch: Mutex<Watch>,
+    pub(crate) observed: Arc<Observed>,
+    leaks: Mutex<LeakSearch>,
 }
 
 impl Gateway {
-    /// A gateway that gets its tokens from `source`, with these settings more.
-    pub(crate) fn of(
+    /// Starts a gateway with this token source and additional settings.
+    pub(crate) fn new(
         world: World,
         emulator: &Emulator,
         source: Source,
@@ -109,16 +108,16 @@ impl Gateway {
         Self::start(world, emulator, &settings)
     }
 
-    /// `world`'s component with these settings and no others, and the emulator for its network.
+    /// Starts the component of `world` with exactly these settings, and the emulator as its network.
     pub(crate) fn start(world: World, emulator: &Emulator, settings: &[(&str, String)]) -> Self {
-        let (stdout, stderr) = (MemoryOutputPipe::new(MOST_OUTPUT), MemoryOutputPipe::new(MOST_OUTPUT));
-        let seen = Arc::new(Seen::default());
-        // Spin does not pass on its own environment; settings are variables there.
+        let (stdout, stderr) = (MemoryOutputPipe::new(MAX_OUTPUT), MemoryOutputPipe::new(MAX_OUTPUT));
+        let observed = Arc::new(Observed::default());
+        // Spin passes no environment of its own; settings are variables there.
         let (environment, application) = if world.is_spin() {
-            let values = settings.iter().map(|(name, value)| (lower_snake(name), value.clone())).collect();
+            let values = settings.iter().map(|(name, value)| (variable_name(name), value.clone())).collect();
             let uncommented = MANIFEST.replace("# key_value_stores", "key_value_stores");
             assert_ne!(uncommented, MANIFEST);
-            let has_store = settings.iter().any(|it| it.0 == "GATEWAY_STORE");
+            let has_store = settings.iter().any(|setting| setting.0 == "GATEWAY_STORE");
             let manifest = if has_store { &uncommented } else { MANIFEST };
             (Vec::new(), Some(Arc::new(Application::load(manifest, &values).unwrap())))
         } else {
@@ -132,174 +131,175 @@ impl Gateway {
             emulator: emulator.clone(),
             stdout: stdout.clone(),
             stderr: stderr.clone(),
-            seen: Arc::clone(&seen),
-            calendar: Clock::start(),
+            observed: Arc::clone(&observed),
+            wall_clock: Clock::start(),
         });
-        let watch = Mutex::new(Watch::new(emulator, settings));
-        Self { handler, stdout, stderr, seen, watch }
+        let leaks = Mutex::new(LeakSearch::new(emulator, settings));
+        Self { handler, stdout, stderr, observed, leaks }
     }
 
-    /// Makes `text` private, too.
-    pub(crate) fn hide(&self, what: Private, text: &str) {
-        self.watch().hide(what, text);
+    /// Adds private text to the leak search.
+    pub(crate) fn add_private(&self, what: Private, text: &str) {
+        self.leaks().add_private(what, text);
     }
 
-    /// Says that the secret `name` has `value`, where an answer with it is too long to be learnt from.
-    pub(crate) fn hold(&self, name: &str, value: &str) {
-        self.watch().hold(name, value);
+    /// Adds `value` to the values of the secret `name`, if a response is too long to learn it.
+    pub(crate) fn add_value(&self, name: &str, value: &str) {
+        self.leaks().add_value(name, value);
     }
 
-    /// How many calls have been searched so far, and how many bytes of answers and output.
-    pub(crate) fn searched(&self) -> (usize, usize) {
-        self.watch().searched()
+    /// Returns the number of searched calls, and of searched bytes of responses and output.
+    pub(crate) fn search_totals(&self) -> (usize, usize) {
+        self.leaks().search_totals()
     }
 
-    /// The function's test request, with the key.
-    pub(crate) async fn ask(&self) -> Answer {
-        self.ask_for(SECRETS[0]).await
+    /// Sends the function's test request, with the key.
+    pub(crate) async fn post(&self) -> Response {
+        self.post_for(SECRETS[0]).await
     }
 
-    /// The function's test request for another secret.
-    pub(crate) async fn ask_for(&self, secret: &str) -> Answer {
+    /// Sends the function's test request for another secret.
+    pub(crate) async fn post_for(&self, secret: &str) -> Response {
         self.send(request_for(secret)).await
     }
 
-    /// The same, for a value that has just been read.
-    pub(crate) async fn ask_past_the_cache(&self) -> Answer {
+    /// Sends the test request with `Cache-Control: no-cache`.
+    pub(crate) async fn post_no_cache(&self) -> Response {
         let mut request = request_for(SECRETS[0]);
         request.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
         self.send(request).await
     }
 
-    /// Any request. It is answered without a trap or an error code, its answer's body is whole, and when all is done
-    /// that the instance has to do, no call is open.
-    pub(crate) async fn send(&self, request: Request<WasiBody>) -> Answer {
-        let answer = self.begin(request).await;
-        self.settle().await;
-        answer
+    /// Sends a request and waits until the instance is idle. Checks that there was no trap, that the response
+    /// is complete, and that no call is left open.
+    pub(crate) async fn send(&self, request: Request<WasiBody>) -> Response {
+        let response = self.exchange(request).await;
+        self.wait_until_idle().await;
+        response
     }
 
-    /// The same while other requests are under way.
-    pub(crate) async fn begin(&self, request: Request<WasiBody>) -> Answer {
+    /// Sends a request while others are in progress.
+    pub(crate) async fn exchange(&self, request: Request<WasiBody>) -> Response {
         let start = Instant::now();
         let asks_for_secret = request.method() == Method::POST;
-        let asked = Record::default();
+        let request_body = RecordedBody::default();
         let (head, body) = request.into_parts();
-        let seen = asked.clone();
-        let request = Request::from_parts(head, body.map_frame(move |it| seen.see(it)).boxed_unsync());
-        let (parts, body) = self.begin_unread(request).await.into_parts();
-        let body = timeout(PATIENCE, body.collect()).await.expect("a body that ends").expect("a whole body");
+        let recorder = request_body.clone();
+        let body = body.map_frame(move |frame| recorder.add(frame));
+        let request = Request::from_parts(head, body.boxed_unsync());
+        let (parts, body) = self.exchange_head(request).await.into_parts();
+        let body = timeout(REQUEST_TIMEOUT, body.collect()).await.expect("the body must end");
+        let body = body.expect("the body must be complete");
         let (status, took) = (parts.status.as_u16(), start.elapsed());
-        let answer = Answer { status, headers: parts.headers, body: body.to_bytes(), took };
-        self.search(asks_for_secret.then(|| asked.seen()).as_deref(), &answer);
-        answer
+        let response = Response { status, headers: parts.headers, body: body.to_bytes(), took };
+        self.search(asks_for_secret.then(|| request_body.bytes()).as_deref(), &response);
+        response
     }
 
-    /// The same without reading the answer's body.
-    pub(crate) async fn begin_unread(&self, request: Request<WasiBody>) -> Response<WasiBody> {
-        self.watch().request(request.headers(), request.uri());
-        let answered = timeout(PATIENCE, self.handler.handle((), request)).await;
-        let answered = answered.unwrap_or_else(|_| panic!("no answer: {}", self.circumstances()));
-        answered.unwrap_or_else(|it| panic!("an error for an answer: {it:?}; {}", self.circumstances()))
+    /// Sends a request without reading the body of the response.
+    pub(crate) async fn exchange_head(&self, request: Request<WasiBody>) -> http::Response<WasiBody> {
+        self.leaks().learn_request(request.headers(), request.uri());
+        let response = timeout(REQUEST_TIMEOUT, self.handler.handle((), request)).await;
+        let response = response.unwrap_or_else(|_| panic!("there is no response: {}", self.diagnostics()));
+        response.unwrap_or_else(|error| panic!("the host failed: {error:?}; {}", self.diagnostics()))
     }
 
-    /// Lets the instances do what they still have to do.
-    pub(crate) async fn settle(&self) {
-        sleep(MOMENT).await;
-        assert_eq!(self.seen.deaths.lock().unwrap().as_slice(), [""; 0], "{}", self.circumstances());
-        assert_eq!(Arc::strong_count(&self.seen.open_calls), 1, "calls that no request waits for");
+    /// Waits until the instances are idle.
+    pub(crate) async fn wait_until_idle(&self) {
+        sleep(TICK).await;
+        assert_eq!(self.observed.traps.lock().unwrap().as_slice(), [""; 0], "{}", self.diagnostics());
+        assert_eq!(Arc::strong_count(&self.observed.open_calls), 1, "a call of a finished request is open");
     }
 
-    /// What the instances have written to standard error.
+    /// Returns the instances' standard error.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.stderr.contents()).into_owned()
     }
 
-    /// Checks that one instance has answered all requests, and that they have left nothing behind.
+    /// Checks that one instance has served all requests and has leaked no resource.
     #[track_caller]
-    pub(crate) fn expect_one_clean_instance(&self, case: impl std::fmt::Debug) {
+    pub(crate) fn expect_single_instance(&self, case: impl std::fmt::Debug) {
         assert_eq!(self.instances(), 1, "{case:?}");
-        assert!(self.left_behind() <= AT_REST, "{case:?} {}", self.left_behind());
+        assert!(self.leaked() <= IDLE_RESOURCES, "{case:?} {}", self.leaked());
     }
 
-    /// How many instances there have been.
     pub(crate) fn instances(&self) -> usize {
-        self.seen.instances.load(Ordering::Relaxed)
+        self.observed.instances.load(Ordering::Relaxed)
     }
 
-    /// How many resources the last request found that earlier ones have left.
+    /// Returns the resources that earlier requests had leaked when the last one started.
     ///
-    /// The options of a call under WASI 0.2 are not counted, as Wasmtime 48 itself forgets them: its
-    /// `outgoing_handler::handle` looks at them and leaves them in the table.
-    fn left_behind(&self) -> usize {
-        let found = self.seen.resources.load(Ordering::Relaxed);
+    /// The options of calls under WASI 0.2 do not count: in Wasmtime 48 `outgoing_handler::handle` itself
+    /// leaves them in the table.
+    fn leaked(&self) -> usize {
+        let found = self.observed.resources.load(Ordering::Relaxed);
         let forgotten = match self.handler.state().world {
-            World::Proxy | World::ProxyOnSpin => self.seen.timeouts.lock().unwrap().len(),
+            World::Proxy | World::ProxyOnSpin => self.observed.timeouts.lock().unwrap().len(),
             World::Service | World::ServiceOnSpin => 0,
         };
         found.saturating_sub(forgotten)
     }
 
-    /// Each of the timeouts of each call so far.
+    /// Returns every timeout of every call so far.
     pub(crate) fn timeouts(&self) -> Vec<Option<Duration>> {
-        let calls = self.seen.timeouts.lock().unwrap();
-        let timeouts = calls.iter().map(|it| it.unwrap_or_default());
+        let calls = self.observed.timeouts.lock().unwrap();
+        let timeouts = calls.iter().map(|options| options.unwrap_or_default());
         timeouts
-            .flat_map(|it| [it.connect_timeout, it.first_byte_timeout, it.between_bytes_timeout])
+            .flat_map(|call| [call.connect_timeout, call.first_byte_timeout, call.between_bytes_timeout])
             .collect()
     }
 
-    /// Looks for what is private in an answer to a request with the body `asked`, and in all that has left since the last one.
-    fn search(&self, asked: Option<&[u8]>, answer: &Answer) {
-        let mut watch = self.watch();
-        watch.calls(&mut self.seen.sent.lock().unwrap());
-        watch.answer(asked, answer);
-        watch.output(&self.stdout.contents(), &self.stderr.contents());
+    /// Searches a response to a request with this body, and everything that has left since the last search.
+    fn search(&self, request_body: Option<&[u8]>, response: &Response) {
+        let mut leaks = self.leaks();
+        leaks.search_calls(&mut self.observed.calls.lock().unwrap());
+        leaks.search_response(request_body, response);
+        leaks.search_output(&self.stdout.contents(), &self.stderr.contents());
     }
 
-    fn watch(&self) -> MutexGuard<'_, Watch> {
-        // A search that has found something has ended the test.
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leaks(&self) -> MutexGuard<'_, LeakSearch> {
+        // A search that finds something panics with the lock held.
+        self.leaks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn circumstances(&self) -> String {
-        let deaths = self.seen.deaths.lock().unwrap();
-        format!("deaths: {deaths:?}, standard error: {}", self.log())
+    fn diagnostics(&self) -> String {
+        let traps = self.observed.traps.lock().unwrap();
+        format!("traps: {traps:?}, standard error: {}", self.log())
     }
 }
 
 impl Drop for Gateway {
-    /// What left last is searched as well, and what was printed once more, for what has become known since.
+    /// Searches the last calls, and all output again for text that has become known since.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let watch = self.watch.get_mut().unwrap();
-            watch.calls(&mut self.seen.sent.lock().unwrap());
-            watch.all_output(&self.stdout.contents(), &self.stderr.contents());
+            let leaks = self.leaks.get_mut().unwrap();
+            leaks.search_calls(&mut self.observed.calls.lock().unwrap());
+            leaks.search_all_output(&self.stdout.contents(), &self.stderr.contents());
         }
     }
 }
 
-/// An answer, read to its end.
+/// A response with its complete body.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) took: Duration,
 }
 
-impl Answer {
-    /// A header field, or nothing.
+impl Response {
+    /// Returns a header field, or an empty string.
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |it| it.to_str().expect("text"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("visible ASCII"))
     }
 
-    /// Whether it came after `time`, within the few milliseconds in which the clock and its waits differ.
+    /// Returns whether the response came after `time`, with the tolerance of the clock.
     pub(crate) fn took_about(&self, time: Duration) -> bool {
         (time..time + Duration::from_millis(10)).contains(&self.took)
     }
 
-    /// Checks the status and the code.
+    /// Checks the status and the error code.
     #[track_caller]
     pub(crate) fn expect(&self, (status, code): (u16, &str), case: impl std::fmt::Debug) {
         assert_eq!(self.outcome(), (status, code.to_owned()), "{case:?} {self:?}");
@@ -309,7 +309,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// The status and the code of an answer. An error has the shape of all errors, and a secret is the one in the vault.
+    /// Returns the status and the error code, and checks the shape of errors and the value of a secret.
     #[track_caller]
     fn outcome(&self) -> (u16, String) {
         let json = self.json();
@@ -322,52 +322,52 @@ impl Answer {
             assert_eq!((&json["Value"], json.as_object().unwrap().len()), (&value.into(), 2), "{self:?}");
             return (200, String::new());
         }
-        let names = |it: &Value| it.as_object().map(|it| it.keys().cloned().collect::<Vec<_>>());
-        assert_eq!(names(&json), Some(vec!["error".to_owned()]), "{self:?}");
-        assert_eq!(names(&json["error"]), Some(vec!["code".to_owned(), "message".to_owned()]), "{self:?}");
-        let text = |name: &str| json["error"][name].as_str().filter(|it| !it.is_empty());
+        let names = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&json), ["error"], "{self:?}");
+        assert_eq!(names(&json["error"]), ["code", "message"], "{self:?}");
+        let text = |name: &str| json["error"][name].as_str().filter(|text| !text.is_empty());
         assert!(text("message").is_some(), "{self:?}");
         (self.status, text("code").unwrap_or_else(|| panic!("{self:?}")).to_owned())
     }
 }
 
-/// How many calls there were: for tokens, and to the vault.
+/// Returns the numbers of token calls and vault calls.
 pub(crate) fn calls(emulator: &Emulator) -> (usize, usize) {
     (emulator.token_calls().len(), emulator.vault_calls().len())
 }
 
-/// A request for the secret that `body` names, with the key.
+/// Returns a POST request with this body and the key.
 pub(crate) fn request(body: WasiBody) -> Request<WasiBody> {
     let request = Request::post(PATH).header("host", "gateway").header("content-type", "application/json");
     request.header("x-functions-key", KEY).body(body).unwrap()
 }
 
-/// The same for the secret with this name.
+/// Returns a request for the secret of this name.
 pub(crate) fn request_for(secret: &str) -> Request<WasiBody> {
     request(full(REQUEST.replace(SECRETS[0], secret)))
 }
 
-/// The name of the variable that stands for a setting.
-fn lower_snake(name: &str) -> String {
+/// Returns the name of the variable for a setting.
+fn variable_name(name: &str) -> String {
     match name {
         "KeyVaultUri" => "key_vault_uri".to_owned(),
         name => name.to_ascii_lowercase(),
     }
 }
 
-/// A body that comes whole.
+/// Returns a body of one frame.
 pub(crate) fn full(content: impl Into<Bytes>) -> WasiBody {
     Full::new(content.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The application for Spin.
+/// The manifest of the application for Spin.
 pub(crate) const MANIFEST: &str = include_str!("../../../../spin.toml");
 
-/// Longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// The timeout of a request in virtual time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The shortest time that Tokio can wait, in which all tasks come to rest.
-const MOMENT: Duration = Duration::from_millis(1);
+/// The shortest sleep of Tokio. All ready tasks run before it ends.
+const TICK: Duration = Duration::from_millis(1);
 
-/// Bytes of log lines that are kept.
-const MOST_OUTPUT: usize = 64 * 1024 * 1024;
+/// The maximum of captured output, in bytes.
+const MAX_OUTPUT: usize = 64 * 1024 * 1024;

@@ -1,11 +1,11 @@
-//! The token sources, each where it is in Azure, in each cloud, with each identity.
+//! The token sources: each at its address in Azure, in each cloud, with each identity.
 
 use keyvault_emulator::{Credential, Source, UserAssigned, facts};
 
-use crate::gateway::{Gateway, SECRETS, azure, both, settings};
+use crate::gateway::{Gateway, SECRETS, azure, in_both_worlds, settings};
 
 #[test]
-fn each_source_is_asked_at_its_own_address_and_once() {
+fn each_token_source_is_called_once_at_its_address() {
     let entra = format!("/{}/oauth2/v2.0/token", facts::TENANT);
     for (source, scheme, authority, path, api_version) in [
         (Source::AppService2019, "http", "127.0.0.1:41741", "/msi/token", Some("2019-08-01")),
@@ -14,19 +14,19 @@ fn each_source_is_asked_at_its_own_address_and_once() {
         (Source::CloudShell, "http", "localhost:50342", "/oauth2/token", None),
         (Source::ClientSecret, "https", "login.microsoftonline.com", &entra, None),
     ] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
-            let gateway = Gateway::of(world, &emulator, source, &[]);
+            let gateway = Gateway::new(world, &emulator, source, &[]);
             for secret in SECRETS {
-                gateway.ask_for(secret).await.expect((200, ""), (world, source));
+                gateway.post_for(secret).await.expect((200, ""), (world, source));
             }
             assert_eq!(emulator.vault_calls().len(), SECRETS.len(), "{world:?} {source:?}");
             let [token] = emulator.token_calls().try_into().unwrap();
             let address = (token.scheme.as_str(), token.authority.as_str(), token.path.as_str());
             assert_eq!(address, (scheme, authority, path), "{world:?}");
             assert_eq!(token.credential, Credential::Right, "{world:?} {source:?}");
-            let asked = token.query.iter().find(|it| it.0 == "api-version").map(|it| it.1.as_str());
-            assert_eq!(asked, api_version, "{world:?} {source:?}");
+            let version = token.query.iter().find(|(name, _)| name == "api-version");
+            assert_eq!(version.map(|(_, value)| value.as_str()), api_version, "{world:?} {source:?}");
         });
     }
 }
@@ -43,11 +43,11 @@ fn a_vault_of_each_cloud_gets_the_tokens_of_its_cloud() {
             (Source::AppService2019, ("http", "127.0.0.1:41741"), audience),
             (Source::ClientSecret, ("https", authority), scope.as_str()),
         ] {
-            both(async |world| {
+            in_both_worlds(async |world| {
                 let emulator = azure();
                 let mut settings = settings(&emulator, source);
                 settings[0].1 = format!("https://{vault}");
-                Gateway::start(world, &emulator, &settings).ask().await.expect((200, ""), (world, vault));
+                Gateway::start(world, &emulator, &settings).post().await.expect((200, ""), (world, vault));
                 let [token] = emulator.token_calls().try_into().unwrap();
                 let [read] = emulator.vault_calls().try_into().unwrap();
                 assert_eq!((token.scheme.as_str(), token.authority.as_str()), token_from, "{world:?}");
@@ -60,7 +60,7 @@ fn a_vault_of_each_cloud_gets_the_tokens_of_its_cloud() {
 }
 
 #[test]
-fn a_user_assigned_identity_is_selected_as_its_source_wants_it_and_never_replaced_by_another() {
+fn user_assigned_identities_are_selected_and_never_replaced() {
     let (client, object) = ("c0000000-0000-4000-8000-000000000001", "0b000000-0000-4000-8000-000000000001");
     let resource = "/subscriptions/50000000-0000-4000-8000-000000000000/resourcegroups/rg/providers/\
                     Microsoft.ManagedIdentity/userAssignedIdentities/identity-1";
@@ -74,7 +74,7 @@ fn a_user_assigned_identity_is_selected_as_its_source_wants_it_and_never_replace
         (Source::Imds, "IDENTITY_OBJECT_ID", object, "object_id"),
         (Source::Imds, "IDENTITY_RESOURCE_ID", resource, "msi_res_id"),
     ] {
-        both(async |world| {
+        in_both_worlds(async |world| {
             let emulator = azure();
             emulator.configure(|settings| {
                 settings.system_assigned = false;
@@ -84,14 +84,14 @@ fn a_user_assigned_identity_is_selected_as_its_source_wants_it_and_never_replace
                     resource_id: resource.to_owned(),
                 }];
             });
-            let selected = Gateway::of(world, &emulator, source, &[(setting, value)]);
-            selected.ask().await.expect((200, ""), (world, source, setting));
+            let selected = Gateway::new(world, &emulator, source, &[(setting, value)]);
+            selected.post().await.expect((200, ""), (world, source, setting));
             let [token] = emulator.token_calls().try_into().unwrap();
             let chosen = (parameter.to_owned(), value.to_owned());
             assert!(token.query.contains(&chosen), "{world:?} {source:?}: {:?}", token.query);
             let another = [("AZURE_CLIENT_ID", "c0000000-0000-4000-8000-000000000009")];
-            let answer = Gateway::of(world, &emulator, source, &another).ask().await;
-            answer.expect((502, "IdentityError"), (world, source));
+            let response = Gateway::new(world, &emulator, source, &another).post().await;
+            response.expect((502, "IdentityError"), (world, source));
         });
     }
 }

@@ -1,11 +1,11 @@
-//! The built components inside an embedded Wasmtime whose network is the emulator.
+//! The built components in an embedded Wasmtime whose network is the emulator.
 //!
-//! So Azure is at its real names, over `https`, every call can fail in every way, and time is virtual: a deadline of ten
-//! seconds or a token's day pass at once, and are measured to the millisecond.
+//! Azure has its real names over `https`, every call can fail in every way, and time is virtual: a deadline
+//! or a token's lifetime passes at once, and tests measure it to the millisecond.
 
-mod bearers;
-mod bodies;
+mod access_tokens;
 mod cache;
+mod concurrency;
 mod cost;
 mod failures;
 mod faults;
@@ -13,11 +13,11 @@ mod function;
 mod gateway;
 mod hostile;
 mod identity;
+mod key_value_store;
+mod leak_search;
 mod leaks;
 mod manifest;
+mod request_bodies;
 mod sealed;
 mod spin;
-mod stores;
-mod together;
 mod wasmtime_host;
-mod watch;

@@ -1,4 +1,4 @@
-//! Wasmtime, with the emulator for its network and Tokio's clock for its time.
+//! An embedded Wasmtime host, with the emulator as its network and Tokio's clock as its time.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -22,30 +22,30 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2, p3,
 };
 
+use crate::key_value_store::{self, Stores};
 use crate::manifest::Application;
-use crate::stores::{self, Stores};
 
-/// What the gateway is built as. Every test runs with both.
+/// The builds for any host. Every test runs with both.
 pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
 
 /// The builds for Spin, on a host that offers what Spin does.
 pub(crate) const SPIN: [World; 2] = [World::ProxyOnSpin, World::ServiceOnSpin];
 
-/// A component, and the world that it is built for.
+/// A built component and the world that it targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum World {
-    /// WASI 0.2: an instance answers one request at a time.
+    /// WASI 0.2: an instance serves one request at a time.
     Proxy,
-    /// WASI 0.3: an instance answers many.
+    /// WASI 0.3: an instance serves concurrent requests.
     Service,
-    /// WASI 0.2 on Spin 2 to 4: an instance answers one request.
+    /// WASI 0.2 on Spin 2 to 4: an instance serves one request.
     ProxyOnSpin,
-    /// WASI 0.3 on Spin 4.1: an instance answers many.
+    /// WASI 0.3 on Spin 4.1: an instance serves concurrent requests.
     ServiceOnSpin,
 }
 
 impl World {
-    /// Whether the host is Spin.
+    /// Returns whether the host is Spin.
     pub(crate) const fn is_spin(self) -> bool {
         matches!(self, Self::ProxyOnSpin | Self::ServiceOnSpin)
     }
@@ -55,148 +55,147 @@ impl World {
     }
 }
 
-/// What the host has seen, other than requests and answers.
+/// What the host has observed, except requests and responses.
 #[derive(Default)]
-pub(crate) struct Seen {
-    /// Instances of the component so far.
+pub(crate) struct Observed {
+    /// The number of instances so far.
     pub(crate) instances: AtomicUsize,
-    /// One more for each call whose answer the component has neither read to its end nor given up.
+    /// Has one reference more for each call whose response the component has neither read nor dropped.
     pub(crate) open_calls: Arc<()>,
-    /// What an instance had open when its last request began.
+    /// The open resources of an instance when its last request started.
     pub(crate) resources: AtomicUsize,
-    /// The instructions that the instance had left when its last request began.
+    /// The remaining fuel of the instance when its last request started.
     pub(crate) instructions: AtomicU64,
-    /// The bytes of the largest memory of an instance.
+    /// The largest memory of an instance, in bytes.
     pub(crate) memory: AtomicUsize,
-    /// The timeouts that came with each call.
+    /// The timeouts of each call.
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
-    /// Whether a call stays unheard: its body is not taken, and it is not answered.
-    pub(crate) deaf: AtomicBool,
-    /// The calls that have not been searched yet.
-    pub(crate) sent: Mutex<Vec<Sent>>,
-    /// What the stores of the application have.
+    /// Makes the network accept no body and send no response.
+    pub(crate) unresponsive: AtomicBool,
+    /// The calls that the leak search has not seen yet.
+    pub(crate) calls: Mutex<Vec<OutgoingCall>>,
+    /// The key-value stores of the application.
     pub(crate) stores: Stores,
-    /// How instances died, which none may.
-    pub(crate) deaths: Mutex<Vec<String>>,
+    /// The causes of trapped instances. No instance may trap.
+    pub(crate) traps: Mutex<Vec<String>>,
 }
 
-/// A call as it went out, and what came of it.
-pub(crate) struct Sent {
+/// An outgoing call and its response.
+pub(crate) struct OutgoingCall {
     pub(crate) head: Parts,
-    pub(crate) body: Record,
-    /// The status line's number, the header fields and the body.
-    pub(crate) answer: Arc<OnceLock<(http::response::Parts, Record)>>,
+    pub(crate) body: RecordedBody,
+    /// The status, the header fields and the body.
+    pub(crate) response: Arc<OnceLock<(http::response::Parts, RecordedBody)>>,
 }
 
-impl Sent {
-    /// Whether nothing can come of it any more.
-    pub(crate) fn is_over(&self) -> bool {
-        let read = self.answer.get().is_none_or(|it| it.1.is_over());
-        self.body.is_over() && read && Arc::strong_count(&self.answer) == 1
+impl OutgoingCall {
+    /// Returns whether the call and its response are complete.
+    pub(crate) fn is_complete(&self) -> bool {
+        let read = self.response.get().is_none_or(|response| response.1.is_complete());
+        self.body.is_complete() && read && Arc::strong_count(&self.response) == 1
     }
 }
 
-/// What has been seen of a body so far, up to [`LONGEST_RECORD`].
+/// The recorded start of a body, up to [`MAX_RECORD`] bytes.
 #[derive(Clone, Default)]
-pub(crate) struct Record(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct RecordedBody(Arc<Mutex<Vec<u8>>>);
 
-impl Record {
-    pub(crate) fn seen(&self) -> Vec<u8> {
+impl RecordedBody {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap().clone()
     }
 
-    fn is_over(&self) -> bool {
+    fn is_complete(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    pub(crate) fn see(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let mut seen = self.0.lock().unwrap();
+    pub(crate) fn add(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let mut bytes = self.0.lock().unwrap();
         if let Some(data) = frame.data_ref()
-            && seen.len() < LONGEST_RECORD
+            && bytes.len() < MAX_RECORD
         {
-            seen.extend_from_slice(data);
+            bytes.extend_from_slice(data);
         }
-        drop(seen);
+        drop(bytes);
         frame
     }
 }
 
-/// Makes instances of one component, and keeps each as long as there are requests.
+/// Creates instances of one component and keeps each while there are requests.
 pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) environment: Vec<(String, String)>,
-    /// What Spin's manifest allows, if this is Spin.
+    /// The application of Spin's manifest, if the host is Spin.
     pub(crate) application: Option<Arc<Application>>,
     pub(crate) emulator: Emulator,
     pub(crate) stdout: MemoryOutputPipe,
     pub(crate) stderr: MemoryOutputPipe,
-    pub(crate) seen: Arc<Seen>,
+    pub(crate) observed: Arc<Observed>,
     /// The wall clock of all instances.
-    pub(crate) calendar: Clock,
+    pub(crate) wall_clock: Clock,
 }
 
 impl HandlerState for Host {
     type StoreData = Guest;
-    type WorkerExpiration = Lasting;
-    type WorkerState = Worker;
+    type WorkerExpiration = NeverExpires;
+    type WorkerState = InstanceState;
 
-    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Lasting, Worker>> {
-        // The first to ask waits for the compiler, which must not count as the instance's time.
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, NeverExpires, InstanceState>> {
+        // Compilation must not count as time of the instance.
         let component = component(self.world);
-        self.seen.instances.fetch_add(1, Ordering::Relaxed);
+        self.observed.instances.fetch_add(1, Ordering::Relaxed);
         let guest = Guest {
             wasi: WasiCtxBuilder::new()
                 .envs(&self.environment)
                 .stdout(self.stdout.clone())
                 .stderr(self.stderr.clone())
                 .monotonic_clock(Clock::start())
-                .wall_clock(self.calendar)
+                .wall_clock(self.wall_clock)
                 .build(),
             http: WasiHttpCtx::new(),
             network: Network {
                 application: self.application.clone(),
                 emulator: self.emulator.clone(),
-                seen: Arc::clone(&self.seen),
+                observed: Arc::clone(&self.observed),
             },
             table: ResourceTable::new(),
-            limits: Limits(Arc::clone(&self.seen)),
         };
         let mut store = Store::new(component.engine, guest);
-        store.limiter(|it| &mut it.limits);
-        store.set_max_component_handles(MOST_HANDLES);
-        store.set_fuel(MOST_INSTRUCTIONS)?;
+        store.limiter(|guest| &mut guest.network);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.set_fuel(MAX_INSTRUCTIONS)?;
         let proxy = component.proxy.instantiate_async(&mut store).await?;
         Ok(Instance {
             store,
             proxy,
             view: WasiHttpView::http,
-            expiration: Lasting,
-            state: Worker { world: self.world, seen: Arc::clone(&self.seen) },
+            expiration: NeverExpires,
+            state: InstanceState { world: self.world, observed: Arc::clone(&self.observed) },
         })
     }
 }
 
-/// An instance may end only with the test, or on Spin with its one request.
-pub(crate) struct Lasting;
+/// An instance ends only with the test, or on Spin after its one request.
+pub(crate) struct NeverExpires;
 
-impl WorkerExpiration for Lasting {
+impl WorkerExpiration for NeverExpires {
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>, _: WorkerStatus, _: std::time::Instant) -> Poll<()> {
         Poll::Pending
     }
 }
 
-/// An instance at work.
-pub(crate) struct Worker {
+/// The state of an instance.
+pub(crate) struct InstanceState {
     world: World,
-    seen: Arc<Seen>,
+    observed: Arc<Observed>,
 }
 
-impl WorkerState for Worker {
+impl WorkerState for InstanceState {
     type StoreData = Guest;
     type RequestData = ();
 
-    fn should_accept_request(&self, at_work: usize, so_far: usize) -> ShouldAccept {
-        match (self.world, at_work, so_far) {
+    fn should_accept_request(&self, active: usize, total: usize) -> ShouldAccept {
+        match (self.world, active, total) {
             (World::ProxyOnSpin, _, 1..) => ShouldAccept::Never,
             (World::Proxy, 1.., _) => ShouldAccept::No,
             _ => ShouldAccept::Yes,
@@ -210,39 +209,28 @@ impl WorkerState for Worker {
         _: wasmtime::component::GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         let resources = store.data_mut().table.iter_mut().count();
-        self.seen.resources.store(resources, Ordering::Relaxed);
-        self.seen.instructions.store(store.get_fuel().unwrap_or_default(), Ordering::Relaxed);
-        // The component has a deadline of its own, and no help with it.
+        self.observed.resources.store(resources, Ordering::Relaxed);
+        self.observed.instructions.store(store.get_fuel().unwrap_or_default(), Ordering::Relaxed);
+        // The host sets no deadline: the component has its own.
         Box::pin(std::future::pending())
     }
 
     fn drop(&self, _: Store<Guest>, result: wasmtime::Result<()>) {
-        // On Spin they end when they have done their share.
+        // On Spin an instance ends after its requests.
         if self.world.is_spin() && result.is_ok() {
             return;
         }
-        let death = result.map_or_else(|it| format!("{it:?}"), |()| "it ended by itself".to_owned());
-        self.seen.deaths.lock().unwrap().push(death);
+        let trap = result.map_or_else(|error| format!("{error:?}"), |()| "the instance ended".to_owned());
+        self.observed.traps.lock().unwrap().push(trap);
     }
 }
 
-/// What the host keeps for an instance.
+/// The host's data for one instance.
 pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    network: Network,
+    pub(crate) network: Network,
     table: ResourceTable,
-    limits: Limits,
-}
-
-impl Guest {
-    pub(crate) fn stores(&self) -> &Stores {
-        &self.network.seen.stores
-    }
-
-    pub(crate) fn application(&self) -> Option<&Application> {
-        self.network.application.as_deref()
-    }
 }
 
 impl WasiView for Guest {
@@ -257,13 +245,11 @@ impl WasiHttpView for Guest {
     }
 }
 
-/// How much an instance may have.
-struct Limits(Arc<Seen>);
-
-impl ResourceLimiter for Limits {
+/// Limits the memory of an instance.
+impl ResourceLimiter for Network {
     fn memory_growing(&mut self, _: usize, wanted: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.0.memory.fetch_max(wanted, Ordering::Relaxed);
-        Ok(wanted <= MOST_MEMORY)
+        self.observed.memory.fetch_max(wanted, Ordering::Relaxed);
+        Ok(wanted <= MAX_MEMORY)
     }
 
     fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
@@ -271,20 +257,20 @@ impl ResourceLimiter for Limits {
     }
 }
 
-/// The network: the emulator answers every call. It keeps no timeout.
-struct Network {
-    application: Option<Arc<Application>>,
+/// The network: the emulator responds to every call. It enforces no timeout.
+pub(crate) struct Network {
+    pub(crate) application: Option<Arc<Application>>,
     emulator: Emulator,
-    seen: Arc<Seen>,
+    pub(crate) observed: Arc<Observed>,
 }
 
 impl WasiHttpHooks for Network {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        MOST_AT_ONCE
+        CHUNK_SIZE
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        MOST_AT_ONCE
+        CHUNK_SIZE
     }
 
     fn send_request(
@@ -293,34 +279,34 @@ impl WasiHttpHooks for Network {
         options: Option<RequestOptions>,
         _: Io,
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
-        self.seen.timeouts.lock().unwrap().push(options);
-        let open = Arc::clone(&self.seen.open_calls);
+        self.observed.timeouts.lock().unwrap().push(options);
+        let open = Arc::clone(&self.observed.open_calls);
         let emulator = self.emulator.clone();
-        let deaf = self.seen.deaf.load(Ordering::Relaxed);
-        let allowed = self.application.as_ref().is_none_or(|it| it.allows(request.uri()));
+        let unresponsive = self.observed.unresponsive.load(Ordering::Relaxed);
+        let allowed = self.application.as_ref().is_none_or(|application| application.allows(request.uri()));
         let (head, body) = request.into_parts();
-        let sent = Sent { head: head.clone(), body: Record::default(), answer: Arc::default() };
-        let (record, answered) = (sent.body.clone(), Arc::clone(&sent.answer));
-        let request = http::Request::from_parts(head, body.map_frame(move |it| record.see(it)));
-        self.seen.sent.lock().unwrap().push(sent);
+        let (record, recorded) = (RecordedBody::default(), Arc::default());
+        let sent = OutgoingCall { head: head.clone(), body: record.clone(), response: Arc::clone(&recorded) };
+        let request = http::Request::from_parts(head, body.map_frame(move |frame| record.add(frame)));
+        self.observed.calls.lock().unwrap().push(sent);
         Box::new(async move {
             if !allowed {
                 return Err(Error::HttpRequestDenied);
             }
-            if deaf {
+            if unresponsive {
                 std::future::pending::<()>().await;
             }
             let response = emulator.answer(request).await.map_err(|Cut| Error::ConnectionTerminated)?;
             let (head, body) = response.into_parts();
-            let record = Record::default();
-            let _ = answered.set((head.clone(), record.clone()));
+            let record = RecordedBody::default();
+            let _ = recorded.set((head.clone(), record.clone()));
             let body = {
                 let cut = move |Cut| {
-                    // The call is open for as long as its body is there.
+                    // The call is open as long as its body exists.
                     let _ = &open;
                     Error::ConnectionTerminated
                 };
-                body.map_frame(move |it| record.see(it)).map_err(cut).boxed_unsync()
+                body.map_frame(move |frame| record.add(frame)).map_err(cut).boxed_unsync()
             };
             let io: Io = Box::new(async { Ok(()) });
             Ok((http::Response::from_parts(head, body), io))
@@ -330,7 +316,7 @@ impl WasiHttpHooks for Network {
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// Tokio's clock, which a test may have stopped: it then goes on only when all tasks wait.
+/// Tokio's clock. If it is paused, it advances only when all tasks wait.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
     start: tokio::time::Instant,
@@ -373,7 +359,7 @@ struct Compiled {
 fn component(world: World) -> &'static Compiled {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     static COMPILED: [OnceLock<Compiled>; 4] = [const { OnceLock::new() }; 4];
-    // Instructions are counted, as Wasmtime's fuel.
+    // Fuel counts instructions.
     let engine = ENGINE.get_or_init(|| Engine::new(Config::new().consume_fuel(true)).unwrap());
     COMPILED[world as usize].get_or_init(|| compile(engine, world).unwrap())
 }
@@ -382,7 +368,7 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     p2::add_only_http_to_linker_async(&mut linker)?;
-    // Spin 2 to 4.0 know nothing of WASI 0.3.
+    // Spin 2 to 4.0 do not have WASI 0.3.
     if world != World::ProxyOnSpin {
         p3::add_to_linker(&mut linker)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
@@ -392,16 +378,16 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
         variables.func_wrap("get", |store, (name,): (String,)| {
             let guest: &Guest = store.data();
             let application = guest.network.application.as_ref();
-            let value = application.and_then(|it| it.variable(&name)).map(str::to_owned);
+            let value = application.and_then(|application| application.variable(&name)).map(str::to_owned);
             Ok((value.ok_or(VariableError::Undefined(name)),))
         })?;
-        stores::add_to_linker(&mut linker)?;
+        key_value_store::add_to_linker(&mut linker)?;
     }
     let file = dev_host::component(world.component()).unwrap();
     let instance = linker.instantiate_pre(&Component::from_file(engine, file)?)?;
-    // Spin takes a component that exports one handler.
+    // Spin accepts components that export exactly one handler.
     let exports = instance.component().component_type();
-    let handlers = exports.exports(engine).filter(|it| it.0.contains("handler@"));
+    let handlers = exports.exports(engine).filter(|export| export.0.contains("handler@"));
     assert_eq!(handlers.count(), 1, "{world:?}");
     let proxy = match world {
         World::Proxy | World::ProxyOnSpin => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
@@ -410,10 +396,10 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
     Ok(Compiled { engine, proxy })
 }
 
-/// Why Spin has no value for a variable.
+/// The errors of Spin's variables.
 #[derive(ComponentType, Lower)]
 #[component(variant)]
-#[allow(dead_code, reason = "this host has one reason")]
+#[allow(dead_code, reason = "this host returns only one error")]
 enum VariableError {
     #[component(name = "invalid-name")]
     InvalidName(String),
@@ -425,19 +411,19 @@ enum VariableError {
     Other(String),
 }
 
-/// Bytes that the host takes of a body at once: so few that the longest answers are not taken whole.
-const MOST_AT_ONCE: usize = 4096;
+/// The bytes of a body that the host takes at once: fewer than the longest responses have.
+const CHUNK_SIZE: usize = 4096;
 
-/// Handles of resources in an instance at any time: far more than a request needs, and far fewer than the requests of a test,
-/// so that what is left behind shows.
-const MOST_HANDLES: usize = 500;
+/// The limit of resource handles in an instance: far above one request's need and far below all requests of a
+/// test, so that a leak fails the test.
+const MAX_HANDLES: usize = 500;
 
-/// Bytes of an instance's memory, for the same reason.
-const MOST_MEMORY: usize = 32 * 1024 * 1024;
+/// The limit of an instance's memory in bytes, for the same reason.
+const MAX_MEMORY: usize = 32 * 1024 * 1024;
 
-/// Instructions of an instance in its life: some sixty times what the longest test takes, so that one that runs in a circle
-/// dies of it, and does not hold up the test for ever.
-const MOST_INSTRUCTIONS: u64 = 1 << 34;
+/// The limit of instructions of an instance: sixty times the need of the longest test. An endless loop traps
+/// instead of blocking the test.
+const MAX_INSTRUCTIONS: u64 = 1 << 34;
 
-/// Bytes of a body that are kept to be searched: what is longer repeats itself.
-const LONGEST_RECORD: usize = 32 * 1024;
+/// The recorded bytes of a body. Longer bodies repeat themselves.
+const MAX_RECORD: usize = 32 * 1024;

@@ -1,5 +1,5 @@
-//! The document against the component: schemathesis reads one, makes requests of all kinds from it, right ones and wrong
-//! ones, and holds each answer against it, with every check that it has.
+//! The API description against the component: schemathesis generates valid and invalid requests from the
+//! description and checks each response with all its checks.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -11,80 +11,71 @@ use keyvault_emulator::Source;
 use serde_json::Value;
 use testkit::packages::{PythonPackages, output_within};
 
-use crate::rig::{BOTH, Rig, key_field};
+use crate::harness::{BOTH, Harness, key_field};
 
 #[test]
-fn every_answer_is_as_the_document_says_with_a_key_and_without() -> Result<(), Box<dyn Error>> {
+fn every_response_matches_the_api_description() -> Result<(), Box<dyn Error>> {
     let packages = packages()?;
     for component in BOTH {
-        let rig = Rig::start(component, Source::AppService2017, &[]);
-        let document = rig.send("GET /openapi.json", &[], b"").json();
-        let output = run(&packages, &rig, &document, &[])?;
-        assert_clean(component, &output, &document);
-        // The path that is not there is one of schemathesis' own, with which it finds out what the client can send.
-        let allowed = ["OK", "Unauthorized", "TooManyRequests", "MethodNotAllowed", "NotFound"];
-        let seen = codes(&rig);
-        assert!(seen.contains("Unauthorized"), "{component}: {seen:?}");
-        assert!(seen.iter().all(|code| allowed.contains(&code.as_str())), "{component}: {seen:?}");
-        assert!(rig.emulator.vault_calls().is_empty(), "{component}");
-
-        let rig = Rig::start(component, Source::AppService2017, &[]);
-        let output = run(&packages, &rig, &document, &["--header", &key_field()])?;
-        assert_clean(component, &output, &document);
-        // Not only where requests are refused.
-        let seen = codes(&rig);
-        for code in
-            ["OK", "BadRequest", "Unauthorized", "SecretNotFound", "MethodNotAllowed", "UnsupportedMediaType"]
+        for (options, needed) in
+            [(vec![], &["Unauthorized"][..]), (vec!["--header", &key_field()], &WITH_KEY)]
         {
-            assert!(seen.contains(code), "{component} never said {code}: {seen:?}");
+            let has_key = !options.is_empty();
+            let harness = Harness::start(component, Source::AppService2017, &[]);
+            let document = harness.send("GET /openapi.json", &[], b"").json();
+            let output = run(&packages, &harness.server.url(""), &document, &options)?;
+            assert_clean(component, &output, &document);
+            let seen = codes(&harness);
+            for code in needed {
+                assert!(seen.contains(*code), "{component} never returned {code}: {seen:?}");
+            }
+            assert!(
+                has_key || seen.iter().all(|code| WITHOUT_KEY.contains(&code.as_str())),
+                "{component}: {seen:?}"
+            );
+            assert_eq!(harness.emulator.vault_calls().is_empty(), !has_key, "{component}");
         }
-        assert!(!rig.emulator.vault_calls().is_empty(), "{component}");
     }
     Ok(())
 }
 
-/// Runs schemathesis with what `document` says, which is the one that the component serves or almost that. It is given as
-/// a file, because schemathesis leaves out the operation that it has a document from.
-fn run(packages: &Path, rig: &Rig, document: &Value, options: &[&str]) -> Result<Output, Box<dyn Error>> {
-    // Its own settings and what it remembers of other runs would be looked for here.
+/// Runs schemathesis with `document` as a file: it skips the operation that it loads a description from.
+fn run(packages: &Path, url: &str, document: &Value, options: &[&str]) -> Result<Output, Box<dyn Error>> {
+    // Schemathesis looks for its settings and its database in the current directory.
     let directory = tempfile::tempdir()?;
     std::fs::write(directory.path().join("openapi.json"), document.to_string())?;
     let mut command = Command::new("python3");
-    command.env_clear().envs(std::env::var_os("PATH").map(|it| ("PATH", it))).current_dir(&directory);
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).current_dir(&directory);
     command.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
-    command.args(["-m", "schemathesis.cli", "run", "openapi.json", "--url", &rig.server.url("")]);
+    command.args(["-m", "schemathesis.cli", "run", "openapi.json", "--url", url]);
     command.args(["--checks", "all", "--mode", "all", "--seed", SEED, "--max-examples", EXAMPLES]);
-    // How long a busy machine takes to make its data up says nothing about us.
+    // The time to generate data depends on the machine.
     command.args(["--suppress-health-check", "all", "--request-timeout", REQUEST_SECONDS]);
     command.args(["--continue-on-failure", "--generation-database", "none", "--no-color"]);
     Ok(output_within(LIMIT, b"", command.args(options))?)
 }
 
-/// Checks that there was nothing to complain of, and that it was all there.
+/// Checks that schemathesis found no failure and tested everything.
 #[track_caller]
 fn assert_clean(component: &str, output: &Output, document: &Value) {
-    let report = report(output);
+    let report = [&output.stdout, &output.stderr].map(|stream| String::from_utf8_lossy(stream)).concat();
     assert!(output.status.success(), "{component}: {report}");
-    let operations = document["paths"].as_object().unwrap().values().map(|it| it.as_object().unwrap().len());
-    let all = operations.sum::<usize>();
-    for told in [format!("Tested: {all}\n"), "Coverage (in".to_owned(), "Fuzzing (in".to_owned()] {
-        assert!(report.contains(&told), "{component} has no {told:?}: {report}");
+    let paths = document["paths"].as_object().unwrap().values();
+    let all: usize = paths.map(|methods| methods.as_object().unwrap().len()).sum();
+    for line in [format!("Tested: {all}\n"), "Coverage (in".to_owned(), "Fuzzing (in".to_owned()] {
+        assert!(report.contains(&line), "{component} has no {line:?}: {report}");
     }
 }
 
-fn report(output: &Output) -> String {
-    let [report, problems] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
-    format!("{report}{problems}")
+/// Returns the error codes in the component's log.
+fn codes(harness: &Harness) -> BTreeSet<String> {
+    let lines = harness.server.log();
+    let json = lines.iter().filter_map(|line| line.get(line.find('{')?..));
+    let json = json.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    json.filter_map(|line| Some(line["code"].as_str()?.to_owned())).collect()
 }
 
-/// The codes of the answers, as the component has logged them.
-fn codes(rig: &Rig) -> BTreeSet<String> {
-    let lines = rig.server.log();
-    let lines = lines.iter().filter_map(|it| serde_json::from_str::<Value>(it.get(it.find('{')?..)?).ok());
-    lines.filter_map(|it| Some(it["code"].as_str()?.to_owned())).collect()
-}
-
-/// A machine without Python 3 and pip fails here, and does not pass.
+/// A machine without Python 3 and pip fails the test.
 fn packages() -> Result<PathBuf, Box<dyn Error>> {
     let packages = PythonPackages {
         name: "schemathesis",
@@ -95,14 +86,22 @@ fn packages() -> Result<PathBuf, Box<dyn Error>> {
     packages.install()?.ok_or_else(|| "schemathesis needs Python 3 and pip".into())
 }
 
-/// The same requests every time.
+/// The codes for a client without the key. Schemathesis probes a path that does not exist, to learn what its
+/// client can send.
+const WITHOUT_KEY: [&str; 5] = ["OK", "Unauthorized", "TooManyRequests", "MethodNotAllowed", "NotFound"];
+
+/// The codes that a client with the key must see at least, so that not all its requests are refused.
+const WITH_KEY: [&str; 6] =
+    ["OK", "BadRequest", "Unauthorized", "SecretNotFound", "MethodNotAllowed", "UnsupportedMediaType"];
+
+/// A fixed seed generates the same requests every time.
 const SEED: &str = "1";
 
-/// For each operation, beside those that its parts and their limits suggest: some ten seconds of a run.
+/// The generated requests per operation, which take ten seconds in total.
 const EXAMPLES: &str = "40";
 
-/// Longer than a request may take.
+/// Longer than the deadline of a request.
 const REQUEST_SECONDS: &str = "15";
 
-/// Many times what a run takes.
+/// Many times the duration of a run.
 const LIMIT: Duration = Duration::from_secs(900);

@@ -1,6 +1,6 @@
-//! What the built components import and export: all that they can touch of the world, and so the boundary of trust.
+//! The imports and exports of the built components, which are the trust boundary.
 //!
-//! The list for each component is in a file beside this one, with the reason for each name.
+//! The list of each component is in a file beside this one, with the reason for each name.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,28 +9,28 @@ use dev_host::component;
 use wasmparser::{Parser, Payload};
 
 #[test]
-fn components_import_and_export_what_is_on_their_lists() {
+fn components_import_and_export_exactly_the_listed_names() {
     for component in COMPONENTS.into_iter().chain(APPLICATIONS) {
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imports").join(component).with_extension("txt");
         let list = std::fs::read_to_string(&file).unwrap();
-        let lines = list.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
+        let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let listed: BTreeSet<String> = lines.map(str::to_owned).collect();
         let found = interface(component);
-        let reaches = |it: &String| it.contains("wasi:filesystem") || it.contains("wasi:sockets");
+        let reaches = |name: &String| name.contains("wasi:filesystem") || name.contains("wasi:sockets");
         assert!(!found.iter().any(reaches), "{component}: {found:#?}");
 
         let difference = |mark: &str, one: &BTreeSet<String>, other: &BTreeSet<String>| -> String {
-            one.difference(other).map(|it| format!("{mark} {it}\n")).collect()
+            one.difference(other).map(|name| format!("{mark} {name}\n")).collect()
         };
         let difference = difference("+", &found, &listed) + &difference("-", &listed, &found);
         assert!(difference.is_empty(), "{component} differs from {}:\n{difference}", file.display());
     }
 }
 
-/// SECURITY.md shows what the artifacts have. Where it does not, this prints what should stand there.
+/// On a difference the test prints the blocks that SECURITY.md should have.
 #[test]
-fn the_security_page_shows_what_the_built_components_import_and_export() {
+fn security_md_shows_all_imports_and_exports() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../SECURITY.md");
     let page = std::fs::read_to_string(page).unwrap();
     let right = COMPONENTS.map(|component| {
@@ -42,28 +42,28 @@ fn the_security_page_shows_what_the_built_components_import_and_export() {
     }
 }
 
-/// Of the gateway nothing is left to import, and nothing of it can be called from outside.
+/// The gateway's imports are resolved, and its exports are not visible from outside.
 #[test]
-fn a_whole_imports_what_its_parts_do_and_exports_what_its_application_does() {
+fn a_composition_adds_no_import_or_export() {
     for (name, parts) in [
         ("configured-proxy", ["configured-proxy-alone", "config-store", "proxy"].as_slice()),
         ("configured-service", &["configured-service-alone", "config-store", "proxy"]),
         ("awaiting", &["awaiting-alone", "service"]),
     ] {
-        let has = |it: &String, start: &str| it.starts_with(start) && !it.contains(" keyvault:");
-        // Of WASI 0.2 the parts have two versions, and the whole the newer one of each interface.
-        let without_patch = |it: String| it.split("@0.2.").next().unwrap_or_default().to_owned();
+        let has = |name: &String, start: &str| name.starts_with(start) && !name.contains(" keyvault:");
+        // The parts use two patch versions of WASI 0.2; the composition uses the newer one of each interface.
+        let without_patch = |name: String| name.split("@0.2.").next().unwrap_or_default().to_owned();
         let of = |names: BTreeSet<String>, start: &str| -> BTreeSet<String> {
-            names.into_iter().filter(|it| has(it, start)).map(without_patch).collect()
+            names.into_iter().filter(|name| has(name, start)).map(without_patch).collect()
         };
-        let of_parts: BTreeSet<_> = parts.iter().flat_map(|it| of(interface(it), "import ")).collect();
+        let of_parts: BTreeSet<_> = parts.iter().flat_map(|part| of(interface(part), "import ")).collect();
         assert_eq!(of(interface(name), "import "), of_parts, "{name}");
         assert_eq!(of(interface(name), "export "), of(interface(parts[0]), "export "), "{name}");
-        assert!(!interface(name).iter().any(|it| it.contains("keyvault:")), "{name}");
+        assert!(!interface(name).iter().any(|name| name.contains("keyvault:")), "{name}");
     }
 }
 
-/// The names that a component imports and exports, each with `import` or `export` before it.
+/// Returns the imports and exports of a component, each after `import` or `export`.
 fn interface(name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut depth = 0;
@@ -72,10 +72,12 @@ fn interface(name: &str) -> BTreeSet<String> {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
             Payload::ComponentImportSection(section) if depth == 0 => {
-                names.extend(section.into_iter().map(|it| format!("import {}", it.unwrap().name.name)));
+                let imports = section.into_iter().map(|import| import.unwrap().name.name);
+                names.extend(imports.map(|name| format!("import {name}")));
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
-                names.extend(section.into_iter().map(|it| format!("export {}", it.unwrap().name.name)));
+                let exports = section.into_iter().map(|export| export.unwrap().name.name);
+                names.extend(exports.map(|name| format!("export {name}")));
             }
             _ => {}
         }
@@ -85,5 +87,5 @@ fn interface(name: &str) -> BTreeSet<String> {
 
 const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin", "config-store"];
 
-/// The examples by themselves: none can reach another host.
+/// The examples before composition: none can reach another host.
 const APPLICATIONS: [&str; 3] = ["configured-proxy-alone", "configured-service-alone", "awaiting-alone"];

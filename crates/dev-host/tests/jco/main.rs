@@ -1,4 +1,4 @@
-//! The component for WASI 0.2 under `jco serve`, on Node.js: one instance for the life of the process, one request at a time.
+//! The component of WASI 0.2 under `jco serve` on Node.js: one instance per process, one request at a time.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,7 +16,7 @@ use ureq::Body;
 use ureq::http::Response;
 
 #[test]
-fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(), Box<dyn Error>> {
+fn jco_serves_cached_secrets_and_survives_faults() -> Result<(), Box<dyn Error>> {
     let jco = jco()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let emulator = Emulator::new();
@@ -30,12 +30,12 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
     assert_eq!(host.get("/readyz")?, (200, json!({"status": "ready"})));
     let right = (200, json!({"Secret": SECRET, "Value": VALUE}));
     for _ in 0..3 {
-        assert_eq!(host.ask(KEY, SECRET)?, right);
+        assert_eq!(host.post(KEY, SECRET)?, right);
     }
     assert_eq!(
         (emulator.token_calls().len(), emulator.vault_calls().len()),
         (1, 1),
-        "the rest is from memory"
+        "further reads are cache hits"
     );
 
     for (key, secret, effect, expected) in [
@@ -49,22 +49,22 @@ fn reads_secrets_remembers_them_and_survives_whatever_azure_does() -> Result<(),
             emulator.set_secret(secret, VALUE)?;
             emulator.fault(Fault::new(Upstream::Vault, effect).secret(secret));
         }
-        let (status, body) = host.ask(key, secret)?;
+        let (status, body) = host.post(key, secret)?;
         assert_eq!((status, body["error"]["code"].as_str().unwrap_or("")), expected, "{secret}");
     }
-    assert_eq!(host.ask(KEY, SECRET)?, right, "what is in memory is not touched by that");
-    assert!(host.server.ended()?.is_none(), "the process has ended");
-    let said = host.server.log().join("\n");
-    assert!(said.contains(r#""cache":"hit""#), "{said}");
-    assert!(!said.contains(KEY) && !said.contains("8f2a-value"), "{said}");
+    assert_eq!(host.post(KEY, SECRET)?, right, "cached values remain");
+    assert!(host.server.exit_status()?.is_none(), "the process exited");
+    let output = host.server.log().join("\n");
+    assert!(output.contains(r#""cache":"hit""#), "{output}");
+    assert!(!output.contains(KEY) && !output.contains("8f2a-value"), "{output}");
 
     let served = host.server.address();
     drop(host);
-    wait_for("an end of jco", || TcpStream::connect(served).err());
+    wait_for("the exit of jco", || TcpStream::connect(served).err());
     Ok(())
 }
 
-/// `jco serve` with the component. Dropping it ends the process, and the one that it starts in its turn.
+/// A running `jco serve`. Dropping it ends its process and its child process.
 struct Jco {
     server: Server,
     _port: TcpSocket,
@@ -72,8 +72,8 @@ struct Jco {
 
 impl Jco {
     fn start(jco: &Path, settings: &[(&str, String)]) -> Result<Self, Box<dyn Error>> {
-        // It takes no port 0. One that is bound and does not listen is given to no program but one that asks for this very port
-        // and lets it be reused, as Node.js does (socket(7), `SO_REUSEADDR`).
+        // jco does not accept port 0. The system gives a bound port to no other process, except one that
+        // binds this very port with `SO_REUSEADDR`, as Node.js does (socket(7)).
         let port = TcpSocket::new_v4()?;
         port.set_reuseaddr(true)?;
         port.bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -81,20 +81,20 @@ impl Jco {
         let mut command = Command::new("node");
         command.arg(jco).arg("serve").arg(dev_host::component("proxy")?);
         command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
-        // The component has the whole environment of the process.
+        // The component sees the whole environment of the process.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command
             .envs(settings.iter().map(|(name, value)| (*name, value)))
             .process_group(0)
             .stdin(Stdio::null());
         let host = Self { server: Server::spawn(command, address)?, _port: port };
-        // It makes JavaScript of the component first.
+        // jco first translates the component to JavaScript.
         let ready = host.server.wait_for_line(START_LIMIT, |line| line.contains("Server listening"));
         ready.ok_or_else(|| format!("jco serve: {:?}", host.server.log()))?;
         Ok(host)
     }
 
-    fn ask(&self, key: &str, secret: &str) -> Result<(u16, Value), Box<dyn Error>> {
+    fn post(&self, key: &str, secret: &str) -> Result<(u16, Value), Box<dyn Error>> {
         let request = agent(WAIT_LIMIT).post(self.server.url("/api/GetKeyVaultSecret"));
         let request = request.header("x-functions-key", key).header("content-type", "application/json");
         read(request.send(json!({"Secret": secret}).to_string())?)
@@ -107,17 +107,17 @@ impl Jco {
 
 impl Drop for Jco {
     fn drop(&mut self) {
-        // The group has the process that serves, which lives on without the first one. All of it fails only where both have ended.
+        // The process group contains the child that serves. The command fails only if both have exited.
         let kill = format!("kill -s KILL -- -{}", self.server.pid());
         let _ = Command::new("sh").args(["-c", &kill]).status();
     }
 }
 
-fn read(mut answer: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
-    Ok((answer.status().as_u16(), serde_json::from_str(&answer.body_mut().read_to_string()?)?))
+fn read(mut response: Response<Body>) -> Result<(u16, Value), Box<dyn Error>> {
+    Ok((response.status().as_u16(), serde_json::from_str(&response.body_mut().read_to_string()?)?))
 }
 
-/// The program. A machine without Node.js fails here, and does not pass.
+/// Returns the jco program. A machine without Node.js fails the test.
 fn jco() -> Result<PathBuf, Box<dyn Error>> {
     let packages = NodePackages {
         name: "jco",

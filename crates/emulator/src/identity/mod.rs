@@ -1,9 +1,9 @@
-//! The token endpoints: Entra's, and those of managed identities.
+//! The token endpoints of Entra and of managed identities.
 
 pub(crate) mod entra;
 mod expiry;
 mod managed;
-pub(crate) mod wording;
+pub(crate) mod token_refusal;
 
 use bytes::Bytes;
 use http::Response;
@@ -11,85 +11,81 @@ use serde_json::Value;
 
 use crate::cloud::knows_resource;
 use crate::journal::Credential;
-use crate::request::{Ask, find};
+use crate::request::{Request, find};
 use crate::settings::{Settings, Source};
-use crate::signing::{Life, Published};
+use crate::signing::{Lifetime, PublishedKeys};
 use crate::{Emulator, random};
 
-/// What each source must be shown, made anew for each emulator. It has no `Debug`.
-pub(crate) struct Keys {
-    /// `IDENTITY_HEADER` and its alias `MSI_SECRET`.
-    pub(crate) identity: String,
-    /// `AZURE_CLIENT_SECRET`.
-    pub(crate) client: String,
+/// The credentials that the token sources require, new for each emulator. The type has no `Debug`.
+pub(crate) struct Credentials {
+    /// The value of `IDENTITY_HEADER` and `MSI_SECRET`.
+    pub(crate) identity_header: String,
+    /// The value of `AZURE_CLIENT_SECRET`.
+    pub(crate) client_secret: String,
 }
 
-pub(crate) fn answer(ask: &Ask, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
+pub(crate) fn answer(request: &Request, source: Source, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     match source {
-        Source::ClientSecret => entra::answer(ask, issuer, now),
-        managed => managed::answer(ask, managed, issuer, now),
+        Source::ClientSecret => entra::answer(request, issuer, now),
+        managed => managed::answer(request, managed, issuer, now),
     }
 }
 
-/// What a source says instead of a token: the body that is documented for this status, or where none is, the
-/// shape that this source's errors have.
-pub(crate) fn error(source: Source, status: u16) -> Response<Bytes> {
+/// Builds an error of a source, with the documented body for this status or one of the same form.
+pub(crate) fn error_with_status(source: Source, status: u16) -> Response<Bytes> {
     match source {
-        Source::ClientSecret => entra::error(status, false),
-        managed => managed::refuse(managed, managed::Failure::Status(status)),
+        Source::ClientSecret => entra::error_with_status(status, false),
+        managed => managed::error_response(managed, managed::Failure::Status(status)),
     }
 }
 
-/// What `ask` shows of the credential that `source` wants.
-pub(crate) fn credential(ask: &Ask, source: Source, keys: &Keys) -> Credential {
+/// Compares the credential in `request` with the one that `source` requires.
+pub(crate) fn credential(request: &Request, source: Source, credentials: &Credentials) -> Credential {
     match source {
-        Source::AppService2019 => Credential::of(ask.header("x-identity-header"), &keys.identity),
-        Source::AppService2017 => Credential::of(ask.header("secret"), &keys.identity),
-        Source::Imds | Source::CloudShell => Credential::of(ask.header("metadata"), "true"),
+        Source::AppService2019 => {
+            Credential::compare(request.header("x-identity-header"), &credentials.identity_header)
+        }
+        Source::AppService2017 => Credential::compare(request.header("secret"), &credentials.identity_header),
+        Source::Imds | Source::CloudShell => Credential::compare(request.header("metadata"), "true"),
         Source::ClientSecret => {
-            let form = ask.form().unwrap_or_default();
-            Credential::of(find(&form, "client_secret"), &keys.client)
+            let form = request.form().unwrap_or_default();
+            Credential::compare(find(&form, "client_secret"), &credentials.client_secret)
         }
     }
 }
 
-/// What gives tokens. It holds no lock on what changes, as making a key and signing with it take their time.
+/// Issues tokens. Copies the settings and the keys, so that slow signing does not hold the lock.
 pub(crate) struct Issuer<'a> {
     emulator: &'a Emulator,
     pub(crate) settings: Settings,
-    published: Published,
+    published_keys: PublishedKeys,
 }
 
 impl<'a> Issuer<'a> {
-    /// As the settings and the keys are at this moment.
-    pub(crate) fn of(emulator: &'a Emulator) -> Self {
+    pub(crate) fn new(emulator: &'a Emulator) -> Self {
         let state = emulator.lock();
-        Self { emulator, settings: state.settings.clone(), published: state.published }
+        Self { emulator, settings: state.settings.clone(), published_keys: state.published_keys }
     }
 
-    fn keys(&self) -> &Keys {
-        &self.emulator.keys
-    }
-
-    /// Whether there is such a resource: a vault, or the application that callers bring tokens for.
+    /// Whether tokens are issued for `resource`: a vault, or the application of `caller_audience`.
     fn knows(&self, resource: &str) -> bool {
-        self.is_for_vaults(resource) || self.settings.caller_audience.as_deref() == Some(resource)
+        self.is_vault_resource(resource) || self.settings.caller_audience.as_deref() == Some(resource)
     }
 
-    fn is_for_vaults(&self, resource: &str) -> bool {
+    fn is_vault_resource(&self, resource: &str) -> bool {
         knows_resource(resource) || resource == self.settings.audience
     }
 
-    /// A new token for `resource`. One for a vault looks signed and says nothing, as only a vault may read it; one for an
-    /// application is signed and has these claims.
-    fn token(&self, resource: &str, life: Life, claims: impl FnOnce() -> Value) -> String {
-        let token = if self.is_for_vaults(resource) {
-            random::token()
+    /// Issues a token for `resource`: opaque text for a vault, or a signed JWT with `claims` for an
+    /// application.
+    fn issue(&self, resource: &str, lifetime: Lifetime, claims: impl FnOnce() -> Value) -> String {
+        let token = if self.is_vault_resource(resource) {
+            random::opaque_token()
         } else {
-            let key = self.published.current();
+            let key = self.published_keys.current();
             key.token(&key.header(), &claims())
         };
-        self.emulator.lock().tokens.remember(token.clone(), resource, life.expires);
+        self.emulator.lock().tokens.record(token.clone(), resource, lifetime.expires);
         token
     }
 }

@@ -1,6 +1,6 @@
-// Asks the emulator everything that Microsoft's clients for JavaScript can ask of it, with all verification on.
+// Uses each operation of the emulator with Microsoft's JavaScript clients, with TLS verification.
 //
-// The environment leads to it: NODE_EXTRA_CA_CERTS, HTTPS_PROXY, and the settings of one token source.
+// The environment has NODE_EXTRA_CA_CERTS, HTTPS_PROXY and the settings of one token source.
 
 import assert from "node:assert/strict";
 import { ClientSecretCredential, ManagedIdentityCredential } from "@azure/identity";
@@ -50,7 +50,6 @@ await client.updateSecretProperties("db-password", version, { enabled: false });
 await refused(client.getSecret("db-password"), 403, "Forbidden");
 await client.updateSecretProperties("db-password", version, { enabled: true });
 
-if (process.env.NEVER) var backup2;
 const backup = await client.backupSecret("db-password");
 await refused(client.restoreSecretBackup(backup), 409, "Conflict");
 await refused(client.restoreSecretBackup(new Uint8Array(4728)), 400, "BadParameter");

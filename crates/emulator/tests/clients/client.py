@@ -1,7 +1,7 @@
-"""Asks the emulator everything that Microsoft's Python clients can ask of it, with all verification on.
+"""Uses each operation of the emulator with Microsoft's Python clients, with TLS verification.
 
-The environment leads to it: REQUESTS_CA_BUNDLE, HTTPS_PROXY, the settings of one token source, and TENANT and AUDIENCE, of an
-application that callers bring tokens for.
+The environment has REQUESTS_CA_BUNDLE, HTTPS_PROXY, the settings of one token source, and TENANT and AUDIENCE of an
+application for which callers get access tokens.
 """
 
 import os
@@ -18,7 +18,7 @@ TENANT, AUDIENCE = os.environ["TENANT"], os.environ["AUDIENCE"]
 IS_CLIENT = "AZURE_CLIENT_SECRET" in os.environ
 
 
-def credential():
+def create_credential():
     if not IS_CLIENT:
         return ManagedIdentityCredential()
     return ClientSecretCredential(
@@ -30,13 +30,15 @@ def credential():
     )
 
 
-def refused(error, call):
-    """The status and the code with which `call` is refused."""
+def expect_refusal(status, code, call):
+    """Fails unless `call` is refused with this status and this code."""
     try:
         call()
-    except error as refusal:
-        return refusal.status_code, refusal.error and refusal.error.code
-    raise AssertionError("this should have been refused")
+    except HttpResponseError as refusal:
+        assert isinstance(refusal, ResourceNotFoundError) == (status == 404), refusal
+        assert (refusal.status_code, refusal.error.code) == (status, code), refusal
+        return
+    raise AssertionError(f"{status} {code} was expected")
 
 
 def check(client):
@@ -51,18 +53,18 @@ def check(client):
     assert (earlier.properties.content_type, earlier.properties.tags) == ("text/plain", {"team": "a"})
     assert (earlier.properties.recovery_level, earlier.properties.recoverable_days) == ("Recoverable+Purgeable", 90)
 
-    versions = [it.version for it in client.list_properties_of_secret_versions("db-password")]
+    versions = [properties.version for properties in client.list_properties_of_secret_versions("db-password")]
     assert versions == [first.properties.version, second.properties.version], versions
     assert list(client.list_properties_of_secret_versions("absent")) == []
 
-    # 30 secrets are two pages of the usual size, and ten of three.
+    # 30 secrets are two pages of the default size, or ten pages of three.
     for number in range(29):
         client.set_secret(f"numbered-{number:02}", str(number))
     names = ["db-password"] + [f"numbered-{number:02}" for number in range(29)]
-    assert [it.name for it in client.list_properties_of_secrets()] == names
+    assert [properties.name for properties in client.list_properties_of_secrets()] == names
     pages = client.list_properties_of_secrets(max_page_size=3).by_page()
-    pages = [[it.name for it in page] for page in pages]
-    assert [len(it) for it in pages] == [3] * 10 + [0], pages
+    pages = [[properties.name for properties in page] for page in pages]
+    assert [len(page) for page in pages] == [3] * 10 + [0], pages
     assert sum(pages, []) == names
 
     changed = client.update_secret_properties("db-password", content_type="text/html", tags={"team": "b"})
@@ -70,7 +72,7 @@ def check(client):
     assert client.get_secret("db-password").properties.content_type == "text/html"
 
     client.update_secret_properties("db-password", enabled=False)
-    assert refused(HttpResponseError, lambda: client.get_secret("db-password")) == (403, "Forbidden")
+    expect_refusal(403, "Forbidden", lambda: client.get_secret("db-password"))
     assert client.get_secret("db-password", first.properties.version).value == "one"
     client.update_secret_properties("db-password", enabled=True)
 
@@ -78,41 +80,35 @@ def check(client):
     assert (deleted.name, deleted.recovery_id) == (
         "db-password", "https://demo.vault.azure.net/deletedsecrets/db-password",
     )
-    gone = refused(ResourceNotFoundError, lambda: client.get_secret("db-password"))
-    assert gone == (404, "SecretNotFound"), gone
-    taken = refused(HttpResponseError, lambda: client.set_secret("db-password", "three"))
-    assert taken == (409, "Conflict"), taken
-    assert [it.name for it in client.list_deleted_secrets()] == ["db-password"]
+    expect_refusal(404, "SecretNotFound", lambda: client.get_secret("db-password"))
+    expect_refusal(409, "Conflict", lambda: client.set_secret("db-password", "three"))
+    assert [secret.name for secret in client.list_deleted_secrets()] == ["db-password"]
     client.begin_recover_deleted_secret("db-password").wait()
     assert client.get_secret("db-password").value == "two"
     backup = client.backup_secret("db-password")
-    exists = refused(HttpResponseError, lambda: client.restore_secret_backup(backup))
-    assert exists == (409, "Conflict"), exists
+    expect_refusal(409, "Conflict", lambda: client.restore_secret_backup(backup))
     client.begin_delete_secret("db-password").wait()
     client.purge_deleted_secret("db-password")
-    purged = refused(ResourceNotFoundError, lambda: client.get_deleted_secret("db-password"))
-    assert purged == (404, "SecretNotFound"), purged
+    expect_refusal(404, "SecretNotFound", lambda: client.get_deleted_secret("db-password"))
 
     assert client.restore_secret_backup(backup).version == second.properties.version
     assert client.get_secret("db-password", first.properties.version).value == "one"
 
-    unknown = refused(ResourceNotFoundError, lambda: client.get_secret("absent"))
-    assert unknown == (404, "SecretNotFound"), unknown
-    bad = refused(HttpResponseError, lambda: client.get_secret("bad_name"))
-    assert bad == (400, "BadParameter"), bad
+    expect_refusal(404, "SecretNotFound", lambda: client.get_secret("absent"))
+    expect_refusal(400, "BadParameter", lambda: client.get_secret("bad_name"))
 
 
-def check_audience(it):
-    """A token for the audience with a slash at its end is given, and is refused by the vault."""
-    token = it.get_token("https://vault.azure.net//.default").token
+def check_audience(credential):
+    """The vault refuses an issued token whose audience ends with a slash."""
+    token = credential.get_token("https://vault.azure.net//.default").token
     address = "https://demo.vault.azure.net/secrets/absent?api-version=7.4"
     answer = requests.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=10)
     assert answer.status_code == 401 and "AKV10022: Invalid audience." in answer.text, answer.text
 
 
-def check_caller(it):
-    """A token for an application is accepted by what such an application verifies it with."""
-    token = it.get_token(f"{AUDIENCE}/.default").token
+def check_caller(credential):
+    """PyJWT verifies a token for an application with the JWKS."""
+    token = credential.get_token(f"{AUDIENCE}/.default").token
     context = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
     address = f"https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys"
     key = jwt.PyJWKClient(address, ssl_context=context, timeout=10).get_signing_key_from_jwt(token)
@@ -124,7 +120,7 @@ def check_caller(it):
     }
     claims = jwt.decode(token, key, **wanted)
     assert (claims["tid"], claims["oid"], claims["ver"]) == (TENANT, claims["sub"], "1.0"), claims
-    # An application proves itself with a secret, for an hour; a managed identity with a certificate, for a day.
+    # An application authenticates with a secret (an hour), a managed identity with a certificate (a day).
     proof = (claims["appidacr"], claims["exp"] - claims["nbf"])
     assert proof == (("1", 3_899) if IS_CLIENT else ("2", 86_700)), claims
 
@@ -142,8 +138,8 @@ def check_caller(it):
         raise AssertionError(f"{refusal} was expected")
 
 
-it = credential()
-with SecretClient("https://demo.vault.azure.net", it) as client:
+credential = create_credential()
+with SecretClient("https://demo.vault.azure.net", credential) as client:
     check(client)
-check_audience(it)
-check_caller(it)
+check_audience(credential)
+check_caller(credential)

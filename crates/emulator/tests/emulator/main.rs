@@ -1,7 +1,7 @@
-//! That the emulator is as strict as Azure, fails as it is told to, and says what it saw.
+//! Tests of the emulator: strictness, faults, journal, listeners and signing.
 
-mod asking;
 mod azure;
+mod case;
 mod faults;
 mod served;
 mod signing;

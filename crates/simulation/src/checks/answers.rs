@@ -1,183 +1,189 @@
-//! The invariants of an answer.
+//! The invariants of a reply.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use keyvault_gateway::client::LEAST_TIME;
 use keyvault_gateway::error::Service;
 use keyvault_gateway::http::response::Reply;
-use keyvault_gateway::jwks::ASK_PAUSE;
+use keyvault_gateway::jwks::FETCH_PAUSE;
+use keyvault_gateway::model::MIN_CALL_TIME;
 
-use super::{Checks, LEAST_SPENDING, Request, Sent, Value};
-use crate::fleet::{asked_name, asked_version, visible};
-use crate::plan::{Ask, Caller};
-use crate::world::{MARKER, Wish, name};
+use super::{CallRecord, Checks, LEAST_SPENDING, Request, Value};
+use crate::azure::{MARKER, Target, name};
+use crate::fleet::{requested_name, requested_version, visible};
+use crate::plan::{Caller, PlannedRequest};
 
 impl Checks {
-    pub fn answered(&mut self, number: usize, reply: &Reply, now: Duration) {
+    pub fn request_answered(&mut self, number: usize, reply: &Reply, now: Duration) {
         let status = reply.status().as_u16();
-        let field = |name: &str| reply.fields().first(name).unwrap_or_default();
+        let field = |name: &str| reply.headers().first(name).unwrap_or_default();
         let cache = field("cache-status").to_owned();
         self.event(
             now,
-            format_args!("answer {number}: {status} {} age {} {cache}", reply.code(), field("age")),
+            format_args!("reply {number}: {status} {} age {} {cache}", reply.code(), field("age")),
         );
-        let Request { instance, ask, start, rotations, .. } = self.requests[number];
-        self.requests[number].over = true;
+        let Request { instance, plan, start, key_rotations, .. } = self.requests[number];
+        self.requests[number].ended = true;
         self.count(reply.code());
 
-        self.expect(!visible(reply).contains(MARKER), "nothing shows", || visible(reply));
-        let keyed = matches!(ask.caller, Caller::All | Caller::Even | Caller::Bearer);
-        let spent = status == 429 && cache.is_empty() && keyed && {
-            let requests = self.spending.get(&(instance, ask.caller)).copied().unwrap_or_default();
+        self.expect(!visible(reply).contains(MARKER), "no leak", || visible(reply));
+        let has_credential =
+            matches!(plan.caller, Caller::AllSecrets | Caller::EvenSecrets | Caller::AccessToken);
+        let budget_spent = status == 429 && cache.is_empty() && has_credential && {
+            let requests = self.requests_by_caller.get(&(instance, plan.caller)).copied().unwrap_or_default();
             requests >= LEAST_SPENDING
         };
-        if spent {
+        if budget_spent {
             self.count("budget spent");
         }
-        let alone = status == 200 && !cache.contains("detail=failed");
-        let others = self.undisturbed && ask.caller == Caller::All;
-        self.expect(alone || !others, "undisturbed", || format!("{status} {} {cache}", reply.code()));
-        let documented = ask.caller == Caller::Probe || DOCUMENTED.contains(&(status, reply.code()));
+        let normal = status == 200 && !cache.contains("detail=failed");
+        let isolated = self.plan.isolation && plan.caller == Caller::AllSecrets;
+        self.expect(normal || !isolated, "isolation", || format!("{status} {} {cache}", reply.code()));
+        let documented = plan.caller == Caller::Readiness || DOCUMENTED.contains(&(status, reply.code()));
         self.expect(documented, "documented", || format!("{status} {}", reply.code()));
         self.expect(status != 503 || !field("retry-after").is_empty(), "documented", || {
             "no Retry-After".into()
         });
         self.expect(now <= start + self.deadline, "deadline", || format!("{:?} late", now - start));
-        // Who has less left than a call needs does not wait for the end.
-        // A late body has its own limit.
-        let late = !ask.late.is_zero();
-        let timely = status != 504 || late || now + LEAST_TIME >= start + self.deadline;
+        // A request with too little time for a call does not wait for its deadline. A late body has its own
+        // limit.
+        let late_body = !plan.body_delay.is_zero();
+        let timely = status != 504 || late_body || now + MIN_CALL_TIME >= start + self.deadline;
         self.expect(timely, "deadline", || format!("Timeout after {:?}", now - start));
 
-        let allowed = match ask.caller {
-            Caller::Nobody => matches!(status, 401 | 429),
-            Caller::Probe => matches!(status, 200 | 503),
-            Caller::All | Caller::Even | Caller::Bearer if spent => true,
-            Caller::Forger { .. } => matches!(status, 401 | 429 | 502..=504),
-            // A key that was not published when the instance last asked is unknown to it for a while, and one that was
-            // withdrawn while a request waited is not believed.
-            Caller::Bearer if matches!(status, 401 | 429) => {
-                self.count("new key unknown");
-                let keys = self.keys.get(&instance);
-                keys.is_some_and(|it| rotations > it.0 + 1 && now <= it.2 + ASK_PAUSE || rotations + 1 < it.0)
+        let allowed = match plan.caller {
+            Caller::WrongKey => matches!(status, 401 | 429),
+            Caller::Readiness => matches!(status, 200 | 503),
+            Caller::AllSecrets | Caller::EvenSecrets | Caller::AccessToken if budget_spent => true,
+            Caller::ForgedToken { .. } => matches!(status, 401 | 429 | 502..=504),
+            // A signing key that was not published at the last fetch stays unknown for a while. A key that
+            // was withdrawn while the request waited is not trusted.
+            Caller::AccessToken if matches!(status, 401 | 429) => {
+                self.count("new signing key unknown");
+                self.jwks.get(&instance).is_some_and(|(known, received_at)| {
+                    key_rotations > known + 1 && now <= *received_at + FETCH_PAUSE
+                        || key_rotations + 1 < *known
+                })
             }
-            Caller::Bearer => reply.code() != "Forbidden",
-            Caller::Even if !ask.secret.is_multiple_of(2) => (status, reply.code()) == (403, "Forbidden"),
+            Caller::AccessToken => reply.code() != "Forbidden",
+            Caller::EvenSecrets if !plan.secret.is_multiple_of(2) => {
+                (status, reply.code()) == (403, "Forbidden")
+            }
             Caller::Metrics => status == 200,
-            Caller::All | Caller::Even => !matches!(status, 401 | 429) && reply.code() != "Forbidden",
+            Caller::AllSecrets | Caller::EvenSecrets => {
+                !matches!(status, 401 | 429) && reply.code() != "Forbidden"
+            }
         };
         self.expect(allowed, "scope", || format!("{status} {}", reply.code()));
 
-        self.nothing_is_taken_away(instance, &ask, reply, now);
-        if status == 200 && ask.caller == Caller::Bearer {
-            self.count("bearer served");
+        self.stale_if_error(instance, &plan, reply, now);
+        if status == 200 && plan.caller == Caller::AccessToken {
+            self.count("access token accepted");
         }
-        if status == 504 && !late {
-            self.timeout(instance, &ask, start, now);
+        if status == 504 && !late_body {
+            self.timeout(instance, &plan, start, now);
         }
-        if status == 200 && !matches!(ask.caller, Caller::Metrics | Caller::Probe) {
-            self.value(instance, &ask, start, reply, &cache, now);
+        if status == 200 && !matches!(plan.caller, Caller::Metrics | Caller::Readiness) {
+            self.value(instance, &plan, start, reply, &cache, now);
         }
-        let normal = status == 200 && !cache.contains("detail=failed");
-        let should =
-            matches!(ask.caller, Caller::All | Caller::Bearer) && start >= self.healed + self.recovery;
-        self.expect(normal || !should, "recovery", || format!("{status} {} {cache}", reply.code()));
+        let must_recover = matches!(plan.caller, Caller::AllSecrets | Caller::AccessToken)
+            && start >= self.plan.faults_end + self.plan.recovery;
+        self.expect(normal || !must_recover, "recovery", || format!("{status} {} {cache}", reply.code()));
         if cache.contains("collapsed") {
             self.count("collapsed");
         }
         if cache.contains("hit") && status == 404 {
-            self.count("remembered 404");
+            self.count("negative cache hit");
         }
     }
 
-    fn nothing_is_taken_away(&mut self, instance: usize, ask: &Ask, reply: &Reply, now: Duration) {
-        let key = (instance, Wish::Secret(name(ask.secret), asked_version(ask)));
-        let Some(given) = self.given.get(&key) else { return };
-        let reads = ask.caller == Caller::All && ask.made_up.is_none();
-        let last = given.values.last().filter(|it| given.no.is_none_or(|no| no < it.came));
-        let lasts = last.is_some_and(|it| now < it.asked + self.ttl - self.ttl / 10 + self.stale);
-        let (held, refused) = (reads && lasts && self.roomy && ask.late.is_zero(), given.not_accepted);
-        // Who wants a fresh value gets an old one only where Azure cannot be reached, or cannot tell.
-        let failed = reply.status() == 503 || reply.status() == 504;
-        let (code, fresh) = (reply.code(), ask.no_cache);
-        self.expect(!failed || !held || fresh, "nothing is taken away", || format!("{key:?} {code}"));
-        if held && refused && reply.status() == 200 {
-            self.count("kept through a 401");
+    fn stale_if_error(&mut self, instance: usize, plan: &PlannedRequest, reply: &Reply, now: Duration) {
+        let key = (instance, Target::Secret(name(plan.secret), requested_version(plan)));
+        let Some(history) = self.histories.get(&key) else { return };
+        let last = history.values.last();
+        let last = last.filter(|value| history.denied_at.is_none_or(|denied| denied < value.received_at));
+        let usable = last.is_some_and(|value| now < value.fetched_at + self.ttl - self.ttl / 10 + self.stale);
+        let reads = plan.caller == Caller::AllSecrets && plan.made_up_version.is_none();
+        let held = reads && usable && self.cache_holds_all && plan.body_delay.is_zero();
+        let token_refused = history.token_refused;
+        // A request with `no-cache` gets a cached value only if Azure is unreachable or refuses the token.
+        let failed = (reply.status() == 503 || reply.status() == 504) && !plan.no_cache;
+        self.expect(!failed || !held, "stale-if-error", || format!("{key:?} {}", reply.code()));
+        if held && token_refused && reply.status() == 200 {
+            self.count("kept after a 401");
         }
     }
 
-    fn timeout(&mut self, instance: usize, ask: &Ask, start: Duration, now: Duration) {
-        let pinned = asked_version(ask);
-        let wish = Wish::Secret(name(ask.secret), pinned);
-        let settled = self.given.get(&(instance, wish.clone())).and_then(|it| it.settled);
-        let Some(settled) = settled.filter(|it| *it >= start && *it < now) else { return };
-        let ours = |it: &Sent| {
-            it.instance == instance && (it.wish == wish || matches!(it.wish, Wish::Token | Wish::Keys))
+    fn timeout(&mut self, instance: usize, plan: &PlannedRequest, start: Duration, now: Duration) {
+        let target = Target::Secret(name(plan.secret), requested_version(plan));
+        let history = self.histories.get(&(instance, target.clone()));
+        let settled_at = history.and_then(|history| history.settled_at);
+        let Some(settled_at) = settled_at.filter(|at| *at >= start && *at < now) else { return };
+        let waited_for = |call: &CallRecord| {
+            let relevant = call.target == target || matches!(call.target, Target::Token | Target::Jwks);
+            call.instance == instance && relevant && call.ended.is_none_or(|ended| ended > settled_at)
         };
-        let since = |it: &Sent| ours(it) && (it.under_way || it.ended > settled);
-        let paused = self.pauses.get(&(instance, Service::Vault)).is_some_and(|it| *it > settled);
-        let reason = paused || self.calls.iter().any(since);
-        self.expect(reason, "nobody waits for nothing", || {
-            format!("all was said {:?} before", now - settled)
-        });
+        let backoff = self.backoff_until.get(&(instance, Service::Vault));
+        let cause = backoff.is_some_and(|until| *until > settled_at) || self.calls.iter().any(waited_for);
+        self.expect(cause, "timeout has a cause", || format!("last answer {:?} before", now - settled_at));
     }
 
     fn value(
         &mut self,
         instance: usize,
-        ask: &Ask,
+        plan: &PlannedRequest,
         start: Duration,
         reply: &Reply,
         cache: &str,
         now: Duration,
     ) {
-        let field = |name: &str| reply.fields().first(name).unwrap_or_default();
+        let field = |name: &str| reply.headers().first(name).unwrap_or_default();
         let age = field("age").parse::<u64>().unwrap_or(u64::MAX);
-        let pinned = asked_version(ask);
-        let key = (instance, Wish::Secret(name(ask.secret), pinned));
+        let key = (instance, Target::Secret(name(plan.secret), requested_version(plan)));
         let body = String::from_utf8_lossy(reply.body().expose()).into_owned();
-        let given = self.given.get(&key);
-        let right = |it: &&Value| {
-            let expected = serde_json::json!({"Secret": asked_name(ask), "Value": it.value});
-            (now - it.asked).as_secs() == age
-                && field("etag").trim_matches('"') == it.version
-                && serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|it| it == expected)
+        let history = self.histories.get(&key);
+        let is_served = |value: &&Value| {
+            let expected = serde_json::json!({"Secret": requested_name(plan), "Value": value.value});
+            (now - value.fetched_at).as_secs() == age
+                && field("etag").trim_matches('"') == value.version
+                && serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|body| body == expected)
         };
-        let found = given.and_then(|it| it.values.iter().rev().find(right)).map(|it| (it.asked, it.came));
-        let no = given.and_then(|it| it.no);
-        let Some((asked, came)) = found else {
-            self.expect(false, "the vault's own value", || format!("{key:?} {age} {} {body}", field("etag")));
+        let served = history.and_then(|history| history.values.iter().rev().find(is_served));
+        let denied_at = history.and_then(|history| history.denied_at);
+        let Some((fetched_at, received_at)) = served.map(|value| (value.fetched_at, value.received_at))
+        else {
+            self.expect(false, "value of the vault", || format!("{key:?} {age} {} {body}", field("etag")));
             return;
         };
-        self.expect(no.is_none_or(|it| came >= it), "a no is final", || format!("{key:?}"));
+        let valid = denied_at.is_none_or(|denied_at| received_at >= denied_at);
+        self.expect(valid, "denial evicts", || format!("{key:?}"));
 
-        let fresh = self.ttl + self.ttl / 10;
-        let old = now - asked;
+        let longest_ttl = self.ttl + self.ttl / 10;
+        let old = now - fetched_at;
         let failed = cache.contains("detail=failed");
-        let ttl = cache.split("ttl=").nth(1).and_then(|it| it.split(';').next()?.parse::<i64>().ok());
-        let past = ttl.is_some_and(|it| it < 0);
+        let ttl = cache.split("ttl=").nth(1).and_then(|rest| rest.split(';').next()?.parse::<i64>().ok());
+        let expired = ttl.is_some_and(|seconds| seconds < 0);
         let forwarded = cache.contains("fwd=") && !failed;
-        // What has just been read has no limit but the time that it took.
-        let most = if past {
-            fresh + self.stale
+        // A value that this request has fetched is at most as old as the request.
+        let most = if expired {
+            longest_ttl + self.stale
         } else if forwarded {
             self.deadline
         } else {
-            fresh
+            longest_ttl
         };
-        let least = if past { self.ttl - self.ttl / 10 } else { Duration::ZERO };
-        let marked = !past || failed;
-        self.expect(least <= old && old <= most && marked, "within its age", || format!("{old:?} {cache}"));
-        let recent = failed || !ask.no_cache || asked + Duration::from_secs(1) >= start;
-        self.expect(recent, "fresh for who wants it", || format!("asked {:?} before", start - asked));
+        let least = if expired { self.ttl - self.ttl / 10 } else { Duration::ZERO };
+        let flagged = !expired || failed;
+        self.expect(least <= old && old <= most && flagged, "age limit", || format!("{old:?} {cache}"));
+        let fresh = failed || !plan.no_cache || fetched_at + Duration::from_secs(1) >= start;
+        self.expect(fresh, "no-cache is fresh", || format!("fetched {:?} before", start - fetched_at));
 
-        match (failed, past, ask.no_cache, forwarded) {
-            (true, true, ..) => self.count("served past its time"),
-            (true, false, ..) => self.count("served as Azure cannot be reached"),
+        match (failed, expired, plan.no_cache, forwarded) {
+            (true, true, ..) => self.count("served stale"),
+            (true, false, ..) => self.count("served while Azure fails"),
             (false, _, true, false) => self.count("no-cache limited"),
-            (false, _, true, true) => self.count("no-cache asked"),
+            (false, _, true, true) => self.count("no-cache fetched"),
             (false, _, false, false) => self.count("hit"),
-            (false, _, false, true) => self.count("read"),
+            (false, _, false, true) => self.count("miss"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Callers with tokens.
+//! Callers with access tokens of Entra ID.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use keyvault_emulator::{Emulator, Source, facts};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::gateway::{Answer, Gateway, SECRETS, azure, both, calls, request_for};
+use crate::gateway::{Gateway, Response, SECRETS, azure, calls, in_both_worlds, request_for};
 
-/// The eighty forgeries of the contract's tests are of the core; these are of the built components.
+/// The core's tests have eighty forgeries; these check the built components.
 #[test]
-fn a_token_of_the_tenant_has_its_scope_and_a_forged_or_foreign_one_gets_nothing() {
+fn a_valid_token_has_its_scope_and_a_forged_one_gets_401() {
     let callers = json!([{"name": "bearer", "oid": [facts::OBJECT_ID], "secrets": [SECRETS[0]]}]).to_string();
     let settings = [
         ("GATEWAY_JWT_TENANT", facts::TENANT),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE),
         ("GATEWAY_CALLERS", &callers),
     ];
-    both(async |world| {
+    in_both_worlds(async |world| {
         let emulator = azure();
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let begun = i64::try_from(since.as_secs()).unwrap();
-        let gateway = Gateway::of(world, &emulator, Source::AppService2017, &settings);
+        let gateway = Gateway::new(world, &emulator, Source::AppService2017, &settings);
         let claims = Emulator::caller_claims(begun, AUDIENCE, facts::OBJECT_ID, facts::APP_ID, &[]);
         let header = emulator.signing_header();
         let (mut symmetric, mut foreign) = (header.clone(), claims.clone());
@@ -33,21 +33,21 @@ fn a_token_of_the_tenant_has_its_scope_and_a_forged_or_foreign_one_gets_nothing(
             emulator.sign(&header, &foreign),
             "x".repeat(20_000),
         ] {
-            ask_for(&gateway, &token, SECRETS[0]).await.expect((401, "Unauthorized"), (world, &token));
-            // Failed authentications are counted for ten seconds.
+            post_for(&gateway, &token, SECRETS[0]).await.expect((401, "Unauthorized"), (world, &token));
+            // The failed-authentication limiter counts failures within ten seconds.
             sleep(Duration::from_secs(11)).await;
         }
         assert_eq!(calls(&emulator), (0, 0), "{world:?}");
         let second = Emulator::caller_claims_v2(begun, AUDIENCE, facts::OBJECT_ID, facts::APP_ID, &[]);
         for token in [emulator.sign(&header, &claims), emulator.sign(&header, &second)] {
-            ask_for(&gateway, &token, SECRETS[0]).await.expect((200, ""), world);
-            ask_for(&gateway, &token, SECRETS[1]).await.expect((403, "Forbidden"), world);
+            post_for(&gateway, &token, SECRETS[0]).await.expect((200, ""), world);
+            post_for(&gateway, &token, SECRETS[1]).await.expect((403, "Forbidden"), world);
         }
         assert!(gateway.log().contains(r#""caller":"bearer""#), "{world:?}");
     });
 }
 
-async fn ask_for(gateway: &Gateway, token: &str, secret: &str) -> Answer {
+async fn post_for(gateway: &Gateway, token: &str, secret: &str) -> Response {
     let mut request = request_for(secret);
     request.headers_mut().remove("x-functions-key");
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

@@ -1,4 +1,4 @@
-//! A component and the emulated Key Vault it reads from.
+//! A component and the emulated Key Vault that it reads from.
 
 use dev_host::{Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source};
@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// Both, running. Dropping it stops the component first.
-pub(crate) struct Rig {
+/// A running component and its emulator. Dropping it stops the component first.
+pub(crate) struct Stack {
     pub(crate) server: Server,
     pub(crate) emulator: Emulator,
     _served: Served,
     pub(crate) runtime: Runtime,
-    /// Done when this program is asked to stop.
+    /// Completes when this program receives ctrl-c or SIGTERM.
     pub(crate) stop: JoinHandle<()>,
 }
 
-impl Rig {
+impl Stack {
     /// Starts the emulator, and the component with the settings of the replaced function.
     pub(crate) fn start(emulator: Emulator, launch: Launch) -> Result<Self, String> {
-        let runtime = Runtime::new().map_err(|problem| format!("no runtime for the emulator: {problem}"))?;
+        let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
         let served = runtime.block_on(emulator.serve());
-        let served = served.map_err(|problem| format!("the emulator cannot listen: {problem}"))?;
-        // Before there is a child, so that both can be ended in order.
+        let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
+        // Before the child starts, so that a signal ends both in order.
         let stop = runtime.block_on(async { stop().map(tokio::spawn) });
-        let stop = stop.map_err(|problem| format!("cannot listen for signals: {problem}"))?;
-        // Tokens of callers are Entra's, which is the emulator as well.
+        let stop = stop.map_err(|error| format!("cannot listen for signals: {error}"))?;
+        // The emulator also publishes the JWKS that verifies callers' access tokens.
         let launch = launch
             .environment(served.settings(Source::AppService2017))
             .environment([("AZURE_AUTHORITY_HOST", served.http_base())]);
@@ -35,7 +35,7 @@ impl Rig {
     }
 }
 
-/// Listens for ctrl-c and for a termination, from now on, and is done with the first.
+/// Listens for ctrl-c and SIGTERM, and completes with the first of them.
 #[cfg(unix)]
 fn stop() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -51,37 +51,37 @@ fn stop() -> io::Result<impl Future<Output = ()>> {
 
 #[cfg(not(unix))]
 fn stop() -> io::Result<impl Future<Output = ()>> {
-    // Where it cannot be waited for there is no other way to be stopped either.
+    // If the program cannot wait for ctrl-c, no other signal can stop it.
     Ok(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
 }
 
-/// This program and a component: what every child is started from.
+/// Builds the launch of a component under this program.
 pub(crate) fn launch(component: PathBuf) -> Result<Launch, String> {
     Ok(Launch::new(this_program()?, component))
 }
 
-/// The component as machine code, by this program.
+/// Compiles a component to machine code with this program.
 pub(crate) fn compile(options: &[&str], component: &Path, directory: &Path) -> Result<PathBuf, String> {
     dev_host::compile(this_program()?, options, component, directory)
 }
 
 fn this_program() -> Result<PathBuf, String> {
-    std::env::current_exe().map_err(|problem| format!("cannot find this program: {problem}"))
+    std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))
 }
 
-/// How a component is started where it is used.
+/// The host options and limits that a component is deployed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shipped {
-    /// Options of `wasmtime serve`.
+pub(crate) struct Deployment {
+    /// The options of `wasmtime serve`.
     pub(crate) options: &'static [&'static str],
-    /// The requests that may be in progress at the same time: what is beyond waits in the host.
-    pub(crate) places: usize,
-    /// The instances that these need at most.
+    /// The maximum of concurrent requests. Further requests wait in the host.
+    pub(crate) concurrent_requests: usize,
+    /// The maximum of instances that these requests need.
     pub(crate) instances: usize,
 }
 
-impl Shipped {
-    /// That of a component, by the name of its file.
+impl Deployment {
+    /// Returns the deployment of a component, by the name of its file.
     pub(crate) fn of(component: &Path) -> Result<Self, String> {
         let name = component.file_stem().unwrap_or_default().to_string_lossy();
         if name.starts_with("proxy") {
@@ -90,27 +90,27 @@ impl Shipped {
             Ok(Self::SERVICE)
         } else {
             Err(format!(
-                "{}: the name must start with `proxy` or `service`, which the host's options depend on",
+                "{}: the name must start with `proxy` or `service`: it selects the options of the host",
                 component.display()
             ))
         }
     }
 
-    /// An instance of it is three core instances, and Wasmtime's pooling allocator has 1,000 of those: beyond 333 requests in
-    /// progress the host answered every one with 500.
-    const PROXY: Self = Self { options: &PROXY, places: 300, instances: 300 };
+    /// One instance has three core instances, and Wasmtime's pooling allocator has 1,000 core instances: with
+    /// more than 333 concurrent requests the host answered every request with 500.
+    const PROXY: Self = Self { options: &PROXY, concurrent_requests: 300, instances: 300 };
 
-    const SERVICE: Self = Self { options: &SERVICE, places: 64, instances: 1 };
+    const SERVICE: Self = Self { options: &SERVICE, concurrent_requests: 64, instances: 1 };
 }
 
-/// The options of `deploy/` for the component of WASI 0.2.
+/// The options that `deploy/` has for the component of WASI 0.2.
 #[rustfmt::skip]
 const PROXY: [&str; 10] = [
-    "--max-instance-reuse-count", "100000", "--idle-instance-timeout", "3600s", "--max-concurrent-requests", "300",
-    "-W", "max-memory-size=67108864", "-W", "timeout=30s",
+    "--max-instance-reuse-count", "100000", "--idle-instance-timeout", "3600s",
+    "--max-concurrent-requests", "300", "-W", "max-memory-size=67108864", "-W", "timeout=30s",
 ];
 
-/// The same for the one of WASI 0.3.
+/// The options that `deploy/` has for the component of WASI 0.3.
 #[rustfmt::skip]
 const SERVICE: [&str; 12] = [
     "--max-instance-reuse-count", "1000000", "--max-instance-concurrent-reuse-count", "128",
@@ -118,18 +118,18 @@ const SERVICE: [&str; 12] = [
     "-W", "max-memory-size=67108864", "-W", "timeout=30s",
 ];
 
-/// Code that a host runs with `-W timeout` has to be compiled with this.
-pub(crate) const INTERRUPTIBLE: [&str; 2] = ["-W", "epoch-interruption=y"];
+/// The compile option that a host with `-W timeout` needs.
+pub(crate) const EPOCH_INTERRUPTION: [&str; 2] = ["-W", "epoch-interruption=y"];
 
 /// The path of the replaced function.
 pub(crate) const PATH: &str = "/api/GetKeyVaultSecret";
 
-/// The secret that its own test request names.
+/// The secret that the function's own test request names.
 pub(crate) const SECRET: &str = "Integration-Team-Blog";
 
-/// Instances that live on, as README.md recommends.
+/// The options that README.md recommends for reusing instances.
 #[rustfmt::skip]
-pub(crate) const LIVING_ON: [&str; 6] = [
+pub(crate) const INSTANCE_REUSE: [&str; 6] = [
     "--max-instance-reuse-count", "100000", "--max-instance-concurrent-reuse-count", "128",
     "--idle-instance-timeout", "3600s",
 ];

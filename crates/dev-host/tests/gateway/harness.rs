@@ -1,10 +1,10 @@
-//! A component under `wasmtime serve` and the emulator that it takes for Azure.
+//! A component under `wasmtime serve`, with the emulator as its Azure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use dev_host::{Launch, Server};
@@ -15,33 +15,34 @@ use tokio::runtime::Runtime;
 
 pub(crate) const BOTH: [&str; 2] = ["proxy", "service"];
 
-/// What the replaced function's own test sends, and what the emulated vault has for it.
+/// The test request of the replaced function, and its secret in the emulated vault.
 pub(crate) const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
 pub(crate) const SECRET: &str = "Integration-Team-Blog";
 pub(crate) const VALUE: &str = "https://example.com/blog?a=1&b=\"2\"";
 
-/// The key of the one caller.
+/// The API key of the caller.
 pub(crate) const KEY: &str = "the-caller-key";
 
-/// Nothing that is private may come out of it, whatever a test is about: each answer and all that the host prints are searched.
-pub(crate) struct Rig {
+/// A running component. Every response and all output of the host are searched for private text.
+pub(crate) struct Harness {
     pub(crate) server: Server,
     pub(crate) emulator: Emulator,
+    /// The version of [`SECRET`].
+    pub(crate) version: String,
     private: Search,
     _served: Served,
     _runtime: Runtime,
 }
 
-impl Rig {
-    /// `component` with the settings that lead to the emulator by `source`, and more settings; a later one of the same name
-    /// wins, and an empty one is as good as none. Its instances live on: under 0.2 one serves a single request, unless it is
-    /// told to.
+impl Harness {
+    /// Starts `component` with this token source, additional settings and reused instances. A later setting
+    /// of the same name wins, and an empty one counts as missing.
     pub(crate) fn start(component: &str, source: Source, settings: &[(&str, &str)]) -> Self {
-        let lives_on = ["--max-instance-reuse-count", "100000", "--idle-instance-timeout", "60s"];
-        Self::start_with(component, source, settings, &lives_on)
+        Self::start_with(component, source, settings, &REUSED_INSTANCES)
     }
 
-    /// The same with options of `wasmtime serve`.
+    /// Starts `component` with options of `wasmtime serve`, in which `{vault}` and `{version}` stand for the
+    /// vault's address and the version of [`SECRET`].
     pub(crate) fn start_with(
         component: &str,
         source: Source,
@@ -49,100 +50,98 @@ impl Rig {
         options: &[&str],
     ) -> Self {
         let (runtime, emulator) = (Runtime::new().unwrap(), Emulator::new());
-        emulator.set_secret(SECRET, VALUE).unwrap();
+        let version = emulator.set_secret(SECRET, VALUE).unwrap();
         let served = runtime.block_on(emulator.serve()).unwrap();
+        let base = served.http_base();
+        let vault = base.trim_end_matches('/');
         let launch = Launch::new(HOST, compiled(component))
             .options(["--allow-precompiled"])
-            .options(options.iter().copied())
+            .options(
+                options.iter().map(|option| option.replace("{vault}", vault).replace("{version}", &version)),
+            )
             .environment([("GATEWAY_KEY", KEY)])
             .environment(served.settings(source))
             .environment(settings.iter().copied());
-        let server = launch.start().unwrap_or_else(|problem| panic!("{problem}"));
+        let server = launch.start().unwrap_or_else(|error| panic!("{error}"));
         let private = private(&emulator);
-        Self { server, emulator, private, _served: served, _runtime: runtime }
+        Self { server, emulator, version, private, _served: served, _runtime: runtime }
     }
 
-    /// The function's test request, with the key.
-    pub(crate) fn ask(&self) -> Answer {
-        self.read(self.begin(REQUEST))
+    /// Sends the function's test request with the key.
+    pub(crate) fn post(&self) -> Response {
+        self.send("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], REQUEST.as_bytes())
     }
 
-    /// A JSON body, with the key, whose answer is to be [`read`](Self::read).
-    pub(crate) fn begin(&self, body: &str) -> TcpStream {
-        self.begin_raw(&written("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], body.as_bytes()))
+    /// Sends a request of method and path, header fields and body, and adds `Host` and `Content-Length`.
+    pub(crate) fn send(&self, request: &str, fields: &[&str], body: &[u8]) -> Response {
+        self.send_raw(&request_bytes(request, fields, body))
     }
 
-    /// A request: its method and path, its header fields (`Host` and the length of the body are added), its body.
-    pub(crate) fn send(&self, request: &str, fields: &[&str], body: &[u8]) -> Answer {
-        self.send_raw(&written(request, fields, body))
-    }
-
-    /// These very bytes.
-    pub(crate) fn send_raw(&self, bytes: &[u8]) -> Answer {
-        self.read(self.begin_raw(bytes))
-    }
-
-    fn begin_raw(&self, bytes: &[u8]) -> TcpStream {
+    /// Sends exactly these bytes.
+    pub(crate) fn send_raw(&self, bytes: &[u8]) -> Response {
         let mut stream = self.connect();
-        // A server that has seen enough may close before it has read all.
+        // The server may close the connection before it has read all bytes.
         let _ = stream.write_all(bytes);
-        stream
+        self.read(stream)
     }
 
-    /// The answer that comes last on this connection.
-    pub(crate) fn read(&self, stream: TcpStream) -> Answer {
+    /// Reads a response until the connection closes.
+    pub(crate) fn read(&self, stream: TcpStream) -> Response {
         let mut reader = BufReader::new(stream);
-        let mut answer = Answer::head(&mut reader);
-        reader.read_to_string(&mut answer.body).unwrap();
-        self.searched(answer)
+        let mut response = Response::head(&mut reader);
+        reader.read_to_string(&mut response.body).unwrap();
+        self.search_response(response)
     }
 
-    /// The function's test request, with the key, on a connection that stays open.
-    pub(crate) fn ask_on(&self, connection: &mut BufReader<TcpStream>) -> Answer {
+    /// Sends the function's test request with the key on a keep-alive connection.
+    pub(crate) fn post_on(&self, connection: &mut BufReader<TcpStream>) -> Response {
         let (key, length) = (key_field(), REQUEST.len());
         let request = format!(
             "POST / HTTP/1.1\r\nHost: gateway\r\n{key}\r\n{JSON}\r\nContent-Length: {length}\r\n\r\n{REQUEST}"
         );
         connection.get_mut().write_all(request.as_bytes()).unwrap();
-        let mut answer = Answer::head(connection);
-        let mut body = vec![0; answer.field("content-length").parse().unwrap()];
+        let mut response = Response::head(connection);
+        let mut body = vec![0; response.field("content-length").parse().unwrap()];
         connection.read_exact(&mut body).unwrap();
-        answer.body = String::from_utf8(body).unwrap();
-        self.searched(answer)
+        response.body = String::from_utf8(body).unwrap();
+        self.search_response(response)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.server.address()).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(RESPONSE_TIMEOUT)).unwrap();
         stream
     }
 
-    /// In how many instances requests have been answered: the host writes the number of each before its lines. It writes that
-    /// prefix and what follows it one after the other, so that of another instance may come in between.
+    /// Returns the number of instances in the log: the host starts each line with the number of the instance.
+    /// It writes prefix and line separately, so that another instance's prefix may come between them.
     pub(crate) fn instances(&self) -> usize {
         let log = self.server.log();
         let prefixes = log.iter().flat_map(|line| line.split("stderr [").skip(1));
         prefixes.filter_map(|prefix| Some(prefix.split_once("] :: ")?.0)).collect::<BTreeSet<_>>().len()
     }
 
-    /// How many calls the emulator has seen: for tokens, and to the vault.
+    /// Returns the numbers of token calls and vault calls.
     pub(crate) fn calls(&self) -> (usize, usize) {
         (self.emulator.token_calls().len(), self.emulator.vault_calls().len())
     }
 
-    /// An answer, in which nothing is that may not be there.
-    fn searched(&self, answer: Answer) -> Answer {
-        let search = self.search();
-        for (name, value) in &answer.fields {
-            search.expect_nothing(format!("{name}: {value}"), &[], "a field of an answer");
-        }
-        let allowed: &[Private] = if answer.status == 200 { &[Private::Value] } else { &[] };
-        search.expect_nothing(&answer.body, allowed, "an answer");
-        answer
+    /// Searches a response for private text.
+    fn search_response(&self, response: Response) -> Response {
+        let fields = response.fields.iter().map(|(name, value)| format!("{name}: {value}\n"));
+        self.expect_nothing_private(response.status, &fields.collect::<String>(), &response.body);
+        response
     }
 
-    /// What is private, with the tokens so far.
+    /// Fails if a response contains private text. The body of a 200 may contain a value.
+    pub(crate) fn expect_nothing_private(&self, status: u16, fields: &str, body: &str) {
+        let search = self.search();
+        search.expect_nothing(fields, &[], "the fields of an answer");
+        search.expect_nothing(body, if status == 200 { &[Private::Value] } else { &[] }, "an answer");
+    }
+
+    /// Returns a search for all private text, including the tokens so far.
     fn search(&self) -> Search {
         let mut search = self.private.clone();
         self.emulator.tokens().iter().for_each(|token| search.add(Private::Token, token));
@@ -150,17 +149,17 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
-    /// Searches all that the host has printed.
+impl Drop for Harness {
+    /// Searches all output of the host.
     fn drop(&mut self) {
-        let printed = self.server.end().join("\n");
+        let printed = self.server.stop().join("\n");
         if !std::thread::panicking() {
             self.search().expect_nothing(printed, &[], "what the host printed");
         }
     }
 }
 
-/// What is private before the first request.
+/// Returns a search for the text that is private from the start.
 fn private(emulator: &Emulator) -> Search {
     let mut search = Search::new();
     search.add(Private::Value, VALUE);
@@ -175,7 +174,7 @@ fn private(emulator: &Emulator) -> Search {
     search
 }
 
-fn written(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
+fn request_bytes(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
     let named = fields.iter().any(|field| field.starts_with("Host:"));
     let host = if named { "" } else { "Host: gateway\r\n" };
     let mut head = format!("{request} HTTP/1.1\r\n{host}Connection: close\r\n");
@@ -186,15 +185,15 @@ fn written(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), b"\r\n", body].concat()
 }
 
-/// An answer as it came.
+/// A response as received.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     fields: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     fn head(reader: &mut BufReader<TcpStream>) -> Self {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
@@ -211,7 +210,7 @@ impl Answer {
         }
     }
 
-    /// A header field, or nothing.
+    /// Returns a header field, or an empty string.
     pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.iter().find(|field| field.0 == name).map_or("", |field| field.1.as_str())
     }
@@ -220,19 +219,19 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// The status and the code of an error, which has the shape of all errors.
+    /// Returns the status and the error code, and checks the shape of errors.
     #[track_caller]
     pub(crate) fn error(&self) -> (u16, String) {
         let json = self.json();
         assert_eq!(self.field("content-type"), "application/json; charset=utf-8");
         assert_eq!(self.field("cache-control"), "no-store");
-        let members = [&json, &json["error"]].map(|it| it.as_object().map(serde_json::Map::len));
+        let members = [&json, &json["error"]].map(|json| json.as_object().map(serde_json::Map::len));
         assert_eq!(members, [Some(1), Some(2)], "{self:?}");
         assert!(json["error"]["message"].is_string(), "{self:?}");
         (self.status, json["error"]["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// The value of a secret.
+    /// Returns the value of a secret.
     #[track_caller]
     pub(crate) fn value(&self) -> String {
         assert_eq!(self.status, 200, "{self:?}");
@@ -246,16 +245,21 @@ pub(crate) fn key_field() -> String {
 
 pub(crate) const JSON: &str = "Content-Type: application/json";
 
-/// A component as machine code, compiled once for all tests: each of them starts a host of its own.
+/// Compiles a component once for all tests, because each test starts a host of its own.
 fn compiled(component: &str) -> PathBuf {
-    static COMPILED: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
-    let index = BOTH.iter().position(|name| *name == component).unwrap();
+    static COMPILED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // Other tests wait here during the compilation.
+    let mut compiled = COMPILED.lock().unwrap();
     let file = || dev_host::component(component).unwrap();
     let compile = || dev_host::compile(HOST, &[], &file(), env!("CARGO_TARGET_TMPDIR")).unwrap();
-    COMPILED[index].get_or_init(compile).clone()
+    compiled.entry(component.to_owned()).or_insert_with(compile).clone()
 }
 
-/// Longer than any answer takes, and short enough that a hang is seen as one.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The options that reuse an instance for further requests.
+pub(crate) const REUSED_INSTANCES: [&str; 4] =
+    ["--max-instance-reuse-count", "100000", "--idle-instance-timeout", "60s"];
+
+/// The timeout of a response: longer than any correct one, and short enough to report a hang.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
