@@ -57,18 +57,19 @@ pub struct StoreConfig {
 }
 
 impl Config {
-    /// How long a request with an expired value to fall back on waits for Azure: a quarter of the deadline, or [`MIN_STALE_WAIT`] if
-    /// that is longer and leaves half of the deadline.
+    /// How long a request with an expired value to fall back on waits for Azure: a quarter of the deadline,
+    /// or [`MIN_STALE_WAIT`] if that is longer and leaves half of the deadline.
     pub fn stale_wait(&self) -> Duration {
         let part = |parts| self.deadline.checked_div(parts).unwrap_or(self.deadline);
         part(4).max(MIN_STALE_WAIT.min(part(2)))
     }
 
-    /// Reads and parses all settings of `host`.
+    /// Loads all settings from `host` and parses them.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for the first setting that is missing or wrong, [`Error::DeadlineExceeded`] if the host takes too long.
+    /// [`Error::Setting`] for the first setting that is missing or wrong, [`Error::DeadlineExceeded`] if the
+    /// host takes too long.
     pub async fn load<H: Host>(host: &H) -> Result<Self, Error> {
         let read = within(host, READ_LIMIT, host.settings(&NAMES)).await.ok_or(Error::DeadlineExceeded)?;
         let texts: Vec<_> = NAMES.into_iter().zip(read).collect();
@@ -112,7 +113,9 @@ impl Config {
 
 fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
     let (name, uri) = match (settings.text("KeyVaultUri")?, settings.text("KEY_VAULT_URI")?) {
-        (Some(uri), other) if other.as_ref().is_none_or(|it| is_same_uri(it, &uri)) => ("KeyVaultUri", uri),
+        (Some(uri), other) if other.as_ref().is_none_or(|other| is_same_uri(other, &uri)) => {
+            ("KeyVaultUri", uri)
+        }
         (Some(_), _) => {
             return Err(SettingError { name: "KEY_VAULT_URI", should: "must not differ from KeyVaultUri" });
         }
@@ -124,7 +127,7 @@ fn vault(settings: Lookup<'_>) -> Result<Vault, SettingError> {
     Vault::parse(name, &uri, resource.as_deref(), api_version.as_deref())
 }
 
-/// Whether both are the same but for a slash at the end.
+/// Whether both are the same except for a slash at the end.
 fn is_same_uri(a: &str, b: &str) -> bool {
     a.strip_suffix('/').unwrap_or(a) == b.strip_suffix('/').unwrap_or(b)
 }
@@ -135,16 +138,17 @@ fn store(
 ) -> Result<Option<StoreConfig>, SettingError> {
     let label = settings.text("GATEWAY_STORE")?;
     let key = settings.text("GATEWAY_STORE_KEY")?.map(Redacted::new);
-    let both =
+    let must_be_set =
         |name| SettingError { name, should: "must be set together with the other setting of the store" };
     match (label, key) {
         (None, None) => Ok(None),
-        (Some(_), None) => Err(both("GATEWAY_STORE_KEY")),
-        (None, Some(_)) => Err(both("GATEWAY_STORE")),
+        (Some(_), None) => Err(must_be_set("GATEWAY_STORE_KEY")),
+        (None, Some(_)) => Err(must_be_set("GATEWAY_STORE")),
         (Some(label), Some(key)) => {
-            let bytes = BASE64_STANDARD.decode(key.expose()).ok().filter(|it| it.len() == STORE_KEY_BYTES);
-            let wrong = SettingError { name: "GATEWAY_STORE_KEY", should: "must be 32 bytes in base64" };
-            let seal = seal(Redacted::new(bytes.ok_or(wrong)?).expose()).ok_or(SettingError {
+            let bytes =
+                BASE64_STANDARD.decode(key.expose()).ok().filter(|bytes| bytes.len() == STORE_KEY_BYTES);
+            let invalid = SettingError { name: "GATEWAY_STORE_KEY", should: "must be 32 bytes in base64" };
+            let seal = seal(Redacted::new(bytes.ok_or(invalid)?).expose()).ok_or(SettingError {
                 name: "GATEWAY_STORE",
                 should: "must not be set, as this build is not for a host that has a store",
             })?;
@@ -164,7 +168,7 @@ fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {
 
 const STORE_KEY_BYTES: usize = 32;
 
-/// How long each call of the host may take that reads settings.
+/// The limit for each call of the host that reads settings.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// Long enough for a token and a secret over new connections.
@@ -176,20 +180,20 @@ mod tests {
     use crate::env::Unreadable;
 
     #[test]
-    fn defaults() {
-        let settings = read(&[VAULT]).unwrap();
+    fn settings_have_defaults() {
+        let config = parse(&[VAULT]).unwrap();
         let seconds = Duration::from_secs;
         let cache =
             CacheConfig { ttl: seconds(300), stale: seconds(3600), negative_ttl: seconds(10), entries: 1000 };
-        assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(10), Level::Info));
-        assert!(settings.store.is_none());
-        assert_eq!(settings.token_source.name(), "imds");
-        assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.net");
+        assert_eq!((config.cache, config.deadline, config.log), (cache, seconds(10), Level::Info));
+        assert!(config.store.is_none());
+        assert_eq!(config.token_source.name(), "imds");
+        assert_eq!(config.vault.audience().as_str(), "https://vault.azure.net");
     }
 
     #[test]
-    fn everything_can_be_set() {
-        let settings = read(&[
+    fn all_settings_are_parsed() {
+        let config = parse(&[
             ("KEY_VAULT_URI", "https://my-vault.vault.azure.cn/"),
             ("GATEWAY_CACHE_TTL_SECONDS", "0"),
             ("GATEWAY_STALE_SECONDS", "60"),
@@ -203,15 +207,18 @@ mod tests {
         .unwrap();
         let seconds = Duration::from_secs;
         let cache = CacheConfig { ttl: seconds(0), stale: seconds(60), negative_ttl: seconds(0), entries: 1 };
-        assert_eq!((settings.cache, settings.deadline, settings.log), (cache, seconds(230), Level::Debug));
-        let store = settings.store.unwrap();
-        let expected = Seal::new(&(0..32).collect::<Vec<u8>>()).unwrap();
-        assert_eq!((store.label.as_str(), store.seal.prefix()), ("default", expected.prefix()));
-        assert_eq!(settings.vault.audience().as_str(), "https://vault.azure.cn");
+        assert_eq!((config.cache, config.deadline, config.log), (cache, seconds(230), Level::Debug));
+        let store = config.store.unwrap();
+        let key: Vec<u8> = (0..32).collect();
+        assert_eq!(
+            (store.label.as_str(), store.seal.prefix()),
+            ("default", Seal::new(&key).unwrap().prefix())
+        );
+        assert_eq!(config.vault.audience().as_str(), "https://vault.azure.cn");
     }
 
     #[test]
-    fn a_wrong_setting_is_named() {
+    fn an_invalid_setting_is_named() {
         for (name, values) in [
             (
                 "GATEWAY_CACHE_TTL_SECONDS",
@@ -234,7 +241,7 @@ mod tests {
             ("IDENTITY_SOURCE", vec!["IMDS"]),
         ] {
             for value in values {
-                let error = read(&[VAULT, (name, value)]).unwrap_err();
+                let error = parse(&[VAULT, (name, value)]).unwrap_err();
                 let other = match name {
                     "GATEWAY_STORE" => "GATEWAY_STORE_KEY",
                     _ => name,
@@ -243,47 +250,52 @@ mod tests {
                 assert!(!error.should.contains(value), "{value}");
             }
         }
-        assert_eq!(read(&[]).unwrap_err(), SettingError { name: "KeyVaultUri", should: "is not set" });
-        assert_eq!(read(&[("KeyVaultUri", "")]).unwrap_err().name, "KeyVaultUri");
+        assert_eq!(parse(&[]).unwrap_err(), SettingError { name: "KeyVaultUri", should: "is not set" });
+        assert_eq!(parse(&[("KeyVaultUri", "")]).unwrap_err().name, "KeyVaultUri");
         for key in ["AAEC", "not base64", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
-            let error = read(&[VAULT, ("GATEWAY_STORE", "default"), ("GATEWAY_STORE_KEY", key)]).unwrap_err();
+            let error =
+                parse(&[VAULT, ("GATEWAY_STORE", "default"), ("GATEWAY_STORE_KEY", key)]).unwrap_err();
             assert_eq!(error.name, "GATEWAY_STORE_KEY");
         }
     }
 
     #[test]
-    fn the_vault_may_be_named_twice_if_it_is_the_same() {
+    fn both_vault_settings_may_have_the_same_address() {
         for (other, same) in [
             ("https://my-vault.vault.azure.net", true),
             ("https://my-vault.vault.azure.net/", true),
             ("https://my-vault.vault.azure.net//", false),
             ("https://your-vault.vault.azure.net/", false),
         ] {
-            let settings = read(&[VAULT, ("KEY_VAULT_URI", other)]);
-            assert_eq!(settings.map_err(|it| it.name).err(), (!same).then_some("KEY_VAULT_URI"), "{other}");
+            let config = parse(&[VAULT, ("KEY_VAULT_URI", other)]);
+            assert_eq!(
+                config.map_err(|error| error.name).err(),
+                (!same).then_some("KEY_VAULT_URI"),
+                "{other}"
+            );
         }
     }
 
     #[test]
-    fn patience_is_a_part_of_the_deadline() {
+    fn the_stale_wait_is_a_part_of_the_deadline() {
         for (deadline, milliseconds) in [("1", 500), ("2", 1000), ("3", 1000), ("10", 2500), ("230", 57_500)]
         {
-            let config = read(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
+            let config = parse(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
             assert_eq!(config.stale_wait(), Duration::from_millis(milliseconds), "{deadline}");
         }
     }
 
     #[test]
-    fn a_setting_that_cannot_be_read_is_named() {
+    fn an_unreadable_setting_is_named() {
         assert_eq!(
-            read(&[VAULT, ("GATEWAY_LOG", UNREADABLE)]).unwrap_err(),
+            parse(&[VAULT, ("GATEWAY_LOG", UNREADABLE)]).unwrap_err(),
             SettingError { name: "GATEWAY_LOG", should: "could not be read from the host" }
         );
     }
 
     #[test]
-    fn no_setting_shows_what_it_holds() {
-        let settings = read(&[
+    fn debug_output_has_no_credential() {
+        let config = parse(&[
             VAULT,
             ("GATEWAY_KEY", "marker"),
             ("MSI_ENDPOINT", "http://localhost"),
@@ -292,13 +304,14 @@ mod tests {
             ("GATEWAY_STORE_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
         ])
         .unwrap();
-        let shown = format!("{settings:?}");
-        assert!(!shown.contains("marker") && !shown.contains("1, 2, 3"), "{shown}");
+        let debug = format!("{config:?}");
+        assert!(!debug.contains("marker") && !debug.contains("1, 2, 3"), "{debug}");
     }
 
-    fn read(settings: &[(&'static str, &'static str)]) -> Result<Config, SettingError> {
-        let read = |text: &str| if text == UNREADABLE { Err(Unreadable) } else { Ok(Some(text.to_owned())) };
-        let settings: Vec<_> = settings.iter().map(|(name, text)| (*name, read(text))).collect();
+    fn parse(settings: &[(&'static str, &'static str)]) -> Result<Config, SettingError> {
+        let setting =
+            |text: &str| if text == UNREADABLE { Err(Unreadable) } else { Ok(Some(text.to_owned())) };
+        let settings: Vec<_> = settings.iter().map(|(name, text)| (*name, setting(text))).collect();
         Config::parse(Lookup::new(&settings), Seal::new)
     }
 

@@ -1,27 +1,27 @@
-//! What can fail, and who is to blame. No variant carries text that came from outside, but for a [`Code`].
+//! All errors. No variant contains text from outside, except for a [`Code`].
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::model::{DeadlineExceeded, SecretName, SecretVersion};
 
-/// Why a request is not answered with what it asked for.
+/// Why a request failed.
 ///
-/// The text is for the log: it may name causes that a caller does not learn. What a caller learns is decided in
-/// [`Reply::error`](crate::http::response::Reply::error).
+/// The `Display` text is for the log, and may name causes that a caller does not learn.
+/// [`Reply::error`](crate::http::response::Reply::error) decides what a caller learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The path is none of ours.
+    /// The path belongs to no route.
     NoRoute,
-    /// The path is ours, the method is not; these are.
+    /// The route does not answer this method; it answers these.
     WrongMethod(&'static str),
-    /// The header fields of the request are too large together.
+    /// The target and the headers of the request are too large together.
     HeadersTooLarge,
-    /// The body is not said to be JSON.
+    /// The content type of the body is not JSON.
     NotJson,
-    /// The body is said to be in another encoding of characters than UTF-8.
+    /// The content type of the body has another charset than UTF-8.
     NotUtf8,
-    /// The body is larger than a request can be.
+    /// The body is larger than allowed.
     BodyTooLarge,
     /// The body did not arrive whole.
     BodyLost,
@@ -32,17 +32,17 @@ pub enum Error {
     /// The object has a `Version` that is not the version of a secret.
     NoValidVersion,
 
-    /// The request came through a proxy, and nobody said that this is trusted.
+    /// The request came through a proxy, and the settings do not trust proxies.
     CameThroughProxy,
     /// The caller's key or token is missing or wrong.
     NotAuthenticated,
-    /// That has happened too often; it is worth to come back after this time.
+    /// Too many requests had no valid key or token. The caller can try again after this time.
     TooManyFailures(Duration),
-    /// The request has no key and calls the gateway by a name that is not its own.
+    /// The request is anonymous and addresses the gateway by a name that is not allowed.
     ForeignName,
-    /// The caller has had so many calls made to Key Vault that the next one has to wait this long.
+    /// The caller has caused so many calls to Key Vault that the next one has to wait this long.
     BudgetSpent(Duration),
-    /// This caller may not read this secret.
+    /// The caller's scope does not have the secret.
     OutOfScope,
 
     /// A setting is missing or wrong.
@@ -50,77 +50,76 @@ pub enum Error {
 
     /// The token source refused.
     TokenSourceRefused {
-        /// Why, as far as its answer tells.
+        /// The reason, as far as the source's answer says it.
         reason: TokenRefusal,
-        /// Which one it is, as `IDENTITY_SOURCE` has it.
+        /// The name of the token source, as in `IDENTITY_SOURCE`.
         source: &'static str,
         /// The status of its answer.
         status: u16,
         /// The code in its answer.
         code: Option<Code>,
     },
-    /// There is no metadata service here: something else answered at its address, with this status.
+    /// There is no metadata service: something else answered at its address, with this status.
     TokenSourceAbsent(u16),
     /// The token source answered with something that is not a token.
     TokenSourceUnusable,
 
-    /// The directory of the callers' tenant answered with something that is not its keys.
+    /// The JWKS endpoint answered with something that is not a JWKS.
     JwksUnusable,
 
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
-    /// The secret is there, but disabled.
+    /// The secret exists but is disabled.
     SecretDisabled,
-    /// The vault does not let us in.
+    /// The vault denied access to the secret.
     VaultDenied(Denial, Option<Code>),
-    /// The vault will never accept our token, nor a new one, for this reason.
-    TokenRefused(Complaint, Option<Code>),
-    /// The vault does not accept our token at the moment, nor a new one, and gives no reason that would last: a later try may go well.
+    /// The vault will never accept the token, nor a new one, for this reason.
+    TokenRefused(TokenMismatch, Option<Code>),
+    /// The vault does not accept the token at the moment, nor a new one, and gives no final reason: a later
+    /// try may succeed.
     TokenNotAccepted {
         /// When to try again, if it is known.
         retry_after: Option<Duration>,
         /// The code in its answer.
         code: Option<Code>,
     },
-    /// The vault refused with a status that makes no sense for our request.
+    /// The vault refused with a status that makes no sense for the request.
     VaultRefused(u16, Option<Code>),
     /// The vault answered with something that is not a secret.
     VaultUnusable,
 
-    /// A service of Azure's failed in a way that may pass.
+    /// A service of Azure failed in a way that may pass.
     Upstream {
-        /// Which one.
         service: Service,
-        /// How.
         kind: FailureKind,
-        /// When to try again: what the service asked for, or how long the circuit breaker is open.
+        /// When to try again: the service's `Retry-After`, or how long the circuit breaker is open.
         retry_after: Option<Duration>,
     },
 
-    /// The host does not let calls go where the settings say, for example because of Spin's `allowed_outbound_hosts`.
+    /// The host does not allow calls to the configured address, for example because of Spin's
+    /// `allowed_outbound_hosts`.
     CallNotAllowed,
-    /// The time for this request is over.
+    /// The deadline of the request has passed.
     DeadlineExceeded,
 }
 
-/// A failed attempt: its error, and whether other requests may take that for their own.
+/// A failed attempt: its error, and whether other requests may share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub error: Error,
-    /// Whether the failure is about this request alone: it had no more time, or no reason to try again. Requests that have more time,
-    /// or no fallback, must not take it for theirs.
+    /// Whether the failure is about this request alone: it had no more time, or no reason to try again.
+    /// Requests that have more time, or no fallback, must not share it.
     pub is_local: bool,
 }
 
 impl Failure {
-    /// A failure that is about this request alone.
     pub const fn local(error: Error) -> Self {
         Self { error, is_local: true }
     }
 }
 
 impl From<Error> for Failure {
-    /// A failure that all requests may share, unless the request's own time was over.
+    /// A failure that all requests may share, unless the deadline of this one has passed.
     fn from(error: Error) -> Self {
         Self { is_local: error == Error::DeadlineExceeded, error }
     }
@@ -138,88 +137,88 @@ impl From<DeadlineExceeded> for Failure {
     }
 }
 
-/// A service of Azure's that a request depends on.
+/// A service of Azure that requests depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     TokenSource,
     Vault,
-    /// The endpoint that publishes the keys with which access tokens of callers are signed.
+    /// The endpoint that publishes the JWKS of the callers' tenant.
     Jwks,
 }
 
 /// How a service failed, where the same call may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// It has had too many requests.
+    /// The service has had too many requests.
     Throttled,
-    /// It answers that it fails.
+    /// The service answers that it fails.
     Failing,
-    /// It does not answer.
+    /// The service does not answer.
     Unreachable,
-    /// It does not accept our token at the moment, so what it would say of a secret is not known.
+    /// The vault does not accept the token at the moment, so its answer says nothing about the secret.
     NotAccepting,
 }
 
-/// A setting that cannot be used, by name; its value is nobody's business.
+/// An unusable setting, by name. The error never contains its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingError {
     /// The name of the setting.
     pub name: &'static str,
-    /// What it should be, to follow "The setting … ".
+    /// The end of the sentence "The setting … ".
     pub should: &'static str,
 }
 
-/// Why a token source refused, as far as its answer tells.
+/// Why a token source refused, as far as its answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenRefusal {
-    /// It knows no identity of the given id, or has none at all.
+    /// The source knows no identity with the given id, or has none at all.
     NoSuchIdentity,
-    /// It has several identities, and none was chosen.
+    /// The source has several identities, and none was selected.
     SeveralIdentities,
-    /// It does not know the audience.
+    /// The source does not know the audience.
     Audience,
-    /// It does not accept what we authenticate with: the identity header, or the client secret.
+    /// The source does not accept the gateway's credential: the identity header, or the client secret.
     Credential,
-    /// The tenant is not known to it.
+    /// The source does not know the tenant.
     Tenant,
     /// The tenant has no such application, or has disabled it.
     Application,
-    /// A policy of the tenant forbids it (Conditional Access for workload identities).
+    /// A policy of the tenant forbids the sign-in (Conditional Access for workload identities).
     Policy,
-    /// Something else.
     Other,
 }
 
-/// Why the vault does not let us in, as far as its answer tells.
+/// Why the vault denied access, as far as its answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// No access policy lets this identity read secrets.
     AccessPolicy,
     /// No role assignment lets this identity read secrets.
     RoleAssignment,
-    /// The vault's firewall does not know our address.
+    /// The vault's firewall does not allow the gateway's address.
     Firewall,
-    /// The vault takes only private connections.
+    /// The vault allows only private connections.
     PrivateLink,
-    /// An access policy wants an application to act on behalf of a user.
+    /// The access policy is for an application on behalf of a user.
     OnBehalfOf,
-    /// It did not say.
+    /// The answer gives no known reason.
     Unexplained,
 }
 
-/// What the vault has against our token, where that will not pass.
+/// Why the vault will never accept a token, as far as its answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Complaint {
-    /// It is for another audience than the vault's, so `KEY_VAULT_RESOURCE` is wrong.
+pub enum TokenMismatch {
+    /// The token is for another audience than the vault's, so `KEY_VAULT_RESOURCE` is wrong.
     Audience,
-    /// It is of another tenant than the vault's.
+    /// The token is from another tenant than the vault's.
     Issuer,
-    /// It lacks claims that no managed identity has unless it says that it knows of continuous access evaluation.
+    /// The token lacks claims. Managed identities get them only if they say that they support continuous
+    /// access evaluation.
     Claims,
 }
 
-/// A code from an answer of Azure's, for the operator: 1 to 64 ASCII letters, digits and underscores, so that no text comes with it.
-/// It is for the log and nothing else, so its `Debug` is blind.
+/// A code from an answer of Azure, for the log: 1 to 64 ASCII letters, digits and underscores, so that it
+/// cannot carry any text. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
 
@@ -230,23 +229,21 @@ impl fmt::Debug for Code {
 }
 
 impl Code {
-    /// Accepts what is a code.
+    /// Parses the text of a code.
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
-        (allowed && (1..=LONGEST_CODE).contains(&text.len())).then(|| Self(text.to_owned()))
+        let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        (allowed && (1..=MAX_CODE_LENGTH).contains(&text.len())).then(|| Self(text.to_owned()))
     }
 
-    /// The code.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// In bytes.
-const LONGEST_CODE: usize = 64;
+const MAX_CODE_LENGTH: usize = 64;
 
 impl Error {
-    /// `service` failed in a way that may pass.
+    /// The error of a `service` that failed in a way that may pass.
     pub(crate) const fn upstream(service: Service, kind: FailureKind, retry_after: Option<Duration>) -> Self {
         match kind {
             FailureKind::NotAccepting => Self::TokenNotAccepted { retry_after, code: None },
@@ -256,11 +253,20 @@ impl Error {
         }
     }
 
-    /// How a service failed and when to try again, where the same call may succeed later.
+    /// The error of a `service` whose answer makes no sense.
+    pub(crate) const fn unusable(service: Service) -> Self {
+        match service {
+            Service::TokenSource => Self::TokenSourceUnusable,
+            Service::Vault => Self::VaultUnusable,
+            Service::Jwks => Self::JwksUnusable,
+        }
+    }
+
+    /// How a service failed, and its `Retry-After`, if the same call may succeed later.
     ///
-    /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and 410 of IMDS
-    /// ([`TokenSource`](crate::azure::token_source::TokenSource) tells its sources apart); and a 401 of the vault that gives no reason
-    /// that would last ([`Vault::read`](crate::azure::vault::Vault)).
+    /// These are the errors that Microsoft's clients retry: 408, 429, 5xx and lost connections, and 404 and
+    /// 410 of IMDS ([`TokenSource`](crate::azure::token_source::TokenSource) tells its sources apart); and a
+    /// 401 of the vault without a final reason ([`Vault`](crate::azure::vault::Vault)).
     pub const fn transient(&self) -> Option<(FailureKind, Option<Duration>)> {
         match self {
             Self::Upstream { kind, retry_after, .. } => Some((*kind, *retry_after)),
@@ -269,7 +275,7 @@ impl Error {
         }
     }
 
-    /// Whether it is a token that is missing, and the token source that has none.
+    /// Whether there is no token because of the token source.
     pub const fn is_about_token_source(&self) -> bool {
         matches!(
             self,
@@ -298,11 +304,12 @@ impl fmt::Display for Error {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
             }
             Self::NotAuthenticated => "the caller's key or token is missing or wrong",
-            Self::TooManyFailures(_) => "the caller's key or token is missing or wrong, as too often before",
+            Self::TooManyFailures(_) => "too many requests had no valid key or token",
             Self::ForeignName => {
-                "a request without a key is for a name, or from a site, that is neither loopback nor in GATEWAY_ALLOWED_HOSTS"
+                "a request without a key is for a name, or from a site, that is neither loopback nor in \
+                 GATEWAY_ALLOWED_HOSTS"
             }
-            Self::BudgetSpent(_) => "the caller has had too many calls made to Key Vault",
+            Self::BudgetSpent(_) => "the caller has caused too many calls to Key Vault",
             Self::OutOfScope => "the secret is out of the caller's scope",
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
@@ -322,13 +329,13 @@ impl fmt::Display for Error {
                     TokenRefusal::Policy => "a policy of the tenant forbids the sign-in",
                     TokenRefusal::Other => "the token source refused",
                 };
-                return write!(f, "{reason} ({source}, status {status}{})", ShownCode(code.as_ref()));
+                return write!(f, "{reason} ({source}, status {status}{})", CodeSuffix(code.as_ref()));
             }
             Self::TokenSourceAbsent(status) => {
                 return write!(f, "there is no metadata service at its address (imds, status {status})");
             }
             Self::TokenSourceUnusable => "the token source answered with something that is not a token",
-            Self::JwksUnusable => "the directory of callers answered with something that is not its keys",
+            Self::JwksUnusable => "the JWKS endpoint answered with something that is not a JWKS",
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial, code) => match denial {
@@ -340,31 +347,31 @@ impl fmt::Display for Error {
                     "the vault denied access: the policy is for an application on behalf of a user"
                 }
                 Denial::Unexplained => {
-                    return write!(f, "the vault denied access (status 403{})", ShownCode(code.as_ref()));
+                    return write!(f, "the vault denied access (status 403{})", CodeSuffix(code.as_ref()));
                 }
             },
-            Self::TokenRefused(complaint, code) => {
-                let wanted = match complaint {
-                    Complaint::Audience => "it wants another audience",
-                    Complaint::Issuer => "it wants one of another tenant",
-                    Complaint::Claims => "it wants more claims",
+            Self::TokenRefused(mismatch, code) => {
+                let reason = match mismatch {
+                    TokenMismatch::Audience => "it wants another audience",
+                    TokenMismatch::Issuer => "it wants one of another tenant",
+                    TokenMismatch::Claims => "it wants more claims",
                 };
-                let code = ShownCode(code.as_ref());
-                return write!(f, "the vault did not accept the token: {wanted} (status 401{code})");
+                let code = CodeSuffix(code.as_ref());
+                return write!(f, "the vault did not accept the token: {reason} (status 401{code})");
             }
             Self::TokenNotAccepted { code, .. } => {
-                let code = ShownCode(code.as_ref());
+                let code = CodeSuffix(code.as_ref());
                 return write!(f, "the vault does not accept the token at the moment (status 401{code})");
             }
             Self::VaultRefused(status, code) => {
-                return write!(f, "the vault refused (status {status}{})", ShownCode(code.as_ref()));
+                return write!(f, "the vault refused (status {status}{})", CodeSuffix(code.as_ref()));
             }
             Self::VaultUnusable => "the vault answered with something that is not a secret",
             Self::Upstream { service, kind, .. } => {
                 let service = match service {
                     Service::TokenSource => "the token source",
                     Service::Vault => "the vault",
-                    Service::Jwks => "the directory of callers",
+                    Service::Jwks => "the JWKS endpoint",
                 };
                 let kind = match kind {
                     FailureKind::Throttled => "is throttling",
@@ -383,10 +390,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A code behind a status, if there is one.
-struct ShownCode<'a>(Option<&'a Code>);
+/// The code after a status, if there is one.
+struct CodeSuffix<'a>(Option<&'a Code>);
 
-impl fmt::Display for ShownCode<'_> {
+impl fmt::Display for CodeSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |code| write!(f, ", code {}", code.as_str()))
     }

@@ -133,7 +133,7 @@ impl<H: Host> Gateway<H> {
         context.secret = Some(request.name.clone());
         context.caller = Some(principal.authorize(&request.name)?);
 
-        let freshness = freshness(head.wants_fresh(), context.start);
+        let freshness = freshness(head.has_no_cache(), context.start);
         let found = self.secrets.find(&self.client(config, context), &request, freshness).await?;
         let reply = Reply::secret(&request.name, &found.secret.secret, found.age);
         Ok((reply, Outcome { cache_status: Some(found.cache_status), refresh: found.refresh }))
@@ -320,7 +320,7 @@ impl<H: Host> Gateway<H> {
         if level > self.config.get().map_or(Level::Info, |config| config.log) {
             return;
         }
-        self.host.log(&log::render(&log::Line {
+        let line = log::Line {
             time: self.host.unix_time(),
             level,
             request: context.trace.id(|| self.host.random()),
@@ -332,8 +332,8 @@ impl<H: Host> Gateway<H> {
             unused: self.unused(error),
             cache: cache_status.map(|status| status.outcome().name()),
             upstream: context.calls.total(),
-            duration: self.host.now().since(context.start),
-        }));
+        };
+        self.host.log(&log::render(&line, self.host.now().since(context.start)));
     }
 }
 
@@ -370,7 +370,7 @@ fn level_of(reply: &Reply) -> Level {
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The description of the contract (OpenAPI 3.1).
-pub const OPENAPI: &str = include_str!("openapi.json");
+pub const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
 /// How long a request may wait for the settings: the default deadline, as the real one is among them.
 const LOAD_LIMIT: Duration = Duration::from_secs(10);

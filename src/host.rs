@@ -71,11 +71,15 @@ impl fmt::Debug for Signal {
 
 /// Awaits `future` for at most `limit`, then drops it.
 pub async fn within<T>(host: &impl Host, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut timer = pin!(host.sleep(limit));
+    unless(host.sleep(limit), future).await
+}
+
+/// Awaits `future` until `end`, then drops it. If both are ready, `future` wins.
+pub async fn unless<T>(end: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
+    let (mut end, mut future) = (pin!(end), pin!(future));
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+        Poll::Pending => end.as_mut().poll(context).map(|()| None),
     })
     .await
 }

@@ -80,7 +80,7 @@ impl TokenVerifier {
             && jwks.fetched_at == self.verified_with.get()
             && let Some(claims) = self.verified.borrow_mut().get(&digest)
         {
-            return Ok(claims.are_good(client.host.unix_time()).then(|| Rc::clone(claims)));
+            return Ok(claims.are_valid(client.host.unix_time()).then(|| Rc::clone(claims)));
         }
         let Some(jwks) = self.jwks.with_key(client, tenant, jwt.key_id()).await? else { return Ok(None) };
         let mut verified = self.verified.borrow_mut();
@@ -141,7 +141,7 @@ impl JwksCache {
     ) -> Result<Option<Jwks>, Error> {
         let now = client.host.now();
         let deadline = client.context.deadline;
-        let has_key = |jwks: &Jwks| jwks.keys.have(key_id);
+        let has_key = |jwks: &Jwks| jwks.keys.contains(key_id);
         if let Some(cached) = self.usable(now).filter(has_key) {
             if cached.is_fresh(now) || now < self.refresh_from.get() {
                 return Ok(Some(cached));

@@ -1,45 +1,40 @@
-//! What a component gets that is composed with the gateway, and so asks without HTTP: a value, or a typed error.
+//! The typed error of a read by a component that is composed with the gateway.
 
 use std::time::Duration;
 
 use crate::error::{Error, FailureKind, Service};
-use crate::http::response::pause_seconds;
+use crate::http::response::retry_after_seconds;
 
-/// Why there is no value: the `error` of `keyvault:gateway/types`, where each is explained (`wit/gateway/gateway.wit`).
+/// Why there is no value: the `error` of `keyvault:gateway/types` (`wit/gateway/gateway.wit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The name is none that a secret can have.
     InvalidName,
-    /// The version is none that a secret can have.
     InvalidVersion,
-    /// The secret is not for whoever is composed with the gateway.
+    /// `GATEWAY_CALLERS` does not let the composed component read the secret.
     Forbidden,
-    /// There is no such secret, or no such version of it.
+    /// The secret, or this version of it, does not exist.
     NotFound,
-    /// The secret is disabled.
     Disabled,
-    /// Key Vault does not let us read it.
+    /// Key Vault does not let the gateway's identity read the secret.
     AccessDenied,
-    /// This setting is missing or wrong.
+    /// The setting of this name is missing or wrong.
     Configuration(&'static str),
     /// The token source refused, or gave an answer that cannot be used.
     Identity,
     /// Key Vault refused, or gave an answer that cannot be used.
     Vault,
-    /// Azure has had too many requests, or the component has had too many made; it is worth to come back after so many seconds.
+    /// Azure throttles, or the component has made too many requests. Try again after so many seconds.
     Throttled(u32),
-    /// Azure is failing or cannot be reached; it is worth to come back after so many seconds.
+    /// Azure fails or cannot be reached. Try again after so many seconds.
     Unavailable(u32),
-    /// The time for this read is over.
     Timeout,
-    /// Something happened that should not.
     Internal,
 }
 
 impl From<&Error> for ReadError {
     fn from(error: &Error) -> Self {
         match error {
-            // What only a request over HTTP can be. It is here because a new error has to be thought about here as well.
+            // Only requests over HTTP have these. They are listed, so that a new error has to be decided here as well.
             Error::NoRoute
             | Error::WrongMethod(_)
             | Error::HeadersTooLarge
@@ -77,5 +72,5 @@ impl From<&Error> for ReadError {
 
 /// The seconds that a caller over HTTP would have in its `Retry-After`.
 fn seconds(pause: Option<Duration>) -> u32 {
-    u32::try_from(pause_seconds(pause)).unwrap_or(u32::MAX)
+    u32::try_from(retry_after_seconds(pause)).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What is known of being ready, and how often that is found out.
+//! The readiness of an instance, and how often it is checked.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -6,43 +6,44 @@ use std::time::Duration;
 use crate::error::{Error, FailureKind, Service};
 use crate::model::Moment;
 
-/// Whether a token could be had when it was last tried, and when that was.
+/// The result of the last check whether a token can be fetched, and when the check began.
 #[derive(Debug)]
-pub struct Readiness(RefCell<Known>);
+pub struct Readiness(RefCell<State>);
 
 #[derive(Debug)]
-struct Known {
-    tried: Option<Moment>,
-    /// How many attempts in a row were abandoned, as their clients hung up.
+struct State {
+    last_attempt: Option<Moment>,
+    /// How many attempts in a row were abandoned, as their clients disconnected.
     abandoned: u32,
     outcome: Result<(), Error>,
 }
 
 impl Readiness {
-    /// Nothing tried yet, which is as good as no token.
+    /// No attempt yet, which counts as no token.
     pub const fn new() -> Self {
-        Self(RefCell::new(Known {
-            tried: None,
+        Self(RefCell::new(State {
+            last_attempt: None,
             abandoned: 0,
             outcome: Err(Error::upstream(Service::TokenSource, FailureKind::Failing, None)),
         }))
     }
 
-    /// Begins an attempt, unless there was one a short while ago.
+    /// Begins an attempt, unless another one began within [`MIN_INTERVAL`].
     pub fn attempt(&self, now: Moment) -> Option<Attempt<'_>> {
-        let mut known = self.0.borrow_mut();
-        if known.tried.is_some_and(|it| now.since(it) < READINESS_PAUSE) {
+        let mut state = self.0.borrow_mut();
+        if state.last_attempt.is_some_and(|start| now.since(start) < MIN_INTERVAL) {
             return None;
         }
-        known.tried = Some(now);
-        // There is no token, or nobody would have to try. What was once is no answer for who asks meanwhile.
-        if known.outcome.is_ok() {
-            known.outcome = Err(Error::upstream(Service::TokenSource, FailureKind::Failing, None));
+        state.last_attempt = Some(now);
+        // An attempt begins only if there is no valid token. So an earlier success is cleared, before other
+        // requests get it.
+        if state.outcome.is_ok() {
+            state.outcome = Err(Error::upstream(Service::TokenSource, FailureKind::Failing, None));
         }
         Some(Attempt { readiness: self, ended: false })
     }
 
-    /// What is known: that there is no token, and why if the last attempt has ended.
+    /// The result of the last attempt that has ended. A success counts only until the next attempt begins.
     pub fn last_result(&self) -> Result<(), Error> {
         self.0.borrow().outcome.clone()
     }
@@ -54,9 +55,9 @@ impl Default for Readiness {
     }
 }
 
-/// The one request that finds out about readiness. If its client hangs up, another request may find out at once, as what one client
-/// does must not decide what others are told. `/readyz` needs no key, and a client could ask and hang up without end: after
-/// [`MOST_ABANDONED`] in a row the next attempt has to wait.
+/// An attempt by one request. If its client disconnects, another request may begin one at once, as one client
+/// must not decide what others are told. `/readyz` needs no key, so a client could begin attempts and
+/// disconnect without end: after [`MAX_ABANDONED`] in a row the next attempt has to wait.
 #[derive(Debug)]
 pub struct Attempt<'a> {
     readiness: &'a Readiness,
@@ -64,12 +65,12 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Notes what came of it.
+    /// Records the result of the attempt.
     pub fn end(mut self, outcome: Result<(), Error>) -> Result<(), Error> {
         self.ended = true;
-        let mut known = self.readiness.0.borrow_mut();
-        known.abandoned = 0;
-        known.outcome.clone_from(&outcome);
+        let mut state = self.readiness.0.borrow_mut();
+        state.abandoned = 0;
+        state.outcome.clone_from(&outcome);
         outcome
     }
 }
@@ -79,32 +80,33 @@ impl Drop for Attempt<'_> {
         if self.ended {
             return;
         }
-        let mut known = self.readiness.0.borrow_mut();
-        known.abandoned = known.abandoned.saturating_add(1);
-        if known.abandoned < MOST_ABANDONED {
-            known.tried = None;
+        let mut state = self.readiness.0.borrow_mut();
+        state.abandoned = state.abandoned.saturating_add(1);
+        if state.abandoned < MAX_ABANDONED {
+            state.last_attempt = None;
         } else {
-            known.abandoned = 0;
+            state.abandoned = 0;
         }
     }
 }
 
-/// Probes come every few seconds from every side; what they cost Azure must not grow with their number.
-const READINESS_PAUSE: Duration = Duration::from_secs(5);
+/// The time between attempts. Probes come every few seconds from several sides, and the calls to Azure must
+/// not grow with their number.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Probes of some platforms do hang up, so the first few cost nothing.
-const MOST_ABANDONED: u32 = 3;
+/// Probes of some platforms do disconnect, so the first few are free.
+const MAX_ABANDONED: u32 = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_abandoned_attempt_leaves_its_place_up_to_three_times() {
+    fn after_three_abandoned_attempts_the_next_has_to_wait() {
         let readiness = Readiness::new();
         for round in 0..3 {
             let start = Moment::after_start(Duration::from_secs(100 + 5 * round));
-            for attempt in 0..MOST_ABANDONED {
+            for attempt in 0..MAX_ABANDONED {
                 drop(readiness.attempt(start).unwrap_or_else(|| panic!("{round} {attempt}")));
             }
             assert!(readiness.attempt(start).is_none(), "{round}");
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_ends_is_the_only_one_for_a_while() {
+    fn a_finished_attempt_counts_for_five_seconds() {
         let readiness = Readiness::new();
         let at = |seconds| Moment::after_start(Duration::from_secs(seconds));
         drop(readiness.attempt(at(100)));

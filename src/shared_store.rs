@@ -1,9 +1,12 @@
-//! The shared store: the token and the secrets, sealed, in the host's key-value store, for hosts that keep no instance.
+//! The shared store: the token and the secrets, sealed, in the host's key-value store, for hosts that keep no
+//! instance.
 //!
-//! It is read before Azure is called, and written after. Its entries count as cached ones do, with the same ages and limits. A
-//! faulty store only causes cache misses. That includes one that ignores deletes, unless it also rejects writes.
+//! It is read before Azure is called, and written after. Its entries count as cached ones do, with the same
+//! ages and limits. A faulty store only causes cache misses. That includes one that ignores deletes, unless
+//! it also rejects writes.
 //!
-//! The futures are boxed: where a host has no store, the compiler sees that none is made, and the component has none of this code.
+//! The futures are boxed: where a host has no store, the compiler sees that none is made, and the component
+//! has none of this code.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -49,8 +52,8 @@ pub struct StoredSecret {
 }
 
 impl<'a, H: Host> SharedStore<'a, H> {
-    /// The store, if the host has one and the settings name it. Each of its calls takes [`CALL_LIMIT`] at most and ends by `by`.
-    /// `None` for a while after a call took longer.
+    /// The store, if the host has one and the settings name it. Each of its calls takes [`CALL_LIMIT`] at
+    /// most and ends by `by`. `None` for a while after a call took longer.
     #[inline]
     pub fn open(host: &'a H, config: &'a Config, health: &'a StoreHealth, by: Deadline) -> Option<Self> {
         let (entries, settings) = (host.key_value()?, config.store.as_ref()?);
@@ -121,7 +124,8 @@ impl<'a, H: Host> SharedStore<'a, H> {
         spread: u64,
     ) -> KeyValueFuture<'a, ()> {
         let cache = &self.config.cache;
-        // The calendar has whole seconds. A second that has begun counts, so that an age is short by a second at the most.
+        // The calendar has whole seconds. A second that has begun counts, so that an age is short by a second
+        // at the most.
         let age = self.host.now().since(fetched_at);
         let age = age.as_secs().saturating_add(u64::from(age.subsec_nanos() > 0));
         let fetched_at = self.host.unix_time().saturating_sub(age);
@@ -146,8 +150,9 @@ impl<'a, H: Host> SharedStore<'a, H> {
         Box::pin(async move { self.delete(id).await })
     }
 
-    /// Deletes secrets, in the order of the store, where there are more than `entries`, but neither the token nor `newest`. A tenth
-    /// more goes than has to, so that the names are not listed for each value. Entries of other applications stay.
+    /// Deletes secrets, in the order of the store, where there are more than `entries`, but neither the token
+    /// nor `newest`. A tenth more goes than has to, so that the names are not listed for each value. Entries
+    /// of other applications stay.
     async fn make_room(&self, entries: usize, newest: EntryId) {
         let seal = &self.settings.seal;
         let (prefix, token, newest) = (seal.prefix(), seal.name(self.token_id()), seal.name(newest));
@@ -189,7 +194,8 @@ impl<'a, H: Host> SharedStore<'a, H> {
         }
     }
 
-    /// Awaits a call to the store, as long as it may take. After a call that takes longer there is none for a while.
+    /// Awaits a call to the store, as long as it may take. After a call that takes longer there is none for a
+    /// while.
     async fn limited<T>(&self, call: KeyValueFuture<'_, T>) -> Option<T> {
         let now = self.host.now();
         let left = self.by.left(now).ok()?;
@@ -211,8 +217,9 @@ impl<'a, H: Host> SharedStore<'a, H> {
         nonce
     }
 
-    /// The id of the token: all that its source is asked tells one identity's token from another's. Machines whose source is asked the
-    /// same, as that of every system-assigned identity is, must not share a store and a key.
+    /// The id of the token: all that its source is asked tells one identity's token from another's. Machines
+    /// whose source is asked the same, as that of every system-assigned identity is, must not share a store
+    /// and a key.
     fn token_id(&self) -> EntryId {
         self.id("token", ["", "", ""])
     }

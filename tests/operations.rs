@@ -116,7 +116,7 @@ fn rendered(fields: &Map<String, Value>) -> String {
     let status = fields.get("status").and_then(Value::as_u64).map(|status| u16::try_from(status).unwrap());
     let duration = Duration::from_secs_f64(fields["ms"].as_f64().unwrap() / 1000.0);
     if let Some(call) = text("call") {
-        return log::render(&CallLine { time, level, request, call, status, duration });
+        return log::render(&CallLine { time, level, request, call, status }, duration);
     }
     let (status, code) = (status.unwrap(), text("code").unwrap());
     let fits = |row: &(Error, u16, &str)| {
@@ -124,7 +124,7 @@ fn rendered(fields: &Map<String, Value>) -> String {
     };
     let cause = text("cause").map(|_| table().into_iter().find(fits).unwrap().0);
     let unused: Vec<_> = fields.get("unused").and_then(Value::as_array).into_iter().flatten().collect();
-    log::render(&Line {
+    let line = Line {
         time,
         level,
         request,
@@ -136,8 +136,8 @@ fn rendered(fields: &Map<String, Value>) -> String {
         unused: &unused.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>(),
         cache: text("cache"),
         upstream: fields["upstream"].as_u64().unwrap().try_into().unwrap(),
-        duration,
-    })
+    };
+    log::render(&line, duration)
 }
 
 /// The cause in the log, as the page has it: `…` stands for the parts that vary.

@@ -1,18 +1,18 @@
-//! Which names of the gateway a request without a key may use: a defence against DNS rebinding.
+//! The names of the gateway that an anonymous request may use: a defence against DNS rebinding.
 //!
-//! A web page can have its own name resolve to the gateway's address, and then reads answers as its own. Its requests give that
-//! name away, as their authority and in their `Origin`.
+//! A web page can make its own name resolve to the gateway's address, and then read answers as its own. Its
+//! requests reveal that name, in their authority and in `Origin`.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::http::headers::Headers;
 
-/// The names that the setting `GATEWAY_ALLOWED_HOSTS` adds to those of loopback.
+/// The names of `GATEWAY_ALLOWED_HOSTS`. Loopback names are always allowed.
 #[derive(Debug)]
 pub(super) struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// Parses names of hosts with commas between them.
+    /// Parses host names with commas between them.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let names =
             text.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty());
@@ -20,12 +20,14 @@ impl AllowedHosts {
         names.iter().all(|name| host_of(name) == Some(name)).then_some(Self(names))
     }
 
-    /// Whether all names that the request has for the gateway are allowed: its authority, each `Host` and each `Origin`. A host may not
-    /// tell the first two. A field that is not text has no name, and so none that is allowed.
-    pub(super) fn allow(&self, authority: Option<&str>, fields: &Headers) -> bool {
+    /// Whether every name of the gateway in the request is allowed: the authority, each `Host` and each
+    /// `Origin`. Some hosts do not tell the first two. A header that is not text has no allowed name.
+    pub(super) fn allow(&self, authority: Option<&str>, headers: &Headers) -> bool {
         authority.is_none_or(|authority| self.has(authority))
-            && fields.all("host").all(|host| host.is_some_and(|host| self.has(host)))
-            && fields.all("origin").all(|origin| origin.and_then(site_of).is_some_and(|site| self.has(site)))
+            && headers.all("host").all(|host| host.is_some_and(|host| self.has(host)))
+            && headers
+                .all("origin")
+                .all(|origin| origin.and_then(origin_authority).is_some_and(|authority| self.has(authority)))
     }
 
     fn has(&self, authority: &str) -> bool {
@@ -34,13 +36,14 @@ impl AllowedHosts {
     }
 }
 
-/// The authority of an origin (RFC 6454, section 7.1). `null` has none.
-fn site_of(origin: &str) -> Option<&str> {
-    let (scheme, site) = origin.split_once("://")?;
-    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(site)
+/// The authority of an origin (RFC 6454, section 7.1). The origin `null` has none.
+fn origin_authority(origin: &str) -> Option<&str> {
+    let (scheme, authority) = origin.split_once("://")?;
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(authority)
 }
 
-/// The host of an authority without user information (RFC 9110, section 4.2), in lower case: a name, or an address.
+/// The host of an authority in lower case and without user information (RFC 9110, section 4.2): a name or an
+/// address.
 fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_gateway() {
+    fn allows_loopback_and_the_configured_names() {
         for (authority, allowed) in [
             ("localhost", true),
             ("LOCALHOST:8080", true),
@@ -102,19 +105,19 @@ mod tests {
         ] {
             let hosts = AllowedHosts::parse("gateway.internal, 10.0.0.7").unwrap();
             let origin = format!("http://{authority}");
-            for (told, fields) in [
+            for (authority, headers) in [
                 (None, vec![("host", authority)]),
                 (Some(authority), vec![]),
                 (None, vec![("origin", &origin)]),
             ] {
-                let allows = hosts.allow(told, &fields.iter().copied().collect());
-                assert_eq!(allows, allowed, "{told:?} {fields:?}");
+                let allows = hosts.allow(authority, &headers.iter().copied().collect());
+                assert_eq!(allows, allowed, "{authority:?} {headers:?}");
             }
         }
     }
 
     #[test]
-    fn a_host_that_tells_no_authority_leaves_the_origin() {
+    fn without_an_authority_the_headers_count() {
         let hosts = AllowedHosts::parse("").unwrap();
         for (fields, allowed) in [
             (&[][..], true),
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_can_be_allowed() {
+    fn the_setting_takes_only_host_names() {
         for text in ["a,b.example", " A , [::2] ,", ""] {
             assert!(AllowedHosts::parse(text).is_some(), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! How often callers have failed to say who they are, so that guessing is slow.
+//! The failed-authentication limiter, which slows down guessing of keys and tokens.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::model::Moment;
 
-/// The failures of an instance. Nobody who has shown a good key or a good token is ever asked to wait.
+/// The failed authentications of an instance. A request with a valid key or token is never limited.
 #[derive(Debug)]
 pub struct AuthFailureLimiter {
-    since: Cell<Moment>,
+    window_start: Cell<Moment>,
     failures: Cell<u32>,
 }
 
 impl AuthFailureLimiter {
-    /// None so far.
     pub const fn new() -> Self {
-        Self { since: Cell::new(Moment::after_start(Duration::ZERO)), failures: Cell::new(0) }
+        Self { window_start: Cell::new(Moment::after_start(Duration::ZERO)), failures: Cell::new(0) }
     }
 
-    /// Notes a failure at `now`, and says what it is answered with: the first [`MOST_FAILURES`] of every [`SPAN`] that
-    /// there is no access, and the rest to come back when the span is over. Whatever was shown, the answer is the same.
+    /// Counts a failure at `now` and returns its error. The first [`MAX_FAILURES`] of a [`WINDOW`] are
+    /// refused without a `Retry-After`; further ones get the time until the end of the window. The error does
+    /// not depend on the credential.
     pub fn record(&self, now: Moment) -> Error {
-        if now.since(self.since.get()) >= SPAN || self.failures.get() == 0 {
-            self.since.set(now);
+        if now.since(self.window_start.get()) >= WINDOW || self.failures.get() == 0 {
+            self.window_start.set(now);
             self.failures.set(0);
         }
         self.failures.set(self.failures.get().saturating_add(1));
-        if self.failures.get() <= MOST_FAILURES {
+        if self.failures.get() <= MAX_FAILURES {
             Error::NotAuthenticated
         } else {
-            Error::TooManyFailures(SPAN.saturating_sub(now.since(self.since.get())))
+            Error::TooManyFailures(WINDOW.saturating_sub(now.since(self.window_start.get())))
         }
     }
 }
@@ -41,41 +41,41 @@ impl Default for AuthFailureLimiter {
     }
 }
 
-/// Enough for the callers of a fleet that come with yesterday's key, and for a person who mistypes one.
-pub const MOST_FAILURES: u32 = 20;
+/// Enough for the callers of a fleet that still have yesterday's key, and for a person who mistypes one.
+pub const MAX_FAILURES: u32 = 20;
 
-/// Long enough that a client which heeds `Retry-After` makes two guesses a second and no more, short enough that nobody
-/// waits for long who has mended a mistake.
-pub const SPAN: Duration = Duration::from_secs(10);
+/// Long enough to allow a client that respects `Retry-After` no more than two guesses per second, and short
+/// enough not to lock out a caller that has fixed its key.
+pub const WINDOW: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failures_are_told_no_and_the_rest_to_wait() {
-        let guesses = AuthFailureLimiter::new();
-        for span in 0..3 {
-            let start = 100 + 10 * span;
-            for _ in 0..MOST_FAILURES {
-                assert_eq!(guesses.record(at(start)), Error::NotAuthenticated);
+    fn failures_beyond_the_limit_get_a_retry_after() {
+        let limiter = AuthFailureLimiter::new();
+        for window in 0..3 {
+            let start = 100 + 10 * window;
+            for _ in 0..MAX_FAILURES {
+                assert_eq!(limiter.record(at(start)), Error::NotAuthenticated);
             }
             for (second, left) in [(0, 10), (0, 10), (4, 6), (9, 1)] {
                 let error = Error::TooManyFailures(Duration::from_secs(left));
-                assert_eq!(guesses.record(at(start + second)), error, "{span} {second}");
+                assert_eq!(limiter.record(at(start + second)), error, "{window} {second}");
             }
         }
     }
 
     #[test]
-    fn a_span_begins_with_a_failure() {
-        let guesses = AuthFailureLimiter::new();
-        assert_eq!(guesses.record(at(0)), Error::NotAuthenticated);
-        for _ in 1..MOST_FAILURES {
-            assert_eq!(guesses.record(at(9)), Error::NotAuthenticated);
+    fn a_window_begins_with_a_failure() {
+        let limiter = AuthFailureLimiter::new();
+        assert_eq!(limiter.record(at(0)), Error::NotAuthenticated);
+        for _ in 1..MAX_FAILURES {
+            assert_eq!(limiter.record(at(9)), Error::NotAuthenticated);
         }
-        assert_eq!(guesses.record(at(9)), Error::TooManyFailures(Duration::from_secs(1)));
-        assert_eq!(guesses.record(at(10)), Error::NotAuthenticated);
+        assert_eq!(limiter.record(at(9)), Error::TooManyFailures(Duration::from_secs(1)));
+        assert_eq!(limiter.record(at(10)), Error::NotAuthenticated);
     }
 
     fn at(seconds: u64) -> Moment {

@@ -1,21 +1,15 @@
-//! Who asks, and what may they have.
+//! Identifies the caller of a request, and decides which secrets that caller may read.
 //!
-//! A caller shows a key, as with Azure Functions, or a token of Entra ID. Nothing here asks anybody anything: a token has
-//! been verified by [`bearers`](crate::jwks) before its claims come here.
-
-mod api_key;
-
-pub mod jwt;
-
-pub mod tenant;
-
-mod callers;
-
-mod scope;
+//! A caller has an API key, as with Azure Functions, or an access token of Entra ID. This module calls
+//! nothing: [`jwks`](crate::jwks) verifies a token before its claims come here.
 
 mod allowed_hosts;
-
+mod api_key;
+mod callers;
 pub mod failure_limiter;
+pub mod jwt;
+mod scope;
+pub mod tenant;
 
 use std::fmt;
 
@@ -26,14 +20,14 @@ use crate::env::Lookup;
 use crate::error::{Error, SettingError};
 use crate::http::headers::Headers;
 use crate::model::{Redacted, SecretName};
-
 use crate::sync::token_bucket::TokenBucket;
+
 use allowed_hosts::AllowedHosts;
 use api_key::KeyHash;
 use scope::Pattern;
 use tenant::{Claims, Tenant};
 
-/// Everybody who may ask.
+/// The callers that the settings name.
 #[derive(Debug)]
 pub struct Callers {
     known: Vec<Caller>,
@@ -44,53 +38,55 @@ pub struct Callers {
     tenant: Option<Tenant>,
 }
 
-/// Somebody who may ask for some secrets.
+/// A caller, and the secrets that it may read.
 pub struct Caller {
     name: String,
     keys: Vec<KeyHash>,
-    claims: Claimed,
+    claims: IdentityClaims,
     scope: Vec<Pattern>,
     budget: TokenBucket,
 }
 
-/// What names a caller in a token of Entra ID; one of these is enough.
+/// The claims that identify a caller in an access token. One match is enough.
 #[derive(Default)]
-struct Claimed {
+struct IdentityClaims {
     /// Object ids of identities.
     oid: Vec<String>,
     /// Application ids of identities.
     appid: Vec<String>,
-    /// Roles of our own application that an identity may have.
+    /// App roles of the gateway's own application.
     roles: Vec<String>,
 }
 
-/// What a request shows of who sends it.
+/// The credential that a request presents.
 pub enum Credentials<'a> {
-    /// A key, or nothing that could count.
+    /// An API key; `None` if the request has none, or more than one.
     ApiKey(Option<Redacted>),
-    /// A token, and the tenant that it should be of.
+    /// An access token, and the tenant that must have issued it.
     AccessToken(&'a Tenant, &'a str),
 }
 
-/// Who has shown who they are. The roles of a token may stand for several callers; it has the scope of each.
+/// An identified caller. The app roles of a token may identify several callers; the principal has the scope
+/// of each.
 pub struct Principal<'a> {
     first: &'a Caller,
     others: Vec<&'a Caller>,
 }
 
 impl Callers {
-    /// Reads the settings that say who may ask; `vault` says which cloud this is.
+    /// Parses the settings of callers; `vault` determines the cloud.
     pub(crate) fn parse(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         let mut known = callers::parse(settings)?;
-        let composed = known.iter().position(|it| it.name == COMPOSED).map(|it| known.remove(it));
+        let composed = known.iter().position(|caller| caller.name == COMPOSED);
+        let composed = composed.map(|index| known.remove(index));
         if let Some(key) = settings.header_text("GATEWAY_KEY")? {
-            known.push(Caller::for_everything(KEY_HOLDER, vec![KeyHash::of(key.expose())]));
+            known.push(Caller::with_every_secret(KEY_HOLDER, vec![KeyHash::of(key.expose())]));
         }
-        if has_a_key_twice(&known) {
-            return Err(SettingError { name: "GATEWAY_CALLERS", should: "must not have a key twice" });
+        if has_duplicate_key(&known) {
+            return Err(SettingError { name: "GATEWAY_CALLERS", should: "must not have the same key twice" });
         }
         let tenant = Tenant::parse(settings, vault)?;
-        match (&tenant, known.iter().any(|it| it.claims.is_any())) {
+        match (&tenant, known.iter().any(|caller| caller.claims.is_any())) {
             (Some(_), true) | (None, false) => {}
             (None, true) => {
                 let should = "must be set, as GATEWAY_CALLERS names callers by their tokens";
@@ -102,17 +98,18 @@ impl Callers {
             }
         }
         let anonymous = settings.switch("GATEWAY_ALLOW_ANONYMOUS")?;
-        // Where callers over HTTP are named, so is this one: there are hosts that let others call whatever a component exports.
+        // If the settings name callers over HTTP, they must name the composed component as well: some hosts
+        // let other components call every export of a component.
         let everything = known.is_empty() && !anonymous && composed.is_none();
         let scope = if everything { vec![Pattern::everything()] } else { Vec::new() };
         let composed = composed.unwrap_or_else(|| Caller::new(COMPOSED, Vec::new(), scope));
         Ok(Self {
             known,
             composed,
-            anonymous: anonymous.then(|| Caller::for_everything(ANONYMOUS, Vec::new())),
-            allowed_hosts: AllowedHosts::parse(&settings.text(HOSTS)?.unwrap_or_default()).ok_or(
+            anonymous: anonymous.then(|| Caller::with_every_secret(ANONYMOUS, Vec::new())),
+            allowed_hosts: AllowedHosts::parse(&settings.text(ALLOWED_HOSTS)?.unwrap_or_default()).ok_or(
                 SettingError {
-                    name: HOSTS,
+                    name: ALLOWED_HOSTS,
                     should: "must be names of hosts, without ports, with commas between them",
                 },
             )?,
@@ -121,55 +118,57 @@ impl Callers {
         })
     }
 
-    /// What a request with these header fields and this query shows: a key in `x-functions-key`, or else a bearer token
-    /// where those are taken, or else a key in the query. What came through a proxy is not even looked at.
+    /// The credential of a request: the API key in `x-functions-key`, or else a bearer token if a tenant is
+    /// set, or else the API key in the query.
+    ///
+    /// The gateway refuses a request that came through a proxy without looking at its credential.
     pub fn credentials<'a>(
         &'a self,
-        fields: &'a Headers,
+        headers: &'a Headers,
         query: Option<&str>,
     ) -> Result<Credentials<'a>, Error> {
-        if !self.trust_forwarded && came_through_proxy(fields) {
+        if !self.trust_forwarded && came_through_proxy(headers) {
             return Err(Error::CameThroughProxy);
         }
-        let token = self.tenant.as_ref().filter(|_| !fields.has(api_key::FIELD)).zip(bearer(fields));
+        let token = self.tenant.as_ref().filter(|_| !headers.has(api_key::HEADER)).zip(bearer(headers));
         Ok(match token {
             Some((tenant, token)) => Credentials::AccessToken(tenant, token),
-            None => Credentials::ApiKey(api_key::presented(fields, query)),
+            None => Credentials::ApiKey(api_key::presented(headers, query)),
         })
     }
 
-    /// The caller who has `key`. It needs the same time for a wrong key as for none.
+    /// The caller with `key`. A wrong key takes the same time as none.
     pub fn with_key(&self, key: Option<&Redacted>) -> Option<Principal<'_>> {
         let is_present = Choice::from(u8::from(key.is_some()));
-        let key = KeyHash::of(key.map_or("", |it| it.expose()));
-        // Every key is compared, none is left out once one fits, and no key is compared like one.
+        let key = KeyHash::of(key.map_or("", |key| key.expose()));
+        // Constant time: compare all keys without an early exit. A missing key takes the same path.
         let mut found = u32::MAX;
         for (index, caller) in (0_u32..).zip(&self.known) {
             for hash in &caller.keys {
-                found.conditional_assign(&index, is_present & hash.is(&key));
+                found.conditional_assign(&index, is_present & hash.matches(&key));
             }
         }
-        let caller = usize::try_from(found).ok().and_then(|it| self.known.get(it));
+        let caller = usize::try_from(found).ok().and_then(|index| self.known.get(index));
         caller.map(Principal::one)
     }
 
-    /// The callers that the claims of a token name.
+    /// The callers that the claims of an access token identify.
     pub fn with_claims(&self, claims: &Claims) -> Option<Principal<'_>> {
-        let mut named = self.known.iter().filter(|it| it.claims.name(claims));
+        let mut named = self.known.iter().filter(|caller| caller.claims.identify(claims));
         named.next().map(|first| Principal { first, others: named.collect() })
     }
 
-    /// The component that is composed with the gateway. Whoever composes them says who that is.
+    /// The component that is composed with the gateway. The composition identifies it, not a credential.
     pub const fn composed(&self) -> Principal<'_> {
         Principal::one(&self.composed)
     }
 
-    /// Refuses a request without a key that calls the gateway by a name that is not its own.
-    pub fn check_host(&self, authority: Option<&str>, fields: &Headers) -> Result<(), Error> {
-        if self.allowed_hosts.allow(authority, fields) { Ok(()) } else { Err(Error::ForeignName) }
+    /// Refuses an anonymous request that addresses the gateway by a name that is not allowed.
+    pub fn check_host(&self, authority: Option<&str>, headers: &Headers) -> Result<(), Error> {
+        if self.allowed_hosts.allow(authority, headers) { Ok(()) } else { Err(Error::ForeignName) }
     }
 
-    /// Whoever comes, where that is allowed.
+    /// The anonymous caller, if the settings allow one.
     pub fn anonymous(&self) -> Option<Principal<'_>> {
         self.anonymous.as_ref().map(Principal::one)
     }
@@ -180,29 +179,35 @@ impl<'a> Principal<'a> {
         Self { first, others: Vec::new() }
     }
 
-    /// The caller, for the log: the first of them, where there are several.
+    /// The caller for the log: the first, if there are several.
     pub const fn caller(&self) -> &'a Caller {
         self.first
     }
 
-    /// Whether nothing is known of who asks.
     pub fn is_anonymous(&self) -> bool {
         self.first.name == ANONYMOUS
     }
 
-    /// The caller who may have the secret, or that nobody of them may, whether it exists or not.
+    /// The caller whose scope has the secret `name`. The error is the same whether the secret exists or not.
     pub fn authorize(&self, name: &SecretName) -> Result<&'a Caller, Error> {
         let mut callers = std::iter::once(&self.first).chain(&self.others);
-        callers.find(|it| it.scope.iter().any(|it| it.fits(name))).copied().ok_or(Error::OutOfScope)
+        let caller = callers.find(|caller| caller.scope.iter().any(|pattern| pattern.matches(name)));
+        caller.copied().ok_or(Error::OutOfScope)
     }
 }
 
 impl Caller {
     fn new(name: &str, keys: Vec<KeyHash>, scope: Vec<Pattern>) -> Self {
-        Self { name: name.to_owned(), keys, claims: Claimed::default(), scope, budget: TokenBucket::full() }
+        Self {
+            name: name.to_owned(),
+            keys,
+            claims: IdentityClaims::default(),
+            scope,
+            budget: TokenBucket::full(),
+        }
     }
 
-    fn for_everything(name: &str, keys: Vec<KeyHash>) -> Self {
+    fn with_every_secret(name: &str, keys: Vec<KeyHash>) -> Self {
         Self::new(name, keys, vec![Pattern::everything()])
     }
 
@@ -211,7 +216,7 @@ impl Caller {
         &self.name
     }
 
-    /// What the caller may still cost Key Vault in this instance.
+    /// The calls to Key Vault that the caller may still cause in this instance.
     pub const fn budget(&self) -> &TokenBucket {
         &self.budget
     }
@@ -223,70 +228,72 @@ impl fmt::Debug for Caller {
     }
 }
 
-impl Claimed {
+impl IdentityClaims {
     const fn is_any(&self) -> bool {
         !(self.oid.is_empty() && self.appid.is_empty() && self.roles.is_empty())
     }
 
-    /// Whether `claims` name this caller.
-    fn name(&self, claims: &Claims) -> bool {
-        self.oid.iter().any(|it| claims.oid.eq_ignore_ascii_case(it))
-            || self.appid.iter().any(|it| claims.appid.eq_ignore_ascii_case(it))
-            || self.roles.iter().any(|it| claims.roles.contains(it))
+    /// Whether `claims` identify this caller.
+    fn identify(&self, claims: &Claims) -> bool {
+        self.oid.iter().any(|oid| claims.oid.eq_ignore_ascii_case(oid))
+            || self.appid.iter().any(|appid| claims.appid.eq_ignore_ascii_case(appid))
+            || self.roles.iter().any(|role| claims.roles.contains(role))
     }
 }
 
-/// Whether two callers, or one of them twice, have the same key: nobody could say which scope it stands for.
-fn has_a_key_twice(callers: &[Caller]) -> bool {
-    let mut keys: Vec<_> = callers.iter().flat_map(|it| &it.keys).collect();
-    keys.sort_unstable();
-    keys.windows(2).any(|it| it.first() == it.last())
+/// Whether a key occurs twice, at two callers or at one. The scope of that key would be ambiguous.
+fn has_duplicate_key(callers: &[Caller]) -> bool {
+    let keys: Vec<_> = callers.iter().flat_map(|caller| &caller.keys).collect();
+    // Sorting them would be 8 KiB of code, for some dozens of keys.
+    (1..).zip(&keys).any(|(next, key)| keys.iter().skip(next).any(|other| other == key))
 }
 
-/// Whether the request carries a field that a proxy adds. A request that somebody was made to send for somebody else is
-/// how server-side request forgery looks from here.
-fn came_through_proxy(fields: &Headers) -> bool {
-    fields.names().any(|name| {
-        let (exact, starts): (&[&str], &[&str]) = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
-            Some(b'x') => (&X_FIELDS, &X_STARTS),
+/// Whether the request has a header that proxies add. This is how server-side request forgery looks from
+/// here: one service sends a request that another client has made it send.
+fn came_through_proxy(headers: &Headers) -> bool {
+    headers.names().any(|name| {
+        let (exact, prefixes): (&[&str], &[&str]) = match name.as_bytes().first().map(u8::to_ascii_lowercase)
+        {
+            Some(b'x') => (&X_HEADERS, &X_PREFIXES),
             Some(b'c') => (&[], &["cf-"]),
-            Some(b'd' | b'f' | b't' | b'v') => (&OTHER_FIELDS, &[]),
+            Some(b'd' | b'f' | b't' | b'v') => (&OTHER_HEADERS, &[]),
             _ => return false,
         };
-        exact.iter().any(|field| name.eq_ignore_ascii_case(field))
-            || starts
-                .iter()
-                .any(|start| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)))
+        exact.iter().any(|header| name.eq_ignore_ascii_case(header))
+            || prefixes.iter().any(|prefix| {
+                name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            })
     })
 }
 
-/// The bearer token of a request (RFC 6750, section 2.1), if it has one and no second authorization.
-fn bearer(fields: &Headers) -> Option<&str> {
-    let mut fields = fields.all("authorization");
-    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
-    let (scheme, token) = field?.split_once(' ')?;
+/// The bearer token of a request (RFC 6750, section 2.1), if the request has exactly one `Authorization`
+/// header.
+fn bearer(headers: &Headers) -> Option<&str> {
+    let mut values = headers.all("authorization");
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
-/// Fields that proxies add: RFC 7239, RFC 9110 (7.6.3), Akamai and Cloudflare, Fastly, App Service.
-const OTHER_FIELDS: [&str; 5] = ["forwarded", "via", "true-client-ip", "fastly-client-ip", "disguised-host"];
+/// Headers that proxies add: RFC 7239, RFC 9110 (section 7.6.3), Akamai and Cloudflare, Fastly, App Service.
+const OTHER_HEADERS: [&str; 5] = ["forwarded", "via", "true-client-ip", "fastly-client-ip", "disguised-host"];
 
-/// Those of nginx and others, and of IIS.
-const X_FIELDS: [&str; 4] = ["x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-rewrite-url"];
+/// Further headers, of nginx and others, and of IIS.
+const X_HEADERS: [&str; 4] = ["x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-rewrite-url"];
 
-/// How the names of others begin: the usual ones, nginx and Application Gateway, Azure Front Door, Envoy (also Container Apps and
-/// service meshes), App Service. Cloudflare's begin with `cf-`.
-const X_STARTS: [&str; 5] = ["x-forwarded-", "x-original-", "x-azure-", "x-envoy-", "x-arr-"];
+/// Prefixes of further headers: the usual ones, nginx and Application Gateway, Azure Front Door, Envoy (also
+/// Container Apps and service meshes), App Service. Cloudflare's headers begin with `cf-`.
+const X_PREFIXES: [&str; 5] = ["x-forwarded-", "x-original-", "x-azure-", "x-envoy-", "x-arr-"];
 
-const HOSTS: &str = "GATEWAY_ALLOWED_HOSTS";
+const ALLOWED_HOSTS: &str = "GATEWAY_ALLOWED_HOSTS";
 
-/// The name of whoever has `GATEWAY_KEY`.
+/// The name of the caller with `GATEWAY_KEY`.
 const KEY_HOLDER: &str = "key";
 
-/// The name of whoever comes without a key, where that is allowed.
+/// The name of the anonymous caller.
 const ANONYMOUS: &str = "anonymous";
 
-/// The name of the component that is composed with the gateway.
+/// The name of the composed component.
 const COMPOSED: &str = "composed";
 
 #[cfg(test)]

@@ -1,23 +1,21 @@
-//! Which secrets a caller may have.
+//! The scope of a caller: the secrets that it may read.
 
 use crate::model::SecretName;
 
-/// Names of secrets, in any case, as Key Vault has them.
+/// A pattern of secret names. It ignores case, as Key Vault does.
 #[derive(Debug)]
 pub(super) enum Pattern {
-    /// This name.
     Exactly(String),
-    /// Every name that starts like this.
+    /// Every name that begins with this.
     Prefix(String),
 }
 
 impl Pattern {
-    /// Every name.
     pub(super) const fn everything() -> Self {
         Self::Prefix(String::new())
     }
 
-    /// Accepts a name, or the start of one with a `*` behind it.
+    /// Parses a name, or the prefix of names with a `*` behind it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix('*') {
             Some("") => Some(Self::everything()),
@@ -26,12 +24,11 @@ impl Pattern {
         }
     }
 
-    /// Whether it has `name` in it.
-    pub(super) fn fits(&self, name: &SecretName) -> bool {
+    pub(super) fn matches(&self, name: &SecretName) -> bool {
         match self {
             Self::Exactly(exact) => name.is_same_as(exact),
             Self::Prefix(prefix) => {
-                name.as_str().get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix))
+                name.as_str().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The tenant whose applications may ask, and which tokens of theirs are good.
+//! The tenant whose applications are callers, and the checks of their access tokens.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::azure::vault::Vault;
 use crate::env::Lookup;
 use crate::error::SettingError;
 
-/// A tenant of Entra ID, and the application in it that stands for this gateway.
+/// A tenant of Entra ID, and the application in it that represents this gateway.
 pub struct Tenant {
     id: String,
     audience: String,
@@ -16,72 +16,73 @@ pub struct Tenant {
     jwks_endpoint: JwksEndpoint,
 }
 
-/// What a good token says of the application that it was given to.
+/// The claims of a valid access token, about the application that it was issued to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Claims {
     /// The object id of its identity.
     pub(super) oid: String,
-    /// Its application id.
+    /// The id of the application.
     pub(super) appid: String,
-    /// The roles that it has in the application that stands for this gateway.
+    /// The app roles that it has in the application that represents this gateway.
     pub(super) roles: Vec<String>,
     not_before: u64,
     expires: u64,
 }
 
 impl Tenant {
-    /// Reads `GATEWAY_JWT_TENANT` and `GATEWAY_JWT_AUDIENCE`; `vault` says which cloud this is.
+    /// Parses `GATEWAY_JWT_TENANT` and `GATEWAY_JWT_AUDIENCE`; `vault` determines the cloud.
     pub(super) fn parse(settings: Lookup<'_>, vault: &Vault) -> Result<Option<Self>, SettingError> {
-        let both = |name| SettingError {
+        let must_be_set = |name| SettingError {
             name,
             should: "must be set together with the other setting of Entra callers",
         };
         let id = settings.text("GATEWAY_JWT_TENANT")?;
         let audience = settings.header_text("GATEWAY_JWT_AUDIENCE")?;
-        let wrong = SettingError {
+        let invalid = SettingError {
             name: "GATEWAY_JWT_TENANT",
-            should: "must be the id of a tenant, a GUID, as tokens have no other name of it",
+            should: "must be the id of a tenant, a GUID, as tokens have no other identifier of it",
         };
-        let id = id.map(|it| guid(&it).ok_or(wrong)).transpose()?;
+        let id = id.map(|id| guid(&id).ok_or(invalid)).transpose()?;
         let (id, audience) = match (id, audience) {
             (None, None) => return Ok(None),
             (Some(id), Some(audience)) => (id, audience.expose().clone()),
-            (Some(_), None) => return Err(both("GATEWAY_JWT_AUDIENCE")),
-            (None, Some(_)) => return Err(both("GATEWAY_JWT_TENANT")),
+            (Some(_), None) => return Err(must_be_set("GATEWAY_JWT_AUDIENCE")),
+            (None, Some(_)) => return Err(must_be_set("GATEWAY_JWT_TENANT")),
         };
-        if vault.has_tokens_for(&audience) {
+        if vault.accepts_audience(&audience) {
             return Err(SettingError {
                 name: "GATEWAY_JWT_AUDIENCE",
-                should: "must be an application of your own, as whoever gets a token could read the vault with it",
+                should: "must be an application of your own, as a token for Key Vault could read the vault",
             });
         }
         let jwks_endpoint = JwksEndpoint::parse(settings, vault, &id)?;
         Ok(Some(Self { issuers: jwks_endpoint.issuers(&id), id, audience, jwks_endpoint }))
     }
 
-    /// Where its keys are.
+    /// The endpoint that publishes the tenant's JWKS.
     pub const fn jwks_endpoint(&self) -> &JwksEndpoint {
         &self.jwks_endpoint
     }
 
-    /// The claims of `jwt`, if it is signed by one of `keys` and good at `unix_time`.
+    /// The claims of `jwt`, if one of `keys` has signed it and it is valid at `unix_time`.
     ///
-    /// The signature comes first, so that nobody learns what of a forged token would have been right. Then: who issued it
-    /// (`iss`, `tid`), whom it is for (`aud`), and when (`nbf`, `exp`); and that it was given to an application for itself.
+    /// The signature comes first, so that a forged token does not reveal which of its claims are right. Then
+    /// come the issuer (`iss`, `tid`), the audience (`aud`), the time (`nbf`, `exp`), and that the token is
+    /// app-only.
     pub fn claims(&self, jwt: &Jwt<'_>, keys: &SigningKeys, unix_time: u64) -> Option<Claims> {
         let members = jwt.verify(keys)?;
         let issuer = members.text("iss")?;
-        let ours = self.issuers.iter().any(|it| it == issuer)
+        let is_ours = self.issuers.iter().any(|known| known == issuer)
             && members.text("tid")?.eq_ignore_ascii_case(&self.id)
             && members.text("aud")? == self.audience;
         let claims = Claims {
             oid: members.text("oid")?.to_owned(),
-            appid: application(&members)?.to_owned(),
-            roles: members.texts("roles")?.to_vec(),
+            appid: app_id(&members)?.to_owned(),
+            roles: members.texts("roles")?,
             not_before: members.number("nbf")?,
             expires: members.number("exp")?,
         };
-        (ours && for_itself(&members) && claims.are_good(unix_time)).then_some(claims)
+        (is_ours && is_app_only(&members) && claims.are_valid(unix_time)).then_some(claims)
     }
 }
 
@@ -92,8 +93,8 @@ impl fmt::Debug for Tenant {
 }
 
 impl Claims {
-    /// Whether the token was good at `unix_time` already, and still is.
-    pub const fn are_good(&self, unix_time: u64) -> bool {
+    /// Whether `unix_time` is between `nbf` and `exp`, with a tolerance of [`SKEW`].
+    pub const fn are_valid(&self, unix_time: u64) -> bool {
         self.not_before.saturating_sub(SKEW) <= unix_time && unix_time < self.expires.saturating_add(SKEW)
     }
 }
@@ -104,39 +105,42 @@ impl fmt::Debug for Claims {
     }
 }
 
-/// Whether a token was given to an application for itself. One that it has on behalf of a user names an application that
-/// did not ask, and anybody may be its user.
+/// Whether a token is app-only: the application has it for itself. A token on behalf of a user names the
+/// application as well, but any user may be behind it.
 ///
-/// Microsoft, "Secure applications and APIs by validating claims": `idtyp` is `app`. That claim is optional, and not there
-/// unless the registration of the audience asks for it; then the subject of the token has to be the application itself, `sub`
-/// being `oid`. A user's token has `scp`, mostly, and a `sub` that is another for each application.
-fn for_itself(members: &Members) -> bool {
-    let said = match members.has("idtyp") {
+/// Microsoft, "Secure applications and APIs by validating claims": `idtyp` is `app`. That claim is optional:
+/// it is absent unless the registration of the audience asks for it. Without it, the subject of the token
+/// must be the application itself: `sub` equals `oid`. A user's token mostly has `scp`, and its `sub` differs
+/// between applications.
+fn is_app_only(members: &Members) -> bool {
+    let is_app = match members.has("idtyp") {
         true => members.text("idtyp") == Some("app"),
-        false => members.text("sub").is_some_and(|it| members.text("oid") == Some(it)),
+        false => members.text("sub").is_some_and(|subject| members.text("oid") == Some(subject)),
     };
-    said && !members.has("scp")
+    is_app && !members.has("scp")
 }
 
-/// The application that has the token: `appid` in the first version of tokens, `azp` in the second.
-fn application(members: &Members) -> Option<&str> {
+/// The id of the application: `appid` in version 1 of tokens, `azp` in version 2.
+fn app_id(members: &Members) -> Option<&str> {
     match (members.has("appid"), members.has("azp")) {
         (true, false) => members.text("appid"),
         (false, true) => members.text("azp"),
-        // Two could differ, and none names nobody.
+        // Reject tokens with both claims (ambiguous) or with neither.
         (true, true) | (false, false) => None,
     }
 }
 
-/// Accepts a GUID, in the form that Entra ID writes; in lower case.
+/// Parses a GUID in the form that Entra ID writes, into lower case.
 pub(super) fn guid(text: &str) -> Option<String> {
     let mut groups = text.split('-');
-    let right = [8, 4, 4, 4, 12].iter().all(|digits| {
-        groups.next().is_some_and(|it| it.len() == *digits && it.bytes().all(|it| it.is_ascii_hexdigit()))
+    let valid = [8, 4, 4, 4, 12].iter().all(|digits| {
+        groups
+            .next()
+            .is_some_and(|group| group.len() == *digits && group.bytes().all(|byte| byte.is_ascii_hexdigit()))
     });
-    (right && groups.next().is_none()).then(|| text.to_ascii_lowercase())
+    (valid && groups.next().is_none()).then(|| text.to_ascii_lowercase())
 }
 
-/// How far Entra's clock and the host's may differ, in seconds. Microsoft's own libraries allow five minutes; hosts in
-/// Azure have the time from Azure, so a minute is plenty.
+/// How far Entra ID's clock and the host's may differ, in seconds. Microsoft's own libraries allow five
+/// minutes. Hosts in Azure have the time from Azure, so a minute is plenty.
 const SKEW: u64 = 60;

@@ -1,11 +1,11 @@
-//! Who is let in, and to what.
+//! Tables of credentials, callers and their scopes.
 
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 
 #[test]
-fn keys() {
+fn a_key_comes_in_the_header_or_else_in_the_query() {
     let one_key = callers(&[("GATEWAY_KEY", "right")]);
     for (headers, query, caller) in [
         (vec![("x-functions-key", "right")], None, Some("key")),
@@ -24,34 +24,34 @@ fn keys() {
         (vec![], Some("code="), None),
         (vec![], None, None),
     ] {
-        assert_eq!(admit(&one_key, &fields(&headers), query), Ok(caller), "{headers:?} {query:?}");
+        assert_eq!(key_caller(&one_key, &fields(&headers), query), Ok(caller), "{headers:?} {query:?}");
     }
 }
 
 #[test]
-fn without_a_key_nobody_gets_in_but_where_everybody_may() {
+fn anonymous_access_must_be_allowed() {
     let headers = fields(&[("x-functions-key", "")]);
-    assert_eq!(admit(&callers(&[]), &headers, None), Ok(None));
+    assert_eq!(key_caller(&callers(&[]), &headers, None), Ok(None));
     assert!(callers(&[]).anonymous().is_none());
     let open = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "true")]);
-    assert_eq!(admit(&open, &headers, None), Ok(None));
-    assert!(open.anonymous().is_some_and(|it| it.is_anonymous() && it.caller().name() == "anonymous"));
+    assert_eq!(key_caller(&open, &headers, None), Ok(None));
+    assert!(open.anonymous().is_some_and(|principal| principal.is_anonymous()));
     let both = callers(&[("GATEWAY_ALLOW_ANONYMOUS", "TRUE"), ("GATEWAY_KEY", "right")]);
     let headers = fields(&[("x-functions-key", "right")]);
-    assert_eq!(admit(&both, &headers, None), Ok(Some("key")));
+    assert_eq!(key_caller(&both, &headers, None), Ok(Some("key")));
 }
 
 #[test]
-fn a_key_stands_for_one_scope() {
+fn two_callers_cannot_share_a_key() {
     let list = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":["a"]}}]"#, hex_of("right"));
     let settings = [("GATEWAY_KEY", "right"), ("GATEWAY_CALLERS", list.as_str())];
-    assert_eq!(read(&settings).unwrap_err().name, "GATEWAY_CALLERS");
+    assert_eq!(parse(&settings).unwrap_err().name, "GATEWAY_CALLERS");
 }
 
 #[test]
-fn a_key_that_no_header_field_can_have_is_wrong() {
+fn a_key_must_be_text_that_a_header_can_have() {
     for key in ["right\n", "schlüssel", "two words"] {
-        assert_eq!(read(&[("GATEWAY_KEY", key)]).unwrap_err().name, "GATEWAY_KEY", "{key:?}");
+        assert_eq!(parse(&[("GATEWAY_KEY", key)]).unwrap_err().name, "GATEWAY_KEY", "{key:?}");
     }
 }
 
@@ -64,7 +64,7 @@ fn named_callers_have_keys_and_scopes() {
             "3FC4CCFE745870E2C0D99F71F30FF0656C8DEDD41CC1D7D3D376B0DBE685E2F3"]},
         {"name": "ops", "secrets": ["*"], "key_sha256": [
             "8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f"]},
-        {"name": "nobody", "secrets": []}
+        {"name": "unused", "secrets": []}
     ]"#;
     let callers = callers(&[("GATEWAY_CALLERS", list)]);
     for (key, name, secret, allowed) in [
@@ -76,17 +76,17 @@ fn named_callers_have_keys_and_scopes() {
         ("one", "billing", "other", false),
         ("three", "ops", "other", true),
     ] {
-        let admitted = callers.with_key(Some(&Redacted::new(key.to_owned()))).unwrap();
-        assert_eq!(admitted.caller().name(), name);
-        let read = admitted.authorize(&SecretName::parse(secret).unwrap()).map(Caller::name);
-        assert_eq!(read, if allowed { Ok(name) } else { Err(Error::OutOfScope) }, "{key} {secret}");
+        let principal = callers.with_key(Some(&Redacted::new(key.to_owned()))).unwrap();
+        assert_eq!(principal.caller().name(), name);
+        let caller = principal.authorize(&SecretName::parse(secret).unwrap()).map(Caller::name);
+        assert_eq!(caller, if allowed { Ok(name) } else { Err(Error::OutOfScope) }, "{key} {secret}");
     }
     assert!(callers.with_key(Some(&Redacted::new("four".to_owned()))).is_none());
     assert!(callers.with_key(None).is_none());
 }
 
 #[test]
-fn who_is_composed_with_the_gateway_authorize_everything_or_what_the_list_says() {
+fn the_composed_component_has_a_scope_of_its_own() {
     let authorize = |callers: &Callers, name| {
         callers.composed().authorize(&SecretName::parse(name).unwrap()).map(Caller::name).map(str::to_owned)
     };
@@ -98,9 +98,9 @@ fn who_is_composed_with_the_gateway_authorize_everything_or_what_the_list_says()
     let listed = callers(&[("GATEWAY_CALLERS", r#"[{"name":"composed","secrets":["app-*"]}]"#)]);
     assert_eq!(authorize(&listed, "app-db"), composed);
     assert_eq!(authorize(&listed, "db"), Err(Error::OutOfScope));
-    // Over HTTP nobody is that caller.
+    // No credential over HTTP identifies that caller.
     for key in ["", "composed", "app-*"] {
-        assert_eq!(admit(&listed, &fields(&[("x-functions-key", key)]), None), Ok(None), "{key:?}");
+        assert_eq!(key_caller(&listed, &fields(&[("x-functions-key", key)]), None), Ok(None), "{key:?}");
     }
 }
 
@@ -126,16 +126,16 @@ fn proxied_requests_need_trust() {
         "X-Forwarded-For",
     ] {
         let headers = fields(&[("x-functions-key", "right"), (name, "")]);
-        assert_eq!(admit(&closed, &headers, None), Err(Error::CameThroughProxy), "{name}");
-        assert_eq!(admit(&open, &headers, None), Ok(Some("key")), "{name}");
+        assert_eq!(key_caller(&closed, &headers, None), Err(Error::CameThroughProxy), "{name}");
+        assert_eq!(key_caller(&open, &headers, None), Ok(Some("key")), "{name}");
     }
     let headers =
         fields(&[("x-functions-key", "right"), ("x-forwardedfor", ""), ("x-original", ""), ("cf", "")]);
-    assert_eq!(admit(&closed, &headers, None), Ok(Some("key")));
+    assert_eq!(key_caller(&closed, &headers, None), Ok(Some("key")));
 }
 
 #[test]
-fn wrong_lists_are_configuration_errors() {
+fn an_invalid_list_of_callers_is_a_configuration_error() {
     let hash = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
     let two = format!(r#"[{{"name":"a","key_sha256":["{hash}"],"secrets":[]}},{{"name":"a","secrets":[]}}]"#);
     let empty_key = format!(r#"[{{"name":"a","key_sha256":["{}"],"secrets":[]}}]"#, hex_of(""));
@@ -174,32 +174,42 @@ fn wrong_lists_are_configuration_errors() {
         &empty_key,
         &same_key,
     ] {
-        let read = read(&[("GATEWAY_CALLERS", list)]);
-        assert_eq!(read.err().map(|it| it.name), (!list.is_empty()).then_some("GATEWAY_CALLERS"), "{list}");
+        let result = parse(&[("GATEWAY_CALLERS", list)]);
+        assert_eq!(
+            result.err().map(|error| error.name),
+            (!list.is_empty()).then_some("GATEWAY_CALLERS"),
+            "{list}"
+        );
     }
 }
 
 fn callers(settings: &[(&'static str, &str)]) -> Callers {
-    read(settings).unwrap()
+    parse(settings).unwrap()
 }
 
-fn read(settings: &[(&'static str, &str)]) -> Result<Callers, SettingError> {
+fn parse(settings: &[(&'static str, &str)]) -> Result<Callers, SettingError> {
     let settings: Vec<_> =
         settings.iter().map(|(name, text)| (*name, Ok(Some((*text).to_owned())))).collect();
     let vault = Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, None);
     Callers::parse(Lookup::new(&settings), &vault.unwrap())
 }
 
-/// The name of the caller who shows a key.
-fn admit<'a>(callers: &'a Callers, headers: &Headers, query: Option<&str>) -> Result<Option<&'a str>, Error> {
+/// The name of the caller that the API key of a request identifies.
+fn key_caller<'a>(
+    callers: &'a Callers,
+    headers: &Headers,
+    query: Option<&str>,
+) -> Result<Option<&'a str>, Error> {
     match callers.credentials(headers, query)? {
-        Credentials::ApiKey(key) => Ok(callers.with_key(key.as_ref()).map(|it| it.caller().name())),
+        Credentials::ApiKey(key) => {
+            Ok(callers.with_key(key.as_ref()).map(|principal| principal.caller().name()))
+        }
         Credentials::AccessToken(..) => panic!("a token"),
     }
 }
 
 fn hex_of(key: &str) -> String {
-    Sha256::digest(key).iter().map(|it| format!("{it:02x}")).collect()
+    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn fields(fields: &[(&str, &str)]) -> Headers {
@@ -207,11 +217,12 @@ fn fields(fields: &[(&str, &str)]) -> Headers {
 }
 
 const KEY: &[(&str, &str)] = &[("GATEWAY_KEY", "right")];
+
 #[test]
-fn tokens_are_taken_where_a_tenant_is_set_and_no_key_is_shown() {
+fn a_bearer_token_needs_a_tenant_and_no_key_in_the_header() {
     let (tenant, plain) = (callers(TENANT), callers(KEY));
     let key = ("x-functions-key", "right");
-    for (headers, query, shown) in [
+    for (headers, query, expected) in [
         (vec![("authorization", "Bearer a.b.c")], None, Some("a.b.c")),
         (vec![("authorization", "bearer   a.b.c")], Some("code=right"), Some("a.b.c")),
         (vec![("authorization", "Bearer ")], None, Some("")),
@@ -228,13 +239,13 @@ fn tokens_are_taken_where_a_tenant_is_set_and_no_key_is_shown() {
             Ok(Credentials::ApiKey(_)) => None,
             Err(error) => panic!("{error}"),
         };
-        assert_eq!(token, shown, "{headers:?}");
+        assert_eq!(token, expected, "{headers:?}");
         assert!(matches!(plain.credentials(&headers, query), Ok(Credentials::ApiKey(_))), "{headers:?}");
     }
 }
 
 #[test]
-fn the_settings_of_a_tenant() {
+fn a_tenant_needs_an_audience_and_callers_with_claims() {
     let (tenant, audience, list) = (TENANT[0], TENANT[1], TENANT[2]);
     let other = |name, value| (name, value);
     for (settings, wrong) in [
@@ -269,16 +280,16 @@ fn the_settings_of_a_tenant() {
             Some("AZURE_AUTHORITY_HOST"),
         ),
     ] {
-        assert_eq!(read(&settings).err().map(|it| it.name), wrong, "{settings:?}");
+        assert_eq!(parse(&settings).err().map(|error| error.name), wrong, "{settings:?}");
     }
 }
 
 #[test]
-fn nothing_of_a_caller_shows() {
-    let shown = format!("{:?}", callers(TENANT));
+fn debug_output_has_no_claims() {
+    let debug = format!("{:?}", callers(TENANT));
     assert!(
-        !shown.contains("6f1b4f5c") && !shown.contains("api://") && !shown.contains("d94e2b71"),
-        "{shown}"
+        !debug.contains("6f1b4f5c") && !debug.contains("api://") && !debug.contains("d94e2b71"),
+        "{debug}"
     );
 }
 

@@ -1,9 +1,9 @@
-//! Where a call goes: scheme, authority, path and query, taken apart once.
+//! The addresses of calls: scheme, authority, path and query, parsed once.
 
 use http::Uri;
 use http::uri::Scheme;
 
-/// An address that calls are made to. It has no user information, no fragment, and only visible characters.
+/// The address of a call. It has no user information, no fragment, and only visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     tls: bool,
@@ -12,24 +12,24 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Accepts `text` if it is an absolute `http` or `https` URL without user information or fragment.
+    /// Parses an absolute `http` or `https` URL without user information and fragment.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.contains(['#', '@']) || !text.bytes().all(|it| it.is_ascii_graphic()) {
+        if text.contains(['#', '@']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
         }
         let uri: Uri = text.parse().ok()?;
         let tls = match uri.scheme()? {
-            it if *it == Scheme::HTTPS => true,
-            it if *it == Scheme::HTTP => false,
+            scheme if *scheme == Scheme::HTTPS => true,
+            scheme if *scheme == Scheme::HTTP => false,
             _ => return None,
         };
-        let authority = uri.authority().filter(|it| is_host(it.host()))?;
-        // `http` takes what is between the bracket of an IPv6 address and the colon of the port for a part of neither.
+        let authority = uri.authority().filter(|authority| is_host(authority.host()))?;
+        // In `[::1]text:80`, the `http` crate takes `text` neither for the host nor for the port.
         let port = authority.as_str().strip_prefix(authority.host())?;
-        if !port.is_empty() && port.strip_prefix(':').is_none_or(|it| !is_port(it)) {
+        if !port.is_empty() && port.strip_prefix(':').is_none_or(|port| !is_port(port)) {
             return None;
         }
-        let path_and_query = uri.path_and_query().map_or("/", |it| it.as_str());
+        let path_and_query = uri.path_and_query().map_or("/", |path_and_query| path_and_query.as_str());
         let slash = if path_and_query.starts_with('/') { "" } else { "/" };
         Some(Self {
             tls,
@@ -66,7 +66,7 @@ impl Endpoint {
         self.authority.strip_prefix(self.host())?.strip_prefix(':')
     }
 
-    /// Whether it is a bare origin: no path but the root, and no query.
+    /// Whether the address is a bare origin: no path but the root, and no query.
     pub fn is_origin(&self) -> bool {
         self.path_and_query == "/"
     }
@@ -76,7 +76,7 @@ impl Endpoint {
         let host = self.host();
         host == "localhost"
             || host == "[::1]"
-            || host.parse().is_ok_and(|it: core::net::Ipv4Addr| it.is_loopback())
+            || host.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_loopback())
     }
 
     /// The same origin with another path and query.
@@ -84,7 +84,7 @@ impl Endpoint {
         Self { tls: self.tls, authority: self.authority.clone(), path_and_query }
     }
 
-    /// The same address with `pairs` added to the query, encoded as a form is.
+    /// The same address with `pairs` appended to the query, encoded as a form.
     pub(super) fn with_query(&self, pairs: &[(&str, &str)]) -> Self {
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
         let query =
@@ -95,17 +95,20 @@ impl Endpoint {
     }
 }
 
-/// A number from 1 to 65535, in digits.
+/// Whether `text` is a number from 1 to 65535, in digits.
 fn is_port(text: &str) -> bool {
-    text.bytes().all(|it| it.is_ascii_digit()) && text.parse().is_ok_and(|it: u16| it > 0)
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse().is_ok_and(|port: u16| port > 0)
 }
 
-/// A name, an IPv4 address, or an IPv6 address in brackets.
+/// Whether `text` is a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|it| it.parse::<core::net::Ipv6Addr>().is_ok()),
+        Some(rest) => {
+            rest.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+        }
         None => {
-            !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'.' || it == b'-')
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
         }
     }
 }
@@ -115,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints() {
+    fn parses_absolute_http_addresses() {
         for (text, parts) in [
             ("http://localhost:42356/msi/token", Some((false, "localhost:42356", "/msi/token"))),
             ("http://127.0.0.1:41741/MSI/token/", Some((false, "127.0.0.1:41741", "/MSI/token/"))),
@@ -152,13 +155,15 @@ mod tests {
             ("", None),
         ] {
             let endpoint = Endpoint::parse(text);
-            let parts_read = endpoint.as_ref().map(|it| (it.is_tls(), it.authority(), it.path_and_query()));
-            assert_eq!(parts_read, parts, "{text:?}");
+            let parsed = endpoint
+                .as_ref()
+                .map(|endpoint| (endpoint.is_tls(), endpoint.authority(), endpoint.path_and_query()));
+            assert_eq!(parsed, parts, "{text:?}");
         }
     }
 
     #[test]
-    fn loopback() {
+    fn recognizes_loopback_hosts() {
         for (text, loopback) in [
             ("http://127.0.0.1", true),
             ("http://127.8.8.8:1", true),
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_are_joined_as_urls_are() {
+    fn appends_pairs_to_the_query() {
         let pairs = [("api-version", "1"), ("resource", "https://vault.azure.net")];
         let joined = "api-version=1&resource=https%3A%2F%2Fvault.azure.net";
         for (text, path_and_query) in [
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_ports() {
+    fn splits_host_and_port() {
         for (text, host, port) in [
             ("http://a.b:80", "a.b", Some("80")),
             ("http://a.b", "a.b", None),

@@ -1,79 +1,87 @@
-//! The rooms that know Azure: what may be sent there, and what it answers.
+//! Azure's APIs: the calls that the gateway can make, and what the answers mean.
 //!
-//! Only this module and its children can make a [`Call`], so nothing else in the crate can send anything
-//! anywhere. [`identity`] sends to the configured token source, [`vault`] to the configured vault, and [`directory`] to the
-//! tenant that callers are of.
-
-pub mod token_source;
-
-pub mod vault;
-
-pub mod jwks;
+//! Only this module and its children can make a [`Call`], so no other module can send anything to Azure.
+//! [`token_source`] calls the configured token source, [`vault`] the configured vault, and [`jwks`] the
+//! tenant of the callers.
 
 mod challenge;
-
 mod cloud;
-
-mod endpoint;
-
 mod date;
+mod endpoint;
+pub mod jwks;
+pub mod token_source;
+pub mod vault;
 
 use std::time::Duration;
 
 use http::Method;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 pub use endpoint::Endpoint;
 
-use crate::error::{Code, Service};
+use crate::error::{Code, Error, FailureKind, Service};
 use crate::http::trace::Trace;
-use crate::json::{self, Object};
+use crate::json::{Json, Object};
 use crate::model::Redacted;
 
-/// A request to Azure: where it goes, what it says, and how much of an answer is read.
+/// A request to Azure: its address, its content, and how much of the answer is read.
 ///
 /// ```
-/// fn send(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Answer {
-///     let _to = (call.method(), call.endpoint().authority(), call.endpoint().path_and_query());
-///     let _with = (call.headers().iter().map(|(_, value)| value.expose()).count(), call.body().expose());
-///     keyvault_gateway::azure::Answer::new(200, None, Vec::new())
+/// # use keyvault_gateway::azure::{Answer, Call};
+/// fn send(call: &Call) -> Answer {
+///     let _address = (call.method(), call.endpoint().authority(), call.endpoint().path_and_query());
+///     let _content = (call.headers().iter().map(|(_, value)| value.expose()).count(), call.body().expose());
+///     Answer::new(200, None, Vec::new())
 /// }
 /// ```
 ///
-/// A host can send a call where it says and with what it has, once. Other modules cannot make or change one:
+/// A host sends a call to its address with its content, once. Other modules cannot make or change a call:
 ///
 /// ```compile_fail,E0451
-/// fn literal(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { method: http::Method::GET, endpoint, headers: vec![], body: keyvault_gateway::model::Redacted::new(vec![]), upstream: keyvault_gateway::error::Service::Vault } }
+/// # use keyvault_gateway::{azure::{Call, Endpoint}, error::Service, model::Redacted};
+/// fn literal(endpoint: Endpoint) -> Call {
+///     let (method, body, service) = (http::Method::GET, Redacted::new(vec![]), Service::Vault);
+///     Call { method, endpoint, headers: vec![], body, service }
+/// }
 /// ```
 /// ```compile_fail,E0451
-/// fn update(call: keyvault_gateway::azure::Call, endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call { endpoint, ..call } }
+/// # use keyvault_gateway::azure::{Call, Endpoint};
+/// fn update(call: Call, endpoint: Endpoint) -> Call { Call { endpoint, ..call } }
 /// ```
 /// ```compile_fail,E0624
-/// fn get(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::get(keyvault_gateway::error::Service::Vault, endpoint) }
+/// # use keyvault_gateway::{azure::{Call, Endpoint}, error::Service};
+/// fn get(endpoint: Endpoint) -> Call { Call::get(Service::Vault, endpoint) }
 /// ```
 /// ```compile_fail,E0624
-/// fn post(endpoint: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::Call { keyvault_gateway::azure::Call::post_form(keyvault_gateway::error::Service::TokenSource, endpoint, String::new()) }
+/// # use keyvault_gateway::{azure::{Call, Endpoint}, error::Service};
+/// fn post(endpoint: Endpoint) -> Call { Call::post_form(Service::TokenSource, endpoint, String::new()) }
 /// ```
 /// ```compile_fail,E0277
-/// fn copy(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { <keyvault_gateway::azure::Call as Clone>::clone(call) }
+/// # use keyvault_gateway::azure::Call;
+/// fn copy(call: &Call) -> Call { <Call as Clone>::clone(call) }
 /// ```
 /// ```compile_fail,E0616
-/// fn lead(call: &mut keyvault_gateway::azure::Call, elsewhere: keyvault_gateway::azure::Endpoint) { call.endpoint = elsewhere }
+/// # use keyvault_gateway::azure::{Call, Endpoint};
+/// fn redirect(call: &mut Call, elsewhere: Endpoint) { call.endpoint = elsewhere }
 /// ```
 /// ```compile_fail,E0594
-/// fn lead_lent(call: &mut keyvault_gateway::azure::Call, elsewhere: keyvault_gateway::azure::Endpoint) { *call.endpoint() = elsewhere }
+/// # use keyvault_gateway::azure::{Call, Endpoint};
+/// fn redirect(call: &mut Call, elsewhere: Endpoint) { *call.endpoint() = elsewhere }
 /// ```
 /// ```compile_fail,E0624
-/// fn redirect(call: &keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Endpoint { call.endpoint().at("/elsewhere".to_owned()) }
+/// # use keyvault_gateway::azure::{Call, Endpoint};
+/// fn redirect(call: &Call) -> Endpoint { call.endpoint().at("/elsewhere".to_owned()) }
 /// ```
 /// ```compile_fail,E0624
-/// fn add(call: keyvault_gateway::azure::Call) -> keyvault_gateway::azure::Call { call.header("x-more", keyvault_gateway::model::Redacted::new(String::new())) }
+/// # use keyvault_gateway::{azure::Call, model::Redacted};
+/// fn add(call: Call) -> Call { call.header("x-more", Redacted::new(String::new())) }
 /// ```
 /// ```compile_fail,E0616
-/// fn clear(call: &mut keyvault_gateway::azure::Call) { call.headers.clear() }
+/// # use keyvault_gateway::azure::Call;
+/// fn clear(call: &mut Call) { call.headers.clear() }
 /// ```
 /// ```compile_fail,E0599
-/// fn push(call: &mut keyvault_gateway::azure::Call) { call.headers().push(("x-more", keyvault_gateway::model::Redacted::new(String::new()))) }
+/// # use keyvault_gateway::{azure::Call, model::Redacted};
+/// fn push(call: &mut Call) { call.headers().push(("x-more", Redacted::new(String::new()))) }
 /// ```
 #[derive(Debug)]
 pub struct Call {
@@ -84,27 +92,36 @@ pub struct Call {
     service: Service,
 }
 
-/// What Azure said to a [`Call`]. It is not a [`Reply`](crate::http::response::Reply), and nothing makes it one.
+/// Azure's answer to a [`Call`]. It is not a [`Reply`](crate::http::response::Reply), and nothing converts it
+/// to one.
 ///
-/// Other modules see its status, and nothing makes it a reply:
+/// Other modules see its status and its `Retry-After`:
 ///
 /// ```compile_fail,E0451
-/// fn literal() -> keyvault_gateway::azure::Answer { keyvault_gateway::azure::Answer { status: 200, retry_after: None, challenge: None, body: keyvault_gateway::model::Redacted::new(vec![]) } }
+/// # use keyvault_gateway::{azure::Answer, model::Redacted};
+/// fn literal() -> Answer {
+///     Answer { status: 200, retry_after: None, challenge: None, body: Redacted::new(vec![]) }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn body(answer: &keyvault_gateway::azure::Answer) -> &[u8] { answer.body.expose() }
+/// # use keyvault_gateway::azure::Answer;
+/// fn body(answer: &Answer) -> &[u8] { answer.body.expose() }
 /// ```
 /// ```compile_fail,E0624
-/// fn json(answer: &keyvault_gateway::azure::Answer) -> Option<serde_json::Value> { answer.json() }
+/// # use keyvault_gateway::azure::Answer;
+/// fn json(answer: &Answer) -> Option<serde_json::Value> { answer.json() }
 /// ```
 /// ```compile_fail,E0616
-/// fn header(answer: &keyvault_gateway::azure::Answer) -> Option<&str> { answer.retry_after.as_deref() }
+/// # use keyvault_gateway::azure::Answer;
+/// fn header(answer: &Answer) -> Option<&str> { answer.retry_after.as_deref() }
 /// ```
 /// ```compile_fail,E0308
-/// fn reply(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::http::response::Reply { keyvault_gateway::http::response::Reply::from(answer) }
+/// # use keyvault_gateway::{azure::Answer, http::response::Reply};
+/// fn reply(answer: Answer) -> Reply { Reply::from(answer) }
 /// ```
 /// ```compile_fail,E0277
-/// fn error(answer: keyvault_gateway::azure::Answer) -> keyvault_gateway::error::Error { answer.into() }
+/// # use keyvault_gateway::{azure::Answer, error::Error};
+/// fn error(answer: Answer) -> Error { answer.into() }
 /// ```
 #[derive(Debug)]
 pub struct Answer {
@@ -140,13 +157,14 @@ impl Call {
             .header("content-type", Redacted::new("application/x-www-form-urlencoded".to_owned()))
     }
 
-    /// Adds a field. The value is text that a field can have: its type has checked that, or it is ours.
+    /// Adds a header. The value is text that a header can have: its type has checked that, or it is a
+    /// constant.
     fn header(mut self, name: &'static str, value: Redacted) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// Passes the caller's trace on.
+    /// Adds the header that passes the caller's trace on.
     pub(crate) fn traced(mut self, trace: &Trace) -> Self {
         if let Some((name, value)) = trace.field() {
             self.headers.push((name, Redacted::new(value.to_owned())));
@@ -154,17 +172,16 @@ impl Call {
         self
     }
 
-    /// The method.
     pub const fn method(&self) -> &Method {
         &self.method
     }
 
-    /// Where it goes: scheme, authority, path and query.
+    /// The address: scheme, authority, path and query.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The header fields: names in lower case, values that may be secret.
+    /// The headers. Their names are in lower case, and their values may be secret.
     pub fn headers(&self) -> &[(&'static str, Redacted)] {
         &self.headers
     }
@@ -174,7 +191,7 @@ impl Call {
         &self.body
     }
 
-    /// The service that it goes to.
+    /// The service that the call is for.
     pub const fn service(&self) -> Service {
         self.service
     }
@@ -182,161 +199,155 @@ impl Call {
     /// The largest answer that is read, in bytes.
     pub const fn answer_limit(&self) -> usize {
         match self.service {
-            Service::TokenSource => LARGEST_TOKEN_ANSWER,
-            Service::Vault => LARGEST_VAULT_ANSWER,
-            Service::Jwks => LARGEST_KEYS_ANSWER,
+            Service::TokenSource => MAX_TOKEN_ANSWER,
+            Service::Vault => MAX_VAULT_ANSWER,
+            Service::Jwks => MAX_JWKS_ANSWER,
         }
     }
 }
 
 impl Answer {
-    /// What a host received: the status, the value of `Retry-After` if there is one, and the whole body.
+    /// An answer as a host received it: the status, the value of `Retry-After` if there is one, and the whole
+    /// body.
     pub fn new(status: u16, retry_after: Option<String>, body: Vec<u8>) -> Self {
         Self { status, retry_after, challenge: None, body: Redacted::new(body) }
     }
 
-    /// The same with the value of `WWW-Authenticate`, if there is one.
+    /// Adds the value of `WWW-Authenticate`, if there is one.
     #[must_use]
     pub fn with_challenge(self, challenge: Option<String>) -> Self {
         Self { challenge, ..self }
     }
 
-    /// The status.
+    /// The answer of `service`; or an error, if there is no answer, or if its status says that the same call
+    /// may succeed later.
+    fn from_call(service: Service, result: Result<Self, CallError>, unix_time: u64) -> Result<Self, Error> {
+        let answer = result.map_err(|error| match error {
+            CallError::Lost => Error::upstream(service, FailureKind::Unreachable, None),
+            CallError::NotAllowed => Error::CallNotAllowed,
+            CallError::TimedOut => Error::DeadlineExceeded,
+            CallError::TooLarge => Error::unusable(service),
+        })?;
+        let kind = match answer.status {
+            429 => FailureKind::Throttled,
+            408 | 500..=599 => FailureKind::Failing,
+            _ => return Ok(answer),
+        };
+        Err(Error::upstream(service, kind, answer.retry_after(unix_time)))
+    }
+
     pub const fn status(&self) -> u16 {
         self.status
     }
 
-    /// How long Azure wants us to wait, if it says so in a way that can be understood.
+    /// The time of `Retry-After`, if that is a number of seconds or a date.
     pub fn retry_after(&self, unix_time: u64) -> Option<Duration> {
         let text = self.retry_after.as_deref()?.trim();
-        if text.bytes().all(|it| it.is_ascii_digit()) {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().ok().map(Duration::from_secs);
         }
-        let date = u64::try_from(date::rfc_1123(text)?).ok()?;
+        let date = u64::try_from(date::parse_rfc_1123(text)?).ok()?;
         Some(Duration::from_secs(date.saturating_sub(unix_time)))
     }
 
-    /// Reads the body as a JSON object. What the parser has to say is not passed on, as it quotes the body.
-    fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        json::parse(self.body.expose()).ok().map(|Object(content)| content)
+    /// Parses the body as a JSON object.
+    fn json(&self) -> Option<Object> {
+        if let Json::Object(object) = Json::parse_body(self.body.expose())? { Some(object) } else { None }
     }
 }
 
-/// The codes and texts of an error body, in any of the forms that Azure's services use.
+/// The codes and the text of an error body, in all forms that Azure's services use.
 ///
-/// Known forms: `{statusCode, message, correlationId}` in any case (App Service), `{error, error_description}`
-/// (IMDS and Entra), `{error: {code, message, innererror: {code}}}` (Key Vault, Cloud Shell). Plain text and empty
-/// bodies have none of this and are as good as an empty object.
+/// Known forms: `{statusCode, message, correlationId}` in any case (App Service), `{error,
+/// error_description}` (IMDS and Entra ID), `{error: {code, message, innererror: {code}}}` (Key Vault, Cloud
+/// Shell). Plain text and empty bodies count as an empty object.
 #[derive(Debug, Default)]
 struct ErrorBody {
     code: String,
     inner_code: String,
     text: String,
-    /// The code that begins with the name of a service and ends with a number, such as `AKV10046`, where there is one.
+    /// The code that consists of a service's prefix and a number, such as `AKV10046`, if there is one.
     number: Option<String>,
 }
 
 impl ErrorBody {
     fn of(answer: &Answer) -> Self {
-        let mut body: Self = answer.json().unwrap_or_default();
-        if let Some(number) = numbered(&body.text) {
+        let mut body = answer.json().as_ref().map(Self::from_object).unwrap_or_default();
+        if let Some(number) = find_numbered_code(&body.text) {
             body.number = Some(number.to_owned());
         }
         body
     }
 
-    /// Its codes, the one that tells most first.
-    fn codes(&self) -> impl Iterator<Item = &str> {
-        let codes = [self.number.as_deref().unwrap_or_default(), &self.inner_code, &self.code];
-        codes.into_iter().filter(|it| !it.is_empty())
+    fn from_object(object: &Object) -> Self {
+        let mut body = Self::default();
+        for (name, value) in object.members() {
+            match (name.to_ascii_lowercase().as_str(), value) {
+                ("error", error) => {
+                    let error = Self::from_error(error);
+                    body.code = error.code;
+                    body.inner_code = error.inner_code;
+                    body.number = error.number.or(body.number);
+                    if !error.text.is_empty() {
+                        body.text = error.text;
+                    }
+                }
+                ("innererror", error) => body.inner_code = Self::from_error(error).code,
+                ("code", Json::Text(code)) => body.code = code.expose().clone(),
+                ("message" | "error_description", Json::Text(text)) => body.text = text.expose().clone(),
+                ("error_codes", Json::List(codes)) => {
+                    if let Some(Json::Number(number)) = codes.first() {
+                        body.number = Some(format!("AADSTS{number}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        body
     }
 
-    /// The code that an operator is shown.
+    fn from_error(error: &Json) -> Self {
+        match error {
+            Json::Text(code) => Self { code: code.expose().clone(), ..Self::default() },
+            Json::Object(object) => Self::from_object(object),
+            Json::Null | Json::Number(_) | Json::List(_) | Json::Other => Self::default(),
+        }
+    }
+
+    /// The codes, the most specific one first.
+    fn codes(&self) -> impl Iterator<Item = &str> {
+        let codes = [self.number.as_deref().unwrap_or_default(), &self.inner_code, &self.code];
+        codes.into_iter().filter(|code| !code.is_empty())
+    }
+
+    /// The code for the log.
     fn operator_code(&self) -> Option<Code> {
         self.codes().find_map(Code::parse)
     }
 }
 
-/// The first word of `text` that is a numbered code of Key Vault, of Entra, or of the library that both check tokens with.
-fn numbered(text: &str) -> Option<&str> {
-    let mut words = text.split(|it: char| !it.is_ascii_alphanumeric());
+/// The first word of `text` that is a numbered code of Key Vault, of Entra ID, or of the library with which
+/// both check tokens.
+fn find_numbered_code(text: &str) -> Option<&str> {
+    let mut words = text.split(|character: char| !character.is_ascii_alphanumeric());
     words.find(|word| {
-        let numbers = ["AKV", "AADSTS", "IDX"].iter().find_map(|it| word.strip_prefix(it));
-        numbers.is_some_and(|it| (1..=12).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_digit()))
+        let digits = ["AKV", "AADSTS", "IDX"].iter().find_map(|prefix| word.strip_prefix(prefix));
+        digits.is_some_and(|digits| {
+            (1..=12).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
     })
 }
 
-impl<'de> Deserialize<'de> for ErrorBody {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Fields;
+/// Tokens of Entra ID have at most a few KiB, and the rest of the answer is short.
+const MAX_TOKEN_ANSWER: usize = 64 * 1024;
 
-        impl<'de> Visitor<'de> for Fields {
-            type Value = ErrorBody;
+/// Entra ID's JWKS has some fifteen KiB: five to ten keys, each with its certificate.
+const MAX_JWKS_ANSWER: usize = 64 * 1024;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("the body of an error")
-            }
-
-            fn visit_str<E>(self, code: &str) -> Result<ErrorBody, E> {
-                Ok(ErrorBody { code: code.to_owned(), ..ErrorBody::default() })
-            }
-
-            fn visit_unit<E>(self) -> Result<ErrorBody, E> {
-                Ok(ErrorBody::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ErrorBody, A::Error> {
-                let mut body = ErrorBody::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    match name.to_ascii_lowercase().as_str() {
-                        "error" => {
-                            let error: ErrorBody = map.next_value()?;
-                            body.code = error.code;
-                            body.inner_code = error.inner_code;
-                            body.number = error.number.or(body.number);
-                            if !error.text.is_empty() {
-                                body.text = error.text;
-                            }
-                        }
-                        "code" => body.code = map.next_value::<Option<_>>()?.unwrap_or_default(),
-                        "message" | "error_description" => {
-                            body.text = map.next_value::<Option<_>>()?.unwrap_or_default();
-                        }
-                        "error_codes" => {
-                            let Numbers(first) = map.next_value()?;
-                            body.number = first.map(|it| format!("AADSTS{it}")).or(body.number);
-                        }
-                        "innererror" => body.inner_code = map.next_value::<ErrorBody>()?.code,
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(body)
-            }
-        }
-
-        from.deserialize_any(Fields)
-    }
-}
-
-/// The first number of a list, if it is one of numbers.
-struct Numbers(Option<u64>);
-
-impl<'de> Deserialize<'de> for Numbers {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let list = serde_json::Value::deserialize(from)?;
-        Ok(Self(list.get(0).and_then(serde_json::Value::as_u64)))
-    }
-}
-
-/// Long enough for any token of Entra, which are at most a few KiB, and for what surrounds it.
-const LARGEST_TOKEN_ANSWER: usize = 64 * 1024;
-
-/// Entra's document has some fifteen KiB: five to ten keys, each with its certificate.
-const LARGEST_KEYS_ANSWER: usize = 64 * 1024;
-
-/// A value has at most 25 KiB and there are at most fifteen tags of 1 KiB (Microsoft, "About Azure Key Vault secrets").
-/// JSON may write each byte of both with six, which makes 240 KiB; the rest of the answer has some hundred bytes.
-const LARGEST_VAULT_ANSWER: usize = 256 * 1024;
+/// A value has at most 25 KiB, and there are at most fifteen tags of 1 KiB (Microsoft, "About Azure Key Vault
+/// secrets"). JSON may write each byte of both with six, which makes 240 KiB. The rest of the answer has some
+/// hundred bytes.
+const MAX_VAULT_ANSWER: usize = 256 * 1024;
 
 const USER_AGENT: &str = concat!("keyvault-gateway/", env!("CARGO_PKG_VERSION"));
 
@@ -345,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_bodies() {
+    fn parses_every_form_of_error_body() {
         for (body, code, inner, text) in [
             (r#"{"statusCode":500,"message":"m","correlationId":"c"}"#, "", "", "m"),
             (r#"{"StatusCode":400,"Message":"m","CorrelationId":"c"}"#, "", "", "m"),
@@ -369,9 +380,9 @@ mod tests {
             ("", "", "", ""),
             (r#"{"error":{"code":7}}"#, "", "", ""),
         ] {
-            let read = ErrorBody::of(&Answer::new(400, None, body.into()));
+            let parsed = ErrorBody::of(&Answer::new(400, None, body.into()));
             assert_eq!(
-                (read.code.as_str(), read.inner_code.as_str(), read.text.as_str()),
+                (parsed.code.as_str(), parsed.inner_code.as_str(), parsed.text.as_str()),
                 (code, inner, text),
                 "{body}"
             );
@@ -379,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses() {
+    fn parses_retry_after() {
         let now = 784_111_770;
         for (text, seconds) in [
             (Some("0"), Some(0)),

@@ -1,41 +1,43 @@
-//! The vault: which one it is, how a secret is asked for, and what its answers mean.
+//! The configured vault: the request for a secret, and what the answers mean.
 //!
-//! Sources: Microsoft, "Get Secret" (REST reference), "Authentication, requests and responses", "Azure Key Vault REST
-//! API error codes"; the texts and codes of errors are those of recorded answers in Microsoft's SDK repositories.
-
-use serde::Deserialize;
+//! Sources: Microsoft, "Get Secret" (REST reference), "Authentication, requests and responses", "Azure Key
+//! Vault REST API error codes". The texts and codes of errors are those of recorded answers in Microsoft's
+//! SDK repositories.
 
 use super::cloud::{Cloud, PUBLIC};
 use super::token_source::Token;
-use super::{Answer, Call, Endpoint, ErrorBody, challenge};
-use crate::azure::CallError;
-use crate::error::{Complaint, Denial, Error, FailureKind, Service, SettingError};
+use super::{Answer, Call, CallError, Endpoint, ErrorBody, challenge};
+use crate::error::{Denial, Error, Service, SettingError, TokenMismatch};
 use crate::model::{Redacted, Secret, SecretName, SecretVersion};
 
-/// The configured vault. A token goes nowhere else.
+/// The configured vault. A token is sent nowhere else.
 ///
 /// ```
-/// fn look(vault: &keyvault_gateway::azure::vault::Vault) -> String {
-///     format!("{}", vault.audience().as_str())
-/// }
+/// # use keyvault_gateway::azure::vault::Vault;
+/// fn audience(vault: &Vault) -> String { vault.audience().as_str().to_owned() }
 /// ```
 ///
-/// Its address is a setting. Other modules cannot read or change it, or ask the vault with a token:
+/// Its address is a setting. Other modules cannot read or change it, or make a call with a token:
 ///
 /// ```compile_fail,E0451
-/// fn update(vault: keyvault_gateway::azure::vault::Vault, origin: keyvault_gateway::azure::Endpoint) -> keyvault_gateway::azure::vault::Vault { keyvault_gateway::azure::vault::Vault { origin, ..vault } }
+/// # use keyvault_gateway::azure::{Endpoint, vault::Vault};
+/// fn update(vault: Vault, origin: Endpoint) -> Vault { Vault { origin, ..vault } }
 /// ```
 /// ```compile_fail,E0616
-/// fn origin(vault: &keyvault_gateway::azure::vault::Vault) -> &keyvault_gateway::azure::Endpoint { &vault.origin }
+/// # use keyvault_gateway::azure::{Endpoint, vault::Vault};
+/// fn origin(vault: &Vault) -> &Endpoint { &vault.origin }
 /// ```
 /// ```compile_fail,E0616
-/// fn lead(vault: &mut keyvault_gateway::azure::vault::Vault, elsewhere: keyvault_gateway::azure::Endpoint) { vault.origin = elsewhere }
+/// # use keyvault_gateway::azure::{Endpoint, vault::Vault};
+/// fn redirect(vault: &mut Vault, elsewhere: Endpoint) { vault.origin = elsewhere }
 /// ```
 /// ```compile_fail,E0624
-/// fn parse() -> Option<keyvault_gateway::azure::vault::Vault> { keyvault_gateway::azure::vault::Vault::parse("KeyVaultUri", "https://attacker.example", None, None).ok() }
+/// # use keyvault_gateway::azure::vault::Vault;
+/// fn parse() -> Option<Vault> { Vault::parse("KeyVaultUri", "https://attacker.example", None, None).ok() }
 /// ```
 /// ```compile_fail,E0624
-/// fn ask(vault: &keyvault_gateway::azure::vault::Vault, name: &keyvault_gateway::model::SecretName, token: &keyvault_gateway::azure::token_source::Token) { vault.call(name, None, token); }
+/// # use keyvault_gateway::{azure::{token_source::Token, vault::Vault}, model::SecretName};
+/// fn call(vault: &Vault, name: &SecretName, token: &Token) { vault.call(name, None, token); }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vault {
@@ -45,28 +47,30 @@ pub struct Vault {
     cloud: &'static Cloud,
 }
 
-/// Whom a token is for: the `resource` of a token request, `https://` and a host without a slash at the end, since
-/// Key Vault refuses tokens for its name with a slash (`AKV10022`).
+/// The audience of a token: the `resource` of a token request, `https://` and a host without a slash at the
+/// end. Key Vault refuses tokens for its name with a slash (`AKV10022`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience(String);
 
 impl Vault {
-    /// The vault at `uri`, which the setting `name` gives; `resource` and `api_version` are settings, too.
+    /// Parses the address `uri`, which is the value of the setting `name`, and the settings `resource` and
+    /// `api_version`.
     pub(crate) fn parse(
         name: &'static str,
         uri: &str,
         resource: Option<&str>,
         api_version: Option<&str>,
     ) -> Result<Self, SettingError> {
-        let wrong = SettingError { name, should: "must be the https address of a vault, without a path" };
-        let origin = Endpoint::parse(uri).filter(Endpoint::is_origin).ok_or(wrong)?;
+        let invalid = SettingError { name, should: "must be the https address of a vault, without a path" };
+        let origin = Endpoint::parse(uri).filter(Endpoint::is_origin).ok_or(invalid)?;
         if !origin.is_tls() && !origin.is_loopback() {
             return Err(SettingError { name, should: "may be plain http only for a loopback address" });
         }
         if origin.host().contains(".managedhsm.") {
             return Err(SettingError {
                 name,
-                should: "is the address of a Managed HSM, which has keys and no secrets; it must be that of a vault",
+                should: "is the address of a Managed HSM, which has keys and no secrets; it must be that \
+                         of a vault",
             });
         }
         let cloud = Cloud::of_vault(&origin);
@@ -109,12 +113,12 @@ impl Vault {
         format!("{scheme}://{}", self.origin.authority())
     }
 
-    /// The vault's host and port, which tell it from others.
+    /// The vault's host and port, which identify it.
     pub(crate) fn authority(&self) -> &str {
         self.origin.authority()
     }
 
-    /// Whom a token for this vault is for.
+    /// The audience of a token for this vault.
     pub const fn audience(&self) -> &Audience {
         &self.audience
     }
@@ -124,16 +128,17 @@ impl Vault {
         self.cloud
     }
 
-    /// Whether a token for `audience` could be one for a vault: ours, one of Azure's clouds, or Key Vault's own application.
-    pub(crate) fn has_tokens_for(&self, audience: &str) -> bool {
+    /// Whether a token for `audience` may be one for a vault: for this one, for one in Azure's clouds, or for
+    /// Key Vault's own application.
+    pub(crate) fn accepts_audience(&self, audience: &str) -> bool {
         let audience = audience.trim_end_matches('/');
         audience.eq_ignore_ascii_case(&self.audience.0)
             || audience.eq_ignore_ascii_case(KEY_VAULT_APP)
             || Cloud::of_audience(&audience.to_ascii_lowercase()).is_some()
     }
 
-    /// Asks for a secret, the latest version or the given one. The token is sent at once: with a managed identity, an
-    /// unauthenticated first request would teach us nothing.
+    /// The request for a secret, in the latest version or the given one. It has the token at once: with a
+    /// managed identity, the answer to a request without a token would say nothing new.
     pub(crate) fn call(&self, name: &SecretName, version: Option<&SecretVersion>, token: &Token) -> Call {
         let (name, version) = (name.as_str(), version.map_or("", SecretVersion::as_str));
         let slash = if version.is_empty() { "" } else { "/" };
@@ -142,7 +147,7 @@ impl Vault {
         Call::get(Service::Vault, self.origin.at(path)).header("authorization", bearer)
     }
 
-    /// What the vault's answer means for the request of `name` and `version`.
+    /// Parses the vault's answer to the request for `name` and `version`.
     pub(crate) fn parse_secret(
         &self,
         answer: Result<Answer, CallError>,
@@ -150,15 +155,7 @@ impl Vault {
         version: Option<&SecretVersion>,
         unix_time: u64,
     ) -> Result<Secret, Error> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(CallError::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(CallError::Lost) => {
-                return Err(Error::upstream(Service::Vault, FailureKind::Unreachable, None));
-            }
-            Err(CallError::NotAllowed) => return Err(Error::CallNotAllowed),
-            Err(CallError::TooLarge) => return Err(Error::VaultUnusable),
-        };
+        let answer = Answer::from_call(Service::Vault, answer, unix_time)?;
         match answer.status() {
             200 => parse_body(&answer, name, version).ok_or(Error::VaultUnusable),
             401 => Err(self.token_error(&answer, unix_time)),
@@ -166,36 +163,32 @@ impl Vault {
             404 if ErrorBody::of(&answer).code == "SecretNotFound" => {
                 Err(Error::SecretNotFound(name.clone(), version.cloned()))
             }
-            429 => {
-                Err(Error::upstream(Service::Vault, FailureKind::Throttled, answer.retry_after(unix_time)))
-            }
-            408 | 500..=599 => {
-                Err(Error::upstream(Service::Vault, FailureKind::Failing, answer.retry_after(unix_time)))
-            }
             status => Err(Error::VaultRefused(status, ErrorBody::of(&answer).operator_code())),
         }
     }
 
-    /// What a 401 means. It is about the token and never about the secret.
+    /// The error of a 401, which is about the token and never about the secret.
     ///
-    /// Some reasons last: such a token will never do. All others may pass, since a vault says 401 as well where it cannot check a
-    /// token at the moment: one and the same token was refused and accepted within a second (`AKV10046`,
-    /// Azure-Samples/azuresandbox issue 362).
+    /// Some reasons are final: the vault will never accept such a token. All others may pass, as a vault also
+    /// answers 401 while it cannot check a token: one and the same token was refused and accepted within a
+    /// second (`AKV10046`, Azure-Samples/azuresandbox issue 362).
     fn token_error(&self, answer: &Answer, unix_time: u64) -> Error {
         let body = ErrorBody::of(answer);
-        let challenged = challenge::complaint(answer.challenge.as_deref(), self.audience.as_str());
+        let by_challenge = challenge::mismatch(answer.challenge.as_deref(), self.audience.as_str());
         let numbered = body.number.as_deref();
-        let coded = LASTING.iter().find(|it| numbered == Some(it.0)).map(|it| it.1);
-        let worded = || SENTENCES.iter().find(|it| body.text.contains(it.0)).map(|it| it.1);
-        let complaint = match challenged {
-            Some(Complaint::Claims) => challenged,
-            _ if numbered == Some(PASSING) => None,
-            _ => coded.or(challenged).or_else(worded),
+        let by_code =
+            FINAL_CODES.iter().find(|(code, _)| numbered == Some(*code)).map(|(_, mismatch)| *mismatch);
+        let by_message =
+            || MESSAGES.iter().find(|(text, _)| body.text.contains(text)).map(|(_, mismatch)| *mismatch);
+        let mismatch = match by_challenge {
+            Some(TokenMismatch::Claims) => by_challenge,
+            _ if numbered == Some(KEY_NOT_FOUND) => None,
+            _ => by_code.or(by_challenge).or_else(by_message),
         };
         let code = body.operator_code();
-        complaint.map_or_else(
+        mismatch.map_or_else(
             || Error::TokenNotAccepted { retry_after: answer.retry_after(unix_time), code: code.clone() },
-            |complaint| Error::TokenRefused(complaint, code.clone()),
+            |mismatch| Error::TokenRefused(mismatch, code.clone()),
         )
     }
 }
@@ -212,19 +205,15 @@ impl Audience {
     }
 }
 
-/// Reads the secret, if the answer is about the one that was asked for.
+/// Parses the secret, if the answer is about the requested one.
 fn parse_body(answer: &Answer, name: &SecretName, version: Option<&SecretVersion>) -> Option<Secret> {
-    #[derive(Deserialize)]
-    struct Bundle {
-        value: Redacted,
-        id: String,
-    }
-    let Bundle { value, id } = answer.json()?;
-    let mut segments = id.rsplit('/');
-    let read = SecretVersion::parse(segments.next()?)?;
-    let about_it = name.is_same_as(segments.next()?) && segments.next()? == "secrets";
-    let right_version = version.is_none_or(|it| *it == read);
-    (about_it && right_version).then(|| Secret::new(value, read))
+    let mut bundle = answer.json()?;
+    let value = bundle.take_text("value")?;
+    let mut segments = bundle.get("id").as_text()?.rsplit('/');
+    let actual = SecretVersion::parse(segments.next()?)?;
+    let is_named = name.is_same_as(segments.next()?) && segments.next()? == "secrets";
+    let is_version = version.is_none_or(|pinned| *pinned == actual);
+    (is_named && is_version).then(|| Secret::new(value, actual))
 }
 
 fn denial(body: &ErrorBody) -> Error {
@@ -243,30 +232,31 @@ fn denial(body: &ErrorBody) -> Error {
 }
 
 fn parse_api_version(text: &str) -> Option<String> {
-    let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'.');
+    let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
     ((1..=32).contains(&text.len()) && allowed).then(|| text.to_owned())
 }
 
-/// The codes of Key Vault, and of the library that it checks tokens with (Microsoft.IdentityModel), for what a token will never do.
-const LASTING: [(&str, Complaint); 4] = [
-    ("AKV10022", Complaint::Audience),
-    ("AKV10032", Complaint::Issuer),
-    ("IDX10214", Complaint::Audience),
-    ("IDX10205", Complaint::Issuer),
+/// Codes of Key Vault, and of the library with which it checks tokens (Microsoft.IdentityModel), for a token
+/// that it will never accept.
+const FINAL_CODES: [(&str, TokenMismatch); 4] = [
+    ("AKV10022", TokenMismatch::Audience),
+    ("AKV10032", TokenMismatch::Issuer),
+    ("IDX10214", TokenMismatch::Audience),
+    ("IDX10205", TokenMismatch::Issuer),
 ];
 
-/// The vault cannot find the key to check a signature with, which passes by itself.
-const PASSING: &str = "AKV10046";
+/// The vault cannot find the key to check a signature with. That passes by itself.
+const KEY_NOT_FOUND: &str = "AKV10046";
 
-/// The same as [`LASTING`] where there is no code, as in the answers of 2019.
-const SENTENCES: [(&str, Complaint); 2] =
-    [("Invalid audience", Complaint::Audience), ("Invalid issuer", Complaint::Issuer)];
+/// Texts with the meaning of [`FINAL_CODES`] in answers without a code, as in those of 2019.
+const MESSAGES: [(&str, TokenMismatch); 2] =
+    [("Invalid audience", TokenMismatch::Audience), ("Invalid issuer", TokenMismatch::Issuer)];
 
 /// Key Vault's own application, which it accepts as an audience (text of its error `AKV10022`).
 const KEY_VAULT_APP: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
 
-/// What a released client asks for (Azure.Security.KeyVault.Secrets 4.9.0). Later ones have 2026-04-01 (azure-keyvault-secrets
-/// 4.12.0).
+/// The version that a released client requests (Azure.Security.KeyVault.Secrets 4.9.0). Later ones request
+/// 2026-04-01 (azure-keyvault-secrets 4.12.0).
 const DEFAULT_API_VERSION: &str = "2025-07-01";
 
 #[cfg(test)]

@@ -160,14 +160,14 @@ impl<H: Host> Client<'_, H> {
         let duration = now.since(start);
         self.metrics.call_ended(service, duration);
         if self.config.log >= Level::Debug {
-            self.host.log(&log::render(&log::CallLine {
+            let line = log::CallLine {
                 time: self.host.unix_time(),
                 level: Level::Debug,
                 request: self.context.trace.id(|| self.host.random()),
                 call: name,
                 status: answer.as_ref().ok().map(Answer::status),
-                duration,
-            }));
+            };
+            self.host.log(&log::render(&line, duration));
         }
         match answer {
             // The call had its time, and the request has some left: as if the connection had broken.

@@ -1,51 +1,52 @@
 //! The `Cache-Status` of a response (RFC 9211), and what the log and the metrics call it.
 
-/// How an answer came about (RFC 9211, "The Cache-Status HTTP Response Header Field").
+/// Where a response comes from (RFC 9211, "The Cache-Status HTTP Response Header Field").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStatus {
-    /// Why Azure was asked, if it was.
+    /// Why Azure was called, if it was.
     pub forwarded: Option<Forwarded>,
-    /// The seconds for which what is answered from memory is good, negative once that is over.
+    /// The seconds until the cached value expires, negative after that.
     pub ttl: Option<i64>,
-    /// Whether another request's call answered this one, too.
+    /// Whether the request shared the call of another one (single-flight).
     pub collapsed: bool,
-    /// Whether Azure had nothing better to offer, so that memory had to do.
+    /// Whether the value was served stale, as Azure failed.
     pub failed: bool,
 }
 
-/// Why Azure was asked.
+/// Why Azure was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarded {
-    /// There was nothing in memory.
+    /// The cache had no value.
     Miss,
     /// The cached value was expired.
     Expired,
-    /// The caller wanted it.
+    /// The caller requested a refresh.
     Request,
 }
 
-/// What came of looking for a secret in memory, in one word.
+/// The outcome of the cache lookup, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheOutcome {
-    /// It was there.
+    /// The cache had a value.
     Hit,
-    /// It was not, so Azure was asked.
+    /// The cache had no value, so Azure was called.
     Miss,
-    /// It was past its time, so Azure was asked.
+    /// The cached value was expired, so Azure was called.
     Expired,
-    /// The caller wanted Azure to be asked.
+    /// The caller requested a refresh, so Azure was called.
     Request,
-    /// An expired value was served, since Azure failed.
+    /// An expired value was served, as Azure failed (stale-if-error).
     ServedStale,
 }
 
 impl CacheStatus {
-    /// The status of a response from the cache, which is good for `ttl` seconds.
+    /// The status of a response from the cache, whose value expires in `ttl` seconds.
     pub const fn hit(ttl: i64) -> Self {
         Self { forwarded: None, ttl: Some(ttl), collapsed: false, failed: false }
     }
 
-    /// The status of a response for which Azure was called, by this request or by the one that it waited for.
+    /// The status of a response for which Azure was called, by this request or by the leader that it waited
+    /// for.
     pub const fn forwarded(reason: Forwarded, collapsed: bool) -> Self {
         Self { forwarded: Some(reason), ttl: None, collapsed, failed: false }
     }
@@ -68,7 +69,7 @@ impl CacheStatus {
         text
     }
 
-    /// What it comes to.
+    /// The outcome, for the log and the metrics.
     pub const fn outcome(self) -> CacheOutcome {
         match self {
             Self { failed: true, .. } => CacheOutcome::ServedStale,
@@ -81,7 +82,7 @@ impl CacheStatus {
 }
 
 impl CacheOutcome {
-    /// The word for it in a log line and in the metrics.
+    /// The word for the log and the metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hit => "hit",

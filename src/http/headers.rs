@@ -1,62 +1,59 @@
-//! Header fields as hosts have them: a short list, in order.
+//! Headers as hosts have them: a short list, in order.
 //!
-//! A map would have to hash each name of a request and of an answer, and hosts want a list again. In a warm read that was a
-//! fifth of what the core did.
+//! A map would hash every name of a request and of an answer, and hosts want a list again. In a cached read,
+//! that was a fifth of the work of the core.
 
 use std::fmt;
 
-/// The header fields of a request or of an answer. Their names are in lower case where we wrote them, and are found in any
-/// case.
+/// The headers of a request or of an answer. Names that the gateway writes are in lower case; names are found
+/// in any case.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, Vec<u8>)>);
 
 impl Headers {
-    /// None yet, with room for as many as an answer has.
+    /// An empty list, with room for the headers of an answer.
     pub fn new() -> Self {
-        Self(Vec::with_capacity(FIELDS_OF_AN_ANSWER))
+        Self(Vec::with_capacity(TYPICAL_COUNT))
     }
 
-    /// The text of each field called `name`, in order: none for one whose value is not visible ASCII, spaces and tabs.
+    /// The value of each header called `name`, in order. A value that is not visible ASCII, spaces and tabs
+    /// is `None`.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = Option<&'a str>> {
-        self.0.iter().filter(move |it| it.0.eq_ignore_ascii_case(name)).map(|it| text(&it.1))
+        self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| text(value))
     }
 
-    /// The text of the first field called `name`.
+    /// The value of the first header called `name`.
     pub fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next().flatten()
     }
 
-    /// Whether there is a field called `name`.
     pub fn has(&self, name: &str) -> bool {
-        self.names().any(|it| it.eq_ignore_ascii_case(name))
+        self.names().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// The names, as they came.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|it| it.0.as_str())
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Adds a field.
     pub fn add(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    /// How many there are.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes of all names and values.
+    /// The size of all names and values, in bytes.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|it| it.0.len().saturating_add(it.1.len())).fold(0, usize::saturating_add)
+        let sizes = self.0.iter().map(|(name, value)| name.len().saturating_add(value.len()));
+        sizes.fold(0, usize::saturating_add)
     }
 
-    /// The names and values.
     pub fn as_list(&self) -> &[(String, Vec<u8>)] {
         &self.0
     }
@@ -74,36 +71,37 @@ impl From<Vec<(String, Vec<u8>)>> for Headers {
     }
 }
 
-/// A value may be a caller's key, so this has the names only.
+/// Writes the names only, as a value may be a caller's key.
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
     }
 }
 
-/// What HTTP lets a field be as text (RFC 9110, section 5.5), without what is obsolete.
+/// The text of a header (RFC 9110, section 5.5), without obsolete characters.
 fn text(value: &[u8]) -> Option<&str> {
-    let visible = value.iter().all(|it| matches!(it, b'\t' | b' '..=b'~'));
+    let visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     if visible { str::from_utf8(value).ok() } else { None }
 }
 
-/// Type, caching, sniffing, version, age, the cache's status, length, and one for errors.
-const FIELDS_OF_AN_ANSWER: usize = 8;
+/// The headers of most answers: type, caching, sniffing, version, age, cache status, length, and one for
+/// errors.
+const TYPICAL_COUNT: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_in_any_case_and_in_order() {
-        let fields = Headers::from_iter([("A", "1"), ("b", "2"), ("a", "3")]);
-        assert_eq!(fields.all("a").collect::<Vec<_>>(), [Some("1"), Some("3")]);
-        assert_eq!((fields.first("B"), fields.first("c")), (Some("2"), None));
-        assert_eq!((fields.has("B"), fields.has("c"), fields.len(), fields.bytes()), (true, false, 3, 6));
+    fn finds_headers_in_any_case_and_in_order() {
+        let headers = Headers::from_iter([("A", "1"), ("b", "2"), ("a", "3")]);
+        assert_eq!(headers.all("a").collect::<Vec<_>>(), [Some("1"), Some("3")]);
+        assert_eq!((headers.first("B"), headers.first("c")), (Some("2"), None));
+        assert_eq!((headers.has("B"), headers.has("c"), headers.len(), headers.bytes()), (true, false, 3, 6));
     }
 
     #[test]
-    fn what_is_no_text_is_none() {
+    fn a_value_that_is_not_text_is_none() {
         for (value, text) in [
             ("a b\t~".as_bytes(), Some("a b\t~")),
             (b"", Some("")),
@@ -113,15 +111,15 @@ mod tests {
             ("ä".as_bytes(), None),
             (b"\xFF", None),
         ] {
-            let fields = Headers::from_iter([("a", value)]);
-            assert_eq!(fields.all("a").collect::<Vec<_>>(), [text], "{value:?}");
-            assert_eq!(fields.first("a"), text, "{value:?}");
+            let headers = Headers::from_iter([("a", value)]);
+            assert_eq!(headers.all("a").collect::<Vec<_>>(), [text], "{value:?}");
+            assert_eq!(headers.first("a"), text, "{value:?}");
         }
     }
 
     #[test]
-    fn no_value_shows() {
-        let fields = Headers::from_iter([("x-functions-key", "marker")]);
-        assert_eq!(format!("{fields:?}"), r#"["x-functions-key"]"#);
+    fn debug_output_has_no_value() {
+        let headers = Headers::from_iter([("x-functions-key", "marker")]);
+        assert_eq!(format!("{headers:?}"), r#"["x-functions-key"]"#);
     }
 }

@@ -1,44 +1,40 @@
-//! What is asked: a route, and for the main one the name of a secret and perhaps its version.
+//! Requests of callers: the route, and for the main route the secret's name and perhaps its version.
 
 use std::fmt;
 
 use http::Method;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Error;
 use crate::http::headers::Headers;
-use crate::json;
+use crate::json::Json;
 use crate::model::{SecretName, SecretRequest, SecretVersion};
 
-/// A request without its body. It may hold the caller's key, in a header field and in the query.
+/// A request without its body. Its headers and its query may contain the caller's key.
 pub struct Head {
-    /// The method.
     pub method: Method,
     /// The path and the query, as they came.
     pub target: String,
-    /// The header fields.
     pub headers: Headers,
 }
 
-/// What we answer.
+/// The routes that the gateway answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The main job: a secret for its name.
+    /// The main route: reads a secret.
     Secret,
-    /// Is the component there at all?
+    /// Says that the component runs.
     Health,
-    /// Could it read a secret?
+    /// Says whether a secret could be read.
     Ready,
-    /// The description of all this.
+    /// The OpenAPI description of all routes.
     OpenApi,
-    /// What this instance has done so far.
+    /// The metrics of this instance.
     Metrics,
 }
 
 impl Head {
-    /// The path.
-    ///
-    /// A target in absolute form may have none, which means the root (RFC 9112, section 3.2.2, and RFC 9110, section 4.2.3).
+    /// The path, `/` if the target has none. A target in absolute form may have none (RFC 9112, section
+    /// 3.2.2, and RFC 9110, section 4.2.3).
     pub fn path(&self) -> &str {
         match self.target.split('?').next() {
             None | Some("") => "/",
@@ -46,12 +42,11 @@ impl Head {
         }
     }
 
-    /// The query.
     pub fn query(&self) -> Option<&str> {
-        self.target.split_once('?').map(|it| it.1)
+        self.target.split_once('?').map(|(_, query)| query)
     }
 
-    /// The route that is meant, if this is a method that it answers. HEAD is answered as GET.
+    /// The route, if it answers the method. HEAD is answered like GET.
     pub fn route(&self) -> Result<Route, Error> {
         if self.headers.bytes().saturating_add(self.target.len()) > MAX_HEAD {
             return Err(Error::HeadersTooLarge);
@@ -73,10 +68,10 @@ impl Head {
         }
     }
 
-    /// Refuses a body that is not said to be JSON, or said to be too large, before any of it is read.
+    /// Refuses a body that is not JSON or too large, as far as the headers say it, before any of it is read.
     pub fn check_content(&self) -> Result<(), Error> {
         let content_type = self.headers.first("content-type").unwrap_or_default();
-        // A list, which may have empty elements (RFC 9110, sections 8.4 and 5.6.1).
+        // The header is a list, which may have empty elements (RFC 9110, sections 8.4 and 5.6.1).
         let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
         let encoded = self
             .headers
@@ -88,15 +83,16 @@ impl Head {
         if !is_utf8(content_type) {
             return Err(Error::NotUtf8);
         }
-        let length = self.headers.first("content-length").and_then(|it| it.parse::<u64>().ok());
-        let largest = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
-        if length.is_some_and(|it| it > largest) { Err(Error::BodyTooLarge) } else { Ok(()) }
+        let length = self.headers.first("content-length").and_then(|text| text.parse::<u64>().ok());
+        let limit = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
+        if length.is_some_and(|length| length > limit) { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
-    /// Whether the caller wants Key Vault to be asked again (RFC 9111, section 5.2.1.4).
-    pub fn wants_fresh(&self) -> bool {
+    /// Whether the caller requests a refresh with `Cache-Control: no-cache` (RFC 9111, section 5.2.1.4).
+    pub fn has_no_cache(&self) -> bool {
         let values = self.headers.all("cache-control").flatten();
-        values.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
+        let mut directives = values.flat_map(|value| value.split(','));
+        directives.any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
     }
 }
 
@@ -110,34 +106,40 @@ impl fmt::Debug for Head {
 }
 
 impl SecretRequest {
-    /// Reads the body: a JSON object with `Secret` and perhaps `Version`, whose names have any case, as they had in the
-    /// function before us. Twice the same name is not valid, since nobody could say which one counts.
+    /// Parses the body: a JSON object with `Secret` and perhaps `Version`. The names may have any case, as in
+    /// the function that the gateway replaces. Two values for one name are invalid, as it is ambiguous which
+    /// of them counts.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
-        let fields: Fields = json::parse(body).map_err(|_| Error::NotAnObject)?;
-        let name = match fields.secret {
-            Field::Text(text) => SecretName::parse(&text),
-            Field::Absent | Field::Null | Field::Other => None,
+        let Some(Json::Object(members)) = Json::parse_body(body) else { return Err(Error::NotAnObject) };
+        let values = |name| {
+            let members = members.members().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+            members.map(|(_, value)| value).collect::<Vec<_>>()
         };
-        let version = match fields.version {
-            Field::Absent | Field::Null => Ok(None),
-            // As with other clients of Key Vault, this is the latest version.
-            Field::Text(text) if text.is_empty() => Ok(None),
-            Field::Text(text) => SecretVersion::parse(&text).map(Some).ok_or(Error::NoValidVersion),
-            Field::Other => Err(Error::NoValidVersion),
+        let name = match values("secret").as_slice() {
+            [Json::Text(text)] => SecretName::parse(text.expose()),
+            _ => None,
+        };
+        let version = match values("version").as_slice() {
+            [] | [Json::Null] => Ok(None),
+            // As in other clients of Key Vault, an empty version means the latest one.
+            [Json::Text(text)] if text.expose().is_empty() => Ok(None),
+            [Json::Text(text)] => SecretVersion::parse(text.expose()).map(Some).ok_or(Error::NoValidVersion),
+            _ => Err(Error::NoValidVersion),
         };
         Ok(Self { name: name.ok_or(Error::NoValidSecret)?, version: version? })
     }
 }
 
-/// The path of the function that the gateway replaces, with the prefix that a function app has by itself, or without one
-/// (`routePrefix` in `host.json`). The Functions host ignores case, and a slash at the end.
+/// Whether `path` is that of the function that the gateway replaces, with the default prefix of function apps
+/// or without one (`routePrefix` in `host.json`). The Functions host ignores case, and a slash at the end.
 fn is_function(path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
     ["/api/GetKeyVaultSecret", "/GetKeyVaultSecret"].iter().any(|known| path.eq_ignore_ascii_case(known))
 }
 
-/// `application/json`, `text/json`, which the function took as well, or a type that is based on JSON (RFC 6839), with any parameters.
-/// None of them is one that a web page may send to another site without asking (Fetch, "CORS-safelisted request-header").
+/// Whether a media type is `application/json`, `text/json`, which the function accepted as well, or one that
+/// is based on JSON (RFC 6839), with any parameters. A web page cannot send any of them to another site
+/// without a preflight request (Fetch, "CORS-safelisted request-header").
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if ["application/json", "text/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
@@ -149,7 +151,8 @@ fn is_json(content_type: &str) -> bool {
     })
 }
 
-/// Whether a media type names no charset, or one that JSON can have (RFC 8259, section 8.1): UTF-8, or ASCII, which is a part of it.
+/// Whether a media type has no charset, or one that JSON can have (RFC 8259, section 8.1): UTF-8, or its
+/// subset ASCII.
 fn is_utf8(content_type: &str) -> bool {
     let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let mut charsets = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
@@ -159,150 +162,17 @@ fn is_utf8(content_type: &str) -> bool {
     })
 }
 
-/// What a media type is made of (RFC 9110, section 5.6.2).
+/// Whether `text` is a token, of which media types are made (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
-    let in_token = |it: u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it);
+    let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(in_token)
 }
 
-/// The name of a property, in any case.
-enum Name {
-    Secret,
-    Version,
-    Other,
-}
-
-#[derive(Default)]
-struct Fields {
-    secret: Field,
-    version: Field,
-}
-
-/// A property, as far as it can be one of ours.
-#[derive(Default)]
-enum Field {
-    #[default]
-    Absent,
-    Null,
-    Text(String),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(name) = map.next_key()? {
-                    let field = match name {
-                        Name::Secret => &mut fields.secret,
-                        Name::Version => &mut fields.version,
-                        Name::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    let value = map.next_value()?;
-                    *field = if matches!(field, Field::Absent) { value } else { Field::Other };
-                }
-                Ok(fields)
-            }
-        }
-
-        from.deserialize_map(Object)
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl Visitor<'_> for Text {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Name, E> {
-                let is = |name| text.eq_ignore_ascii_case(name);
-                Ok(if is("secret") {
-                    Name::Secret
-                } else if is("version") {
-                    Name::Version
-                } else {
-                    Name::Other
-                })
-            }
-        }
-
-        from.deserialize_str(Text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Anything;
-
-        impl<'de> Visitor<'de> for Anything {
-            type Value = Field;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Field, E> {
-                Ok(Field::Text(text.to_owned()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Field, E> {
-                Ok(Field::Null)
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Field, E> {
-                Ok(Field::Other)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Field::Other)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Field::Other)
-            }
-        }
-
-        from.deserialize_any(Anything)
-    }
-}
-
-/// The largest body of a request, in bytes: a name, a version, and room for what others add.
+/// The largest body of a request, in bytes: a name, a version, and room for other members.
 pub const MAX_BODY: usize = 8 * 1024;
 
-/// The target and the header fields of a request together, in bytes; what other servers allow, and less than the hosts'
-/// 128 KiB.
+/// The largest target and headers of a request together, in bytes: as much as other servers allow, and less
+/// than the 128 KiB of hosts.
 const MAX_HEAD: usize = 32 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a caller may learn: the one place that turns a value or an error into an answer.
+//! Replies to callers: the one place that turns a value or an error into an answer.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,29 +12,35 @@ use crate::http::cache_status::CacheStatus;
 use crate::http::headers::Headers;
 use crate::model::{Redacted, Secret, SecretName};
 
-/// The answer to a caller. It is made from a value or from an [`Error`], never from what Azure or a host said.
+/// The reply to a caller. It is made from a value or from an [`Error`], never from text of Azure or of a
+/// host.
 ///
 /// ```
-/// use keyvault_gateway::{error::Error, http::response::Reply, model::{Secret, SecretName}};
-///
-/// fn reply(asked: &SecretName, secret: &Secret, error: &Error) -> [Reply; 2] {
-///     [Reply::secret(asked, secret, std::time::Duration::ZERO), Reply::error(error)]
+/// # use keyvault_gateway::{error::Error, http::response::Reply, model::{Secret, SecretName}};
+/// fn replies(name: &SecretName, secret: &Secret, error: &Error) -> [Reply; 2] {
+///     [Reply::secret(name, secret, std::time::Duration::ZERO), Reply::error(error)]
 /// }
 /// ```
 ///
-/// Its sentences are ours: other crates cannot give it another text.
+/// Its texts are constants of this crate. Other crates cannot make a reply with another text:
 ///
 /// ```compile_fail,E0624
-/// fn problem(text: &str) -> keyvault_gateway::http::response::Reply { keyvault_gateway::http::response::Reply::problem(http::StatusCode::BAD_GATEWAY, "VaultError", text) }
+/// # use keyvault_gateway::http::response::Reply;
+/// fn problem(text: &str) -> Reply { Reply::problem(http::StatusCode::BAD_GATEWAY, "VaultError", text) }
 /// ```
 /// ```compile_fail,E0624
-/// fn text(text: String) -> keyvault_gateway::http::response::Reply { keyvault_gateway::http::response::Reply::new(http::StatusCode::BAD_GATEWAY, "VaultError", "text/plain", text.into_bytes()) }
+/// # use keyvault_gateway::http::response::Reply;
+/// fn text(text: String) -> Reply {
+///     Reply::new(http::StatusCode::BAD_GATEWAY, "VaultError", "text/plain", text.into_bytes())
+/// }
 /// ```
 /// ```compile_fail,E0624
-/// fn document(text: &'static str) -> keyvault_gateway::http::response::Reply { keyvault_gateway::http::response::Reply::document("text/plain", text) }
+/// # use keyvault_gateway::http::response::Reply;
+/// fn document(text: &'static str) -> Reply { Reply::document("text/plain", text) }
 /// ```
 /// ```compile_fail,E0616
-/// fn body(mut reply: keyvault_gateway::http::response::Reply) { reply.body = keyvault_gateway::model::Redacted::new(b"text".to_vec()) }
+/// # use keyvault_gateway::{http::response::Reply, model::Redacted};
+/// fn body(mut reply: Reply) { reply.body = Redacted::new(b"text".to_vec()) }
 /// ```
 #[derive(Debug)]
 pub struct Reply {
@@ -45,15 +51,14 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The code of an answer that is no error.
+    /// The code of a reply that is not an error.
     pub const OK: &'static str = "OK";
 
-    /// The status.
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The header fields, without those about the transfer.
+    /// The headers, without those about the transfer.
     pub const fn headers(&self) -> &Headers {
         &self.headers
     }
@@ -63,39 +68,40 @@ impl Reply {
         &self.body
     }
 
-    /// The code of the error, or what else this is, for the log and the metrics.
+    /// The code for the log and the metrics: that of the error, or [`OK`](Self::OK).
     pub const fn code(&self) -> &'static str {
         self.code
     }
 
-    /// The secret that was asked for.
-    pub fn secret(asked: &SecretName, secret: &Secret, age: Duration) -> Self {
+    /// The reply with a secret.
+    pub fn secret(name: &SecretName, secret: &Secret, age: Duration) -> Self {
         #[derive(Serialize)]
-        struct Answer<'a> {
+        struct Body<'a> {
             #[serde(rename = "Secret")]
             secret: &'a str,
             #[serde(rename = "Value")]
             value: &'a str,
         }
-        let (asked, value) = (asked.as_str(), secret.value.expose().as_str());
+        let (name, value) = (name.as_str(), secret.value.expose().as_str());
         let mut reply = if secret.is_plain() {
-            // What the other way comes to, at a tenth of its cost. The size is exact: the buffer never moves.
-            let body = ["{\"Secret\":\"", asked, "\",\"Value\":\"", value, "\"}"].concat();
+            // The same text as by serialization, at a tenth of the cost. The size is exact, so the buffer
+            // never moves.
+            let body = ["{\"Secret\":\"", name, "\",\"Value\":\"", value, "\"}"].concat();
             Self::new(StatusCode::OK, Self::OK, JSON, body.into_bytes())
         } else {
-            Self::json(StatusCode::OK, Self::OK, &Answer { secret: asked, value })
+            Self::json(StatusCode::OK, Self::OK, &Body { secret: name, value })
         };
         reply.headers.add("etag", ["\"", secret.version.as_str(), "\""].concat());
         reply.headers.add("age", age.as_secs().to_string());
         reply
     }
 
-    /// Tells how it came about.
+    /// Adds the `Cache-Status` header.
     pub fn add_cache_status(&mut self, status: CacheStatus) {
         self.headers.add("cache-status", status.field());
     }
 
-    /// What a caller learns of `error`: a status, a code, and a sentence of our own.
+    /// The reply to a request that failed: a status, a code, and a message of our own.
     pub fn error(error: &Error) -> Self {
         let (status, code, message) = explain(error);
         let mut reply = Self::problem(status, code, &message);
@@ -106,19 +112,18 @@ impl Reply {
             Error::NotAuthenticated => {
                 reply.headers.add("www-authenticate", CHALLENGE);
             }
-            Error::Upstream { retry_after: pause, .. }
-            | Error::TokenNotAccepted { retry_after: pause, .. } => {
-                reply.retry_after(*pause);
+            Error::Upstream { retry_after, .. } | Error::TokenNotAccepted { retry_after, .. } => {
+                reply.add_retry_after(*retry_after);
             }
-            Error::TooManyFailures(pause) | Error::BudgetSpent(pause) => reply.retry_after(Some(*pause)),
-            Error::CallNotAllowed | Error::TokenSourceAbsent(_) => reply.retry_after(None),
+            Error::TooManyFailures(wait) | Error::BudgetSpent(wait) => reply.add_retry_after(Some(*wait)),
+            Error::CallNotAllowed | Error::TokenSourceAbsent(_) => reply.add_retry_after(None),
             _ => {}
         }
         reply
     }
 
-    /// The component is not ready, for the reason of `error`; `unused` are variables that were set and not used, where that may be
-    /// the reason.
+    /// The reply of a component that is not ready because of `error`. `unused` are the variables that are set
+    /// and not used, where that may be the reason.
     pub fn not_ready(error: &Error, unused: &[&'static str]) -> Self {
         let mut reply = Self::error(error);
         if !unused.is_empty() {
@@ -128,12 +133,12 @@ impl Reply {
         }
         reply.status = StatusCode::SERVICE_UNAVAILABLE;
         if !reply.headers.has("retry-after") {
-            reply.retry_after(None);
+            reply.add_retry_after(None);
         }
         reply
     }
 
-    /// The component is well.
+    /// The reply of a health or readiness check that passed.
     pub fn state(state: &'static str) -> Self {
         #[derive(Serialize)]
         struct State {
@@ -142,7 +147,6 @@ impl Reply {
         Self::json(StatusCode::OK, Self::OK, &State { status: state })
     }
 
-    /// A public document.
     pub(crate) fn document(media_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
         Self::new(StatusCode::OK, Self::OK, media_type, text.into())
     }
@@ -161,7 +165,7 @@ impl Reply {
     }
 
     fn json(status: StatusCode, code: &'static str, content: &impl Serialize) -> Self {
-        // The size is counted first, so that a buffer that holds a secret never moves and leaves a copy behind.
+        // The size is counted first, so that a buffer with a secret never moves and leaves no copy behind.
         let mut size = Count(0);
         let counted = serde_json::to_writer(&mut size, content);
         let mut body = Zeroizing::new(Vec::with_capacity(size.0));
@@ -171,7 +175,7 @@ impl Reply {
         }
     }
 
-    /// The answer where there is none: something happened that cannot happen.
+    /// The reply to an internal error, which should be impossible.
     pub fn internal_error() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", JSON, INTERNAL_ERROR.into())
     }
@@ -184,25 +188,25 @@ impl Reply {
         Self { status, headers, body: Redacted::new(body), code }
     }
 
-    fn retry_after(&mut self, pause: Option<Duration>) {
-        self.headers.add("retry-after", pause_seconds(pause).to_string());
+    fn add_retry_after(&mut self, retry_after: Option<Duration>) {
+        self.headers.add("retry-after", retry_after_seconds(retry_after).to_string());
     }
 
-    /// The status, the header fields and the body, on their way out.
+    /// The status, the headers and the body, to be sent.
     pub fn into_parts(self) -> (StatusCode, Headers, Redacted<Vec<u8>>) {
         (self.status, self.headers, self.body)
     }
 }
 
-/// After how many seconds it is worth to come back where Azure said `pause`, or nothing.
-pub(crate) fn pause_seconds(pause: Option<Duration>) -> u64 {
-    let pause = pause.unwrap_or(DEFAULT_PAUSE).clamp(DEFAULT_PAUSE, LONGEST_PAUSE);
-    // A second that has begun is waited for to its end.
-    pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0))
+/// The seconds of `Retry-After`, where Azure has sent `retry_after`, or none.
+pub(crate) fn retry_after_seconds(retry_after: Option<Duration>) -> u64 {
+    let wait = retry_after.unwrap_or(DEFAULT_RETRY_AFTER).clamp(DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER);
+    // Round up to whole seconds.
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
 }
 
-/// The status, the code and the message of `error`. Every sentence that a caller may see of an error is here; the end of
-/// the one about a setting stands where the setting is read.
+/// The status, the code and the message for `error`. All messages to callers are here, except the end of the
+/// one about a setting, which is where the setting is parsed.
 fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
     const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "BadRequest");
     const FORBIDDEN: (StatusCode, &str) = (StatusCode::FORBIDDEN, "Forbidden");
@@ -274,11 +278,10 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::TokenSourceUnusable => {
             (IDENTITY_ERROR, "The token source gave an answer that cannot be used.")
         }
-        Error::JwksUnusable => {
-            (IDENTITY_ERROR, "The directory of callers gave an answer that cannot be used.")
-        }
+        Error::JwksUnusable => (IDENTITY_ERROR, "The JWKS endpoint gave an answer that cannot be used."),
         Error::SecretNotFound(name, version) => {
-            let version = version.as_ref().map_or_else(String::new, |it| format!("/{}", it.as_str()));
+            let version =
+                version.as_ref().map_or_else(String::new, |version| format!("/{}", version.as_str()));
             let message = format!("A secret with (name/id) {name}{version} was not found in this key vault.");
             return (StatusCode::NOT_FOUND, "SecretNotFound", message.into());
         }
@@ -296,7 +299,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::Upstream { service, kind: FailureKind::Throttled, .. } => {
             let (code, message) = match service {
                 Service::TokenSource => ("IdentityThrottled", "The token source has had too many requests."),
-                Service::Jwks => ("IdentityThrottled", "The directory of callers has had too many requests."),
+                Service::Jwks => ("IdentityThrottled", "The JWKS endpoint has had too many requests."),
                 Service::Vault => ("VaultThrottled", "Key Vault has had too many requests."),
             };
             ((StatusCode::SERVICE_UNAVAILABLE, code), message)
@@ -305,7 +308,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             UNAVAILABLE,
             match service {
                 Service::TokenSource => "The token source is not available.",
-                Service::Jwks => "The directory of callers is not available.",
+                Service::Jwks => "The JWKS endpoint is not available.",
                 Service::Vault => "Key Vault is not available.",
             },
         ),
@@ -317,7 +320,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
     (status, code, message.into())
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written.
 struct Count(usize);
 
 impl std::io::Write for Count {
@@ -333,16 +336,16 @@ impl std::io::Write for Count {
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// A 401 has to say how to authenticate (RFC 9110, section 11.6.1): with a key, as with Azure Functions, or with a token
-/// (RFC 6750, section 3).
+/// A 401 must say how to authenticate (RFC 9110, section 11.6.1): with a key, as with Azure Functions, or
+/// with a token (RFC 6750, section 3).
 const CHALLENGE: &str = "FunctionsKey realm=\"keyvault-gateway\", Bearer realm=\"keyvault-gateway\"";
 
-/// When to come back where Azure does not say. Key Vault's guide has clients wait one second at first (Microsoft,
-/// "Azure Key Vault throttling guidance").
-const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+/// The `Retry-After` where Azure sends none. Key Vault's guide has clients wait one second at first
+/// (Microsoft, "Azure Key Vault throttling guidance").
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// However long Azure says: what is longer is more likely a mistake than a plan.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// The longest `Retry-After`. A longer one is more likely a mistake than a plan.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 const INTERNAL_ERROR: &str =
     "{\"error\":{\"code\":\"InternalError\",\"message\":\"Something happened that should not.\"}}";

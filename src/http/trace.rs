@@ -1,24 +1,25 @@
-//! The trace that a request belongs to (W3C Trace Context).
+//! The trace of a request (W3C Trace Context).
 
 use std::cell::OnceCell;
 
 use crate::http::headers::Headers;
 
-/// The caller's trace, or none, and an id for the log in any case.
+/// The caller's trace, if there is one, and an id for the log in any case.
 #[derive(Debug)]
 pub struct Trace {
     parent: Option<Parent>,
     generated: OnceCell<String>,
 }
 
-/// A `traceparent` of version 00 that we have built: nothing of the caller's text is in it but the digits of two ids.
+/// A `traceparent` of version 00 that the gateway has built. Of the caller's text it has only the digits of
+/// two ids and the known flags.
 #[derive(Debug)]
 struct Parent(String);
 
 impl Trace {
-    /// The trace in these header fields. `tracestate` ends here: it is free text, and Azure has no use for it.
-    pub fn of(fields: &Headers) -> Self {
-        let mut parents = fields.all("traceparent");
+    /// The trace in these headers. `tracestate` is dropped: it is free text, and Azure has no use for it.
+    pub fn of(headers: &Headers) -> Self {
+        let mut parents = headers.all("traceparent");
         let parent = match (parents.next(), parents.next()) {
             (Some(Some(text)), None) => Parent::parse(text),
             _ => None,
@@ -26,12 +27,12 @@ impl Trace {
         Self { parent, generated: OnceCell::new() }
     }
 
-    /// No trace.
     pub const fn none() -> Self {
         Self { parent: None, generated: OnceCell::new() }
     }
 
-    /// The trace's id; where there is none, one that `random` makes when it is first needed. 32 hexadecimal digits.
+    /// The id of the trace, 32 hexadecimal digits. Without a trace, `random` makes an id when it is first
+    /// needed.
     pub fn id(&self, random: impl Fn() -> u64) -> &str {
         self.parent.as_ref().and_then(Parent::trace_id).unwrap_or_else(|| {
             self.generated.get_or_init(|| {
@@ -41,17 +42,19 @@ impl Trace {
         })
     }
 
-    /// The header field that passes the trace on to Azure: a name and a value of 55 characters.
+    /// The header that passes the trace on to Azure: a name, and a value of 55 characters.
     pub(crate) fn field(&self) -> Option<(&'static str, &str)> {
         self.parent.as_ref().map(|parent| ("traceparent", parent.0.as_str()))
     }
 }
 
 impl Parent {
-    /// Parses a `traceparent`: version, trace id, parent id and flags in lower-case hexadecimal digits, neither id zero.
+    /// Parses a `traceparent`: version, trace id, parent id and flags in lower-case hexadecimal digits,
+    /// neither id zero.
     ///
-    /// A later version than 00 may have more behind these four, which is left out: what is sent on is of the version that
-    /// we know, with the flags that we know (W3C Trace Context, section 3.2.4, "Versioning of `traceparent`").
+    /// A version later than 00 may have more parts, which are dropped. The header for Azure has the version
+    /// and the flags that the gateway knows (W3C Trace Context, section 3.2.4, "Versioning of
+    /// `traceparent`").
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let mut part = |digits: usize| {
@@ -72,8 +75,8 @@ impl Parent {
     }
 }
 
-/// `sampled` (W3C Trace Context, section 3.2.2.5.1) and `random-trace-id` (Level 2, section 3.2.2.5.2). The other bits must be
-/// sent as zero.
+/// `sampled` (W3C Trace Context, section 3.2.2.5.1) and `random-trace-id` (Level 2, section 3.2.2.5.2). The
+/// other bits must be sent as zero.
 const KNOWN_FLAGS: u8 = 0b11;
 
 #[cfg(test)]
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_is_rebuilt_and_nothing_else_is_passed_on() {
+    fn rebuilds_the_traceparent_and_passes_nothing_else_on() {
         let id = "0af7651916cd43dd8448eb211c80319c";
         let sent = |flags: &str| Some(format!("00-{id}-b7ad6b7169203331-{flags}"));
         for (text, passed_on) in [
@@ -113,15 +116,15 @@ mod tests {
                 assert_eq!(trace.id(|| 7), id);
             } else {
                 assert_eq!(trace.id(|| 7), "00000000000000070000000000000007", "{text}");
-                assert_eq!(trace.id(|| 8), "00000000000000070000000000000007", "it stays what it is");
+                assert_eq!(trace.id(|| 8), "00000000000000070000000000000007", "the id stays the same");
             }
         }
     }
 
     #[test]
-    fn two_parents_are_none() {
+    fn two_traceparents_count_as_none() {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let fields = Headers::from_iter([("traceparent", parent), ("traceparent", parent)]);
-        assert_eq!(Trace::of(&fields).field(), None);
+        let headers = Headers::from_iter([("traceparent", parent), ("traceparent", parent)]);
+        assert_eq!(Trace::of(&headers).field(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a secret is called, and text that must not show.
+//! Secrets: their names, versions and values; and text that must never be printed.
 
 use std::fmt;
 
@@ -8,53 +8,60 @@ use zeroize::{Zeroize, Zeroizing};
 /// The name of a secret, as Key Vault allows it: 1 to 127 letters, digits and hyphens.
 ///
 /// Source: Microsoft, "About keys, secrets, and certificates", section "Object identifiers". The type has one
-/// door, so a name that exists can stand in a URL, in a log line and in a message as it is.
+/// constructor, so a name is safe in a URL, in a log line and in a message.
 ///
 /// ```
-/// let name = keyvault_gateway::model::SecretName::parse("db-password");
+/// # use keyvault_gateway::model::SecretName;
+/// let name = SecretName::parse("db-password");
 /// assert_eq!(name.map(|name| name.to_string()).as_deref(), Some("db-password"));
 /// ```
 ///
 /// Only `parse` makes a name, and a name does not change:
 ///
 /// ```compile_fail,E0423
-/// fn literal() -> keyvault_gateway::model::SecretName { keyvault_gateway::model::SecretName("../keys".to_owned()) }
+/// # use keyvault_gateway::model::SecretName;
+/// fn literal() -> SecretName { SecretName("../keys".to_owned()) }
 /// ```
 /// ```compile_fail,E0277
-/// fn from() -> keyvault_gateway::model::SecretName { "../keys".into() }
+/// # use keyvault_gateway::model::SecretName;
+/// fn from() -> SecretName { "../keys".into() }
 /// ```
 /// ```compile_fail,E0277
-/// fn from_str() -> keyvault_gateway::model::SecretName { "../keys".parse().unwrap() }
+/// # use keyvault_gateway::model::SecretName;
+/// fn from_str() -> SecretName { "../keys".parse().unwrap() }
 /// ```
 /// ```compile_fail,E0277
-/// fn deserialize() -> keyvault_gateway::model::SecretName { serde_json::from_str("\"../keys\"").unwrap() }
+/// # use keyvault_gateway::model::SecretName;
+/// fn deserialize() -> SecretName { serde_json::from_str("\"../keys\"").unwrap() }
 /// ```
 /// ```compile_fail,E0599
-/// fn default() -> keyvault_gateway::model::SecretName { keyvault_gateway::model::SecretName::default() }
+/// # use keyvault_gateway::model::SecretName;
+/// fn default() -> SecretName { SecretName::default() }
 /// ```
 /// ```compile_fail,E0616
-/// fn field(name: &mut keyvault_gateway::model::SecretName) { name.0.push_str("/../keys") }
+/// # use keyvault_gateway::model::SecretName;
+/// fn field(name: &mut SecretName) { name.0.push_str("/../keys") }
 /// ```
 /// ```compile_fail,E0599
-/// fn text(name: &mut keyvault_gateway::model::SecretName) { name.as_str().push_str("/../keys") }
+/// # use keyvault_gateway::model::SecretName;
+/// fn text(name: &mut SecretName) { name.as_str().push_str("/../keys") }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretName(String);
 
 impl SecretName {
-    /// Accepts `text` if it is a name.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=LONGEST_NAME).contains(&text.len());
-        let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+        let fits = (1..=MAX_NAME_LENGTH).contains(&text.len());
+        let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (fits && allowed).then(|| Self(text.to_owned()))
     }
 
-    /// The name, in the case in which it was asked for.
+    /// The name, in the case in which the caller wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether Key Vault takes both for the same secret: its names do not depend on case.
+    /// Whether Key Vault takes both for the same secret: it ignores case in names.
     pub fn is_same_as(&self, other: &str) -> bool {
         self.0.eq_ignore_ascii_case(other)
     }
@@ -66,22 +73,23 @@ impl fmt::Display for SecretName {
     }
 }
 
-/// The version of a secret: 32 hexadecimal digits, which Key Vault makes up.
+/// The version of a secret: 32 hexadecimal digits, which Key Vault generates.
 ///
 /// Source: Microsoft, "About keys, secrets, and certificates", section "Object identifiers".
 ///
 /// Only `parse` makes a version:
 ///
 /// ```compile_fail,E0423
-/// fn literal() -> keyvault_gateway::model::SecretVersion { keyvault_gateway::model::SecretVersion("..".to_owned()) }
+/// # use keyvault_gateway::model::SecretVersion;
+/// fn literal() -> SecretVersion { SecretVersion("..".to_owned()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretVersion(String);
 
 impl SecretVersion {
-    /// Accepts `text` if it is a version. Key Vault writes versions in lower case, so this does too.
+    /// Parses a version in any case, into lower case, as Key Vault writes it.
     pub fn parse(text: &str) -> Option<Self> {
-        let valid = text.len() == VERSION_DIGITS && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let valid = text.len() == VERSION_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         valid.then(|| Self(text.to_ascii_lowercase()))
     }
 
@@ -91,67 +99,78 @@ impl SecretVersion {
     }
 }
 
-/// Text or bytes that must not show: a secret's value, a token, a key.
+/// Text or bytes that must never be printed: a secret's value, a token, a key.
 ///
-/// It has no `Display` and no `Serialize`, its `Debug` is blind, and its memory is overwritten when it is
-/// dropped. The value is seen only at an [`expose`](Self::expose), where it leaves for its one destination.
+/// It has no `Display` and no `Serialize`, its `Debug` does not show the value, and its memory is overwritten
+/// when it is dropped. The value is visible only at an [`expose`](Self::expose), where it leaves for its one
+/// destination.
 ///
 /// ```
-/// let hidden = keyvault_gateway::model::Redacted::new("value".to_owned());
+/// # use keyvault_gateway::model::Redacted;
+/// let hidden = Redacted::new("value".to_owned());
 /// assert_eq!((hidden.expose().as_str(), format!("{hidden:?}").as_str()), ("value", "Redacted(..)"));
-/// let read: keyvault_gateway::model::Redacted = serde_json::from_str("\"value\"").unwrap();
-/// assert_eq!(read.expose(), hidden.expose());
+/// let parsed: Redacted = serde_json::from_str("\"value\"").unwrap();
+/// assert_eq!(parsed.expose(), hidden.expose());
 /// ```
 ///
-/// The value has no other way out, and no copy:
+/// The value has no other way out, and there is no copy:
 ///
 /// ```compile_fail,E0599
-/// fn copy(hidden: keyvault_gateway::model::Redacted) -> keyvault_gateway::model::Redacted { hidden.clone() }
+/// # use keyvault_gateway::model::Redacted;
+/// fn copy(hidden: Redacted) -> Redacted { hidden.clone() }
 /// ```
 /// ```compile_fail,E0277
-/// fn format(hidden: keyvault_gateway::model::Redacted) -> String { format!("{hidden}") }
+/// # use keyvault_gateway::model::Redacted;
+/// fn format(hidden: Redacted) -> String { format!("{hidden}") }
 /// ```
 /// ```compile_fail,E0599
-/// fn to_string(hidden: keyvault_gateway::model::Redacted) -> String { hidden.to_string() }
+/// # use keyvault_gateway::model::Redacted;
+/// fn to_string(hidden: Redacted) -> String { hidden.to_string() }
 /// ```
 /// ```compile_fail,E0277
-/// fn json(hidden: keyvault_gateway::model::Redacted) -> String { serde_json::to_string(&hidden).unwrap() }
+/// # use keyvault_gateway::model::Redacted;
+/// fn json(hidden: Redacted) -> String { serde_json::to_string(&hidden).unwrap() }
 /// ```
 /// ```compile_fail,E0277
-/// #[derive(serde::Serialize)] struct Line { secret: keyvault_gateway::model::Redacted }
+/// # use keyvault_gateway::model::Redacted;
+/// #[derive(serde::Serialize)] struct Line { secret: Redacted }
 /// ```
 /// ```compile_fail,E0616
-/// fn field(hidden: keyvault_gateway::model::Redacted) { let _ = hidden.0; }
+/// # use keyvault_gateway::model::Redacted;
+/// fn field(hidden: Redacted) { let _ = hidden.0; }
 /// ```
 /// ```compile_fail,E0532
-/// fn pattern(hidden: &keyvault_gateway::model::Redacted) { let keyvault_gateway::model::Redacted(_inner) = hidden; }
+/// # use keyvault_gateway::model::Redacted;
+/// fn pattern(hidden: &Redacted) { let Redacted(_inner) = hidden; }
 /// ```
 /// ```compile_fail,E0308
-/// fn dereference(hidden: &keyvault_gateway::model::Redacted) -> &str { hidden }
+/// # use keyvault_gateway::model::Redacted;
+/// fn dereference(hidden: &Redacted) -> &str { hidden }
 /// ```
 /// ```compile_fail,E0599
-/// fn as_ref(hidden: &keyvault_gateway::model::Redacted) -> &str { hidden.as_ref() }
+/// # use keyvault_gateway::model::Redacted;
+/// fn as_ref(hidden: &Redacted) -> &str { hidden.as_ref() }
 /// ```
 /// ```compile_fail,E0369
-/// fn compare(hidden: &keyvault_gateway::model::Redacted<Vec<u8>>) -> bool { *hidden == *hidden }
+/// # use keyvault_gateway::model::Redacted;
+/// fn compare(hidden: &Redacted<Vec<u8>>) -> bool { *hidden == *hidden }
 /// ```
 /// ```compile_fail,E0507
-/// fn take(hidden: &keyvault_gateway::model::Redacted) -> String { *hidden.expose() }
+/// # use keyvault_gateway::model::Redacted;
+/// fn take(hidden: &Redacted) -> String { *hidden.expose() }
 /// ```
 pub struct Redacted<T: Zeroize = String>(Zeroizing<T>);
 
 impl<T: Zeroize> Redacted<T> {
-    /// Hides `value`.
     pub fn new(value: T) -> Self {
         Self(Zeroizing::new(value))
     }
 
-    /// The value itself.
     pub fn expose(&self) -> &T {
         &self.0
     }
 
-    /// The value itself, for good. Nobody overwrites it any more, unless whoever takes it does.
+    /// Takes the value out. From then on only its new owner can overwrite it.
     pub fn release(mut self) -> T
     where
         T: Default,
@@ -173,43 +192,40 @@ impl<'de> Deserialize<'de> for Redacted<String> {
 }
 
 /// Key Vault's limit for the name of an object, in characters.
-const LONGEST_NAME: usize = 127;
+const MAX_NAME_LENGTH: usize = 127;
 
 const VERSION_DIGITS: usize = 32;
 
-/// A secret as Key Vault gave it.
+/// A secret as Key Vault returned it.
 #[derive(Debug)]
 pub struct Secret {
-    /// Its value.
     pub value: Redacted,
-    /// Its version.
     pub version: SecretVersion,
     plain: bool,
 }
 
 impl Secret {
     pub(crate) fn new(value: Redacted, version: SecretVersion) -> Self {
-        let plain = value.expose().bytes().all(|it| it >= b' ' && it != b'"' && it != b'\\');
+        let plain = value.expose().bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
         Self { value, version, plain }
     }
 
-    /// Whether the value stands in JSON as it is (RFC 8259, section 7).
+    /// Whether the value needs no escapes in JSON (RFC 8259, section 7).
     pub(crate) const fn is_plain(&self) -> bool {
         self.plain
     }
 }
 
-/// What the main route is asked for.
+/// The secret that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRequest {
-    /// The secret.
     pub name: SecretName,
-    /// Its version; the latest, if there is none.
+    /// The version; the latest, if there is none.
     pub version: Option<SecretVersion>,
 }
 
-/// The key of a cached secret: its name in lower case, as Key Vault's names do not depend on case, and its version if the caller
-/// pinned one.
+/// The key of a cached secret: its name in lower case, as Key Vault's names do not depend on case, and its
+/// version if the caller pinned one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
     name: String,
@@ -239,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn parses_only_names_that_key_vault_allows() {
         let longest = "a".repeat(127);
         let too_long = "a".repeat(128);
         for (text, valid) in [
@@ -274,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn versions() {
+    fn parses_versions_and_writes_them_in_lower_case() {
         for (text, version) in [
             ("3d76eb676e0a40429c7aa2b4b7912a5d", Some("3d76eb676e0a40429c7aa2b4b7912a5d")),
             ("3D76EB676E0A40429C7AA2B4B7912A5D", Some("3d76eb676e0a40429c7aa2b4b7912a5d")),

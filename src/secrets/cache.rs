@@ -245,7 +245,7 @@ mod tests {
     use crate::model::{Redacted, SecretName, SecretRequest, SecretVersion};
 
     #[test]
-    fn a_value_is_fresh_then_stale_then_gone() {
+    fn a_value_expires_and_is_then_served_stale() {
         let mut cache = Cache::new();
         // In the middle of the spread.
         let kept = cache.insert(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_a_fresh_value_gets_one_that_was_asked_for_lately() {
+    fn a_fresh_value_was_fetched_lately() {
         let kept = Cache::new().insert(&key("a"), secret("v"), at(1000), &SETTINGS, 1000);
         assert!(kept.satisfies(Freshness::Since(at(1000)), at(1000)));
         assert!(!kept.satisfies(Freshness::Since(at(1001)), at(1001)));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_same_in_any_case_and_versions_are_not_the_latest() {
+    fn names_ignore_case_and_versions_have_own_entries() {
         let mut cache = Cache::new();
         cache.insert(&key("Db-Password"), secret("v"), at(0), &SETTINGS, 0);
         assert!(cache.get(&key("dB-pASSWORD"), at(1)).is_some());
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_least_recently_makes_room() {
+    fn the_least_recently_used_value_is_evicted() {
         let mut cache = Cache::new();
         let settings = CacheConfig { entries: 2, ..SETTINGS };
         for name in ["a", "b"] {
@@ -315,12 +315,12 @@ mod tests {
         assert!(cache.get(&key("a"), at(1)).is_some());
         cache.insert(&key("c"), secret("v"), at(1), &settings, 0);
         let left: Vec<_> =
-            ["a", "b", "c"].into_iter().filter(|it| cache.get(&key(it), at(2)).is_some()).collect();
+            ["a", "b", "c"].into_iter().filter(|name| cache.get(&key(name), at(2)).is_some()).collect();
         assert_eq!((left, cache.size().0), (vec!["a", "c"], 2));
     }
 
     #[test]
-    fn bytes_have_a_bound_too() {
+    fn bytes_have_a_bound() {
         let mut cache = Cache::new();
         let settings = CacheConfig { entries: 100_000, ..SETTINGS };
         let value = "v".repeat(25 * 1024);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_served_any_more_makes_room_first() {
+    fn values_past_the_stale_bound_go_first() {
         let mut cache = Cache::new();
         cache.insert(&key("old"), secret("v"), at(0), &SETTINGS, 0);
         cache.insert(&key("new"), secret("v"), at(1000), &SETTINGS, 0);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_remembered_for_a_while() {
+    fn an_error_is_cached_for_its_time() {
         let mut cache = Cache::new();
         cache.insert_negative(&key("a"), Error::SecretDisabled, at(10), at(12), &SETTINGS);
         for (wanted, now, remembered) in [
@@ -366,12 +366,16 @@ mod tests {
             (Freshness::WithinTtl, 12, false),
         ] {
             let refusal = cache.negative(&key("a"), wanted, at(now));
-            assert_eq!(refusal.map(|it| it.error), remembered.then_some(Error::SecretDisabled), "{now}");
+            assert_eq!(
+                refusal.map(|entry| entry.error),
+                remembered.then_some(Error::SecretDisabled),
+                "{now}"
+            );
         }
     }
 
     #[test]
-    fn refusals_drive_no_value_out_and_have_a_bound() {
+    fn negative_entries_evict_no_value_and_have_a_bound() {
         let mut cache = Cache::new();
         let settings = CacheConfig { entries: 1, ..SETTINGS };
         cache.insert(&key("a"), secret("v"), at(0), &settings, 0);
@@ -385,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_ends_a_refusal() {
+    fn a_value_replaces_a_negative_entry() {
         let mut cache = Cache::new();
         cache.insert_negative(&key("a"), Error::SecretDisabled, at(0), at(10), &SETTINGS);
         cache.insert(&key("a"), secret("v"), at(1), &SETTINGS, 0);
@@ -393,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_it_remembers_nothing() {
+    fn a_ttl_of_zero_caches_nothing() {
         let mut cache = Cache::new();
         let settings = CacheConfig { ttl: Duration::ZERO, ..SETTINGS };
         let kept = cache.insert(&key("a"), secret("v"), at(0), &settings, 0);

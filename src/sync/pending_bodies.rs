@@ -1,9 +1,7 @@
 //! Bounds the answers that have been given and that their clients have not taken yet.
 //!
-//! A host counts a request as done when it has its answer, and hands the next one over, however many bodies are still being
-//! written. What is unfinished is therefore counted here, by number and by bytes.
-
-use std::collections::BTreeMap;
+//! A host counts a request as done when it has its answer, and hands the next one over, however many bodies
+//! are still being written. What is unfinished is therefore counted here, by number and by bytes.
 
 /// The unfinished answers of one instance. Dropping the signal `S` of an answer ends it.
 #[derive(Debug)]
@@ -11,12 +9,13 @@ pub struct PendingBodies<S> {
     count: usize,
     bytes: usize,
     next_id: u64,
-    /// The large ones, the oldest first.
-    large: BTreeMap<u64, Large<S>>,
+    /// The large ones, the oldest first, so that their ids are in order.
+    large: Vec<Large<S>>,
 }
 
 #[derive(Debug)]
 struct Large<S> {
+    id: u64,
     bytes: usize,
     signal: S,
 }
@@ -28,7 +27,7 @@ pub struct LargeId(u64);
 impl<S> PendingBodies<S> {
     /// None.
     pub const fn new() -> Self {
-        Self { count: 0, bytes: 0, next_id: 0, large: BTreeMap::new() }
+        Self { count: 0, bytes: 0, next_id: 0, large: Vec::new() }
     }
 
     /// Counts an answer that begins to be written.
@@ -46,26 +45,30 @@ impl<S> PendingBodies<S> {
         self.count > CROWD
     }
 
-    /// Adds a large answer of `bytes`. Returns its id, and the signals of the oldest ones that have to make room for it: drop them
-    /// when nothing is borrowed.
+    /// Adds a large answer of `bytes`. Returns its id, and the signals of the oldest ones that have to make
+    /// room for it: drop them when nothing is borrowed.
     pub fn add_large(&mut self, bytes: usize, signal: S) -> (LargeId, Vec<S>) {
-        let mut evicted = Vec::new();
-        while self.bytes.saturating_add(bytes) > MOST_BYTES
-            && let Some((_, oldest)) = self.large.pop_first()
-        {
+        let mut count = 0_usize;
+        for oldest in &self.large {
+            if self.bytes.saturating_add(bytes) <= MOST_BYTES {
+                break;
+            }
             self.bytes = self.bytes.saturating_sub(oldest.bytes);
-            evicted.push(oldest.signal);
+            count = count.saturating_add(1);
         }
+        let evicted = self.large.drain(..count).map(|large| large.signal).collect();
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.large.insert(id, Large { bytes, signal });
+        self.large.push(Large { id, bytes, signal });
         (LargeId(id), evicted)
     }
 
-    /// Removes a large answer. Returns its signal if it has not been evicted: drop it when nothing is borrowed.
+    /// Removes a large answer. Returns its signal if it has not been evicted: drop it when nothing is
+    /// borrowed.
     pub fn remove_large(&mut self, id: &LargeId) -> Option<S> {
-        let large = self.large.remove(&id.0)?;
+        let index = self.large.binary_search_by_key(&id.0, |large| large.id).ok()?;
+        let large = self.large.remove(index);
         self.bytes = self.bytes.saturating_sub(large.bytes);
         Some(large.signal)
     }
@@ -77,14 +80,14 @@ impl<S> Default for PendingBodies<S> {
     }
 }
 
-/// Whether an answer of `bytes` is large: a thousand connections, which is what `wasmtime serve` takes by itself, may leave as
-/// many smaller ones unfinished.
+/// Whether an answer of `bytes` is large: a thousand connections, which is what `wasmtime serve` takes by
+/// itself, may leave as many smaller ones unfinished.
 pub const fn is_large(bytes: usize) -> bool {
     bytes > 4 * 1024
 }
 
-/// A load of 32 connections on one instance leaves fewer unfinished, so that its requests never wait. Each takes some 5 KiB of the
-/// host's memory.
+/// A load of 32 connections on one instance leaves fewer unfinished, so that its requests never wait. Each
+/// takes some 5 KiB of the host's memory.
 const CROWD: usize = 4;
 
 /// Room for more than a hundred of the largest values at a time. The host has a copy of each.

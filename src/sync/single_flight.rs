@@ -1,13 +1,12 @@
 //! Single-flight: concurrent requests for the same key share one call.
 //!
-//! The first request leads: it makes the call and shares the result. The others wait. A leader may be dropped at any await, because
-//! its client disconnected or its time was over, or may end with a failure that is about itself alone. Then one of the waiters
-//! leads in its place: the one with the latest deadline. Promoting the oldest waiter would repeat a hanging call with ever shorter
-//! timeouts.
+//! The first request leads: it makes the call and shares the result. The others wait. A leader may be dropped
+//! at any await, because its client disconnected or its time was over, or may end with a failure that is
+//! about itself alone. Then one of the waiters leads in its place: the one with the latest deadline.
+//! Promoting the oldest waiter would repeat a hanging call with ever shorter timeouts.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -16,9 +15,12 @@ use crate::host::{Host, Signal, within};
 use crate::model::{Deadline, MIN_CALL_TIME, Moment};
 
 /// The calls of one instance that are in flight, by key.
+///
+/// There are no more than requests that wait for Azure, some dozens, so a list does; the maps of the standard
+/// library would be 25 KiB of code.
 #[derive(Debug)]
 pub struct SingleFlight<K, T> {
-    calls: RefCell<BTreeMap<K, Rc<InFlight<T>>>>,
+    calls: RefCell<Vec<(K, Rc<InFlight<T>>)>>,
 }
 
 /// How a request came to its result.
@@ -30,21 +32,21 @@ pub enum Role {
     Waiter,
 }
 
-impl<K: Ord + Clone, T: Clone> SingleFlight<K, T> {
+impl<K: Eq + Clone, T: Clone> SingleFlight<K, T> {
     pub const fn new() -> Self {
-        Self { calls: RefCell::new(BTreeMap::new()) }
+        Self { calls: RefCell::new(Vec::new()) }
     }
 
     /// Whether a call for `key` is in flight.
     pub fn has(&self, key: &K) -> bool {
-        self.calls.borrow().contains_key(key)
+        self.call(key).is_some()
     }
 
     /// Joins the call for `key` that is in flight, or makes it with `lead`.
     ///
-    /// Of several waiters, the one with the latest `until` takes over from a leader that is dropped. A waiter waits as long as
-    /// `wait` says for a call that began at the given moment, and `lead` is told that moment as well. The leader's result is
-    /// shared, unless it is a failure that is local.
+    /// Of several waiters, the one with the latest `until` takes over from a leader that is dropped. A waiter
+    /// waits as long as `wait` says for a call that began at the given moment, and `lead` is told that moment
+    /// as well. The leader's result is shared, unless it is a failure that is local.
     pub async fn run<H: Host>(
         &self,
         host: &H,
@@ -80,8 +82,8 @@ impl<K: Ord + Clone, T: Clone> SingleFlight<K, T> {
         Some(leader.finish(result))
     }
 
-    /// Waits for the call for `key` that is in flight, without ever leading. `None` if there is none, or if its leader is dropped and
-    /// no other request takes over.
+    /// Waits for the call for `key` that is in flight, without ever leading. `None` if there is none, or if
+    /// its leader is dropped and no other request takes over.
     pub async fn wait<H: Host>(&self, host: &H, key: &K, by: Deadline) -> Option<Result<T, Failure>> {
         let waiter = self.waiter(key, Moment::EARLIEST)?;
         match waiter.wait_within(host, by).await {
@@ -98,19 +100,24 @@ impl<K: Ord + Clone, T: Clone> SingleFlight<K, T> {
         let call = Rc::new(InFlight {
             began: now,
             result: RefCell::new(None),
-            waiters: RefCell::new(BTreeMap::new()),
+            waiters: RefCell::new(Vec::new()),
             next_id: Cell::new(0),
             next_leader: Cell::new(None),
         });
-        self.calls.borrow_mut().insert(key.clone(), Rc::clone(&call));
+        self.calls.borrow_mut().push((key.clone(), Rc::clone(&call)));
         Joined::Leader(Leader(Slot { flights: self, key: key.clone(), call }))
     }
 
+    fn call(&self, key: &K) -> Option<Rc<InFlight<T>>> {
+        let calls = self.calls.borrow();
+        calls.iter().find(|(known, _)| known == key).map(|(_, call)| Rc::clone(call))
+    }
+
     fn waiter(&self, key: &K, until: Moment) -> Option<Waiter<'_, K, T>> {
-        let call = Rc::clone(self.calls.borrow().get(key)?);
+        let call = self.call(key)?;
         let id = call.next_id.get();
         call.next_id.set(id.saturating_add(1));
-        call.waiters.borrow_mut().insert(id, Waiting { until, signal: None });
+        call.waiters.borrow_mut().push(Waiting { id, until, signal: None });
         Some(Waiter { slot: Slot { flights: self, key: key.clone(), call }, id })
     }
 }
@@ -120,8 +127,7 @@ impl<K: Ord + Clone, T: Clone> SingleFlight<K, T> {
 struct InFlight<T> {
     began: Moment,
     result: RefCell<Option<Result<T, Failure>>>,
-    /// The waiters, by their ids.
-    waiters: RefCell<BTreeMap<u64, Waiting>>,
+    waiters: RefCell<Vec<Waiting>>,
     next_id: Cell<u64>,
     /// The waiter that has been promoted and has not noticed it yet.
     next_leader: Cell<Option<u64>>,
@@ -129,19 +135,20 @@ struct InFlight<T> {
 
 #[derive(Debug)]
 struct Waiting {
+    id: u64,
     until: Moment,
     /// `None` before the waiter waits, and after it has been woken.
     signal: Option<Signal>,
 }
 
-enum Joined<'a, K: Ord + Clone, T> {
+enum Joined<'a, K: Eq + Clone, T> {
     Leader(Leader<'a, K, T>),
     Waiter(Waiter<'a, K, T>),
 }
 
 /// What a waiter gets.
 #[derive(Debug)]
-enum Outcome<'a, K: Ord + Clone, T> {
+enum Outcome<'a, K: Eq + Clone, T> {
     Shared(Result<T, Failure>),
     /// The leader was dropped, or failed alone: this waiter leads now.
     Promoted(Leader<'a, K, T>),
@@ -149,24 +156,24 @@ enum Outcome<'a, K: Ord + Clone, T> {
 
 /// The request that makes the call. Dropping it without a result to share promotes a waiter.
 #[derive(Debug)]
-struct Leader<'a, K: Ord + Clone, T>(Slot<'a, K, T>);
+struct Leader<'a, K: Eq + Clone, T>(Slot<'a, K, T>);
 
 /// A request that waits for the leader.
 #[derive(Debug)]
-struct Waiter<'a, K: Ord + Clone, T> {
+struct Waiter<'a, K: Eq + Clone, T> {
     slot: Slot<'a, K, T>,
     id: u64,
 }
 
 /// The part of a request in a call.
 #[derive(Debug)]
-struct Slot<'a, K: Ord + Clone, T> {
+struct Slot<'a, K: Eq + Clone, T> {
     flights: &'a SingleFlight<K, T>,
     key: K,
     call: Rc<InFlight<T>>,
 }
 
-impl<K: Ord + Clone, T> Slot<'_, K, T> {
+impl<K: Eq + Clone, T> Slot<'_, K, T> {
     /// Ends the leadership: promotes a waiter, or ends the call if it has a result to share or no waiters.
     fn release(&self) {
         let call = &self.call;
@@ -174,10 +181,9 @@ impl<K: Ord + Clone, T> Slot<'_, K, T> {
         call.next_leader.set(next);
         // No borrow is held while a waiter is woken. Where all are, they find the call gone already.
         if let Some(next) = next {
-            let signal = call.waiters.borrow_mut().get_mut(&next).and_then(|waiting| waiting.signal.take());
-            drop(signal);
+            drop(call.set_signal(next, None));
         } else {
-            self.flights.calls.borrow_mut().remove(&self.key);
+            self.flights.calls.borrow_mut().retain(|(key, _)| *key != self.key);
             drop(call.waiters.take());
         }
     }
@@ -187,11 +193,25 @@ impl<T> InFlight<T> {
     /// The waiter with the latest deadline; of two with the same, the one that came first.
     fn latest_waiter(&self) -> Option<u64> {
         let waiters = self.waiters.borrow();
-        waiters.iter().max_by_key(|(id, waiting)| (waiting.until, Reverse(**id))).map(|(id, _)| *id)
+        waiters.iter().max_by_key(|waiting| (waiting.until, Reverse(waiting.id))).map(|waiting| waiting.id)
+    }
+
+    /// Sets the signal of a waiter. Returns the one it had: drop it when nothing is borrowed.
+    fn set_signal(&self, id: u64, signal: Option<Signal>) -> Option<Signal> {
+        let mut waiters = self.waiters.borrow_mut();
+        let waiting = waiters.iter_mut().find(|waiting| waiting.id == id)?;
+        std::mem::replace(&mut waiting.signal, signal)
+    }
+
+    /// Removes a waiter. Returns it: drop it when nothing is borrowed.
+    fn remove_waiter(&self, id: u64) -> Option<Waiting> {
+        let mut waiters = self.waiters.borrow_mut();
+        let index = waiters.iter().position(|waiting| waiting.id == id)?;
+        Some(waiters.remove(index))
     }
 }
 
-impl<K: Ord + Clone, T: Clone> Leader<'_, K, T> {
+impl<K: Eq + Clone, T: Clone> Leader<'_, K, T> {
     /// Shares `result`, unless it is a local failure, and gives it back.
     fn finish(self, result: Result<T, Failure>) -> Result<T, Failure> {
         if !matches!(result, Err(Failure { is_local: true, .. })) {
@@ -201,13 +221,13 @@ impl<K: Ord + Clone, T: Clone> Leader<'_, K, T> {
     }
 }
 
-impl<K: Ord + Clone, T> Drop for Leader<'_, K, T> {
+impl<K: Eq + Clone, T> Drop for Leader<'_, K, T> {
     fn drop(&mut self) {
         self.0.release();
     }
 }
 
-impl<'a, K: Ord + Clone, T: Clone> Waiter<'a, K, T> {
+impl<'a, K: Eq + Clone, T: Clone> Waiter<'a, K, T> {
     fn began(&self) -> Moment {
         self.slot.call.began
     }
@@ -234,19 +254,16 @@ impl<'a, K: Ord + Clone, T: Clone> Waiter<'a, K, T> {
                 return Outcome::Shared(result.clone());
             }
             let (signal, dropped) = signal();
-            if let Some(waiting) = call.waiters.borrow_mut().get_mut(&self.id) {
-                waiting.signal = Some(signal);
-            }
+            drop(call.set_signal(self.id, Some(signal)));
             dropped.await;
         }
     }
 }
 
-impl<K: Ord + Clone, T> Drop for Waiter<'_, K, T> {
+impl<K: Eq + Clone, T> Drop for Waiter<'_, K, T> {
     fn drop(&mut self) {
         let call = &self.slot.call;
-        let waiting = call.waiters.borrow_mut().remove(&self.id);
-        drop(waiting);
+        drop(call.remove_waiter(self.id));
         if call.next_leader.get() == Some(self.id) {
             self.slot.release();
         }
@@ -399,9 +416,9 @@ mod tests {
 
     /// The ids of the waiters whose signals were dropped.
     fn woken(flights: &SingleFlight<Key, u8>, key: Key) -> Vec<u64> {
-        let call = Rc::clone(&flights.calls.borrow()[key]);
+        let call = flights.call(&key).unwrap_or_else(|| panic!("no call for {key}"));
         let waiters = call.waiters.borrow();
-        waiters.iter().filter(|(_, waiting)| waiting.signal.is_none()).map(|(id, _)| *id).collect()
+        waiters.iter().filter(|waiting| waiting.signal.is_none()).map(|waiting| waiting.id).collect()
     }
 
     fn is_pending(future: Pin<&mut impl Future>) -> bool {

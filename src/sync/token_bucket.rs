@@ -1,83 +1,82 @@
-//! Limits how many calls to Key Vault one caller can cause.
+//! A token bucket, which limits how many calls to Key Vault one caller can cause.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::model::Moment;
 
-/// The settings of all budgets.
+/// The rate and the burst of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// The time in which one call becomes free again; none where there is no limit.
+    /// The time after which one more call is free; `None` means no limit.
     interval: Option<Duration>,
-    /// The calls that a caller may make at once.
+    /// The calls that can be made at once.
     burst: u32,
 }
 
-/// What one caller has left in one instance: a token bucket, kept as the moment at which it is full again.
+/// The budget of one caller in one instance, stored as the moment at which the bucket is full again.
 #[derive(Debug)]
 pub struct TokenBucket {
     full_at: Cell<Moment>,
 }
 
 impl Rate {
-    /// `rate` calls in a second; no limit where that is zero.
+    /// `rate` calls per second; zero means no limit.
     pub fn per_second(rate: u32) -> Self {
         let interval = Duration::from_secs(1).checked_div(rate);
-        Self { interval, burst: rate.saturating_mul(BURST_SECONDS).max(LEAST_BURST) }
+        Self { interval, burst: rate.saturating_mul(BURST_SECONDS).max(MIN_BURST) }
     }
 
-    /// `burst` calls at once, and then one in each `interval`.
+    /// `burst` calls at once, and then one per `interval`.
     pub const fn one_in(interval: Duration, burst: u32) -> Self {
         Self { interval: Some(interval), burst }
     }
 }
 
 impl TokenBucket {
-    /// A full one.
     pub const fn full() -> Self {
         Self { full_at: Cell::new(Moment::EARLIEST) }
     }
 
-    /// Takes one call from the budget, or says after which time there is one.
-    pub fn take(&self, settings: &Rate, now: Moment) -> Result<(), Duration> {
-        let Some(interval) = settings.interval else { return Ok(()) };
+    /// Takes one call from the bucket, or returns the time until one is free.
+    pub fn take(&self, rate: &Rate, now: Moment) -> Result<(), Duration> {
+        let Some(interval) = rate.interval else { return Ok(()) };
         let debt = self.full_at.get().since(now);
-        let most = interval.saturating_mul(settings.burst.saturating_sub(1));
+        let most = interval.saturating_mul(rate.burst.saturating_sub(1));
         if debt > most {
             return Err(debt.saturating_sub(most));
         }
-        self.charge(settings, now);
+        self.charge(rate, now);
         Ok(())
     }
 
-    /// Gives back a call that was taken and not made, as a circuit breaker is open or there is no token.
-    pub fn give_back(&self, settings: &Rate) {
-        if let Some(interval) = settings.interval {
+    /// Gives back a call that was taken but not made, as a circuit breaker is open or there is no token.
+    pub fn give_back(&self, rate: &Rate) {
+        if let Some(interval) = rate.interval {
             self.full_at.set(self.full_at.get().minus(interval));
         }
     }
 
-    /// Takes one call that is made in any case, such as another try: the budget may go below nothing.
-    pub fn charge(&self, settings: &Rate, now: Moment) {
-        if let Some(interval) = settings.interval {
+    /// Takes a call that is made in any case, such as a retry. The bucket may go below empty.
+    pub fn charge(&self, rate: &Rate, now: Moment) {
+        if let Some(interval) = rate.interval {
             self.full_at.set(self.full_at.get().max(now).plus(interval));
         }
     }
 }
 
-/// Key Vault takes 4,000 calls for secrets in ten seconds, per vault and region (Microsoft, "Azure Key Vault service limits",
-/// "Secrets, managed storage account keys, and vault transactions"). One caller of one instance gets a fortieth of that. With the
-/// usual TTL of five minutes it is enough for 3,000 secrets.
+/// Key Vault takes 4,000 calls for secrets in ten seconds, per vault and region (Microsoft, "Azure Key Vault
+/// service limits", "Secrets, managed storage account keys, and vault transactions"). One caller of one
+/// instance gets a fortieth of that. With the usual TTL of five minutes it is enough for 3,000 secrets.
 pub const DEFAULT_RATE: u32 = 10;
 
-/// The largest rate that can be set: more than Key Vault takes from all together.
+/// The largest rate that can be set: more than Key Vault takes from all clients together.
 pub const MAX_RATE: u32 = 1000;
 
-/// An application reads its secrets when it starts, all at once.
-const LEAST_BURST: u32 = 100;
+/// The smallest burst: an application reads all its secrets at once when it starts.
+const MIN_BURST: u32 = 100;
 
-/// The part of a second's limit that may come at once grows with the limit, as Key Vault counts in spans of ten seconds.
+/// The seconds of the rate that may come at once. Key Vault counts in spans of ten seconds.
 const BURST_SECONDS: u32 = 10;
 
 #[cfg(test)]
@@ -85,10 +84,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_free_and_then_one_call_per_interval() {
-        let (budget, settings) = (TokenBucket::full(), Rate::per_second(10));
+    fn a_burst_is_free_then_one_call_in_each_interval() {
+        let (bucket, rate) = (TokenBucket::full(), Rate::per_second(10));
         for call in 0..100 {
-            assert_eq!(budget.take(&settings, at(1_000_000)), Ok(()), "{call}");
+            assert_eq!(bucket.take(&rate, at(1_000_000)), Ok(()), "{call}");
         }
         for (now, taken) in [
             (1_000_000, Err(100)),
@@ -100,46 +99,46 @@ mod tests {
             (1_000_300, Ok(())),
             (1_000_300, Err(100)),
         ] {
-            assert_eq!(budget.take(&settings, at(now)), taken.map_err(Duration::from_millis), "{now}");
+            assert_eq!(bucket.take(&rate, at(now)), taken.map_err(Duration::from_millis), "{now}");
         }
     }
 
     #[test]
-    fn a_budget_is_never_fuller_than_full() {
-        let (budget, settings) = (TokenBucket::full(), Rate::per_second(10));
+    fn a_bucket_does_not_overflow() {
+        let (bucket, rate) = (TokenBucket::full(), Rate::per_second(10));
         for start in [0, 1_000_000] {
-            let taken = (0..200).filter(|_| budget.take(&settings, at(start)).is_ok()).count();
+            let taken = (0..200).filter(|_| bucket.take(&rate, at(start)).is_ok()).count();
             assert_eq!(taken, 100, "{start}");
         }
     }
 
     #[test]
-    fn what_is_charged_in_any_case_is_missing_later() {
-        let (budget, settings) = (TokenBucket::full(), Rate::per_second(10));
+    fn a_charge_counts_even_if_the_bucket_is_empty() {
+        let (bucket, rate) = (TokenBucket::full(), Rate::per_second(10));
         for _ in 0..110 {
-            budget.charge(&settings, at(0));
+            bucket.charge(&rate, at(0));
         }
-        assert_eq!(budget.take(&settings, at(0)), Err(Duration::from_millis(1100)));
-        assert_eq!(budget.take(&settings, at(1100)), Ok(()));
+        assert_eq!(bucket.take(&rate, at(0)), Err(Duration::from_millis(1100)));
+        assert_eq!(bucket.take(&rate, at(1100)), Ok(()));
     }
 
     #[test]
     fn a_call_that_was_not_made_is_given_back() {
-        let (budget, settings) = (TokenBucket::full(), Rate::per_second(10));
+        let (bucket, rate) = (TokenBucket::full(), Rate::per_second(10));
         for _ in 0..500 {
-            assert_eq!(budget.take(&settings, at(0)), Ok(()));
-            budget.give_back(&settings);
+            assert_eq!(bucket.take(&rate, at(0)), Ok(()));
+            bucket.give_back(&rate);
         }
-        let taken = (0..200).filter(|_| budget.take(&settings, at(0)).is_ok()).count();
+        let taken = (0..200).filter(|_| bucket.take(&rate, at(0)).is_ok()).count();
         assert_eq!(taken, 100);
     }
 
     #[test]
-    fn the_rate_can_be_set_and_switched_off() {
-        for (rate, at_once) in [(1, 100), (10, 100), (20, 200), (1000, 10_000), (0, 20_000)] {
-            let (budget, settings) = (TokenBucket::full(), Rate::per_second(rate));
-            let taken = (0..20_000).filter(|_| budget.take(&settings, at(0)).is_ok()).count();
-            assert_eq!(taken, at_once, "{rate}");
+    fn a_rate_of_zero_sets_no_limit() {
+        for (per_second, burst) in [(1, 100), (10, 100), (20, 200), (1000, 10_000), (0, 20_000)] {
+            let (bucket, rate) = (TokenBucket::full(), Rate::per_second(per_second));
+            let taken = (0..20_000).filter(|_| bucket.take(&rate, at(0)).is_ok()).count();
+            assert_eq!(taken, burst, "{per_second}");
         }
     }
 

@@ -1,30 +1,30 @@
-//! One line of JSON for each request: what was asked by whom, and what came of it. Never a value, a key or a body.
+//! Log lines: one JSON object for each request, with its caller and its outcome. No value, key or body is
+//! logged.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::error::Error;
+use crate::model::DateTime;
 
-/// How much is logged.
+/// The level of a log line, and of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Requests that failed for a reason that is ours or Azure's.
+    /// Requests that failed because of the gateway or of Azure.
     Error,
-    /// Every request.
+    /// Every request that is answered.
     Info,
     /// Every request, and every call to Azure.
     Debug,
 }
 
-/// What is known of a request when it has been answered.
+/// The log line of a request that has been answered.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
-    /// Seconds since 1970-01-01T00:00:00Z.
+    /// The time, in seconds since 1970-01-01T00:00:00Z.
     #[serde(serialize_with = "date")]
     pub time: u64,
     /// `error` where the status is 500 or more, else `info`.
@@ -34,36 +34,31 @@ pub struct Line<'a> {
     /// The caller's name, as the settings have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<&'a str>,
-    /// The secret's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<&'a str>,
     /// The status of the answer.
     pub status: u16,
     /// The code of the answer.
     pub code: &'a str,
-    /// What went wrong, in words of ours.
+    /// The error, in words of our own.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub cause: Option<&'a Error>,
-    /// The variables of other token sources that were set and not used, where that may be the reason.
+    /// The variables of other token sources that are set and not used, where that may be the reason.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub unused: &'a [&'a str],
-    /// How the secret came to be in the answer.
+    /// The outcome of the cache lookup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'a str>,
-    /// How many calls to Azure it took.
+    /// The number of calls to Azure that the request made.
     pub upstream: u32,
-    /// How long it took, in milliseconds.
-    #[serde(rename = "ms", serialize_with = "milliseconds")]
-    pub duration: Duration,
 }
 
 /// A call to Azure, for the level `debug`.
 #[derive(Debug, Serialize)]
 pub struct CallLine<'a> {
-    /// Seconds since 1970-01-01T00:00:00Z.
+    /// The time, in seconds since 1970-01-01T00:00:00Z.
     #[serde(serialize_with = "date")]
     pub time: u64,
-    /// `debug`.
     pub level: Level,
     /// The id of the caller's trace, or a random one.
     pub request: &'a str,
@@ -72,34 +67,41 @@ pub struct CallLine<'a> {
     /// The status of the answer, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// How long it took, in milliseconds.
-    #[serde(rename = "ms", serialize_with = "milliseconds")]
-    pub duration: Duration,
 }
 
-/// Writes a line as JSON.
-pub fn render(line: &impl Serialize) -> String {
-    serde_json::to_string(line).unwrap_or_default()
+/// Writes a line as JSON, with the `duration` of what it describes in milliseconds.
+///
+/// Serde would write that as a floating-point number, which would be 3 KiB of code.
+pub fn render(line: &impl Serialize, duration: Duration) -> String {
+    let Ok(mut text) = serde_json::to_string(line) else { return String::new() };
+    let hundredths = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).saturating_add(5) / 10;
+    let (whole, fraction) = (hundredths / 100, hundredths % 100);
+    let digit = |number: u64| char::from(b'0'.saturating_add(number as u8));
+    text.pop();
+    text.push_str(",\"ms\":");
+    text.push_str(&whole.to_string());
+    text.push('.');
+    text.push(digit(fraction / 10));
+    if fraction % 10 > 0 {
+        text.push(digit(fraction % 10));
+    }
+    text.push('}');
+    text
 }
 
 fn date<S: Serializer>(unix_time: &u64, to: S) -> Result<S::Ok, S::Error> {
-    let date = i64::try_from(*unix_time).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
-    to.serialize_str(&date.and_then(|it| it.format(&Rfc3339).ok()).unwrap_or_default())
+    to.serialize_str(&DateTime::at(*unix_time).to_rfc_3339())
 }
 
 fn text<S: Serializer>(error: &Option<&Error>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&DisplayOrNothing(*error))
 }
 
-fn milliseconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64((duration.as_secs_f64() * 100_000.0).round() / 100.0)
-}
-
 struct DisplayOrNothing<'a>(Option<&'a Error>);
 
 impl fmt::Display for DisplayOrNothing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |it| it.fmt(f))
+        self.0.map_or(Ok(()), |error| error.fmt(f))
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
+    fn renders_lines_as_json() {
         let line = Line {
             time: 1_735_689_599,
             level: Level::Info,
@@ -121,11 +123,15 @@ mod tests {
             unused: &[],
             cache: Some("miss"),
             upstream: 2,
-            duration: Duration::from_micros(12_345),
         };
         assert_eq!(
-            render(&line),
-            r#"{"time":"2024-12-31T23:59:59Z","level":"info","request":"0af7651916cd43dd8448eb211c80319c","caller":"billing","secret":"db-password","status":200,"code":"OK","cache":"miss","upstream":2,"ms":12.35}"#
+            render(&line, Duration::from_micros(12_345)),
+            concat!(
+                r#"{"time":"2024-12-31T23:59:59Z","level":"info","#,
+                r#""request":"0af7651916cd43dd8448eb211c80319c","#,
+                r#""caller":"billing","secret":"db-password","status":200,"code":"OK","cache":"miss","#,
+                r#""upstream":2,"ms":12.35}"#
+            )
         );
         let line = Line {
             level: Level::Error,
@@ -138,8 +144,30 @@ mod tests {
             ..line
         };
         assert_eq!(
-            render(&line),
-            r#"{"time":"2024-12-31T23:59:59Z","level":"error","request":"0af7651916cd43dd8448eb211c80319c","status":502,"code":"VaultError","cause":"the vault refused (status 418)","upstream":2,"ms":12.35}"#
+            render(&line, Duration::from_micros(12_345)),
+            concat!(
+                r#"{"time":"2024-12-31T23:59:59Z","level":"error","#,
+                r#""request":"0af7651916cd43dd8448eb211c80319c","#,
+                r#""status":502,"code":"VaultError","cause":"the vault refused (status 418)","#,
+                r#""upstream":2,"ms":12.35}"#
+            )
         );
+    }
+
+    #[test]
+    fn writes_milliseconds_with_up_to_two_decimals() {
+        for (nanoseconds, text) in [
+            (0, "0.0"),
+            (4_999, "0.0"),
+            (5_000, "0.01"),
+            (99_000, "0.1"),
+            (100_000, "0.1"),
+            (1_234_567, "1.23"),
+            (12_345_000, "12.35"),
+            (9_999_996_000, "10000.0"),
+        ] {
+            let line = render(&Level::Info, Duration::from_nanos(nanoseconds));
+            assert_eq!(line, format!(r#""info,"ms":{text}}}"#), "{nanoseconds}");
+        }
     }
 }

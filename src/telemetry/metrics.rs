@@ -1,7 +1,6 @@
 //! The metrics of an instance, as Prometheus text.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use crate::http::response::Reply;
 /// Counters and histograms, which start with the instance and end with it. No label is a name that a caller chose.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    replies: RefCell<BTreeMap<(u16, &'static str), u64>>,
+    /// By status and code, in this order.
+    replies: RefCell<Vec<((u16, &'static str), u64)>>,
     requests: Requests,
     calls: Calls,
 }
@@ -53,8 +53,12 @@ impl Metrics {
     /// Counts a response that took `duration`, with the cache outcome if the cache was asked.
     pub fn replied(&self, reply: &Reply, cache: Option<CacheOutcome>, duration: Duration) {
         if let Ok(mut replies) = self.replies.try_borrow_mut() {
-            let count = replies.entry((reply.status().as_u16(), reply.code())).or_default();
-            *count = count.saturating_add(1);
+            let kind = (reply.status().as_u16(), reply.code());
+            let index = replies.partition_point(|(known, _)| *known < kind);
+            match replies.get_mut(index) {
+                Some((known, count)) if *known == kind => *count = count.saturating_add(1),
+                Some(_) | None => replies.insert(index, (kind, 1)),
+            }
         }
         self.requests.of(cache).record(duration);
     }
@@ -364,7 +368,8 @@ _count{upstream="vault"} 1
                 metrics.replied(&Reply::state("ok"), cache, Duration::ZERO);
             }
         }
-        let counts: Vec<_> = metrics.requests.all().map(|(found, it)| (found, it.count())).collect();
+        let counts: Vec<_> =
+            metrics.requests.all().map(|(outcome, histogram)| (outcome, histogram.count())).collect();
         let expected =
             [("hit", 1), ("miss", 2), ("expired", 3), ("request", 4), ("served-stale", 5), ("none", 6)];
         assert_eq!(counts, expected);
@@ -415,13 +420,14 @@ _count{upstream="vault"} 1
     }
 
     fn without_histograms(text: &str) -> String {
-        let of_one = |it: &&str| !it.starts_with('#') && it.contains("_duration_seconds_");
-        text.lines().filter(|it| !of_one(it)).map(|it| format!("{it}\n")).collect()
+        let is_histogram = |line: &&str| !line.starts_with('#') && line.contains("_duration_seconds_");
+        text.lines().filter(|line| !is_histogram(line)).map(|line| format!("{line}\n")).collect()
     }
 
     /// The lines of one histogram, without the name of its family.
     fn histogram(text: &str, name: &str, label: &str) -> String {
-        let lines = text.lines().filter_map(|it| it.strip_prefix(name)).filter(|it| it.contains(label));
-        lines.map(|it| format!("{it}\n")).collect()
+        let lines =
+            text.lines().filter_map(|line| line.strip_prefix(name)).filter(|line| line.contains(label));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 }

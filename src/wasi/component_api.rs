@@ -18,7 +18,8 @@ pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
 
 pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
 
-/// The value, as it goes to the other component. What the host copies it from is not overwritten: the other component has it.
+/// The value, as it goes to the other component. What the host copies it from is not overwritten: the other
+/// component has it.
 pub(super) fn value(cached: &CachedSecret) -> String {
     cached.secret.value.expose().clone()
 }

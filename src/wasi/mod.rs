@@ -1,4 +1,4 @@
-//! Where the core meets a host: thin, alike, and without decisions.
+//! Where the core meets a host: the bindings are thin, alike, and decide nothing.
 
 #[cfg(all(feature = "proxy", feature = "service"))]
 compile_error!("choose one of the features `proxy` and `service`: Spin refuses a component with both worlds");
@@ -6,43 +6,96 @@ compile_error!("choose one of the features `proxy` and `service`: Spin refuses a
 #[cfg(not(any(feature = "proxy", feature = "service")))]
 compile_error!("choose one of the features `proxy` and `service`");
 
+mod component_api;
+mod http_types;
+
 #[cfg(feature = "proxy")]
 mod p2;
 
 #[cfg(feature = "service")]
 mod p3;
 
-mod component_api;
-
 #[cfg(feature = "spin")]
 mod spin;
 
+#[cfg(feature = "proxy")]
+use {::wasi as bindings, p2 as binding};
+
+#[cfg(feature = "service")]
+use {p3 as binding, wasip3 as bindings};
+
 use std::env::{self, VarError};
+use std::future::Future;
 use std::io::Write as _;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::env::Unreadable;
-use crate::host::KeyValue;
-use crate::http::headers::Headers;
+use bindings::clocks::monotonic_clock;
+use bindings::random::random::get_random_u64;
 
-/// The key-value stores of Spin, if this is a build for Spin. No other host has any.
-#[cfg(feature = "spin")]
-fn key_value() -> Option<&'static dyn KeyValue> {
-    Some(&spin::SpinStores)
-}
+use crate::azure::CallError;
+use crate::azure::{Answer, Call};
+use crate::env::{Setting, Unreadable};
+use crate::host::{Host, KeyValue, Signal};
+use crate::model::Moment;
 
-#[cfg(not(feature = "spin"))]
-const fn key_value() -> Option<&'static dyn KeyValue> {
-    None
-}
+/// The host of a component.
+struct Wasi;
 
-/// The text of a setting: a Spin variable, if this is a build for Spin, or else an environment variable.
-fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {
-    #[cfg(feature = "spin")]
-    if let Some(text) = spin::variable(name)? {
-        return Ok(Some(text));
+impl Host for Wasi {
+    /// Reads Spin variables, if this is a build for Spin, and for those that are not set environment
+    /// variables.
+    async fn settings(&self, names: &[&'static str]) -> Vec<Setting> {
+        #[cfg(feature = "spin")]
+        let spin_variables = spin::variables(names).await;
+        #[cfg(not(feature = "spin"))]
+        let spin_variables = names.iter().map(|_| Ok(None));
+        let setting = |(variable, name): (Setting, &&str)| match variable {
+            Ok(None) => environment_variable(name),
+            set => set,
+        };
+        spin_variables.into_iter().zip(names).map(setting).collect()
     }
+
+    fn now(&self) -> Moment {
+        now()
+    }
+
+    fn unix_time(&self) -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    }
+
+    fn random(&self) -> u64 {
+        get_random_u64()
+    }
+
+    /// Writes a line to standard error. A host that does not take it loses the line, not the request.
+    fn log(&self, line: &str) {
+        // In one piece, so that no other instance's line comes in between.
+        let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    }
+
+    /// The key-value stores of Spin. No other host has any.
+    fn key_value(&self) -> Option<&dyn KeyValue> {
+        #[cfg(feature = "spin")]
+        return Some(&spin::SpinStores);
+        #[cfg(not(feature = "spin"))]
+        return None;
+    }
+
+    fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, CallError>> {
+        binding::send(call, limit)
+    }
+
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> {
+        binding::sleep(time)
+    }
+
+    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
+        binding::signal()
+    }
+}
+
+fn environment_variable(name: &str) -> Setting {
     match env::var(name) {
         Ok(text) => Ok(Some(text)),
         Err(VarError::NotPresent) => Ok(None),
@@ -50,42 +103,14 @@ fn setting(name: &'static str) -> Result<Option<String>, Unreadable> {
     }
 }
 
-fn unix_time() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs())
+fn now() -> Moment {
+    Moment::after_start(Duration::from_nanos(monotonic_clock::now()))
 }
-
-/// Writes a line to standard error. A host that does not take it loses the line, not the request.
-fn log(line: &str) {
-    // In one piece, so that no other instance's line comes in between.
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-/// The header fields of an answer and the length of its `body`, in the form in which a host takes all of them at once.
-fn with_length(mut fields: Headers, body: &[u8]) -> Headers {
-    fields.add("content-length", body.len().to_string());
-    fields
-}
-
-/// How many bytes the body of a request has, if its client says so. A host has to hold it to that
-/// (RFC 9112, section 6.3); those that are tested do.
-fn length(fields: &Headers) -> Option<usize> {
-    let mut lengths = fields.all("content-length");
-    match (lengths.next(), lengths.next()) {
-        // Of a body in chunks it would say nothing.
-        (Some(length), None) if !fields.has("transfer-encoding") => length?.parse().ok(),
-        _ => None,
-    }
-}
-
-/// What a host is told to wait at the most for a part of a call that may take `limit`. That is a little longer, so that
-/// our clock ends the call: what the host calls a timeout before that is one of its own making, and a lost call.
-fn host_timeout(limit: Duration) -> u64 {
-    nanoseconds(limit.saturating_add(Duration::from_secs(1)))
-}
-
-/// How long the other side may take to take a body. Under WASI 0.2 the instance serves nobody else in the meantime.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// How long the other side may take to take a body. Under WASI 0.2 the instance answers no other request
+/// meanwhile.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyvault_gateway::error::{
-    Code, Complaint, Denial, Error, FailureKind, Service, SettingError, TokenRefusal,
+    Code, Denial, Error, FailureKind, Service, SettingError, TokenMismatch, TokenRefusal,
 };
 use keyvault_gateway::model::SecretName;
 
@@ -79,7 +79,7 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
     ] {
         table.push((Error::VaultDenied(denial, Code::parse("Forbidden")), 403, "VaultAccessDenied"));
     }
-    for complaint in [Complaint::Audience, Complaint::Issuer, Complaint::Claims] {
+    for complaint in [TokenMismatch::Audience, TokenMismatch::Issuer, TokenMismatch::Claims] {
         table.push((Error::TokenRefused(complaint, Code::parse("AKV10022")), 502, "VaultError"));
     }
     for (error, ..) in &table {
@@ -109,7 +109,7 @@ fn is_in_the_table(error: &Error) {
             AccessPolicy | RoleAssignment | Firewall | PrivateLink | OnBehalfOf | Unexplained => {}
         },
         TokenRefused(complaint, _) => match complaint {
-            Complaint::Audience | Complaint::Issuer | Complaint::Claims => {}
+            TokenMismatch::Audience | TokenMismatch::Issuer | TokenMismatch::Claims => {}
         },
         // The table has no `NotAccepting`, because the 401 of the vault has its own error.
         Upstream { service, kind, .. } => match (service, kind) {

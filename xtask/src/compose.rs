@@ -2,10 +2,11 @@
 
 use crate::components::{self, Component};
 use crate::process::Result;
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use wac_graph::types::Package;
-use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
+use wac_graph::{CompositionGraph, EncodeOptions, plug};
 
 /// Builds each example alone (`target/components/NAME-alone.wasm`) and composed (`NAME.wasm`), from built
 /// parts.
@@ -26,46 +27,23 @@ pub(crate) fn lint() -> Result {
     EXAMPLES.iter().try_for_each(|(_, package, features, _)| components::lint(package, features))
 }
 
-/// Composes the first of `files` with the others: each import is satisfied by the next file that exports it.
-/// Other imports remain imports of the composed component, which has the exports of the first file.
+/// Composes the first of `files` with the others, as `wac plug` does: each file gets the imports that it
+/// shares with the exports of the composition after it. Other imports remain imports.
 fn compose(files: &[PathBuf], whole: &Path) -> Result {
-    let mut graph = CompositionGraph::new();
-    let mut parts: Vec<(NodeId, Vec<String>)> = Vec::new();
-    for file in files.iter().rev() {
-        let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let package = Package::from_bytes(&name, None, fs::read(file)?, graph.types_mut())?;
-        let package = graph.register_package(package)?;
-        let world = &graph.types()[graph[package].ty()];
-        let imports: Vec<_> = world.imports.keys().cloned().collect();
-        let exports = world.exports.keys().cloned().collect();
-        let instance = graph.instantiate(package);
-        // Parts provide only secrets and a configuration to each other. The host provides all other
-        // interfaces.
-        for import in
-            imports.iter().filter(|import| COMPOSED.iter().any(|package| import.starts_with(package)))
-        {
-            let exporter = parts.iter().rev().find(|(_, exports)| exports.contains(import));
-            if let Some((exporter, _)) = exporter {
-                let export = graph.alias_instance_export(*exporter, import)?;
-                graph.set_instantiation_argument(instance, import, export)?;
-            } else if !import.starts_with("wasi:config/") {
-                // The host can provide a configuration, but no secrets.
-                return Err(format!("no part after {} exports {import}", file.display()).into());
-            }
-        }
-        parts.push((instance, exports));
+    let mut files = files.iter().rev().map(fs::read);
+    let mut composed = files.next().ok_or("there is no part")??;
+    for file in files {
+        let mut graph = CompositionGraph::new();
+        let [part, socket] = [("part", composed), ("socket", file?)].map(|(name, bytes)| {
+            let package = Package::from_bytes(name, None, bytes, graph.types_mut())?;
+            Ok::<_, Box<dyn Error>>(graph.register_package(package)?)
+        });
+        plug(&mut graph, vec![part?], socket?)?;
+        composed = graph.encode(EncodeOptions::default())?;
     }
-    let (application, exports) = parts.pop().ok_or("there is no application")?;
-    for name in &exports {
-        let export = graph.alias_instance_export(application, name)?;
-        graph.export(export, name)?;
-    }
-    fs::write(whole, graph.encode(EncodeOptions::default())?)?;
+    fs::write(whole, composed)?;
     Ok(())
 }
-
-/// The packages of the interfaces that parts provide to each other.
-const COMPOSED: [&str; 2] = ["keyvault:gateway/", "wasi:config/"];
 
 /// Name, package, features and parts of each composed example.
 const EXAMPLES: [(&str, &str, &str, &[Component]); 3] = [

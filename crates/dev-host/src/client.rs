@@ -38,16 +38,6 @@ impl Target {
     pub(crate) fn get(&self, path: &str) -> String {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)
     }
-
-    /// Sends a request on a new connection and reads the response.
-    pub(crate) async fn send(&self, request: &str) -> io::Result<Response> {
-        let mut stream = self.connect().await?;
-        let response = async {
-            stream.write_all(request.as_bytes()).await?;
-            Response::read(&mut BufReader::new(stream)).await
-        };
-        timeout(REQUEST_TIMEOUT, response).await
-    }
 }
 
 pub(crate) struct Response {
@@ -56,6 +46,12 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    /// Sends a request and reads the response.
+    pub(crate) async fn exchange(mut stream: TcpStream, request: &str) -> io::Result<Self> {
+        stream.write_all(request.as_bytes()).await?;
+        Self::read(&mut BufReader::new(stream)).await
+    }
+
     /// Reads one response and leaves the bytes after it in the reader.
     pub(crate) async fn read(reader: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Self> {
         let mut line = String::new();

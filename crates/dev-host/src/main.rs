@@ -8,6 +8,7 @@ mod demo;
 mod dev;
 mod process;
 mod stack;
+mod statistics;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use std::net::SocketAddr;

@@ -1,8 +1,9 @@
-//! App Service and Functions, protocol 2017-09-01: the one that the older runtimes and Linux Consumption have, and
-//! Azure Machine Learning.
+//! App Service and Functions, protocol 2017-09-01, which older runtimes, Linux Consumption and Azure Machine
+//! Learning have.
 //!
-//! Source: Microsoft, "How to use managed identities for App Service and Azure Functions", section "REST endpoint
-//! reference", as of the protocol's time: the secret is a header field, and only a client id selects an identity.
+//! Source: Microsoft, "How to use managed identities for App Service and Azure Functions", section "REST
+//! endpoint reference", as it was at the time of the protocol: the secret is a header, and only a client id
+//! selects an identity.
 
 use super::Selector;
 use crate::azure::vault::Audience;
@@ -23,7 +24,7 @@ impl AppService2017 {
         let mut query = vec![("api-version", "2017-09-01"), ("resource", audience.as_str())];
         query.extend(match &self.identity {
             Selector::ClientId(id) => Some(("clientid", id.as_str())),
-            // The protocol cannot select by these, so the choice of a source refuses them.
+            // The protocol cannot select by these, so `detect` refuses them.
             Selector::SystemAssigned | Selector::ObjectId(_) | Selector::ResourceId(_) => None,
         });
         Call::get(Service::TokenSource, self.endpoint.with_query(&query))

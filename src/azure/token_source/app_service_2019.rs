@@ -1,7 +1,7 @@
 //! App Service, Functions and Container Apps, protocol 2019-08-01.
 //!
-//! Source: Microsoft, "How to use managed identities for App Service and Azure Functions", section "REST endpoint
-//! reference", and "Managed identities in Azure Container Apps", same section.
+//! Source: Microsoft, "How to use managed identities for App Service and Azure Functions", section "REST
+//! endpoint reference", and "Managed identities in Azure Container Apps", same section.
 
 use super::Selector;
 use crate::azure::vault::Audience;

@@ -1,7 +1,7 @@
 //! Entra ID with a client secret, for use outside Azure.
 //!
-//! Source: Microsoft, "Microsoft identity platform and the OAuth 2.0 client credentials flow", section "First case:
-//! Access token request with a shared secret".
+//! Source: Microsoft, "Microsoft identity platform and the OAuth 2.0 client credentials flow", section "First
+//! case: Access token request with a shared secret".
 
 use crate::azure::vault::Audience;
 use crate::azure::{Call, Endpoint};
@@ -19,9 +19,10 @@ pub struct ClientSecret {
 
 impl ClientSecret {
     pub(super) fn call(&self, audience: &Audience) -> Call {
-        // Three bytes for each at the most, so that the text does not move and leave a copy of the secret behind.
+        // A form writes each byte with at most three, so the text never moves and leaves no copy of the
+        // secret behind.
         let parts = [&self.client_id, self.client_secret.expose(), audience.as_str()];
-        let length = parts.iter().map(|it| it.len().saturating_mul(3)).fold(100, usize::saturating_add);
+        let length = parts.iter().map(|part| part.len().saturating_mul(3)).fold(100, usize::saturating_add);
         let form = form_urlencoded::Serializer::new(String::with_capacity(length))
             .append_pair("grant_type", "client_credentials")
             .append_pair("client_id", &self.client_id)

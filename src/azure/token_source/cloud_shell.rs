@@ -1,4 +1,4 @@
-//! Cloud Shell, which knows one identity: the user's.
+//! Cloud Shell, which has one identity: the user's.
 //!
 //! Source: Microsoft, "Acquire a user token in Azure Cloud Shell".
 

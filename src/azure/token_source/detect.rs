@@ -1,4 +1,4 @@
-//! Which token source the settings mean.
+//! Detects the token source from the settings.
 
 use super::selector::id_text;
 use super::{Selector, TokenSource, app_service_2017, app_service_2019, client_secret, cloud_shell, imds};
@@ -8,27 +8,30 @@ use crate::env::Lookup;
 use crate::error::SettingError;
 use crate::model::Redacted;
 
-/// A place that tokens come from, as the variables of its environment show it. Set means not empty.
+/// A place where the gateway may run, as its environment variables identify it. A variable with an empty
+/// value counts as not set.
 struct Place {
-    /// The value of `IDENTITY_SOURCE` that selects it outright, if all that it `needs` is set.
+    /// The value of `IDENTITY_SOURCE` that selects the place outright, if all that it `needs` is set.
     name: &'static str,
-    /// It is eligible if all of these are set. Half of them mean nothing: platforms set some of them for services of their own.
+    /// The place is eligible if all of these are set. Some of them alone mean nothing: platforms set them for
+    /// services of their own.
     needs: &'static [&'static str],
-    /// It is not eligible if one of these is set, as the place is another one then.
+    /// The place is not eligible if one of these is set, as it is another place then.
     unless: &'static [&'static str],
-    /// Its source; or the variable that marks the place, and why it is not supported.
+    /// The constructor of the source; or the variable that marks the place, and why it is not supported.
     source: Result<Source, SettingError>,
 }
 
 type Source = fn(Lookup<'_>, &Vault) -> Result<TokenSource, SettingError>;
 
-/// All places. The first that is eligible is chosen, as in Microsoft's libraries.
+/// All places. The first eligible one is selected, as in Microsoft's libraries.
 ///
-/// App Service sets both its pairs, so the newer protocol stands before the older, whose pair Azure Machine Learning sets alone.
-/// Container Instances set `IDENTITY_HEADER` and `IDENTITY_SERVER_THUMBPRINT` without an endpoint on Linux, where they have a metadata
-/// service (MicrosoftDocs/azure-docs issue 122273), and all three on Windows, where they speak the protocol of Service Fabric
-/// (Azure/azure-sdk-for-net issue 45547). A server with Azure Arc has its two endpoints without a header. A tenant and a client id
-/// without a secret is what Kubernetes sets for workload identity.
+/// App Service sets both its pairs, so the newer protocol comes before the older one, whose pair Azure
+/// Machine Learning sets alone. Container Instances set `IDENTITY_HEADER` and `IDENTITY_SERVER_THUMBPRINT`
+/// without an endpoint on Linux, where they have a metadata service (MicrosoftDocs/azure-docs issue 122273).
+/// On Windows they set all three and use the protocol of Service Fabric (Azure/azure-sdk-for-net issue
+/// 45547). A server with Azure Arc has its two endpoints without a header. Kubernetes sets a tenant and a
+/// client id without a secret for workload identity.
 const PLACES: [Place; 7] = [
     Place {
         name: "app-service-2019",
@@ -55,8 +58,9 @@ const PLACES: [Place; 7] = [
         unless: &[],
         source: Err(SettingError {
             name: "IDENTITY_SERVER_THUMBPRINT",
-            should: "belongs to Service Fabric, or to Container Instances on Windows, whose managed identities are not \
-                     supported; AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET work there",
+            should: "belongs to Service Fabric, or to Container Instances on Windows, whose managed \
+                     identities are not supported; AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET \
+                     work there",
         }),
     },
     Place {
@@ -65,16 +69,17 @@ const PLACES: [Place; 7] = [
         unless: &[],
         source: Err(SettingError {
             name: "IMDS_ENDPOINT",
-            should: "belongs to a server with Azure Arc, whose managed identity is not supported without a reader of its \
-                     key file; AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET work there",
+            should: "belongs to a server with Azure Arc, whose managed identity is not supported without a \
+                     reader of its key file; AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET work \
+                     there",
         }),
     },
-    // What is left where no other is eligible.
+    // The fallback where no other place is eligible.
     Place { name: "imds", needs: &[], unless: &[], source: Ok(imds) },
 ];
 
-/// The variables that point to a place. If one is set, and the metadata service is asked because it was not enough, an operator is told
-/// so where that fails.
+/// The variables that point to a place. If one of them is set but was not enough to select its place, and
+/// IMDS fails, the log and `/readyz` name it.
 const POINTERS: [&str; 7] = [
     "IDENTITY_ENDPOINT",
     "IDENTITY_HEADER",
@@ -86,16 +91,17 @@ const POINTERS: [&str; 7] = [
 ];
 
 impl TokenSource {
-    /// The source that `IDENTITY_SOURCE` names, or else that of the first place which is eligible.
+    /// The source that `IDENTITY_SOURCE` names, or else that of the first eligible place.
     pub(crate) fn detect(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         if let Some(named) = settings.text("IDENTITY_SOURCE")? {
-            let wrong = |should| SettingError { name: "IDENTITY_SOURCE", should };
-            let named = PLACES.iter().find_map(|it| Some((it, it.source.ok()?)).filter(|_| it.name == named));
-            let (place, source) = named.ok_or(wrong(
+            let invalid = |should| SettingError { name: "IDENTITY_SOURCE", should };
+            let named = PLACES.iter().find(|place| place.name == named);
+            let named = named.and_then(|place| Some((place, place.source.ok()?)));
+            let (place, source) = named.ok_or(invalid(
                 "must be app-service-2019, app-service-2017, cloud-shell, client-secret or imds",
             ))?;
             if !all_set(settings, place.needs)? {
-                return Err(wrong("names a source whose own settings are not set"));
+                return Err(invalid("names a source whose own settings are not set"));
             }
             return source(settings, vault);
         }
@@ -135,15 +141,15 @@ fn app_service_2019(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, Sett
     Ok(TokenSource::AppService2019(app_service_2019::AppService2019 {
         endpoint: address("IDENTITY_ENDPOINT", settings)?,
         header: settings.header_text("IDENTITY_HEADER")?.ok_or(missing("IDENTITY_HEADER"))?,
-        identity: Selector::read(settings)?,
+        identity: Selector::parse(settings)?,
     }))
 }
 
 fn app_service_2017(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
-    let mut identity = Selector::read(settings)?;
+    let mut identity = Selector::parse(settings)?;
     refuse_ids(&identity, false)?;
-    // Azure Machine Learning names the identity of its place so, and gives the token of the person who is signed in without it
-    // (AzureAD/microsoft-authentication-library-for-js issue 7838).
+    // Azure Machine Learning has its managed identity in this variable. Without a client id it returns a
+    // token of the signed-in user (AzureAD/microsoft-authentication-library-for-js issue 7838).
     if let (Selector::SystemAssigned, Some(id)) = (&identity, settings.text("DEFAULT_IDENTITY_CLIENT_ID")?)
         && is_guid(&id)
     {
@@ -157,13 +163,13 @@ fn app_service_2017(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, Sett
 }
 
 fn cloud_shell(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
-    refuse_ids(&Selector::read(settings)?, true)?;
+    refuse_ids(&Selector::parse(settings)?, true)?;
     Ok(TokenSource::CloudShell(cloud_shell::CloudShell { endpoint: address("MSI_ENDPOINT", settings)? }))
 }
 
 fn client_secret(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource, SettingError> {
     let text = |name| settings.text(name)?.ok_or(missing(name));
-    Selector::read(settings)?;
+    Selector::parse(settings)?;
     Ok(TokenSource::ClientSecret(client_secret::ClientSecret {
         authority: vault.cloud().authority(settings)?,
         tenant: tenant_id(text("AZURE_TENANT_ID")?)?,
@@ -178,11 +184,11 @@ fn imds(settings: Lookup<'_>, _: &Vault) -> Result<TokenSource, SettingError> {
     let origin = Endpoint::parse(host.as_deref().unwrap_or(imds::ADDRESS))
         .filter(Endpoint::is_origin)
         .ok_or(SettingError { name, should: "must be the http address of a host, without a path" })?;
-    Ok(TokenSource::Imds(imds::Imds { origin, identity: Selector::read(settings)?, unused: Vec::new() }))
+    Ok(TokenSource::Imds(imds::Imds { origin, identity: Selector::parse(settings)?, unused: Vec::new() }))
 }
 
-/// The older protocols cannot select by every id, and Cloud Shell by none. To ask for another identity than the one
-/// that was chosen would be a guess, so that is an error.
+/// Refuses an id that the source cannot select by: the older protocol takes a client id only, and Cloud Shell
+/// none. A token of another identity than the selected one would be a guess.
 const fn refuse_ids(identity: &Selector, client_id_too: bool) -> Result<(), SettingError> {
     let name = match identity {
         Selector::SystemAssigned => return Ok(()),
@@ -203,9 +209,9 @@ fn address(name: &'static str, settings: Lookup<'_>) -> Result<Endpoint, Setting
     Endpoint::parse(&text).ok_or(SettingError { name, should: "must be an http or https address" })
 }
 
-/// Accepts a tenant by its id or by one of its domain names.
+/// Parses a tenant's id or one of its domain names.
 fn tenant_id(text: String) -> Result<String, SettingError> {
-    let valid = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'.');
+    let valid = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
     if valid && text.len() <= 253 && !text.starts_with('.') {
         Ok(text)
     } else {
@@ -213,8 +219,9 @@ fn tenant_id(text: String) -> Result<String, SettingError> {
     }
 }
 
-/// Whether `text` is a GUID as Entra writes it: 8, 4, 4, 4 and 12 hexadecimal digits.
+/// Whether `text` is a GUID as Entra ID writes it: 8, 4, 4, 4 and 12 hexadecimal digits.
 fn is_guid(text: &str) -> bool {
-    let groups = text.split('-').map(|it| it.bytes().all(|it| it.is_ascii_hexdigit()).then_some(it.len()));
+    let length = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(group.len());
+    let groups = text.split('-').map(length);
     groups.eq([8, 4, 4, 4, 12].map(Some))
 }

@@ -1,7 +1,8 @@
-//! The Instance Metadata Service of virtual machines, scale sets and AKS nodes, and of Container Instances on Linux.
+//! The Instance Metadata Service of virtual machines, scale sets and AKS nodes, and of Container Instances on
+//! Linux.
 //!
-//! Source: Microsoft, "How to use managed identities for Azure resources on an Azure VM to acquire an access token",
-//! section "Get a token using HTTP".
+//! Source: Microsoft, "How to use managed identities for Azure resources on an Azure VM to acquire an access
+//! token", section "Get a token using HTTP".
 
 use super::Selector;
 use crate::azure::vault::Audience;
@@ -14,7 +15,7 @@ use crate::model::Redacted;
 pub struct Imds {
     pub(super) origin: Endpoint,
     pub(super) identity: Selector,
-    /// The variables of other places that are set and were not enough for one.
+    /// The variables that point to other places and are set, but not completely.
     pub(super) unused: Vec<&'static str>,
 }
 

@@ -1,7 +1,7 @@
-//! Where tokens come from: one of five sources, chosen once, one file each.
+//! Token sources: one of five, selected once, in one file each.
 //!
-//! Each source makes its request from what the settings say. The answers are alike enough to be read in one place,
-//! [`token`] for those that have a token and [`refusal`] for those that do not.
+//! Each source makes its request from the settings. The answers are so similar that all are parsed in one
+//! place: [`token`] for those with a token, and [`token_error`] for the others.
 
 mod app_service_2017;
 mod app_service_2019;
@@ -18,58 +18,84 @@ pub use selector::Selector;
 pub use token::Token;
 
 use super::vault::Audience;
-use super::{Answer, Call};
-use crate::azure::CallError;
-use crate::error::{Error, FailureKind, Service};
+use super::{Answer, Call, CallError};
+use crate::error::{Error, Service};
 use crate::model::Moment;
 
-/// The place that tokens come from.
+/// The source of access tokens for the vault.
 ///
 /// ```
-/// fn look(source: &keyvault_gateway::azure::token_source::TokenSource) -> String {
-///     format!("{} {source:?}", source.name())
+/// # use keyvault_gateway::azure::token_source::TokenSource;
+/// fn describe(source: &TokenSource) -> String { format!("{} {source:?}", source.name()) }
+/// ```
+///
+/// Other modules cannot read its credential, change its address, or make a call:
+///
+/// ```compile_fail,E0616
+/// # use keyvault_gateway::azure::token_source::TokenSource;
+/// fn secret(source: &TokenSource) {
+///     if let TokenSource::AppService2019(source) = source { source.header.expose(); }
 /// }
 /// ```
-///
-/// Other modules cannot read its credential, lead it to another address, or ask it:
-///
 /// ```compile_fail,E0616
-/// fn secret(source: &keyvault_gateway::azure::token_source::TokenSource) { if let keyvault_gateway::azure::token_source::TokenSource::AppService2019(it) = source { it.header.expose(); } }
+/// # use keyvault_gateway::azure::{Endpoint, token_source::TokenSource};
+/// fn redirect(source: &mut TokenSource, elsewhere: Endpoint) {
+///     if let TokenSource::AppService2019(source) = source { source.endpoint = elsewhere; }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn lead(source: &mut keyvault_gateway::azure::token_source::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::token_source::TokenSource::AppService2019(it) = source { it.endpoint = to; } }
+/// # use keyvault_gateway::azure::token_source::TokenSource;
+/// fn secret(source: &TokenSource) {
+///     if let TokenSource::AppService2017(source) = source { source.secret.expose(); }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn secret(source: &keyvault_gateway::azure::token_source::TokenSource) { if let keyvault_gateway::azure::token_source::TokenSource::AppService2017(it) = source { it.secret.expose(); } }
+/// # use keyvault_gateway::azure::{Endpoint, token_source::TokenSource};
+/// fn redirect(source: &mut TokenSource, elsewhere: Endpoint) {
+///     if let TokenSource::AppService2017(source) = source { source.endpoint = elsewhere; }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn lead(source: &mut keyvault_gateway::azure::token_source::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::token_source::TokenSource::AppService2017(it) = source { it.endpoint = to; } }
+/// # use keyvault_gateway::azure::token_source::TokenSource;
+/// fn secret(source: &TokenSource) {
+///     if let TokenSource::ClientSecret(source) = source { source.client_secret.expose(); }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn secret(source: &keyvault_gateway::azure::token_source::TokenSource) { if let keyvault_gateway::azure::token_source::TokenSource::ClientSecret(it) = source { it.client_secret.expose(); } }
+/// # use keyvault_gateway::azure::{Endpoint, token_source::TokenSource};
+/// fn redirect(source: &mut TokenSource, elsewhere: Endpoint) {
+///     if let TokenSource::ClientSecret(source) = source { source.authority = elsewhere; }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn lead(source: &mut keyvault_gateway::azure::token_source::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::token_source::TokenSource::ClientSecret(it) = source { it.authority = to; } }
+/// # use keyvault_gateway::azure::{Endpoint, token_source::TokenSource};
+/// fn redirect(source: &mut TokenSource, elsewhere: Endpoint) {
+///     if let TokenSource::CloudShell(source) = source { source.endpoint = elsewhere; }
+/// }
 /// ```
 /// ```compile_fail,E0616
-/// fn lead(source: &mut keyvault_gateway::azure::token_source::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::token_source::TokenSource::CloudShell(it) = source { it.endpoint = to; } }
-/// ```
-/// ```compile_fail,E0616
-/// fn lead(source: &mut keyvault_gateway::azure::token_source::TokenSource, to: keyvault_gateway::azure::Endpoint) { if let keyvault_gateway::azure::token_source::TokenSource::Imds(it) = source { it.origin = to; } }
+/// # use keyvault_gateway::azure::{Endpoint, token_source::TokenSource};
+/// fn redirect(source: &mut TokenSource, elsewhere: Endpoint) {
+///     if let TokenSource::Imds(source) = source { source.origin = elsewhere; }
+/// }
 /// ```
 /// ```compile_fail,E0624
-/// fn ask(source: &keyvault_gateway::azure::token_source::TokenSource, vault: &keyvault_gateway::azure::vault::Vault) { source.call(vault.audience()); }
+/// # use keyvault_gateway::azure::{token_source::TokenSource, vault::Vault};
+/// fn call(source: &TokenSource, vault: &Vault) { source.call(vault.audience()); }
 /// ```
 /// ```compile_fail,E0624
-/// fn receive(source: &keyvault_gateway::azure::token_source::TokenSource, answer: keyvault_gateway::azure::Answer, now: keyvault_gateway::model::Moment) -> Option<keyvault_gateway::azure::token_source::Token> { source.parse_token(Ok(answer), now, 0).ok() }
+/// # use keyvault_gateway::{azure::{Answer, token_source::{Token, TokenSource}}, model::Moment};
+/// fn parse(source: &TokenSource, answer: Answer, now: Moment) -> Option<Token> {
+///     source.parse_token(Ok(answer), now, 0).ok()
+/// }
 /// ```
 #[derive(Debug)]
 pub enum TokenSource {
     /// App Service, Functions and Container Apps, protocol 2019-08-01.
     AppService2019(app_service_2019::AppService2019),
-    /// App Service and Functions, protocol 2017-09-01; Azure Machine Learning speaks it, too.
+    /// App Service and Functions, protocol 2017-09-01; also Azure Machine Learning.
     AppService2017(app_service_2017::AppService2017),
-    /// Cloud Shell.
+    /// Cloud Shell, with the user's identity.
     CloudShell(cloud_shell::CloudShell),
     /// Entra ID with a client secret, for use outside Azure.
     ClientSecret(client_secret::ClientSecret),
@@ -78,7 +104,7 @@ pub enum TokenSource {
 }
 
 impl TokenSource {
-    /// Its name, as `IDENTITY_SOURCE` has it and the log shows it.
+    /// The name, as in `IDENTITY_SOURCE` and in the log.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::AppService2019(_) => "app-service-2019",
@@ -89,8 +115,8 @@ impl TokenSource {
         }
     }
 
-    /// The variables of other places that are set, and were not used as they are not all that such a place has. It is what an operator
-    /// needs to know where the last source, the metadata service, has no token.
+    /// The variables that point to other places and are set, but not completely, so that their places were
+    /// not detected. The log and `/readyz` name them where the last source, IMDS, has no token.
     pub fn unused(&self) -> &[&'static str] {
         match self {
             Self::Imds(source) => &source.unused,
@@ -101,7 +127,7 @@ impl TokenSource {
         }
     }
 
-    /// Asks for a token for `audience`.
+    /// The request for a token for `audience`.
     pub(crate) fn call(&self, audience: &Audience) -> Call {
         match self {
             Self::AppService2019(source) => source.call(audience),
@@ -112,22 +138,14 @@ impl TokenSource {
         }
     }
 
-    /// What the source's answer means; it came at `now`, when the calendar clock said `unix_time`.
+    /// Parses the source's answer, which came at `now`, when the calendar clock said `unix_time`.
     pub(crate) fn parse_token(
         &self,
         answer: Result<Answer, CallError>,
         now: Moment,
         unix_time: u64,
     ) -> Result<Token, Error> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(CallError::TimedOut) => return Err(Error::DeadlineExceeded),
-            Err(CallError::Lost) => {
-                return Err(Error::upstream(Service::TokenSource, FailureKind::Unreachable, None));
-            }
-            Err(CallError::NotAllowed) => return Err(Error::CallNotAllowed),
-            Err(CallError::TooLarge) => return Err(Error::TokenSourceUnusable),
-        };
+        let answer = Answer::from_call(Service::TokenSource, answer, unix_time)?;
         match answer.status() {
             200 => Token::parse(&answer, now, unix_time).ok_or(Error::TokenSourceUnusable),
             _ => Err(token_error::error(&answer, self, unix_time)),

@@ -1,24 +1,24 @@
-//! Which of the identities that a place has.
+//! Selects one of the identities that a place has.
 
 use crate::env::Lookup;
 use crate::error::SettingError;
 
-/// The identity to ask a token for.
+/// The identity that a token is requested for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// The one that belongs to the place itself.
+    /// The system-assigned identity of the place.
     SystemAssigned,
-    /// The user-assigned one with this client id.
+    /// The user-assigned identity with this client id.
     ClientId(String),
-    /// The user-assigned one with this object id, which is also called principal id.
+    /// The user-assigned identity with this object id, which is also called principal id.
     ObjectId(String),
-    /// The user-assigned one with this Azure resource id.
+    /// The user-assigned identity with this Azure resource id.
     ResourceId(String),
 }
 
 impl Selector {
-    /// Reads the settings that select. At most one of them may be set.
-    pub(super) fn read(settings: Lookup<'_>) -> Result<Self, SettingError> {
+    /// Parses the settings that select an identity. At most one of them may be set.
+    pub(super) fn parse(settings: Lookup<'_>) -> Result<Self, SettingError> {
         let client_id = settings.text("AZURE_CLIENT_ID")?;
         let object_id = settings.text("IDENTITY_OBJECT_ID")?;
         let resource_id = settings.text("IDENTITY_RESOURCE_ID")?;
@@ -28,14 +28,14 @@ impl Selector {
             (Some(id), None, None) => Ok(Self::ClientId(id_text("AZURE_CLIENT_ID", id)?)),
             (None, Some(id), None) => Ok(Self::ObjectId(id_text("IDENTITY_OBJECT_ID", id)?)),
             (None, None, Some(id)) => {
-                let right = SettingError {
+                let invalid = SettingError {
                     name: "IDENTITY_RESOURCE_ID",
                     should: "must be the resource id of a managed identity, /subscriptions/…",
                 };
                 let valid = id.starts_with("/subscriptions/")
                     && id.len() <= 1024
-                    && id.bytes().all(|it| it.is_ascii_graphic());
-                if valid { Ok(Self::ResourceId(id)) } else { Err(right) }
+                    && id.bytes().all(|byte| byte.is_ascii_graphic());
+                if valid { Ok(Self::ResourceId(id)) } else { Err(invalid) }
             }
             (_, Some(_), _) => Err(alone("IDENTITY_OBJECT_ID")),
             (_, None, Some(_)) => Err(alone("IDENTITY_RESOURCE_ID")),
@@ -43,9 +43,9 @@ impl Selector {
     }
 }
 
-/// Accepts letters, digits and hyphens, which is what identifiers of Entra are made of.
+/// Parses an identifier of Entra ID: letters, digits and hyphens.
 pub(super) fn id_text(name: &'static str, text: String) -> Result<String, SettingError> {
-    let allowed = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if allowed && text.len() <= 64 {
         Ok(text)
     } else {

@@ -1,4 +1,4 @@
-//! The choice of a source, and the request of each.
+//! Tables of places, requests and answers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::env::Lookup;
 use crate::error::{Code, Error, FailureKind, Service, TokenRefusal};
 
 #[test]
-fn every_place_of_azure_has_its_source_or_is_named() {
+fn detects_the_source_of_every_place_or_names_the_place() {
     let endpoint = ("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token");
     let header = ("IDENTITY_HEADER", "h");
     let (msi, secret) = (("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"), ("MSI_SECRET", "s"));
@@ -18,7 +18,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
     let arc = ("IMDS_ENDPOINT", "http://localhost:40342");
     let federated = ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token");
     let named = |name| ("IDENTITY_SOURCE", name);
-    // Each with what it has set; the source, and what is passed over; or the setting that is wrong or marks the place.
+    // The place, its settings, the source, and the variables that are set and not used.
     let supported = [
         ("App Service and Functions, Linux", vec![endpoint, header, msi, secret], "app-service-2019", ""),
         ("App Service and Functions, Windows", vec![endpoint, header], "app-service-2019", ""),
@@ -37,7 +37,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("Batch", vec![client], "imds", ""),
         ("AKS with workload identity", vec![client, tenant, federated], "imds", "AZURE_FEDERATED_TOKEN_FILE"),
         ("outside of Azure", vec![tenant, client, client_secret], "client-secret", ""),
-        // Half of what a place has.
+        // A part of the variables of a place.
         ("", vec![header], "imds", "IDENTITY_HEADER"),
         ("", vec![("IDENTITY_HEADER", "a\r\nb")], "imds", "IDENTITY_HEADER"),
         ("", vec![endpoint], "imds", "IDENTITY_ENDPOINT"),
@@ -55,11 +55,11 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("", vec![msi, ("MSI_SECRET", "")], "cloud-shell", ""),
         ("", vec![header, tenant, client, client_secret], "client-secret", ""),
         ("", vec![msi, secret, tenant, client, client_secret], "app-service-2017", ""),
-        // A place that is not supported, with something else that works there.
+        // A place that is not supported, with another source that works there.
         ("", vec![endpoint, header, thumbprint, tenant, client, client_secret], "client-secret", ""),
         ("", vec![endpoint, arc, tenant, client, client_secret], "client-secret", ""),
         ("", vec![endpoint, arc, named("imds")], "imds", ""),
-        // A source that is named is chosen outright.
+        // `IDENTITY_SOURCE` selects a source outright.
         ("", vec![endpoint, header, named("imds")], "imds", ""),
         ("", vec![endpoint, header, thumbprint, named("app-service-2019")], "app-service-2019", ""),
         ("", vec![endpoint, header, msi, secret, named("app-service-2017")], "app-service-2017", ""),
@@ -67,8 +67,8 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("", vec![msi, secret, named("cloud-shell")], "cloud-shell", ""),
     ];
     for (place, settings, source, unused) in supported {
-        let chosen = detect(&settings).unwrap_or_else(|it| panic!("{place} {settings:?}: {it:?}"));
-        let found = (chosen.name(), chosen.unused().join(" "));
+        let detected = detect(&settings).unwrap_or_else(|error| panic!("{place} {settings:?}: {error:?}"));
+        let found = (detected.name(), detected.unused().join(" "));
         assert_eq!(found, (source, unused.to_owned()), "{place} {settings:?}");
     }
     for (place, settings, wrong) in [
@@ -83,7 +83,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
             "IDENTITY_SERVER_THUMBPRINT",
         ),
         ("a server with Azure Arc", vec![endpoint, arc], "IMDS_ENDPOINT"),
-        // A source that is named and has not all of its settings.
+        // `IDENTITY_SOURCE` names a source that lacks settings.
         ("", vec![named("app-service-2019")], "IDENTITY_SOURCE"),
         ("", vec![header, named("app-service-2019")], "IDENTITY_SOURCE"),
         ("", vec![secret, named("app-service-2017")], "IDENTITY_SOURCE"),
@@ -91,7 +91,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
         ("", vec![client_secret, named("client-secret")], "IDENTITY_SOURCE"),
         ("", vec![named("arc")], "IDENTITY_SOURCE"),
         ("", vec![endpoint, arc, named("azure-arc")], "IDENTITY_SOURCE"),
-        // A place with something wrong.
+        // A place with an invalid setting.
         ("", vec![("AZURE_TENANT_ID", "a/b"), client, client_secret], "AZURE_TENANT_ID"),
         (
             "",
@@ -117,7 +117,7 @@ fn every_place_of_azure_has_its_source_or_is_named() {
 }
 
 #[test]
-fn requests() {
+fn builds_get_requests() {
     let app_service =
         [("IDENTITY_ENDPOINT", "http://localhost:42356/msi/token"), ("IDENTITY_HEADER", "head")];
     let older = [("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"), ("MSI_SECRET", "head")];
@@ -176,14 +176,14 @@ fn requests() {
     ] {
         let call = detect(&settings).unwrap().call(vault().audience());
         assert_eq!(*call.method(), http::Method::GET);
-        assert_eq!(shown(&call), (false, address), "{settings:?}");
+        assert_eq!(address_of(&call), (false, address), "{settings:?}");
         assert_eq!(last_header(&call), secret, "{settings:?}");
         assert!(call.body().expose().is_empty());
     }
 }
 
 #[test]
-fn requests_with_a_form() {
+fn builds_form_requests() {
     let shell = vec![("MSI_ENDPOINT", "http://localhost:50342/oauth2/token")];
     let secret = vec![
         ("AZURE_TENANT_ID", "contoso.com"),
@@ -208,8 +208,8 @@ fn requests_with_a_form() {
     ] {
         let call = detect(&settings).unwrap().call(vault().audience());
         assert_eq!(*call.method(), http::Method::POST);
-        assert_eq!(shown(&call), address);
-        assert!(call.headers().iter().any(|it| it.0 == "content-type"));
+        assert_eq!(address_of(&call), address);
+        assert!(call.headers().iter().any(|(name, _)| *name == "content-type"));
         assert_eq!(last_header(&call), last);
         assert_eq!(std::str::from_utf8(call.body().expose()).unwrap(), form);
     }
@@ -232,7 +232,7 @@ fn each_cloud_has_its_authority() {
 }
 
 #[test]
-fn answers_without_a_token() {
+fn maps_answers_without_a_token_to_errors() {
     let imds = detect(&[]).unwrap();
     let newer = detect(&[("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "h")]).unwrap();
     let older = detect(&[("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "h")]).unwrap();
@@ -244,15 +244,14 @@ fn answers_without_a_token() {
     let flat = |code: &str, text: &str| format!(r#"{{"error":"{code}","error_description":"{text}"}}"#);
     let app_service = |text: &str| format!(r#"{{"statusCode":400,"message":"{text}","correlationId":"c"}}"#);
     let aadsts = |code: &str, number: u64| {
-        format!(
-            r#"{{"error":"{code}","error_description":"AADSTS{number}: text. Trace ID: x","error_codes":[{number}]}}"#
-        )
+        let text = format!("AADSTS{number}: text. Trace ID: x");
+        format!(r#"{{"error":"{code}","error_description":"{text}","error_codes":[{number}]}}"#)
     };
     use TokenRefusal::*;
     let refused = |reason, code: &str| Some((reason, code.to_owned()));
-    // `None`: it may pass.
+    // `None`: the error may pass.
     for (sources, status, body, expected) in [
-        // App Service and Container Apps: these texts, and whatever comes next.
+        // App Service and Container Apps: known texts and unknown ones.
         (
             &[&newer, &older][..],
             400,
@@ -268,7 +267,7 @@ fn answers_without_a_token() {
             r#"{"StatusCode":400,"Message":"No MSI found for specified ClientId/ResourceId."}"#.to_owned(),
             refused(NoSuchIdentity, ""),
         ),
-        (&[&newer, &older], 400, r#"{"message":"whatever"}"#.to_owned(), refused(NoSuchIdentity, "")),
+        (&[&newer, &older], 400, r#"{"message":"anything"}"#.to_owned(), refused(NoSuchIdentity, "")),
         (&[&newer, &older, &imds], 400, String::new(), refused(NoSuchIdentity, "")),
         (&[&newer, &older, &imds], 400, "<html>".to_owned(), refused(NoSuchIdentity, "")),
         // Azure Machine Learning (Azure/azure-sdk-for-net issues 49174 and 46932).
@@ -319,7 +318,7 @@ fn answers_without_a_token() {
         // Cloud Shell.
         (&[&shell], 400, nested("AudienceNotSupported"), refused(Audience, "AudienceNotSupported")),
         (&[&shell], 400, String::new(), refused(Audience, "")),
-        // Entra.
+        // Entra ID.
         (&[&entra], 400, aadsts("invalid_request", 90_002), refused(Tenant, "AADSTS90002")),
         (&[&entra], 400, aadsts("invalid_request", 900_023), refused(Tenant, "AADSTS900023")),
         (&[&entra], 400, flat("invalid_tenant", ""), refused(Tenant, "invalid_tenant")),
@@ -339,7 +338,7 @@ fn answers_without_a_token() {
         ),
         (&[&entra], 401, aadsts("invalid_client", 700_027), refused(Credential, "AADSTS700027")),
         (&[&entra], 400, flat("temporarily_unavailable", ""), None),
-        // A code is shown only if it is one.
+        // Only a valid code is logged.
         (&[&newer], 401, nested("two words"), refused(Credential, "")),
         (&[&newer], 403, nested(&"x".repeat(65)), refused(Credential, "")),
         (&[&newer], 403, nested(&"x".repeat(64)), refused(Credential, &"x".repeat(64))),
@@ -360,8 +359,8 @@ fn answers_without_a_token() {
                     code: Code::parse(&code),
                 },
             );
-            let read = read_answer(source, status, None, &body);
-            assert_eq!(read, expected, "{} {status} {body}", source.name());
+            let error = parse_error(source, status, None, &body);
+            assert_eq!(error, expected, "{} {status} {body}", source.name());
         }
     }
     let after = |seconds| Some(Duration::from_secs(seconds));
@@ -426,27 +425,27 @@ fn answers_without_a_token() {
         ),
     ] {
         assert_eq!(
-            read_answer(source, status, retry_after, &body),
+            parse_error(source, status, retry_after, &body),
             error,
             "{} {status} {body}",
             source.name()
         );
     }
-    for (no_answer, error) in [
+    for (call_error, error) in [
         (CallError::Lost, Error::upstream(Service::TokenSource, FailureKind::Unreachable, None)),
         (CallError::NotAllowed, Error::CallNotAllowed),
         (CallError::TimedOut, Error::DeadlineExceeded),
         (CallError::TooLarge, Error::TokenSourceUnusable),
     ] {
         assert_eq!(
-            imds.parse_token(Err(no_answer), Moment::after_start(Duration::ZERO), 0).unwrap_err(),
+            imds.parse_token(Err(call_error), Moment::after_start(Duration::ZERO), 0).unwrap_err(),
             error
         );
     }
 }
 
 #[test]
-fn no_source_shows_what_it_holds() {
+fn debug_output_has_no_credential() {
     for settings in [
         vec![("IDENTITY_ENDPOINT", "http://a"), ("IDENTITY_HEADER", "marker")],
         vec![("MSI_ENDPOINT", "http://a"), ("MSI_SECRET", "marker")],
@@ -458,7 +457,7 @@ fn no_source_shows_what_it_holds() {
     }
 }
 
-fn read_answer(source: &TokenSource, status: u16, retry_after: Option<&str>, body: &str) -> Error {
+fn parse_error(source: &TokenSource, status: u16, retry_after: Option<&str>, body: &str) -> Error {
     let answer = Answer::new(status, retry_after.map(str::to_owned), body.into());
     source.parse_token(Ok(answer), Moment::after_start(Duration::ZERO), 0).unwrap_err()
 }
@@ -488,7 +487,7 @@ fn vault() -> Vault {
     Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, None).unwrap()
 }
 
-fn shown(call: &Call) -> (bool, String) {
+fn address_of(call: &Call) -> (bool, String) {
     let endpoint = call.endpoint();
     (endpoint.is_tls(), format!("{}{}", endpoint.authority(), endpoint.path_and_query()))
 }

@@ -1,8 +1,8 @@
-//! Why a token source gives no token.
+//! The errors of a token source.
 //!
-//! What counts is, in this order: the status, where it says enough; the codes of the answer; the sentences in it; and in the end
-//! what is most often the reason at this source. The forms of answers are those of [`ErrorBody`]. Nothing of a text goes further
-//! than this file.
+//! An answer is mapped by its status, where that says enough; then by its codes; then by its text; and last
+//! by the most common reason at this source. [`ErrorBody`] has the forms of answers. No text of an answer
+//! leaves this file.
 
 use std::time::Duration;
 
@@ -10,40 +10,43 @@ use super::TokenSource;
 use crate::azure::{Answer, ErrorBody};
 use crate::error::{Error, FailureKind, Service, TokenRefusal};
 
-/// What an answer of `source` means that is no token; `unix_time` is now.
+/// Maps an answer of `source` that has no token; `unix_time` is now.
 pub(super) fn error(answer: &Answer, source: &TokenSource, unix_time: u64) -> Error {
     let status = answer.status();
     let body = ErrorBody::of(answer);
-    let pause = || answer.retry_after(unix_time);
+    let retry_after = || answer.retry_after(unix_time);
     match (status, source) {
-        (429, _) => return Error::upstream(Service::TokenSource, FailureKind::Throttled, pause()),
-        (408 | 500..=599, _) => return Error::upstream(Service::TokenSource, FailureKind::Failing, pause()),
-        // IMDS is being upgraded, for up to 70 seconds (Microsoft, "Use managed identities on a virtual machine to acquire access
-        // token", "Retry guidance"). MSAL for .NET waits ten seconds between its tries.
+        // IMDS is being upgraded, for up to 70 seconds (Microsoft, "Use managed identities on a virtual
+        // machine to acquire access token", "Retry guidance"). MSAL for .NET waits ten seconds between its
+        // tries.
         (410, TokenSource::Imds(_)) => {
             return Error::upstream(
                 Service::TokenSource,
                 FailureKind::Failing,
-                pause().or(Some(UPGRADE_PAUSE)),
+                retry_after().or(Some(UPGRADE_RETRY_AFTER)),
             );
         }
-        // IMDS is shown nothing that it could refuse. It is a proxy that says this, Docker Desktop, or what a cluster puts in its
-        // place (Azure/azure-sdk-for-net issue 38218).
+        // IMDS gets nothing that it could refuse. Such an answer is that of a proxy, of Docker Desktop, or of
+        // what a cluster has in place of IMDS (Azure/azure-sdk-for-net issue 38218).
         (401 | 403, TokenSource::Imds(_)) => return Error::TokenSourceAbsent(status),
         _ => {}
     }
-    let coded = body.codes().find_map(|code| CODES.iter().find(|it| it.0 == code)).map(|it| it.1);
-    let worded = || SENTENCES.iter().find(|it| body.text.contains(it.0)).map(|it| Meaning::Refused(it.1));
-    match coded.or_else(worded).unwrap_or_else(|| usual(status, source)) {
-        Meaning::Throttled => Error::upstream(Service::TokenSource, FailureKind::Throttled, pause()),
-        Meaning::Failing => Error::upstream(Service::TokenSource, FailureKind::Failing, pause()),
+    let meaning_of = |code| CODES.iter().find(|(known, _)| *known == code);
+    let by_code = body.codes().find_map(meaning_of).map(|(_, meaning)| *meaning);
+    let by_message = || {
+        let known = MESSAGES.iter().find(|(text, _)| body.text.contains(text));
+        known.map(|(_, reason)| Meaning::Refused(*reason))
+    };
+    match by_code.or_else(by_message).unwrap_or_else(|| by_status(status, source)) {
+        Meaning::Throttled => Error::upstream(Service::TokenSource, FailureKind::Throttled, retry_after()),
+        Meaning::Failing => Error::upstream(Service::TokenSource, FailureKind::Failing, retry_after()),
         Meaning::Refused(reason) => {
             Error::TokenSourceRefused { reason, source: source.name(), status, code: body.operator_code() }
         }
     }
 }
 
-/// What it means that there is no token.
+/// The meaning of an answer without a token.
 #[derive(Clone, Copy)]
 enum Meaning {
     Refused(TokenRefusal),
@@ -51,25 +54,26 @@ enum Meaning {
     Failing,
 }
 
-/// What `status` means most often at `source`, where nothing else in the answer tells.
-const fn usual(status: u16, source: &TokenSource) -> Meaning {
+/// The most common meaning of `status` at `source`, where nothing else in the answer is specific.
+const fn by_status(status: u16, source: &TokenSource) -> Meaning {
     match (status, source) {
-        // IMDS says this while it updates its endpoints ("Retry guidance", as above).
+        // IMDS answers this while it updates its endpoints ("Retry guidance", as above).
         (404, TokenSource::Imds(_)) => Meaning::Failing,
         (
             400 | 404,
             TokenSource::AppService2019(_) | TokenSource::AppService2017(_) | TokenSource::Imds(_),
         ) => Meaning::Refused(TokenRefusal::NoSuchIdentity),
-        // There is but one identity.
+        // Cloud Shell has only one identity.
         (400, TokenSource::CloudShell(_)) => Meaning::Refused(TokenRefusal::Audience),
         (400, TokenSource::ClientSecret(_)) | (401 | 403, _) => Meaning::Refused(TokenRefusal::Credential),
         _ => Meaning::Refused(TokenRefusal::Other),
     }
 }
 
-/// Codes: of IMDS (Microsoft, "How to use managed identities … to acquire an access token", "Error handling"), Container
-/// Instances, which has Service Fabric's (Azure/azure-sdk-for-net issue 45547), Cloud Shell, OAuth (RFC 6749, section 5.2) and Entra
-/// (Microsoft, "Microsoft Entra authentication and authorization error codes").
+/// Codes: of IMDS (Microsoft, "How to use managed identities … to acquire an access token", "Error
+/// handling"), of Container Instances, which has Service Fabric's (Azure/azure-sdk-for-net issue 45547), of
+/// Cloud Shell, of OAuth (RFC 6749, section 5.2) and of Entra ID (Microsoft, "Microsoft Entra authentication
+/// and authorization error codes").
 const CODES: [(&str, Meaning); 28] = [
     ("AADSTS50001", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS500011", Meaning::Refused(TokenRefusal::Audience)),
@@ -97,13 +101,13 @@ const CODES: [(&str, Meaning); 28] = [
     ("invalid_client", Meaning::Refused(TokenRefusal::Credential)),
     ("server_error", Meaning::Failing),
     ("temporarily_unavailable", Meaning::Failing),
-    // "Required metadata header not specified": no fault of an identity.
+    // "Required metadata header not specified", which is not about an identity.
     ("bad_request_102", Meaning::Refused(TokenRefusal::Other)),
     ("unsupported_response_type", Meaning::Refused(TokenRefusal::Other)),
 ];
 
-/// Words that have stayed the same over the years, where there is no code that would tell.
-const SENTENCES: [(&str, TokenRefusal); 6] = [
+/// Texts that have stayed the same over the years, in answers without a specific code.
+const MESSAGES: [(&str, TokenRefusal); 6] = [
     ("Multiple user assigned identities", TokenRefusal::SeveralIdentities),
     ("No User Assigned or Delegated Managed Identity found", TokenRefusal::NoSuchIdentity),
     ("No Managed Identity found", TokenRefusal::NoSuchIdentity),
@@ -112,4 +116,4 @@ const SENTENCES: [(&str, TokenRefusal); 6] = [
     ("is not a supported MSI token audience", TokenRefusal::Audience),
 ];
 
-const UPGRADE_PAUSE: Duration = Duration::from_secs(10);
+const UPGRADE_RETRY_AFTER: Duration = Duration::from_secs(10);

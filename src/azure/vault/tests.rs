@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::azure::token_source::tests::token;
-use crate::error::Code;
+use crate::error::{Code, FailureKind};
 
 #[test]
-fn vaults_and_their_audiences() {
+fn derives_the_audience_from_the_vault() {
     let known = [
         ("https://my-vault.vault.azure.net", "https://vault.azure.net"),
         ("https://my-vault.vault.azure.net/", "https://vault.azure.net"),
@@ -24,7 +24,7 @@ fn vaults_and_their_audiences() {
 }
 
 #[test]
-fn what_is_no_vault() {
+fn refuses_an_address_that_is_not_a_vault() {
     let resource = Some("https://vault.azure.net");
     for (uri, resource, version, setting) in [
         ("my-vault.vault.azure.net", None, None, "KeyVaultUri"),
@@ -66,7 +66,7 @@ fn what_is_no_vault() {
 }
 
 #[test]
-fn requests() {
+fn builds_the_request_for_a_secret() {
     let vault = Vault::parse("KeyVaultUri", "https://my-vault.vault.azure.net", None, Some("7.4")).unwrap();
     let version = SecretVersion::parse(VERSION);
     for (version, path) in [
@@ -82,13 +82,13 @@ fn requests() {
             (true, "my-vault.vault.azure.net", path.as_str())
         );
         assert!(call.body().expose().is_empty());
-        let authorization = call.headers().iter().find(|it| it.0 == "authorization").unwrap();
+        let authorization = call.headers().iter().find(|(name, _)| *name == "authorization").unwrap();
         assert_eq!(authorization.1.expose(), "Bearer secret-token");
     }
 }
 
 #[test]
-fn secrets() {
+fn parses_only_the_requested_secret() {
     let id = |rest: &str| {
         format!(r#"{{"value":"v\r\n\u003c\u00fc","id":"https://x.vault.azure.net:443/{rest}"}}"#)
     };
@@ -109,79 +109,79 @@ fn secrets() {
         (String::new(), None, None),
     ] {
         let pinned = pinned.and_then(SecretVersion::parse);
-        let read = vault().parse_secret(
+        let result = vault().parse_secret(
             Ok(Answer::new(200, None, body.clone().into())),
             &name(),
             pinned.as_ref(),
             0,
         );
-        let read = read.map(|it| (it.value.expose().clone(), it.version.as_str().to_owned()));
-        let expected = version.map(|it| ("v\r\n<ü".to_owned(), it.to_owned()));
-        assert_eq!(read, expected.ok_or(Error::VaultUnusable), "{body}");
+        let parsed = result.map(|secret| (secret.value.expose().clone(), secret.version.as_str().to_owned()));
+        let expected = version.map(|version| ("v\r\n<ü".to_owned(), version.to_owned()));
+        assert_eq!(parsed, expected.ok_or(Error::VaultUnusable), "{body}");
     }
 }
 
 #[test]
-fn errors() {
+fn maps_statuses_and_codes_to_errors() {
     let inner = |code: &str| {
         format!(r#"{{"error":{{"code":"Forbidden","message":"m","innererror":{{"code":"{code}"}}}}}}"#)
     };
     let code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+    let disabled = concat!(
+        r#"{"error":{"code":"Forbidden","#,
+        r#""message":"Operation get is not allowed on a disabled secret."}}"#
+    );
     let denied = |denial, code| Error::VaultDenied(denial, Code::parse(code));
     for (status, body, error) in [
-            (400, code("BadParameter"), Error::VaultRefused(400, Code::parse("BadParameter"))),
-            (403, inner("SecretDisabled"), Error::SecretDisabled),
-            (403, inner("AccessDenied"), denied(Denial::AccessPolicy, "AccessDenied")),
-            (403, inner("ForbiddenByRbac"), denied(Denial::RoleAssignment, "ForbiddenByRbac")),
-            (403, inner("ForbiddenByFirewall"), denied(Denial::Firewall, "ForbiddenByFirewall")),
-            (403, inner("ForbiddenByConnection"), denied(Denial::PrivateLink, "ForbiddenByConnection")),
-            (403, inner("ForbiddenByPolicy"), denied(Denial::OnBehalfOf, "ForbiddenByPolicy")),
-            (403, inner("ForbiddenByNewRule"), denied(Denial::Unexplained, "ForbiddenByNewRule")),
-            (403, code("Forbidden"), denied(Denial::Unexplained, "Forbidden")),
-            (403, "<html>".to_owned(), denied(Denial::Unexplained, "")),
-            // As in the answers of 2016-10-01.
-            (
-                403,
-                r#"{"error":{"code":"Forbidden","message":"Operation get is not allowed on a disabled secret."}}"#
-                    .to_owned(),
-                Error::SecretDisabled,
-            ),
-            (404, code("SecretNotFound"), Error::SecretNotFound(name(), None)),
-            (404, code("ResourceNotFound"), Error::VaultRefused(404, Code::parse("ResourceNotFound"))),
-            (404, "<html>".to_owned(), Error::VaultRefused(404, None)),
-            (405, code("MethodNotAllowed"), Error::VaultRefused(405, Code::parse("MethodNotAllowed"))),
-            (409, code("Conflict"), Error::VaultRefused(409, Code::parse("Conflict"))),
-            (301, String::new(), Error::VaultRefused(301, None)),
-            (204, String::new(), Error::VaultRefused(204, None)),
-            (408, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
-            (429, code("Throttled"), Error::upstream(Service::Vault, FailureKind::Throttled, None)),
-            (500, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
-            (503, code("ServiceUnavailable"), Error::upstream(Service::Vault, FailureKind::Failing, None)),
-        ] {
-            let read = vault().parse_secret(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
-            assert_eq!(read.unwrap_err(), error, "{status} {body}");
-        }
-    for (no_answer, error) in [
+        (400, code("BadParameter"), Error::VaultRefused(400, Code::parse("BadParameter"))),
+        (403, inner("SecretDisabled"), Error::SecretDisabled),
+        (403, inner("AccessDenied"), denied(Denial::AccessPolicy, "AccessDenied")),
+        (403, inner("ForbiddenByRbac"), denied(Denial::RoleAssignment, "ForbiddenByRbac")),
+        (403, inner("ForbiddenByFirewall"), denied(Denial::Firewall, "ForbiddenByFirewall")),
+        (403, inner("ForbiddenByConnection"), denied(Denial::PrivateLink, "ForbiddenByConnection")),
+        (403, inner("ForbiddenByPolicy"), denied(Denial::OnBehalfOf, "ForbiddenByPolicy")),
+        (403, inner("ForbiddenByNewRule"), denied(Denial::Unexplained, "ForbiddenByNewRule")),
+        (403, code("Forbidden"), denied(Denial::Unexplained, "Forbidden")),
+        (403, "<html>".to_owned(), denied(Denial::Unexplained, "")),
+        // As in the answers of 2016-10-01.
+        (403, disabled.to_owned(), Error::SecretDisabled),
+        (404, code("SecretNotFound"), Error::SecretNotFound(name(), None)),
+        (404, code("ResourceNotFound"), Error::VaultRefused(404, Code::parse("ResourceNotFound"))),
+        (404, "<html>".to_owned(), Error::VaultRefused(404, None)),
+        (405, code("MethodNotAllowed"), Error::VaultRefused(405, Code::parse("MethodNotAllowed"))),
+        (409, code("Conflict"), Error::VaultRefused(409, Code::parse("Conflict"))),
+        (301, String::new(), Error::VaultRefused(301, None)),
+        (204, String::new(), Error::VaultRefused(204, None)),
+        (408, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
+        (429, code("Throttled"), Error::upstream(Service::Vault, FailureKind::Throttled, None)),
+        (500, String::new(), Error::upstream(Service::Vault, FailureKind::Failing, None)),
+        (503, code("ServiceUnavailable"), Error::upstream(Service::Vault, FailureKind::Failing, None)),
+    ] {
+        let result =
+            vault().parse_secret(Ok(Answer::new(status, None, body.clone().into())), &name(), None, 0);
+        assert_eq!(result.unwrap_err(), error, "{status} {body}");
+    }
+    for (call_error, error) in [
         (CallError::Lost, Error::upstream(Service::Vault, FailureKind::Unreachable, None)),
         (CallError::NotAllowed, Error::CallNotAllowed),
         (CallError::TimedOut, Error::DeadlineExceeded),
         (CallError::TooLarge, Error::VaultUnusable),
     ] {
-        assert_eq!(vault().parse_secret(Err(no_answer), &name(), None, 0).unwrap_err(), error);
+        assert_eq!(vault().parse_secret(Err(call_error), &name(), None, 0).unwrap_err(), error);
     }
 }
 
 #[test]
 fn a_401_is_about_the_token() {
-    use Complaint::*;
+    use TokenMismatch::*;
     let ours = r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.net""#;
     let other = r#"Bearer authorization="https://login.windows.net/t", resource="https://vault.azure.cn""#;
     let claims = r#"Bearer realm="", error="insufficient_claims", claims="e30=""#;
-    // `None`: it may pass.
-    for (challenge, message, complaint, code) in [
+    // `None`: the error may pass.
+    for (challenge, message, mismatch, code) in [
         (ours, "AKV10022: Invalid audience. Expected x, found: y.", Some(Audience), "AKV10022"),
         (ours, "AKV10032: Invalid issuer. Expected one of x, found y.", Some(Issuer), "AKV10032"),
-        ("", "AKV10032: whatever it says then", Some(Issuer), "AKV10032"),
+        ("", "AKV10032: anything", Some(Issuer), "AKV10032"),
         (ours, "Error validating token: IDX10214", Some(Audience), "IDX10214"),
         (ours, "Error validating token: IDX10205.", Some(Issuer), "IDX10205"),
         (ours, "Invalid audience. Expected x, found: y.", Some(Audience), "Unauthorized"),
@@ -198,19 +198,19 @@ fn a_401_is_about_the_token() {
     ] {
         let body = format!(r#"{{"error":{{"code":"Unauthorized","message":"{message}"}}}}"#);
         let answer = Answer::new(401, Some("7".to_owned()), body.into())
-            .with_challenge(Some(challenge.to_owned()).filter(|it| !it.is_empty()));
-        let read = vault().parse_secret(Ok(answer), &name(), None, 0).unwrap_err();
+            .with_challenge(Some(challenge.to_owned()).filter(|challenge| !challenge.is_empty()));
+        let error = vault().parse_secret(Ok(answer), &name(), None, 0).unwrap_err();
         let code = Code::parse(code);
-        let pause = Some(std::time::Duration::from_secs(7));
-        let expected = match complaint {
-            Some(complaint) => Error::TokenRefused(complaint, code),
-            None => Error::TokenNotAccepted { retry_after: pause, code },
+        let retry_after = Some(std::time::Duration::from_secs(7));
+        let expected = match mismatch {
+            Some(mismatch) => Error::TokenRefused(mismatch, code),
+            None => Error::TokenNotAccepted { retry_after, code },
         };
-        assert_eq!(read, expected, "{challenge} {message}");
+        assert_eq!(error, expected, "{challenge} {message}");
     }
     for body in ["", "<html>", "Unauthorized", "[]"] {
-        let read = vault().parse_secret(Ok(Answer::new(401, None, body.into())), &name(), None, 0);
-        assert_eq!(read.unwrap_err(), Error::TokenNotAccepted { retry_after: None, code: None }, "{body}");
+        let result = vault().parse_secret(Ok(Answer::new(401, None, body.into())), &name(), None, 0);
+        assert_eq!(result.unwrap_err(), Error::TokenNotAccepted { retry_after: None, code: None }, "{body}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn routes() {
+fn routes_by_method_and_path() {
     for (method, target, route) in [
         ("POST", "/", Ok(Route::Secret)),
         ("POST", "/?code=x", Ok(Route::Secret)),
@@ -48,7 +48,7 @@ fn routes() {
 }
 
 #[test]
-fn content_types() {
+fn accepts_only_json_in_utf_8() {
     for (content_type, json) in [
         ("application/json", true),
         ("application/json; charset=utf-8", true),
@@ -70,8 +70,8 @@ fn content_types() {
         ("json", false),
         ("", false),
     ] {
-        let announced = head(&[("content-type", content_type)]).check_content();
-        assert_eq!(announced, if json { Ok(()) } else { Err(Error::NotJson) }, "{content_type:?}");
+        let result = head(&[("content-type", content_type)]).check_content();
+        assert_eq!(result, if json { Ok(()) } else { Err(Error::NotJson) }, "{content_type:?}");
     }
     for (charset, utf8) in [
         ("; charset=utf-8", true),
@@ -85,16 +85,16 @@ fn content_types() {
         ("; charset=utf-8; charset=utf-16", false),
     ] {
         let content_type = format!("application/json{charset}");
-        let announced = head(&[("content-type", &content_type)]).check_content();
-        assert_eq!(announced, if utf8 { Ok(()) } else { Err(Error::NotUtf8) }, "{content_type}");
+        let result = head(&[("content-type", &content_type)]).check_content();
+        assert_eq!(result, if utf8 { Ok(()) } else { Err(Error::NotUtf8) }, "{content_type}");
     }
     assert_eq!(head(&[]).check_content(), Err(Error::NotJson));
 }
 
 #[test]
-fn encodings_and_lengths() {
+fn refuses_encoded_and_large_bodies() {
     let json = ("content-type", "application/json");
-    for (field, announced) in [
+    for (header, result) in [
         (("content-encoding", "gzip"), Err(Error::NotJson)),
         (("content-encoding", "identity"), Ok(())),
         (("content-encoding", "Identity"), Ok(())),
@@ -107,12 +107,12 @@ fn encodings_and_lengths() {
         (("content-length", "8193"), Err(Error::BodyTooLarge)),
         (("content-length", "18446744073709551615"), Err(Error::BodyTooLarge)),
     ] {
-        assert_eq!(head(&[json, field]).check_content(), announced, "{field:?}");
+        assert_eq!(head(&[json, header]).check_content(), result, "{header:?}");
     }
 }
 
 #[test]
-fn header_fields_have_a_limit() {
+fn headers_have_a_size_limit() {
     let long = "x".repeat(33 * 1024);
     assert_eq!(head(&[("x", &long)]).route(), Err(Error::HeadersTooLarge));
     assert_eq!(head(&[(&long, "")]).route(), Err(Error::HeadersTooLarge));
@@ -121,29 +121,29 @@ fn header_fields_have_a_limit() {
 }
 
 #[test]
-fn a_head_does_not_show_the_key() {
+fn debug_output_has_no_key() {
     let head = Head { target: "/?code=marker".to_owned(), ..head(&[("x-functions-key", "marker")]) };
     assert!(!format!("{head:?}").contains("marker"));
 }
 
 #[test]
-fn a_fresh_answer_can_be_asked_for() {
-    for (value, fresh) in [
+fn recognizes_cache_control_no_cache() {
+    for (value, no_cache) in [
         ("no-cache", true),
         ("max-age=0, No-Cache", true),
         ("no-store", false),
         ("x=\"no-cache\"", false),
         ("", false),
     ] {
-        assert_eq!(head(&[("cache-control", value)]).wants_fresh(), fresh, "{value:?}");
+        assert_eq!(head(&[("cache-control", value)]).has_no_cache(), no_cache, "{value:?}");
     }
 }
 
 #[test]
-fn bodies() {
+fn parses_bodies_with_a_secret_and_a_version() {
     let version = "3d76eb676e0a40429c7aa2b4b7912a5d";
     let with_version = |secret: &str, text: &str| format!(r#"{{"Secret":"{secret}","Version":{text}}}"#);
-    for (body, asked) in [
+    for (body, expected) in [
         (r#"{"Secret": "Integration-Team-Blog"}"#.to_owned(), Ok(("Integration-Team-Blog", None))),
         (r#"{"secret":"a"}"#.to_owned(), Ok(("a", None))),
         (r#"{"SECRET":"a","Other":{"x":[1,{}]},"n":null}"#.to_owned(), Ok(("a", None))),
@@ -181,14 +181,16 @@ fn bodies() {
         ("Secret=a".to_owned(), Err(Error::NotAnObject)),
         (format!("{{\"x\":{}", "[".repeat(5000)), Err(Error::NotAnObject)),
     ] {
-        let read = SecretRequest::parse(body.as_bytes());
-        let read = read.as_ref().map(|it| (it.name.as_str(), it.version.as_ref().map(SecretVersion::as_str)));
-        assert_eq!(read, asked.as_ref().copied(), "{body}");
+        let request = SecretRequest::parse(body.as_bytes());
+        let parsed = request
+            .as_ref()
+            .map(|request| (request.name.as_str(), request.version.as_ref().map(SecretVersion::as_str)));
+        assert_eq!(parsed, expected.as_ref().copied(), "{body}");
     }
     assert_eq!(SecretRequest::parse(b"{\"Secret\":\"a\xff\"}"), Err(Error::NotAnObject));
 }
 
-fn head(headers: &[(&str, &str)]) -> Head {
-    let headers = headers.iter().copied().collect();
+fn head(fields: &[(&str, &str)]) -> Head {
+    let headers = fields.iter().copied().collect();
     Head { method: Method::POST, target: "/".to_owned(), headers }
 }

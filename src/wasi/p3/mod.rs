@@ -1,37 +1,31 @@
-//! WASI 0.3: many requests at a time in an instance, each a future of its own.
+//! WASI 0.3: an instance answers many requests at a time, each in a task of its own.
 
 mod deadlines;
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use wasip3::clocks::monotonic_clock;
-use wasip3::exports::http::handler::Guest;
-use wasip3::http::client;
-use wasip3::http::types::{
-    ErrorCode, Fields, Method as WasiMethod, Request, RequestOptions, Response, Scheme, Trailers,
-};
-use wasip3::random::random::get_random_u64;
-use wasip3::wit_bindgen::{
-    FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
-};
-use wasip3::{spawn, wit_future, wit_stream};
 use zeroize::Zeroizing;
 
+use super::bindings::clocks::monotonic_clock;
+use super::bindings::exports::http::handler::Guest;
+use super::bindings::http::client;
+use super::bindings::http::types::{ErrorCode, Request, Response, Trailers};
+use super::bindings::wit_bindgen::{
+    FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
+};
+use super::bindings::{spawn, wit_future, wit_stream};
 use super::component_api::{NoSecret, Secret, Secrets, value};
-use super::{WRITE_LIMIT, host_timeout, length, nanoseconds, with_length};
+use super::http_types::{
+    call_error, content_length, field, head, options, request_fields, response_fields, set_status, set_target,
+};
+use super::{WRITE_LIMIT, Wasi, nanoseconds};
 use crate::azure::CallError;
 use crate::azure::{Answer, Call};
-use crate::env::Setting;
 use crate::gateway::{Answered, Gateway};
-use crate::host::{Body, BodyError, Host, KeyValue, Signal};
-use crate::http::headers::Headers;
-use crate::http::request::Head;
+use crate::host::{Body, BodyError, Signal, unless};
 use crate::http::response::Reply;
 use crate::model::Moment;
 use crate::secrets::Found;
@@ -42,7 +36,7 @@ use deadlines::{until, within};
 /// What the host calls.
 pub(super) struct Component;
 
-wasip3::http::service::export!(Component);
+super::bindings::http::service::export!(Component);
 
 thread_local! {
     static GATEWAY: Rc<Gateway<Wasi>> = Rc::new(Gateway::new(Wasi));
@@ -52,8 +46,9 @@ impl Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         wait_for_a_turn().await;
         let gateway = GATEWAY.with(Rc::clone);
-        let head = head(&request);
-        let body = RequestBody { length: length(&head.headers), request };
+        let fields = request.get_headers().copy_all();
+        let head = head(request.get_method(), request.get_path_with_query(), fields);
+        let body = RequestBody { length: content_length(&head.headers), request };
         let Answered { reply, refresh } = gateway.answer(head, body).await;
         if let Some(refresh) = refresh {
             spawn(async move { gateway.refresh(refresh).await });
@@ -64,7 +59,7 @@ impl Guest for Component {
 
 impl Secrets for Component {
     async fn get(name: String, version: Option<String>) -> Result<String, NoSecret> {
-        read(&name, version.as_deref(), false).await.map(|it| value(&it.secret))
+        read(&name, version.as_deref(), false).await.map(|found| value(&found.secret))
     }
 
     async fn read(name: String, version: Option<String>, refresh: bool) -> Result<Secret, NoSecret> {
@@ -72,7 +67,7 @@ impl Secrets for Component {
     }
 
     fn get_cached(name: String, version: Option<String>) -> Option<String> {
-        GATEWAY.with(|gateway| gateway.get_cached(&name, version.as_deref())).map(|it| value(&it))
+        GATEWAY.with(|gateway| gateway.get_cached(&name, version.as_deref())).map(|cached| value(&cached))
     }
 
     async fn vault() -> Result<String, NoSecret> {
@@ -90,71 +85,34 @@ async fn read(name: &str, version: Option<&str>, refresh: bool) -> Result<Found,
     Ok(found)
 }
 
-struct Wasi;
-
-impl Host for Wasi {
-    async fn settings(&self, names: &[&'static str]) -> Vec<Setting> {
-        names.iter().map(|name| super::setting(name)).collect()
-    }
-
-    fn now(&self) -> Moment {
-        now()
-    }
-
-    fn unix_time(&self) -> u64 {
-        super::unix_time()
-    }
-
-    fn random(&self) -> u64 {
-        get_random_u64()
-    }
-
-    fn log(&self, line: &str) {
-        super::log(line);
-    }
-
-    fn key_value(&self) -> Option<&dyn KeyValue> {
-        super::key_value()
-    }
-
-    async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
-        let answer = async {
-            let response = client::send(request(&call, limit)?).await.map_err(no_answer)?;
-            let status = response.get_status_code();
-            let headers = response.get_headers();
-            let field =
-                |name: &str| headers.get(name).into_iter().next().and_then(|it| String::from_utf8(it).ok());
-            let (retry_after, challenge) = (field("retry-after"), field("www-authenticate"));
-            drop(headers);
-            let (done, result) = wit_future::new(|| Ok(()));
-            let (stream, end) = Response::consume_body(response, result);
-            let body =
-                read_body(stream, end, done, call.answer_limit(), None).await.map_err(|it| match it {
-                    BodyError::Lost => CallError::Lost,
-                    BodyError::TimedOut => CallError::TimedOut,
-                    BodyError::TooLarge => CallError::TooLarge,
-                })?;
-            Ok(Answer::new(status, retry_after, body).with_challenge(challenge))
-        };
-        within(limit, answer).await.unwrap_or(Err(CallError::TimedOut))
-    }
-
-    async fn sleep(&self, time: Duration) {
-        monotonic_clock::wait_for(nanoseconds(time)).await;
-    }
-
-    fn signal(&self) -> (Signal, impl Future<Output = ()>) {
-        let (end, dropped) = signal();
-        (Signal::new(end), dropped)
-    }
+pub(super) async fn send(call: Call, limit: Duration) -> Result<Answer, CallError> {
+    let answer = async {
+        let response = client::send(request(&call, limit)?).await.map_err(call_error)?;
+        let status = response.get_status_code();
+        let fields = response.get_headers();
+        let (retry_after, challenge) = (field(&fields, "retry-after"), field(&fields, "www-authenticate"));
+        drop(fields);
+        let (done, result) = wit_future::new(|| Ok(()));
+        let (stream, end) = Response::consume_body(response, result);
+        let body = read_body(stream, end, done, call.answer_limit(), None).await?;
+        Ok(Answer::new(status, retry_after, body).with_challenge(challenge))
+    };
+    within(limit, answer).await.unwrap_or(Err(CallError::TimedOut))
 }
 
-fn now() -> Moment {
-    Moment::after_start(Duration::from_nanos(monotonic_clock::now()))
+pub(super) async fn sleep(time: Duration) {
+    monotonic_clock::wait_for(nanoseconds(time)).await;
 }
 
-/// A stream that ends unwritten: its end is an event of the host, which reaches a task where a waker would not.
-fn signal() -> (StreamWriter<u8>, impl Future<Output = ()>) {
+/// Makes a signal of the core.
+pub(super) fn signal() -> (Signal, impl Future<Output = ()>) {
+    let (end, dropped) = stream_signal();
+    (Signal::new(end), dropped)
+}
+
+/// A stream that ends unwritten: its end is an event of the host, which reaches a task where a waker would
+/// not.
+fn stream_signal() -> (StreamWriter<u8>, impl Future<Output = ()>) {
     let (signal, mut reader) = wit_stream::new();
     (signal, async move { drop(reader.read(Vec::with_capacity(1)).await) })
 }
@@ -169,115 +127,43 @@ impl Body for RequestBody {
         self.request.get_authority()
     }
 
-    async fn read(self, most: usize, end: Moment) -> Result<Vec<u8>, BodyError> {
+    async fn read(self, limit: usize, end: Moment) -> Result<Vec<u8>, BodyError> {
         let (done, result) = wit_future::new(|| Ok(()));
         let (stream, trailers) = Request::consume_body(self.request, result);
-        until(end, read_body(stream, trailers, done, most, self.length))
+        until(end, read_body(stream, trailers, done, limit, self.length))
             .await
             .unwrap_or(Err(BodyError::TimedOut))
     }
 }
 
-fn head(request: &Request) -> Head {
-    Head {
-        method: method(request.get_method()),
-        target: request.get_path_with_query().unwrap_or_default(),
-        headers: request.get_headers().copy_all().into(),
-    }
-}
-
-fn method(method: WasiMethod) -> Method {
-    match method {
-        WasiMethod::Get => Method::GET,
-        WasiMethod::Head => Method::HEAD,
-        WasiMethod::Post => Method::POST,
-        WasiMethod::Put => Method::PUT,
-        WasiMethod::Delete => Method::DELETE,
-        WasiMethod::Connect => Method::CONNECT,
-        WasiMethod::Options => Method::OPTIONS,
-        WasiMethod::Trace => Method::TRACE,
-        WasiMethod::Patch => Method::PATCH,
-        // What is no method at all is answered like one that nobody knows.
-        WasiMethod::Other(name) => Method::from_bytes(name.as_bytes()).unwrap_or(Method::CONNECT),
-    }
-}
-
 fn response(reply: Reply) -> Response {
-    let (status, fields, content) = reply.into_parts();
-    let fields = take(&with_length(fields, content.expose()));
+    let (status, headers, content) = reply.into_parts();
+    let fields = response_fields(headers, content.expose());
     let (stream, end) = write(content.release());
     let (response, _) = Response::new(fields, Some(stream), end);
-    // What a response begins with is 200.
-    if status != StatusCode::OK {
-        let _ = response.set_status_code(status.as_u16());
-    }
+    set_status(&response, status);
     response
 }
 
-/// Header fields, all at once; or one by one, without those that the host does not take.
-fn take(fields: &Headers) -> Fields {
-    Fields::from_list(fields.as_list()).unwrap_or_else(|_| {
-        let taken = Fields::new();
-        for (name, value) in fields.as_list() {
-            let _ = taken.append(name, value);
-        }
-        taken
-    })
-}
-
 fn request(call: &Call, limit: Duration) -> Result<Request, CallError> {
-    let fields = Fields::new();
-    for (name, value) in call.headers() {
-        fields.append(name, value.expose().as_bytes()).map_err(|_| CallError::Lost)?;
-    }
+    let fields = request_fields(call)?;
     let content = call.body().expose();
     let (stream, end) = if content.is_empty() {
-        (None, finished())
+        (None, wit_future::new(|| Ok(None)).1)
     } else {
-        let length = content.len().to_string();
-        fields.append("content-length", length.as_bytes()).map_err(|_| CallError::Lost)?;
         let (stream, end) = write(content.clone());
         (Some(stream), end)
     };
     let (request, _) = Request::new(fields, stream, end, Some(options(limit)));
-    let endpoint = call.endpoint();
-    let scheme = if endpoint.is_tls() { Scheme::Https } else { Scheme::Http };
-    let method = if *call.method() == Method::POST { WasiMethod::Post } else { WasiMethod::Get };
-    let set = request
-        .set_method(&method)
-        .and_then(|()| request.set_scheme(Some(&scheme)))
-        .and_then(|()| request.set_authority(Some(endpoint.authority())))
-        .and_then(|()| request.set_path_with_query(Some(endpoint.path_and_query())));
-    set.map_err(|()| CallError::Lost)?;
+    set_target(&request, call)?;
     Ok(request)
-}
-
-/// A host that does not know one of the timeouts says so; the race against our own clock is there for that.
-fn options(limit: Duration) -> RequestOptions {
-    let timeout = Some(host_timeout(limit));
-    let options = RequestOptions::new();
-    let _ = options.set_connect_timeout(timeout);
-    let _ = options.set_first_byte_timeout(timeout);
-    let _ = options.set_between_bytes_timeout(timeout);
-    options
-}
-
-fn no_answer(code: ErrorCode) -> CallError {
-    match code {
-        ErrorCode::HttpRequestDenied => CallError::NotAllowed,
-        _ => CallError::Lost,
-    }
 }
 
 /// What follows a body: no trailers, or the reason why it was cut short.
 type End = Result<Option<Trailers>, ErrorCode>;
 
-/// The end of a body that has no content.
-fn finished() -> FutureReader<End> {
-    wit_future::new(|| Ok(None)).1
-}
-
-/// Writes a whole body. One that is not finished tells the other side that it was cut short.
+/// Writes a whole body. If that fails, the body stays unfinished, which tells the other side that it was cut
+/// short.
 fn write(content: Vec<u8>) -> (StreamReader<u8>, FutureReader<End>) {
     let (mut stream, reader) = wit_stream::new();
     let (end, end_reader) = wit_future::new(|| Err(ErrorCode::InternalError(None)));
@@ -298,12 +184,7 @@ async fn write_unless_evicted(stream: &mut StreamWriter<u8>, content: Vec<u8>) -
         return write_all(stream, content).await;
     }
     let (_large, evicted) = LargeBody::of(content.len());
-    let (mut writing, mut evicted) = (pin!(write_all(stream, content)), pin!(evicted));
-    poll_fn(|context| match writing.as_mut().poll(context) {
-        Poll::Ready(written) => Poll::Ready(written),
-        Poll::Pending => evicted.as_mut().poll(context).map(|()| false),
-    })
-    .await
+    unless(evicted, write_all(stream, content)).await.unwrap_or(false)
 }
 
 async fn write_all(stream: &mut StreamWriter<u8>, content: Vec<u8>) -> bool {
@@ -312,11 +193,11 @@ async fn write_all(stream: &mut StreamWriter<u8>, content: Vec<u8>) -> bool {
 
 /// Lets the tasks go on that still write an answer, once, if there is a crowd of them.
 ///
-/// A host's HTTP server is done with an answer as soon as `content-length` bytes are there, and reads the next request of the
-/// connection; the task that wrote them is not done. A task of `wit-bindgen` yields when it begins to wait, and Wasmtime 48 lets tasks
-/// that have yielded go on one at a time, the oldest first, and only while no request waits to be started (`wasmtime`,
-/// `concurrent.rs`, `poll_until`). So under load unfinished tasks would pile up without a bound. A request that yields as well comes
-/// after all of them.
+/// A host's HTTP server is done with an answer as soon as `content-length` bytes are there, and reads the
+/// next request of the connection; the task that wrote them is not done. A task of `wit-bindgen` yields when
+/// it begins to wait, and Wasmtime 48 lets tasks that have yielded go on one at a time, the oldest first, and
+/// only while no request waits to be started (`wasmtime`, `concurrent.rs`, `poll_until`). So under load
+/// unfinished tasks would pile up without a bound. A request that yields as well comes after all of them.
 async fn wait_for_a_turn() {
     if UNFINISHED.with_borrow(PendingBodies::is_crowded) {
         yield_async().await;
@@ -324,7 +205,8 @@ async fn wait_for_a_turn() {
 }
 
 thread_local! {
-    static UNFINISHED: RefCell<PendingBodies<StreamWriter<u8>>> = const { RefCell::new(PendingBodies::new()) };
+    static UNFINISHED: RefCell<PendingBodies<StreamWriter<u8>>> =
+        const { RefCell::new(PendingBodies::new()) };
 }
 
 /// A body that is being written, counted until this is dropped.
@@ -347,9 +229,9 @@ impl Drop for UnfinishedBody {
 struct LargeBody(LargeId);
 
 impl LargeBody {
-    /// Makes room for `bytes`; with it comes what ends when later ones need it.
+    /// Makes room for `bytes`. Returns also a future that ends when later bodies need the room.
     fn of(bytes: usize) -> (Self, impl Future<Output = ()>) {
-        let (signal, evicted) = signal();
+        let (signal, evicted) = stream_signal();
         let (id, oldest) = UNFINISHED.with_borrow_mut(|unfinished| unfinished.add_large(bytes, signal));
         drop(oldest);
         (Self(id), evicted)
@@ -362,22 +244,22 @@ impl Drop for LargeBody {
     }
 }
 
-/// Reads a whole body, which has `length` bytes if that is known: then its end need not be waited for. `done` tells the other
-/// side that we want no more of it, once it is dropped.
+/// Reads a whole body of at most `limit` bytes. If its `length` is known, this does not wait for its end.
+/// Dropping `done` tells the other side that we want no more of it.
 async fn read_body(
     mut stream: StreamReader<u8>,
     end: FutureReader<End>,
     done: FutureWriter<Result<(), ErrorCode>>,
-    most: usize,
+    limit: usize,
     length: Option<usize>,
 ) -> Result<Vec<u8>, BodyError> {
-    let room = length.map_or(MOST_TO_READ, |it| it.clamp(1, MOST_TO_READ));
+    let room = length.map_or(READ_CHUNK, |length| length.clamp(1, READ_CHUNK));
     let mut content = Vec::new();
     while length != Some(content.len()) {
         match stream.read(Vec::with_capacity(room)).await {
             // No progress: the clock and the other requests get their turn.
             (StreamResult::Complete(_), chunk) if chunk.is_empty() => yield_async().await,
-            (StreamResult::Complete(_), chunk) if chunk.len() > most.saturating_sub(content.len()) => {
+            (StreamResult::Complete(_), chunk) if chunk.len() > limit.saturating_sub(content.len()) => {
                 return Err(BodyError::TooLarge);
             }
             (StreamResult::Complete(_), chunk) if content.is_empty() => content = chunk,
@@ -393,4 +275,5 @@ async fn read_body(
     Ok(content)
 }
 
-const MOST_TO_READ: usize = 16 * 1024;
+/// How many bytes of a body are read at once.
+const READ_CHUNK: usize = 16 * 1024;

@@ -3,6 +3,7 @@
 use super::scenarios::{AUDIENCE, LARGE_BODIES};
 use crate::client::{REQUEST_TIMEOUT, Response, Target, timeout};
 use crate::stack::SECRET;
+use crate::statistics::milliseconds;
 use keyvault_emulator::{Emulator, facts};
 use std::collections::BTreeMap;
 use std::io;
@@ -11,43 +12,42 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// The responses that hostile clients got.
+/// The responses that clients got.
 #[derive(Default)]
 pub(super) struct Responses {
     /// The count of each status, or of the reason for no response.
     pub(super) counts: BTreeMap<String, usize>,
-    /// The slowest response time.
-    pub(super) slowest: Duration,
+    /// The time of each response, in milliseconds.
+    pub(super) times: Vec<f64>,
 }
 
 impl Responses {
     /// Adds the response to a request, and returns whether there was one in time.
-    async fn time(&mut self, request: impl Future<Output = io::Result<Response>>) -> bool {
+    pub(super) async fn time(&mut self, request: impl Future<Output = io::Result<Response>>) -> bool {
         let start = Instant::now();
         let response = timeout(REQUEST_TIMEOUT, request).await;
         let has_response = response.is_ok();
-        self.add(start, response);
-        has_response
-    }
-
-    fn add(&mut self, start: Instant, response: io::Result<Response>) {
-        self.slowest = self.slowest.max(start.elapsed());
+        self.times.push(milliseconds(start.elapsed()));
         let response = match response {
             Ok(response) => response.status.to_string(),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => "no response".to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::Other => error.to_string(),
             Err(_) => CLOSED.to_owned(),
         };
         *self.counts.entry(response).or_default() += 1;
+        has_response
     }
 }
 
 pub(super) const CLOSED: &str = "closed";
 
 /// Runs clients concurrently and merges their responses.
-async fn run_all(clients: impl Iterator<Item: Future<Output = Responses> + Send + 'static>) -> Responses {
+pub(super) async fn run_all(
+    clients: impl Iterator<Item: Future<Output = Responses> + Send + 'static>,
+) -> Responses {
     let mut merged = Responses::default();
     for responses in clients.collect::<JoinSet<_>>().join_all().await {
-        merged.slowest = merged.slowest.max(responses.slowest);
+        merged.times.extend(responses.times);
         for (response, count) in responses.counts {
             *merged.counts.entry(response).or_default() += count;
         }
@@ -65,7 +65,7 @@ where
         let request = request.clone();
         async move {
             let (mut responses, begin) = (Responses::default(), Instant::now());
-            while responses.counts.is_empty() || begin.elapsed() <= period {
+            while responses.times.is_empty() || begin.elapsed() <= period {
                 responses.time(request(client)).await;
             }
             responses
@@ -79,12 +79,17 @@ fn key(target: &Target, has_key: bool) -> &str {
 }
 
 /// Clients that send their body one byte at a time, and start again after each response.
-pub(super) async fn slow_bodies(target: Target, has_key: bool, count: usize, period: Duration) -> Responses {
-    repeat(count, period, move |_| {
+pub(super) async fn slow_bodies(
+    target: Target,
+    has_key: bool,
+    count: usize,
+    period: Duration,
+) -> io::Result<Responses> {
+    let clients = repeat(count, period, move |_| {
         let target = target.clone();
         async move { slow_body(target.connect().await?, &target, has_key).await }
-    })
-    .await
+    });
+    Ok(clients.await)
 }
 
 async fn slow_body(stream: TcpStream, target: &Target, has_key: bool) -> io::Result<Response> {
@@ -108,48 +113,44 @@ async fn slow_body(stream: TcpStream, target: &Target, has_key: bool) -> io::Res
 /// Clients with the right key and slow bodies, `count` concurrently, each of which sends `rounds` requests.
 ///
 /// All connections are opened first: when hundreds close at once, the host's backlog resets new ones.
-pub(super) async fn occupy_host(target: Target, count: usize, rounds: usize) -> Responses {
-    let mut connections = open_connections(&target, count * rounds).await.into_iter();
-    run_all((0..count).map(|_| {
+pub(super) async fn occupy_host(target: Target, count: usize, rounds: usize) -> io::Result<Responses> {
+    let mut connections = open_connections(&target, count * rounds).await?.into_iter();
+    let clients = (0..count).map(|_| {
         let connections: Vec<_> = connections.by_ref().take(rounds).collect();
         let target = target.clone();
         async move {
             let mut responses = Responses::default();
             for connection in connections {
-                responses.time(async { slow_body(connection?, &target, true).await }).await;
+                responses.time(slow_body(connection, &target, true)).await;
             }
             responses
         }
-    }))
-    .await
+    });
+    Ok(run_all(clients).await)
 }
 
-async fn open_connections(target: &Target, count: usize) -> Vec<io::Result<TcpStream>> {
+async fn open_connections(target: &Target, count: usize) -> io::Result<Vec<TcpStream>> {
     let mut connections = Vec::new();
     for _ in 0..count {
-        connections.push(target.connect().await);
+        connections.push(target.connect().await?);
     }
-    connections
+    Ok(connections)
 }
 
 /// Clients with idle connections. At the end a sample sends a request, which proves that they are open.
-pub(super) async fn idle_connections(target: Target, count: usize, period: Duration) -> Responses {
-    let connections = open_connections(&target, count).await;
+pub(super) async fn idle_connections(
+    target: Target,
+    count: usize,
+    period: Duration,
+) -> io::Result<Responses> {
+    let connections = open_connections(&target, count).await?;
     tokio::time::sleep(period).await;
     let mut responses = Responses::default();
     let request = target.request(SECRET, &target.key, "Connection: close\r\n");
-    for (index, stream) in connections.into_iter().enumerate() {
-        if index % (count / 100).max(1) != 0 && stream.is_ok() {
-            continue;
-        }
-        let response = async {
-            let mut stream = stream?;
-            stream.write_all(request.as_bytes()).await?;
-            Response::read(&mut BufReader::new(stream)).await
-        };
-        responses.time(response).await;
+    for stream in connections.into_iter().step_by((count / 100).max(1)) {
+        responses.time(Response::exchange(stream, &request)).await;
     }
-    responses
+    Ok(responses)
 }
 
 /// Returns a token with valid claims and a forged signature, which the gateway has to verify to the end.
@@ -162,40 +163,53 @@ pub(super) fn forged_token() -> String {
     entra.sign_as_stranger(&entra.signing_header(), &claims)
 }
 
-/// Clients that send `all` requests over `connections` keep-alive connections, one at a time on each.
-pub(super) async fn keep_alive<R>(target: Target, connections: usize, all: usize, request: R) -> Responses
-where
-    R: Fn(&Target, usize) -> String + Clone + Send + 'static,
-{
-    let streams = open_connections(&target, connections).await;
-    run_all(streams.into_iter().enumerate().map(|(client, stream)| {
+/// Clients that send `all` requests over `connections` keep-alive connections, on each `pipelined` requests in
+/// one write. They read all responses to these before the next write.
+pub(super) async fn keep_alive(
+    target: Target,
+    connections: usize,
+    all: usize,
+    pipelined: usize,
+    request: impl Fn(&Target, usize) -> String + Clone + Send + 'static,
+) -> io::Result<Responses> {
+    let streams = open_connections(&target, connections).await?;
+    let clients = streams.into_iter().enumerate().map(|(client, stream)| {
         let (target, request) = (target.clone(), request.clone());
         async move {
             let mut responses = Responses::default();
-            let mut connection = stream.ok().map(BufReader::new);
-            for index in (client..all).step_by(connections) {
-                let request = request(&target, index);
-                let exchange = async {
-                    let mut reader = match connection.take() {
-                        Some(reader) => reader,
-                        None => BufReader::new(target.connect().await?),
-                    };
-                    reader.get_mut().write_all(request.as_bytes()).await?;
-                    let response = Response::read(&mut reader).await?;
-                    connection = Some(reader);
-                    Ok(response)
+            let (reader, mut writer) = stream.into_split();
+            let mut reader = BufReader::new(reader);
+            let indexes: Vec<_> = (client..all).step_by(connections).collect();
+            for indexes in indexes.chunks(pipelined) {
+                let requests: String = indexes.iter().map(|index| request(&target, *index)).collect();
+                let reading = async {
+                    for _ in indexes {
+                        // The time starts after the previous response.
+                        if !responses.time(Response::read(&mut reader)).await {
+                            return false;
+                        }
+                    }
+                    true
                 };
-                responses.time(exchange).await;
+                // A failed write shows as a missing response.
+                if !tokio::join!(reading, writer.write_all(requests.as_bytes())).0 {
+                    break;
+                }
             }
             responses
         }
-    }))
-    .await
+    });
+    Ok(run_all(clients).await)
 }
 
 /// Clients that keep writing their body regardless of the response.
-pub(super) async fn large_bodies(target: Target, has_key: bool, body: u64, period: Duration) -> Responses {
-    repeat(LARGE_BODIES, period, move |_| {
+pub(super) async fn large_bodies(
+    target: Target,
+    has_key: bool,
+    body: u64,
+    period: Duration,
+) -> io::Result<Responses> {
+    let clients = repeat(LARGE_BODIES, period, move |_| {
         let (field, open, close) = match has_key {
             true => (format!("Content-Length: {body}"), String::new(), ""),
             false => ("Transfer-Encoding: chunked".to_owned(), format!("{CHUNK:x}\r\n"), "\r\n"),
@@ -203,19 +217,19 @@ pub(super) async fn large_bodies(target: Target, has_key: bool, body: u64, perio
         let head = target.head(key(&target, has_key), &format!("{field}\r\n\r\n"));
         let piece = [open.as_bytes(), &[b' '; CHUNK], close.as_bytes()].concat();
         write_many(target.clone(), head, piece, body / CHUNK as u64)
-    })
-    .await
+    });
+    Ok(clients.await)
 }
 
 /// Clients that send heads of 64 KiB, heads with 200 fields, and heads of 1 MiB.
-pub(super) async fn large_heads(target: Target, period: Duration) -> Responses {
-    repeat(3, period, move |index| {
+pub(super) async fn large_heads(target: Target, period: Duration) -> io::Result<Responses> {
+    let clients = repeat(3, period, move |index| {
         let (fields, length) = [(90, 700), (200, 10), (1, 1 << 20)][index];
         let value = "x".repeat(length);
         let fields: String = (0..fields).map(|number| format!("x-{number}: {value}\r\n")).collect();
         write_many(target.clone(), target.request(SECRET, &target.key, &fields), Vec::new(), 0)
-    })
-    .await
+    });
+    Ok(clients.await)
 }
 
 /// Writes `head` and then `piece` several times, and reads the response even if the server stops reading.
@@ -234,46 +248,15 @@ async fn write_many(target: Target, head: String, piece: Vec<u8>, times: u64) ->
     tokio::join!(Response::read(&mut reader), writing).0
 }
 
-/// Clients that pipeline `each` requests in one write and read all responses.
-pub(super) async fn pipelined(target: Target, connections: usize, each: usize) -> Responses {
-    let requests = target.get("/healthz").repeat(each);
-    let streams = open_connections(&target, connections).await;
-    run_all(streams.into_iter().map(|stream| {
-        let requests = requests.clone();
-        async move {
-            let mut responses = Responses::default();
-            let Ok(stream) = stream else {
-                responses.add(Instant::now(), Err(io::ErrorKind::NotConnected.into()));
-                return responses;
-            };
-            let (reader, mut writer) = stream.into_split();
-            let reading = async {
-                let mut reader = BufReader::new(reader);
-                for _ in 0..each {
-                    // The time starts after the previous response.
-                    if !responses.time(Response::read(&mut reader)).await {
-                        break;
-                    }
-                }
-            };
-            // A failed write shows as a missing response.
-            let _ = tokio::join!(reading, writer.write_all(requests.as_bytes()));
-            responses
-        }
-    }))
-    .await
-}
-
 /// Clients that request more than the sockets buffer. Half of them read one byte at a time and the others
 /// nothing, until all of them read their first response at the end.
-pub(super) async fn slow_readers(target: Target, count: usize, period: Duration) -> Responses {
+pub(super) async fn slow_readers(target: Target, count: usize, period: Duration) -> io::Result<Responses> {
     let requests = target.get("/openapi.json").repeat(PIPELINED_REQUESTS);
     let end = tokio::time::Instant::now() + period;
-    run_all((0..count).map(|index| {
+    let clients = (0..count).map(|index| {
         let (target, requests) = (target.clone(), requests.clone());
         async move {
-            let (mut responses, mut start) = (Responses::default(), Instant::now());
-            let response = async {
+            let opened: io::Result<_> = async {
                 let socket = TcpSocket::new_v4()?;
                 // The system rounds the size up.
                 socket.set_recv_buffer_size(4 << 10)?;
@@ -291,17 +274,20 @@ pub(super) async fn slow_readers(target: Target, count: usize, period: Duration)
                     // The loop ends early if the server closes the connection.
                     let _ = tokio::time::timeout_at(end, reading).await;
                 }
-                tokio::time::sleep_until(end).await;
-                start = Instant::now();
-                let mut reader = BufReader::new(begin.as_slice().chain(stream));
-                timeout(REQUEST_TIMEOUT, Response::read(&mut reader)).await
+                Ok((begin, stream))
             }
             .await;
-            responses.add(start, response);
+            tokio::time::sleep_until(end).await;
+            let mut responses = Responses::default();
+            let response = async {
+                let (begin, stream) = opened?;
+                Response::read(&mut BufReader::new(begin.as_slice().chain(stream))).await
+            };
+            responses.time(response).await;
             responses
         }
-    }))
-    .await
+    });
+    Ok(run_all(clients).await)
 }
 
 /// The size of one write of a body.

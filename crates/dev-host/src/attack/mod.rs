@@ -6,12 +6,14 @@
 mod clients;
 mod scenarios;
 
-use self::clients::Responses;
+use self::clients::{Responses, run_all};
 use self::scenarios::{MAX_CONNECTIONS, Scenario, scenarios};
-use crate::client::Target;
+use crate::client::{Response, Target};
 use crate::process::{forget_peak, memory, peak_memory, raise_file_limit};
 use crate::stack::{self, Deployment, EPOCH_INTERRUPTION, SECRET, Stack};
+use crate::statistics::{milliseconds, quantile, rounded};
 use keyvault_emulator::Emulator;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,9 +61,8 @@ impl Attack {
 struct Measurement {
     attack: Scenario,
     responses: Responses,
-    before: Reads,
-    during: Reads,
-    after: Reads,
+    /// The reads by other clients before, during and after the attack.
+    reads: [Responses; 3],
     /// Before the attack, at its peak, and after it.
     memory: [Option<u64>; 3],
     duration: Duration,
@@ -78,19 +79,26 @@ impl Measurement {
                 violations.push(format!("{}: {violation}", attack.name));
             }
         };
-        for (response, count) in &self.responses.counts {
-            let is_allowed = attack.allowed.contains(&response.as_str());
-            expect(is_allowed, format!("{count} unexpected responses: {response}"));
+        let [before, during, after] = &self.reads;
+        for (responses, of, allowed) in [
+            (&self.responses, "requests of the attack", attack.allowed),
+            (before, "reads before the attack", &["200"]),
+            (during, "reads during the attack", &["200"]),
+            (after, "reads after the attack", &["200"]),
+        ] {
+            for (response, count) in &responses.counts {
+                let is_allowed = allowed.contains(&response.as_str());
+                expect(is_allowed, format!("unexpected response to {count} {of}: {response}"));
+            }
+            expect(!responses.times.is_empty(), format!("there were no {of}"));
         }
-        expect(!self.responses.counts.is_empty(), "no request got a response".to_owned());
-        let slowest = self.responses.slowest;
-        expect(slowest <= attack.max_response_time, format!("the slowest response took {slowest:.1?}"));
-        for (reads, when) in [(&self.before, "before"), (&self.during, "during"), (&self.after, "after")] {
-            let (failed, first) = (reads.failed.len(), reads.failed.first());
-            expect(failed == 0, format!("{failed} reads failed {when} the attack: {first:?}"));
+        for (responses, part, limit, of) in [
+            (&self.responses, 1.0, attack.max_response_time, "slowest response"),
+            (during, 0.99, MAX_P99 + attack.queueing, "p99 of reads"),
+        ] {
+            let time = quantile(&responses.times, part);
+            expect(time <= milliseconds(limit), format!("the {of} took {time:.0} ms"));
         }
-        let p99 = self.during.quantile(0.99).unwrap_or_default();
-        expect(p99 <= MAX_P99 + attack.queueing, format!("the p99 of reads was {p99:.1?}"));
         if let [Some(before), Some(peak), Some(after)] = self.memory {
             let growth = peak.max(after).saturating_sub(before);
             expect(growth <= attack.max_memory_growth, format!("memory grew by {} MiB", growth >> 20));
@@ -101,22 +109,22 @@ impl Measurement {
 
     /// Returns the row of the Markdown table.
     fn markdown(&self) -> String {
-        let Self { attack, responses, before, during, duration, .. } = self;
+        let Self { attack, responses, reads: [before, during, _], duration, .. } = self;
         let counts: Vec<_> =
             responses.counts.iter().map(|(response, count)| format!("{count} × {response}")).collect();
         let mebibytes =
             |bytes: Option<u64>| bytes.map_or("–".to_owned(), |bytes| (bytes >> 20).to_string());
         let memory = self.memory.map(mebibytes).join(" → ");
-        let [median, p99] = [0.5, 0.99].map(|part| {
-            let [before, during] = [before, during].map(|reads| milliseconds(reads.quantile(part)));
-            format!("{before} → {during}")
-        });
-        let (successful, all) = (during.times.len(), during.times.len() + during.failed.len());
-        let (slowest, duration) = (milliseconds(Some(responses.slowest)), duration.as_secs());
+        let time = |responses: &Responses, part| rounded(quantile(&responses.times, part));
+        let [median, p99] =
+            [0.5, 0.99].map(|part| format!("{} → {}", time(before, part), time(during, part)));
+        let (successful, all) = (during.counts.get("200").unwrap_or(&0), during.times.len());
         format!(
-            "| {} | {} | {slowest} | {successful} of {all} | {median} | {p99} | {memory} | {duration} |\n",
+            "| {} | {} | {} | {successful} of {all} | {median} | {p99} | {memory} | {} |\n",
             attack.name,
             counts.join(", "),
+            time(responses, 1.0),
+            duration.as_secs(),
         )
     }
 }
@@ -138,115 +146,74 @@ fn measure(component: &Path, options: &[&str], attack: Scenario) -> Result<Measu
     let process = stack.server.pid();
     let target = Target { address: stack.server.address(), key };
     let name = attack.name.clone();
-    let Stack { runtime, stop, .. } = &mut stack;
-    let measurement = runtime.block_on(async {
+    let Stack { server, runtime, stop, .. } = &mut stack;
+    runtime.block_on(async {
         let measured = async {
-            let before = Reads::sequential(&target, BASELINE_READS).await;
+            let before = reads_in_turn(&target).await;
             let memory_before = memory(process);
             forget_peak(process);
             let start = Instant::now();
-            let (responses, during) = Reads::during(&target, (attack.run)(target.clone())).await;
+            let (responses, during) = reads_during(&target, (attack.run)(target.clone())).await;
             let duration = start.elapsed();
             let peak = peak_memory(process);
             tokio::time::sleep(SETTLE_TIME).await;
             let memory_after = memory(process);
-            let after = Reads::sequential(&target, BASELINE_READS).await;
-            let memory = [memory_before, peak, memory_after];
-            Measurement { attack, responses, before, during, after, memory, duration, traps: Vec::new() }
+            let after = reads_in_turn(&target).await;
+            let responses = responses.map_err(|error| format!("{name}: cannot connect: {error}"))?;
+            let mut traps = server.log();
+            traps.retain(|line| line.contains(TRAP_TEXT));
+            let (reads, memory) = ([before, during, after], [memory_before, peak, memory_after]);
+            Ok(Measurement { attack, responses, reads, memory, duration, traps })
         };
         tokio::select! {
             measurement = tokio::time::timeout(LIMIT, measured) => {
-                measurement.map_err(|_| format!("{name}: the attack did not end within {LIMIT:?}"))
+                measurement.unwrap_or_else(|_| Err(format!("{name}: the attack did not end within {LIMIT:?}")))
             }
             _ = stop => Err("the attack was stopped".to_owned()),
         }
-    });
-    let mut traps = stack.server.log();
-    traps.retain(|line| line.contains(TRAP_TEXT));
-    measurement.map(|measurement| Measurement { traps, ..measurement })
+    })
 }
 
-/// The reads of the other clients.
-#[derive(Default)]
-struct Reads {
-    /// The times of successful reads, sorted.
-    times: Vec<Duration>,
-    /// The error of each failed read.
-    failed: Vec<String>,
+/// Returns the reads of one client without an attack.
+async fn reads_in_turn(target: &Target) -> Responses {
+    let mut reads = Responses::default();
+    for _ in 0..BASELINE_READS {
+        reads.time(read(target)).await;
+    }
+    reads
 }
 
-impl Reads {
-    fn new(reads: impl IntoIterator<Item = Result<Duration, String>>) -> Self {
-        let mut all = Self::default();
-        for read in reads {
-            match read {
-                Ok(time) => all.times.push(time),
-                Err(error) => all.failed.push(error),
+/// Reads continuously while `attack` runs, at least once per client.
+async fn reads_during<T>(target: &Target, attack: impl Future<Output = T>) -> (T, Responses) {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients = (0..CLIENTS).map(|_| {
+        let (target, is_over) = (target.clone(), Arc::clone(&is_over));
+        async move {
+            let mut reads = Responses::default();
+            while reads.times.is_empty() || !is_over.load(Ordering::Relaxed) {
+                reads.time(read(&target)).await;
+                tokio::time::sleep(READ_INTERVAL).await;
             }
+            reads
         }
-        all.times.sort_unstable();
-        all
-    }
-
-    /// Returns a quantile of the times of successful reads, if there are any.
-    fn quantile(&self, part: f64) -> Option<Duration> {
-        let last = self.times.len().saturating_sub(1);
-        self.times.get((part * last as f64).ceil() as usize).copied()
-    }
-
-    async fn sequential(target: &Target, count: usize) -> Self {
-        let mut reads = Vec::new();
-        for _ in 0..count {
-            reads.push(read(target).await);
-        }
-        Self::new(reads)
-    }
-
-    /// Reads continuously while `attack` runs, at least once per client.
-    async fn during<T>(target: &Target, attack: impl Future<Output = T>) -> (T, Self) {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let client = |_| {
-            let (target, is_over) = (target.clone(), Arc::clone(&is_over));
-            tokio::spawn(async move {
-                let mut reads = Vec::new();
-                while reads.is_empty() || !is_over.load(Ordering::Relaxed) {
-                    reads.push(read(&target).await);
-                    tokio::time::sleep(READ_INTERVAL).await;
-                }
-                reads
-            })
-        };
-        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+    });
+    let attack = async {
         let outcome = attack.await;
         is_over.store(true, Ordering::Relaxed);
-        let mut reads = Vec::new();
-        for client in clients {
-            reads.extend(client.await.unwrap_or_else(|error| vec![Err(error.to_string())]));
-        }
-        (outcome, Self::new(reads))
-    }
+        outcome
+    };
+    tokio::join!(attack, run_all(clients))
 }
 
 /// Reads over a new connection, which is the slowest kind of read.
-async fn read(target: &Target) -> Result<Duration, String> {
-    let start = Instant::now();
-    let response = target.send(&target.request(SECRET, &target.key, "Connection: close\r\n")).await;
-    let time = start.elapsed();
-    let response = response.map_err(|error| format!("{error} after {time:.1?}"))?;
+async fn read(target: &Target) -> io::Result<Response> {
+    let request = target.request(SECRET, &target.key, "Connection: close\r\n");
+    let response = Response::exchange(target.connect().await?, &request).await?;
     let expected = format!(r#"{{"Secret":"{SECRET}","Value":"{VALUE}"}}"#);
-    if (response.status, response.body.as_slice()) == (200, expected.as_bytes()) {
-        Ok(time)
-    } else {
-        Err(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)))
+    if response.status == 200 && response.body != expected.as_bytes() {
+        return Err(io::Error::other("another value"));
     }
-}
-
-fn milliseconds(time: Option<Duration>) -> String {
-    match time.map(|time| time.as_secs_f64() * 1e3) {
-        None => "–".to_owned(),
-        Some(time) if time < 10.0 => format!("{time:.1}"),
-        Some(time) => format!("{time:.0}"),
-    }
+    Ok(response)
 }
 
 const HEADING: &str = "\

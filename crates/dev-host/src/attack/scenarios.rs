@@ -4,6 +4,7 @@ use super::clients::{self, CLOSED, Responses};
 use crate::client::Target;
 use crate::stack::{Deployment, SECRET};
 use keyvault_emulator::facts;
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(super) struct Scenario {
     pub(super) max_memory_growth: u64,
 }
 
-type Run = Box<dyn Fn(Target) -> Pin<Box<dyn Future<Output = Responses>>>>;
+type Run = Box<dyn Fn(Target) -> Pin<Box<dyn Future<Output = io::Result<Responses>>>>>;
 
 /// Returns every attack, in a small form if `is_small`.
 pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario> {
@@ -40,7 +41,7 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
     let (mib, concurrent) = (body >> 20, deployment.concurrent_requests);
     let base_growth = MAX_GROWTH_OF_REQUESTS + deployment.instances as u64 * INSTANCE_MEMORY;
     let growth_of_many = base_growth + (connections - MIN_CONNECTIONS) as u64 * CONNECTION_MEMORY;
-    let deadline = |time: Duration| vec![("GATEWAY_DEADLINE_SECONDS", time.as_secs().to_string())];
+    let deadline = vec![("GATEWAY_DEADLINE_SECONDS", DEADLINE.as_secs().to_string())];
     let callers = format!(r#"[{{"name":"named","oid":["{}"],"secrets":["*"]}}]"#, facts::OBJECT_ID);
     let tenant = vec![
         ("GATEWAY_JWT_TENANT", facts::TENANT.to_owned()),
@@ -49,10 +50,18 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
     ];
     let token = clients::forged_token();
     // The body's deadline is a quarter of the request's deadline.
-    let queueing = SHORT_DEADLINE / 4 * 2;
+    let queueing = DEADLINE / 4 * 2;
+    let many = |key: &str, allowed, request: fn(&Target, usize) -> String| Scenario {
+        max_memory_growth: growth_of_many,
+        ..scenario(
+            format!("{requests} requests with a {key} key on {connections} connections"),
+            allowed,
+            move |target| clients::keep_alive(target, connections, requests, 1, request),
+        )
+    };
     let mut attacks = vec![
         Scenario {
-            settings: deadline(DEADLINE),
+            settings: deadline.clone(),
             max_response_time: DEADLINE + TOLERANCE,
             ..scenario(format!("{slow} slow bodies, right key"), &["504"], move |target| {
                 clients::slow_bodies(target, true, slow, period)
@@ -68,7 +77,9 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
             settings: tenant,
             ..scenario(format!("{forged} forged tokens"), &["401", "429"], move |target| {
                 let bearer = format!("Authorization: Bearer {token}\r\n");
-                clients::keep_alive(target, 32, forged, move |target, _| target.request(SECRET, "", &bearer))
+                clients::keep_alive(target, 32, forged, 1, move |target, _| {
+                    target.request(SECRET, "", &bearer)
+                })
             })
         },
         // A client that keeps writing may lose the response when the server closes the connection.
@@ -85,24 +96,18 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
         scenario("heads of 64 KiB, of 200 fields, of 1 MiB".to_owned(), &["431", CLOSED], move |target| {
             clients::large_heads(target, period)
         }),
-        Scenario {
-            max_memory_growth: growth_of_many,
-            ..scenario(
-                format!("{requests} requests with a wrong key on {connections} connections"),
-                &["401", "429"],
-                move |target| {
-                    clients::keep_alive(target, connections, requests, |target, index| {
-                        target.request(SECRET, &format!("guess-{index}"), "")
-                    })
-                },
-            )
-        },
+        many("wrong", &["401", "429"], |target, index| target.request(SECRET, &format!("guess-{index}"), "")),
         Scenario {
             max_memory_growth: base_growth + (MIN_CONNECTIONS * pipelined) as u64 * PIPELINED_REQUEST,
             ..scenario(
                 format!("{MIN_CONNECTIONS} connections with {pipelined} pipelined requests"),
                 &["200"],
-                move |target| clients::pipelined(target, MIN_CONNECTIONS, pipelined),
+                move |target| {
+                    let all = MIN_CONNECTIONS * pipelined;
+                    clients::keep_alive(target, MIN_CONNECTIONS, all, pipelined, |target, _| {
+                        target.get("/healthz")
+                    })
+                },
             )
         },
         // The first response was pending during the whole attack, and the host may have given it up.
@@ -110,8 +115,8 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
             clients::slow_readers(target, readers, period)
         }),
         Scenario {
-            settings: deadline(SHORT_DEADLINE),
-            max_response_time: queueing + SHORT_DEADLINE / 4 + TOLERANCE,
+            settings: deadline,
+            max_response_time: queueing + DEADLINE / 4 + TOLERANCE,
             queueing,
             ..scenario(
                 format!("{} concurrent slow bodies for {concurrent} concurrent requests", 2 * concurrent),
@@ -121,24 +126,13 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
         },
     ];
     if !is_small {
-        attacks.push(Scenario {
-            max_memory_growth: growth_of_many,
-            ..scenario(
-                format!("{requests} requests with a right key on {connections} connections"),
-                &["200"],
-                move |target| {
-                    clients::keep_alive(target, connections, requests, |target, _| {
-                        target.request(SECRET, &target.key, "")
-                    })
-                },
-            )
-        });
+        attacks.push(many("right", &["200"], |target, _| target.request(SECRET, &target.key, "")));
     }
     attacks
 }
 
 /// Returns an attack with default limits.
-fn scenario<F: Future<Output = Responses> + 'static>(
+fn scenario<F: Future<Output = io::Result<Responses>> + 'static>(
     name: String,
     allowed: &'static [&'static str],
     run: impl Fn(Target) -> F + 'static,
@@ -164,10 +158,7 @@ pub(super) const AUDIENCE: &str = "api://attacked-gateway";
 pub(super) const LARGE_BODIES: usize = 8;
 
 /// `GATEWAY_DEADLINE_SECONDS` under slow bodies: shorter than the default, for more attacks in the same time.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// `GATEWAY_DEADLINE_SECONDS` when slow bodies take all concurrent requests.
-const SHORT_DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(4);
 
 /// The fewest connections: many more than concurrent requests, with little memory of their own.
 const MIN_CONNECTIONS: usize = 345;

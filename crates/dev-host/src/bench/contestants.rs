@@ -25,14 +25,14 @@ pub(super) enum Contestant {
 }
 
 impl Contestant {
-    /// The contestants of warm reads.
-    pub(super) const ALL: [Self; 6] = [
-        Self::FloorProxy,
-        Self::GatewayProxy,
-        Self::FloorService,
-        Self::GatewayService,
-        Self::Native,
-        Self::NativeWithCache,
+    /// All contestants, which take part in warm reads, and their names, in the order of the variants.
+    pub(super) const ALL: [(Self, &'static str); 6] = [
+        (Self::FloorProxy, "floor, proxy"),
+        (Self::GatewayProxy, "gateway, proxy"),
+        (Self::FloorService, "floor, service"),
+        (Self::GatewayService, "gateway, service"),
+        (Self::Native, "native service"),
+        (Self::NativeWithCache, "native service with cache"),
     ];
 
     /// The contestants of cold reads: those that read the vault and keep their token.
@@ -40,50 +40,36 @@ impl Contestant {
         [Self::GatewayProxy, Self::GatewayService, Self::Native, Self::NativeWithCache];
 
     pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::FloorProxy => "floor, proxy",
-            Self::GatewayProxy => "gateway, proxy",
-            Self::FloorService => "floor, service",
-            Self::GatewayService => "gateway, service",
-            Self::Native => "native service",
-            Self::NativeWithCache => "native service with cache",
-        }
+        Self::ALL[self as usize].1
     }
 }
 
 /// The programs of the contestants.
 pub(super) struct Programs {
-    pub(super) floors: [PathBuf; 2],
-    pub(super) gateways: [PathBuf; 2],
+    /// The components of the first four contestants, compiled to machine code.
+    pub(super) components: Vec<PathBuf>,
     pub(super) native: PathBuf,
+    /// The emulator that they read from, and the file with its certificate.
+    pub(super) served: Served,
+    pub(super) ca_file: PathBuf,
 }
 
 impl Programs {
-    /// Starts a contestant that reads from the emulator.
-    pub(super) fn start(
-        &self,
-        contestant: Contestant,
-        served: &Served,
-        ca_file: &Path,
-    ) -> Result<Running, String> {
+    pub(super) fn start(&self, contestant: Contestant) -> Result<Running, String> {
         let key = dev_host::random_key()?;
-        let ([floor_proxy, floor_service], [proxy, service]) = (&self.floors, &self.gateways);
-        let server = match contestant {
-            Contestant::FloorProxy => host(floor_proxy, served, &key),
-            Contestant::GatewayProxy => host(proxy, served, &key),
-            Contestant::FloorService => host(floor_service, served, &key),
-            Contestant::GatewayService => host(service, served, &key),
-            Contestant::Native => self.native(&[], served, ca_file, &key),
-            Contestant::NativeWithCache => self.native(&["--cache"], served, ca_file, &key),
+        let server = match self.components.get(contestant as usize) {
+            Some(component) => host(component, &self.served, &key),
+            None if contestant == Contestant::Native => self.start_native(&[], &key),
+            None => self.start_native(&["--cache"], &key),
         }?;
         Ok(Running { contestant, target: Target { address: server.address(), key }, _server: server })
     }
 
     /// Starts the native service, which prints its address in the form of `wasmtime serve`.
-    fn native(&self, options: &[&str], served: &Served, ca_file: &Path, key: &str) -> Result<Server, String> {
-        let mut command = Command::new(&self.native);
+    fn start_native(&self, options: &[&str], key: &str) -> Result<Server, String> {
+        let (served, mut command) = (&self.served, Command::new(&self.native));
         command.args(options).stdin(Stdio::null()).env_clear().envs(served.settings(Source::AppService2019));
-        command.env("KEY_VAULT_URI", VAULT).env("GATEWAY_KEY", key).env("CA_FILE", ca_file);
+        command.env("KEY_VAULT_URI", VAULT).env("GATEWAY_KEY", key).env("CA_FILE", &self.ca_file);
         command.env("HTTPS_PROXY", served.proxy_base()).env("NO_PROXY", "127.0.0.1");
         let server = Server::spawn(command, (Ipv4Addr::LOCALHOST, 0).into());
         let mut server = server.map_err(|error| format!("the native service cannot be started: {error}"))?;

@@ -11,10 +11,11 @@ use self::report::{Figures, Measure, Report};
 use crate::client::{REQUEST_TIMEOUT, Response, timeout};
 use crate::process::raise_file_limit;
 use crate::stack::{self, PATH};
-use keyvault_emulator::{Effect, Emulator, Fault, Served, Upstream};
+use crate::statistics::{milliseconds, quantile};
+use keyvault_emulator::{Effect, Emulator, Fault, Upstream};
 use serde_json::Value;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, BufReader};
@@ -35,7 +36,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "PROGRAM")]
     native: PathBuf,
 
-    /// The folder that the report is written to
+    /// The folder of the report, `results.md`
     #[arg(long, value_name = "FOLDER")]
     report: PathBuf,
 
@@ -60,62 +61,53 @@ impl Bench {
         let version = version.map_err(|_| "install wrk: `apt-get install wrk` or `brew install wrk`")?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
         eprintln!("compiling the components");
-        let compiled = |components: &[PathBuf], name: &str| -> Result<[PathBuf; 2], String> {
-            let folder = directory.path().join(name);
-            std::fs::create_dir(&folder).map_err(|error| format!("cannot create a directory: {error}"))?;
-            let [proxy, service] = components else { return Err("expected two components".to_owned()) };
-            Ok([stack::compile(&[], proxy, &folder)?, stack::compile(&[], service, &folder)?])
-        };
-        let programs = Programs {
-            floors: compiled(&self.floors, "floors")?,
-            gateways: compiled(&self.gateways, "gateways")?,
-            native: self.native.clone(),
-        };
-        let mut setup = Setup::new(programs, directory.path(), script, &self)?;
+        let (mut figures, mut components) = (Figures::default(), Vec::new());
+        // In the order of the contestants.
+        let files = self.floors.iter().zip(&self.gateways).flat_map(|(floor, gateway)| [floor, gateway]);
+        for ((contestant, _), file) in Contestant::ALL.into_iter().zip(files) {
+            let size = std::fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?.len();
+            figures.add(Measure::Size, "KiB", contestant, size as f64 / 1024.0);
+            components.push(stack::compile(&[], file, directory.path())?);
+        }
+        let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
+        let emulator = Emulator::new();
+        let served = runtime.block_on(emulator.serve());
+        let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, &served.ca_pem).map_err(|error| error.to_string())?;
+        let programs = Programs { components, native: self.native.clone(), served, ca_file };
+        let mut setup = Setup { bench: &self, programs, emulator, runtime, script, figures, names: 0 };
         setup.warm_reads()?;
         setup.cold_reads()?;
         setup.first_responses()?;
         let report = Report {
             figures: &setup.figures,
-            sizes: report::sizes(&self.gateways, &self.floors)?,
             wrk: version.split_whitespace().take(2).collect::<Vec<_>>().join(" "),
-            rounds: setup.rounds,
+            rounds: self.rounds,
             seconds: self.seconds,
             took: begun.elapsed(),
         };
-        report.write(&self.report)?;
-        println!("{}", report.markdown());
+        let (text, file) = (report.markdown(), self.report.join("results.md"));
+        println!("{text}");
+        std::fs::create_dir_all(&self.report)
+            .and_then(|()| std::fs::write(&file, text))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         Ok(())
     }
 }
 
 /// The measuring setup: the emulator, the load generator and the measurements.
-struct Setup {
+struct Setup<'a> {
+    bench: &'a Bench,
     programs: Programs,
     emulator: Emulator,
-    served: Served,
-    ca_file: PathBuf,
     runtime: Runtime,
     script: PathBuf,
     figures: Figures,
-    rounds: usize,
-    time: Duration,
     names: usize,
 }
 
-impl Setup {
-    fn new(programs: Programs, directory: &Path, script: PathBuf, bench: &Bench) -> Result<Self, String> {
-        let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
-        let emulator = Emulator::new();
-        let served = runtime.block_on(emulator.serve());
-        let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
-        let ca_file = directory.join("ca.pem");
-        std::fs::write(&ca_file, &served.ca_pem).map_err(|error| error.to_string())?;
-        let (rounds, time) = (usize::from(bench.rounds), Duration::from_secs(bench.seconds));
-        let figures = Figures::default();
-        Ok(Self { programs, emulator, served, ca_file, runtime, script, figures, rounds, time, names: 0 })
-    }
-
+impl Setup<'_> {
     /// Sets the latency of the vault.
     fn set_latency(&self, latency: Duration) {
         self.emulator.clear_faults();
@@ -124,12 +116,8 @@ impl Setup {
         }
     }
 
-    fn start(&self, contestant: Contestant) -> Result<Running, String> {
-        self.programs.start(contestant, &self.served, &self.ca_file)
-    }
-
     fn start_all(&self, contestants: &[Contestant]) -> Result<Vec<Running>, String> {
-        contestants.iter().map(|contestant| self.start(*contestant)).collect()
+        contestants.iter().map(|contestant| self.programs.start(*contestant)).collect()
     }
 
     /// Creates secrets that no contestant has read.
@@ -169,7 +157,7 @@ impl Setup {
     fn load(&self, running: &Running, connections: usize, secret: &str) -> Result<[f64; 3], String> {
         let mut command = Command::new("wrk");
         command.args(["--threads", "1", "--connections", &connections.to_string()]);
-        command.args(["--duration", &format!("{}s", self.time.as_secs()), "--timeout", "30s", "--script"]);
+        command.args(["--duration", &format!("{}s", self.bench.seconds), "--timeout", "30s", "--script"]);
         command.arg(&self.script).arg(format!("http://{}{PATH}", running.target.address));
         // Not as arguments, which every process can read.
         command.env("KEY", &running.target.key).env("SECRETS", secret);
@@ -188,13 +176,13 @@ impl Setup {
 
     fn warm_reads(&mut self) -> Result<(), String> {
         self.set_latency(UPSTREAM);
-        let all = self.start_all(&Contestant::ALL)?;
+        let all = self.start_all(&Contestant::ALL.map(|known| known.0))?;
         let secret = self.secrets(1)?.concat();
         for running in &all {
             self.load(running, 8, &secret)?;
         }
-        for round in 0..self.rounds {
-            eprintln!("warm reads, round {} of {}", round + 1, self.rounds);
+        for round in 0..self.bench.rounds {
+            eprintln!("warm reads, round {} of {}", round + 1, self.bench.rounds);
             for connections in [1, 8, 32, 128] {
                 for running in &all {
                     let load = self.load(running, connections, &secret)?;
@@ -215,14 +203,14 @@ impl Setup {
         for running in &all {
             self.read_sequentially(running, &first)?;
         }
-        for round in 0..self.rounds {
-            eprintln!("cold reads, round {} of {}", round + 1, self.rounds);
+        for round in 0..self.bench.rounds {
+            eprintln!("cold reads, round {} of {}", round + 1, self.bench.rounds);
             for (latency, count) in [(0, 200), (5, 100), (50, 20)] {
                 self.set_latency(Duration::from_millis(latency));
                 let secrets = self.secrets(count)?;
                 for running in &all {
-                    let mut times = self.read_sequentially(running, &secrets)?;
-                    let (at, median) = (format!("{latency} ms upstream"), report::median(&mut times));
+                    let times = self.read_sequentially(running, &secrets)?;
+                    let (at, median) = (format!("{latency} ms upstream"), quantile(&times, 0.5));
                     self.figures.add(Measure::ColdMedian, &at, running.contestant, median);
                 }
                 self.emulator.clear_journal();
@@ -234,11 +222,11 @@ impl Setup {
     fn first_responses(&mut self) -> Result<(), String> {
         self.set_latency(Duration::ZERO);
         let secret = self.secrets(1)?;
-        for round in 0..self.rounds {
-            eprintln!("first answers, round {} of {}", round + 1, self.rounds);
-            for contestant in Contestant::ALL {
+        for round in 0..self.bench.rounds {
+            eprintln!("first answers, round {} of {}", round + 1, self.bench.rounds);
+            for (contestant, _) in Contestant::ALL {
                 let start = Instant::now();
-                let running = self.start(contestant)?;
+                let running = self.programs.start(contestant)?;
                 self.read_sequentially(&running, &secret)?;
                 let took = milliseconds(start.elapsed());
                 self.figures.add(Measure::FirstResponse, "compiled ahead", contestant, took);
@@ -246,10 +234,6 @@ impl Setup {
         }
         Ok(())
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 /// The latency of the vault in warm reads. Within an Azure region it is a few milliseconds.

@@ -17,7 +17,7 @@ fn refresh_ahead_keeps_every_read_a_cache_hit() {
             assert_eq!(gateway.post().await.field("cache-status"), "keyvault-gateway; fwd=miss");
             let start = Instant::now();
             emulator.set_secret(SECRETS[0], REFRESHED).unwrap();
-            gateway.add_value(SECRETS[0], REFRESHED);
+            gateway.leaks().add_value(SECRETS[0], REFRESHED);
             emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_secs(delay)));
             let refreshed = loop {
                 sleep(Duration::from_millis(250)).await;

@@ -9,7 +9,6 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use keyvault_emulator::{Emulator, Source};
 use serde_json::Value;
-use testkit::leaks::Private;
 use tokio::time::{Instant, sleep, timeout};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi_http::WasiBody;
@@ -138,21 +137,6 @@ impl Gateway {
         Self { handler, stdout, stderr, observed, leaks }
     }
 
-    /// Adds private text to the leak search.
-    pub(crate) fn add_private(&self, what: Private, text: &str) {
-        self.leaks().add_private(what, text);
-    }
-
-    /// Adds `value` to the values of the secret `name`, if a response is too long to learn it.
-    pub(crate) fn add_value(&self, name: &str, value: &str) {
-        self.leaks().add_value(name, value);
-    }
-
-    /// Returns the number of searched calls, and of searched bytes of responses and output.
-    pub(crate) fn search_totals(&self) -> (usize, usize) {
-        self.leaks().search_totals()
-    }
-
     /// Sends the function's test request, with the key.
     pub(crate) async fn post(&self) -> Response {
         self.post_for(SECRETS[0]).await
@@ -257,7 +241,8 @@ impl Gateway {
         leaks.search_output(&self.stdout.contents(), &self.stderr.contents());
     }
 
-    fn leaks(&self) -> MutexGuard<'_, LeakSearch> {
+    /// Returns the leak search, to which a test adds private text that no response shows.
+    pub(crate) fn leaks(&self) -> MutexGuard<'_, LeakSearch> {
         // A search that finds something panics with the lock held.
         self.leaks.lock().unwrap_or_else(PoisonError::into_inner)
     }

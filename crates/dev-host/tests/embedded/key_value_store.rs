@@ -1,10 +1,13 @@
-//! Spin's key-value stores, in memory: `fermyon:spin/key-value@2.0.0`.
+//! Spin's key-value stores, in memory: `fermyon:spin/key-value@2.0.0` and `spin:key-value/key-value@3.0.0`.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use wasmtime::component::{ComponentType, Linker, Lower, Resource, ResourceType};
+use wasmtime::component::{
+    ComponentType, FutureReader, Lift, Linker, Lower, Resource, ResourceType, StreamReader,
+};
 
 use crate::wasmtime_host::Guest;
 
@@ -16,6 +19,8 @@ pub(crate) struct Stores {
     pub(crate) fail_all: AtomicBool,
     /// Makes only deletions fail.
     pub(crate) fail_deletes: AtomicBool,
+    /// Makes every read of the asynchronous interface hang.
+    pub(crate) hangs: AtomicBool,
     /// The number of reads so far.
     pub(crate) reads: AtomicUsize,
 }
@@ -35,7 +40,7 @@ impl Stores {
 /// The resource of an open store.
 struct OpenStore;
 
-#[derive(ComponentType, Lower)]
+#[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
 #[allow(dead_code, reason = "this host returns only some errors")]
 enum StoreError {
@@ -49,34 +54,78 @@ enum StoreError {
     Other(String),
 }
 
-/// Adds the stores that the manifest names to the linker.
+/// Adds the stores that the manifest names to the linker, with the blocking interface of Spin 2 to 4.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("fermyon:spin/key-value@2.0.0")?;
     instance.resource("store", ResourceType::host::<OpenStore>(), |_, _| Ok(()))?;
-    instance.func_wrap("[static]store.open", |store, (label,): (String,)| {
-        let guest: &Guest = store.data();
-        let application = guest.network.application.as_ref();
-        let is_allowed = application.is_some_and(|application| application.may_open(&label));
-        let opened = is_allowed.then(|| Resource::<OpenStore>::new_own(0)).ok_or(StoreError::AccessDenied);
-        Ok((opened,))
+    instance.func_wrap("[static]store.open", |store, label| Ok((open(store.data(), label),)))?;
+    instance.func_wrap("[method]store.get", |store, key| Ok((get(store.data(), key),)))?;
+    instance.func_wrap("[method]store.set", |store, entry| Ok((set(store.data(), entry),)))?;
+    instance.func_wrap("[method]store.delete", |store, key| Ok((delete(store.data(), key),)))?;
+    instance.func_wrap("[method]store.get-keys", |store, open| Ok((get_keys(store.data(), open),)))
+}
+
+/// Adds the same stores with the asynchronous interface of Spin 4.
+pub(crate) fn add_async_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("spin:key-value/key-value@3.0.0")?;
+    instance.resource("store", ResourceType::host::<OpenStore>(), |_, _| Ok(()))?;
+    instance.func_wrap_concurrent("[static]store.open", |accessor, label| {
+        Box::pin(async move { Ok((accessor.with(|mut access| open(access.get(), label)),)) })
     })?;
-    instance.func_wrap("[method]store.get", |store, (_, key): (Resource<OpenStore>, String)| {
-        store.data().network.observed.stores.reads.fetch_add(1, Ordering::Relaxed);
-        Ok((with_entries(store.data(), |entries| entries.get(&key).cloned()),))
+    instance.func_wrap_concurrent("[method]store.get", |accessor, key| {
+        Box::pin(async move {
+            let observed = accessor.with(|mut access| Arc::clone(&access.get().network.observed));
+            if observed.stores.hangs.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+            Ok((accessor.with(|mut access| get(access.get(), key)),))
+        })
     })?;
-    type Set = (Resource<OpenStore>, String, Vec<u8>);
-    instance.func_wrap("[method]store.set", |store, (_, key, value): Set| {
-        Ok((with_entries(store.data(), |entries| drop(entries.insert(key, value))),))
+    instance.func_wrap_concurrent("[method]store.set", |accessor, entry| {
+        Box::pin(async move { Ok((accessor.with(|mut access| set(access.get(), entry)),)) })
     })?;
-    instance.func_wrap("[method]store.delete", |store, (_, key): (Resource<OpenStore>, String)| {
-        if store.data().network.observed.stores.fail_deletes.load(Ordering::Relaxed) {
-            return Ok((Err(StoreError::Other("no deletes".to_owned())),));
-        }
-        Ok((with_entries(store.data(), |entries| drop(entries.remove(&key))),))
+    instance.func_wrap_concurrent("[method]store.delete", |accessor, key| {
+        Box::pin(async move { Ok((accessor.with(|mut access| delete(access.get(), key)),)) })
     })?;
-    instance.func_wrap("[method]store.get-keys", |store, (_,): (Resource<OpenStore>,)| {
-        Ok((with_entries(store.data(), |entries| entries.keys().cloned().collect::<Vec<_>>()),))
+    instance.func_wrap_concurrent("[method]store.get-keys", |accessor, open| {
+        Box::pin(async move {
+            accessor.with(|mut access| {
+                let keys = get_keys(access.get(), open);
+                let (keys, end) = keys.map_or_else(|error| (Vec::new(), Err(error)), |keys| (keys, Ok(())));
+                let keys = StreamReader::new(&mut access, keys)?;
+                let end = FutureReader::new(&mut access, async move { wasmtime::error::Ok(end) })?;
+                Ok(((keys, end),))
+            })
+        })
     })
+}
+
+type Open = Resource<OpenStore>;
+
+fn open(guest: &Guest, (label,): (String,)) -> Result<Open, StoreError> {
+    let application = guest.network.application.as_ref();
+    let is_allowed = application.is_some_and(|application| application.may_open(&label));
+    is_allowed.then(|| Resource::new_own(0)).ok_or(StoreError::AccessDenied)
+}
+
+fn get(guest: &Guest, (_, key): (Open, String)) -> Result<Option<Vec<u8>>, StoreError> {
+    guest.network.observed.stores.reads.fetch_add(1, Ordering::Relaxed);
+    with_entries(guest, |entries| entries.get(&key).cloned())
+}
+
+fn set(guest: &Guest, (_, key, value): (Open, String, Vec<u8>)) -> Result<(), StoreError> {
+    with_entries(guest, |entries| drop(entries.insert(key, value)))
+}
+
+fn delete(guest: &Guest, (_, key): (Open, String)) -> Result<(), StoreError> {
+    if guest.network.observed.stores.fail_deletes.load(Ordering::Relaxed) {
+        return Err(StoreError::Other("no deletes".to_owned()));
+    }
+    with_entries(guest, |entries| drop(entries.remove(&key)))
+}
+
+fn get_keys(guest: &Guest, _: (Open,)) -> Result<Vec<String>, StoreError> {
+    with_entries(guest, |entries| entries.keys().cloned().collect())
 }
 
 type Entries = BTreeMap<String, Vec<u8>>;

@@ -26,8 +26,9 @@ pub(crate) struct LeakSearch {
     /// The calls that are not complete.
     open: Vec<OutgoingCall>,
     printed: [usize; 2],
-    calls: usize,
-    bytes: usize,
+    /// The number of searched calls, and of searched bytes of responses and output.
+    pub(crate) calls: usize,
+    pub(crate) bytes: usize,
 }
 
 /// The destination of a call.
@@ -89,11 +90,6 @@ impl LeakSearch {
     /// Adds a value of the secret `name`.
     pub(crate) fn add_value(&mut self, name: &str, value: &str) {
         self.values.entry(name.to_ascii_lowercase()).or_default().insert(value.to_owned());
-    }
-
-    /// Returns the number of searched calls, and of searched bytes of responses and output.
-    pub(crate) fn search_totals(&self) -> (usize, usize) {
-        (self.calls, self.bytes)
     }
 
     /// Learns the credentials of a request.

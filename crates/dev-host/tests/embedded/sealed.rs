@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyvault_emulator::{Effect, Emulator, Fault, Refusal, Source, Upstream, UserAssigned, facts};
-use tokio::time::sleep;
+use tokio::join;
+use tokio::time::{Instant, sleep};
 
 use crate::gateway::{
-    Gateway, KEY, SECRETS, World, azure, calls, in_both_worlds, in_virtual_time, settings, value_of,
+    Gateway, KEY, SECRETS, World, azure, calls, in_both_worlds, in_virtual_time, request_for, settings,
+    value_of,
 };
 use crate::spin::on_spin;
 
@@ -146,7 +148,7 @@ fn the_store_has_a_limit_and_keeps_foreign_entries() {
         for number in 0..20 {
             let (name, value) = (format!("secret-{number}"), format!("value-number-{number}"));
             emulator.set_secret(&name, &value).unwrap();
-            gateway.add_value(&name, &value);
+            gateway.leaks().add_value(&name, &value);
             assert_eq!(gateway.post_for(&name).await.status, 200);
             let entries = gateway.observed.stores.entries();
             assert!(others.keys().all(|name| entries.contains_key(name)), "{number}");
@@ -207,6 +209,28 @@ fn a_failing_store_is_ignored_and_an_unknown_one_is_an_error() {
     });
     // These builds have no shared store.
     in_both_worlds(async |world| expect_store_error(world, &azure(), &STORE).await);
+}
+
+/// The calls of Spin's asynchronous interface have a limit of one second, and block no other request.
+#[test]
+fn a_hanging_store_delays_one_read_and_no_other_request() {
+    in_virtual_time(async {
+        let emulator = azure();
+        let gateway = Gateway::new(World::ServiceOnSpin, &emulator, Source::AppService2019, &STORE);
+        gateway.post().await.expect((200, ""), "cached");
+        gateway.observed.stores.hangs.store(true, Ordering::Relaxed);
+        let start = Instant::now();
+        let (slow, cached) = join!(gateway.send(request_for(SECRETS[1])), async {
+            sleep(Duration::from_millis(10)).await;
+            let response = gateway.post().await;
+            (response, start.elapsed())
+        });
+        cached.0.expect((200, ""), "cached");
+        assert!(cached.1 < Duration::from_millis(100), "{:?}", cached.1);
+        slow.expect((200, ""), "read from the vault");
+        assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+        assert_eq!(calls(&emulator), (1, 2));
+    });
 }
 
 async fn expect_store_error(world: World, emulator: &Emulator, settings: &[(&'static str, &str)]) {

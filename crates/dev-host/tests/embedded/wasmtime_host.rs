@@ -373,15 +373,17 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
         p3::add_to_linker(&mut linker)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     }
-    if world.is_spin() {
+    if world == World::ProxyOnSpin {
         let mut variables = linker.instance("fermyon:spin/variables@2.0.0")?;
-        variables.func_wrap("get", |store, (name,): (String,)| {
-            let guest: &Guest = store.data();
-            let application = guest.network.application.as_ref();
-            let value = application.and_then(|application| application.variable(&name)).map(str::to_owned);
-            Ok((value.ok_or(VariableError::Undefined(name)),))
-        })?;
+        variables.func_wrap("get", |store, (name,): (String,)| Ok((variable(store.data(), name),)))?;
         key_value_store::add_to_linker(&mut linker)?;
+    }
+    if world == World::ServiceOnSpin {
+        let mut variables = linker.instance("spin:variables/variables@3.0.0")?;
+        variables.func_wrap_concurrent("get", |accessor, (name,): (String,)| {
+            Box::pin(async move { Ok((accessor.with(|mut access| variable(access.get(), name)),)) })
+        })?;
+        key_value_store::add_async_to_linker(&mut linker)?;
     }
     let file = dev_host::component(world.component()).unwrap();
     let instance = linker.instantiate_pre(&Component::from_file(engine, file)?)?;
@@ -394,6 +396,12 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
         World::Service | World::ServiceOnSpin => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
     };
     Ok(Compiled { engine, proxy })
+}
+
+fn variable(guest: &Guest, name: String) -> Result<String, VariableError> {
+    let application = guest.network.application.as_ref();
+    let value = application.and_then(|application| application.variable(&name)).map(str::to_owned);
+    value.ok_or(VariableError::Undefined(name))
 }
 
 /// The errors of Spin's variables.

@@ -72,17 +72,22 @@ impl Harness {
         self.send("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], REQUEST.as_bytes())
     }
 
-    /// Sends a request of method and path, header fields and body, and adds `Host` and `Content-Length`.
+    /// Sends a request of method and path, header fields and body, and adds `Host`, `Connection` and `Content-Length`.
     pub(crate) fn send(&self, request: &str, fields: &[&str], body: &[u8]) -> Response {
         self.send_raw(&request_bytes(request, fields, body))
     }
 
     /// Sends exactly these bytes.
     pub(crate) fn send_raw(&self, bytes: &[u8]) -> Response {
+        self.read(self.begin(bytes))
+    }
+
+    /// Sends exactly these bytes and does not wait for the response.
+    pub(crate) fn begin(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = self.connect();
         // The server may close the connection before it has read all bytes.
         let _ = stream.write_all(bytes);
-        self.read(stream)
+        stream
     }
 
     /// Reads a response until the connection closes.
@@ -95,11 +100,8 @@ impl Harness {
 
     /// Sends the function's test request with the key on a keep-alive connection.
     pub(crate) fn post_on(&self, connection: &mut BufReader<TcpStream>) -> Response {
-        let (key, length) = (key_field(), REQUEST.len());
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: gateway\r\n{key}\r\n{JSON}\r\nContent-Length: {length}\r\n\r\n{REQUEST}"
-        );
-        connection.get_mut().write_all(request.as_bytes()).unwrap();
+        let fields = [&key_field(), JSON, "Connection: keep-alive"];
+        connection.get_mut().write_all(&request_bytes("POST /", &fields, REQUEST.as_bytes())).unwrap();
         let mut response = Response::head(connection);
         let mut body = vec![0; response.field("content-length").parse().unwrap()];
         connection.read_exact(&mut body).unwrap();
@@ -174,10 +176,14 @@ fn private(emulator: &Emulator) -> Search {
     search
 }
 
-fn request_bytes(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
-    let named = fields.iter().any(|field| field.starts_with("Host:"));
-    let host = if named { "" } else { "Host: gateway\r\n" };
-    let mut head = format!("{request} HTTP/1.1\r\n{host}Connection: close\r\n");
+/// Returns a request with `Host` and `Connection: close`, unless `fields` has others.
+pub(crate) fn request_bytes(request: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
+    let default = |name: &str, line: &'static str| {
+        if fields.iter().any(|field| field.starts_with(name)) { "" } else { line }
+    };
+    let (host, close) =
+        (default("Host:", "Host: gateway\r\n"), default("Connection:", "Connection: close\r\n"));
+    let mut head = format!("{request} HTTP/1.1\r\n{host}{close}");
     fields.iter().for_each(|field| head += &format!("{field}\r\n"));
     if !body.is_empty() {
         head += &format!("Content-Length: {}\r\n", body.len());

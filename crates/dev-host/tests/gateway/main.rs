@@ -15,7 +15,7 @@ use keyvault_emulator::{Effect, Fault, Source, Upstream};
 use tokio::net::TcpSocket;
 
 use dev_host::wait_for;
-use harness::{BOTH, Harness, JSON, KEY, REQUEST, SECRET, VALUE, key_field};
+use harness::{BOTH, Harness, JSON, KEY, REQUEST, SECRET, VALUE, key_field, request_bytes};
 
 /// Load balancers and uptime monitors send HEAD requests.
 #[test]
@@ -173,6 +173,23 @@ fn an_instance_serves_warm_reads_without_calls() {
         // which is after the response: the client's next request may start another instance.
         assert!(instances <= 2 * CONNECTIONS, "{component}: {instances}");
     }
+}
+
+/// A waiter makes the call of its own if the host cancels the leader with its client. If all waiters are in other instances,
+/// the leader's instance logs nothing.
+#[test]
+fn a_leader_that_disconnects_fails_no_waiter() {
+    let harness = Harness::start("service", Source::AppService2019, &[]);
+    harness.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_secs(2)));
+    let request = request_bytes("POST /", &[&key_field(), JSON], REQUEST.as_bytes());
+    let leader = harness.begin(&request);
+    wait_for("the leader's call", || (harness.calls().1 == 1).then_some(()));
+    let waiters: Vec<_> = (0..8).map(|_| harness.begin(&request)).collect();
+    drop(leader);
+    assert!(waiters.into_iter().all(|waiter| harness.read(waiter).value() == VALUE));
+    let (tokens, secrets) = harness.calls();
+    let instances = harness.instances() + 1;
+    assert!(tokens <= instances && secrets <= 2 * instances, "{tokens} {secrets} {instances}");
 }
 
 /// Checks that each instance made at most one token call and one vault call, and returns the number of

@@ -134,8 +134,8 @@ impl Coverage {
     }
 
     fn add_searched(&mut self, gateway: Gateway) {
-        let (calls, bytes) = gateway.search_totals();
-        (self.calls, self.bytes) = (self.calls + calls, self.bytes + bytes);
+        let leaks = gateway.leaks();
+        (self.calls, self.bytes) = (self.calls + leaks.calls, self.bytes + leaks.bytes);
     }
 }
 
@@ -161,7 +161,7 @@ fn gateway(world: World, emulator: &Emulator, settings: Vec<(&'static str, Strin
         (Private::Request, NUMBER_MARK),
         (Private::Azure, AZURE_MARK),
     ] {
-        gateway.add_private(what, text);
+        gateway.leaks().add_private(what, text);
     }
     gateway
 }
