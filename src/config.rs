@@ -73,7 +73,8 @@ impl Config {
     pub async fn load<H: Host>(host: &H) -> Result<Self, Error> {
         let read = within(host, READ_LIMIT, host.settings(&NAMES)).await.ok_or(Error::DeadlineExceeded)?;
         let texts: Vec<_> = NAMES.into_iter().zip(read).collect();
-        // The store is asked for anew after each await: where there is none, the compiler sees that and leaves out what needs one.
+        // The store is asked for anew after each await: where there is none, the compiler sees that and
+        // leaves out what needs one.
         let seal = |key: &[u8]| host.key_value().and_then(|_| Seal::new(key));
         let config = Self::parse(Lookup::new(&texts), seal).map_err(Error::Setting)?;
         // A store that is not there would cost two calls for each read, and no operator would know why.

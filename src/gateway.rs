@@ -139,8 +139,8 @@ impl<H: Host> Gateway<H> {
         Ok((reply, Outcome { cache_status: Some(found.cache_status), refresh: found.refresh }))
     }
 
-    /// Reads a secret for the component that is composed with the gateway. With `refresh` the vault is called even if the secret is
-    /// cached.
+    /// Reads a secret for the component that is composed with the gateway. With `refresh` the vault is called
+    /// even if the secret is cached.
     pub async fn read(&self, name: &str, version: Option<&str>, refresh: bool) -> Result<Found, ReadError> {
         let mut context = RequestContext::new(self.host.now(), Trace::none());
         let result = self.find(name, version, refresh, &mut context).await;
@@ -184,8 +184,8 @@ impl<H: Host> Gateway<H> {
         self.secrets.find(&self.client(config, context), &request, freshness).await
     }
 
-    /// The cached secret for the component that is composed with the gateway, if it is within its TTL and no refresh is due. `None`
-    /// before the configuration is loaded.
+    /// The cached secret for the component that is composed with the gateway, if it is within its TTL and no
+    /// refresh is due. `None` before the configuration is loaded.
     pub fn get_cached(&self, name: &str, version: Option<&str>) -> Option<Rc<CachedSecret>> {
         let config = self.config.get()?;
         let request = parse_request(name, version).ok()?;
@@ -201,8 +201,8 @@ impl<H: Host> Gateway<H> {
         Ok(config.vault.uri())
     }
 
-    /// Identifies the caller, before anything that costs anything. A caller with a valid credential is never affected by the failures
-    /// of others.
+    /// Identifies the caller, before anything that costs anything. A caller with a valid credential is never
+    /// affected by the failures of others.
     async fn authenticate<'a>(
         &self,
         config: &'a Config,
@@ -235,8 +235,9 @@ impl<H: Host> Gateway<H> {
         Client { host: &self.host, config, metrics: &self.metrics, state: &self.client, context }
     }
 
-    /// Says whether a secret could be read: the settings are right, and there is a token or one can be fetched. Of all probes of this
-    /// instance one fetches a token in five seconds, once, and the others learn the result or what is known.
+    /// Says whether a secret could be read: the settings are right, and there is a token or one can be
+    /// fetched. Of all probes of this instance one fetches a token in five seconds, once, and the others
+    /// learn the result or what is known.
     async fn ready(&self, context: &mut RequestContext<'_>) -> Result<(Reply, Outcome), NotFound> {
         let config = self.config(context).await?;
         let client = self.client(config, context);
@@ -277,8 +278,8 @@ impl<H: Host> Gateway<H> {
         Ok((Reply::document("text/plain; version=0.0.4; charset=utf-8", text), Outcome::default()))
     }
 
-    /// The configuration, which also sets the deadline of the request. It is loaded when it is first needed. A wrong one is loaded
-    /// again for the next request, as a host may have been unable to read a setting.
+    /// The configuration, which also sets the deadline of the request. It is loaded when it is first needed.
+    /// A wrong one is loaded again for the next request, as a host may have been unable to read a setting.
     async fn config<'a>(&'a self, context: &mut RequestContext<'_>) -> Result<&'a Config, Error> {
         if self.config.get().is_none() {
             let deadline = Deadline::new(context.start, LOAD_LIMIT);

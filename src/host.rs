@@ -1,4 +1,5 @@
-//! The port: what the core needs of its host. Each binding in `src/wasi/` implements it once, and so does each test.
+//! The port: what the core needs of its host. Each binding in `src/wasi/` implements it once, and so does
+//! each test.
 
 use std::any::Any;
 use std::fmt;
@@ -13,8 +14,8 @@ use crate::model::Moment;
 
 /// The host of an instance: its settings, clocks, random bits, log, HTTP client and key-value store.
 pub trait Host {
-    /// Reads the settings of these `names`, at the same time where the host can: environment variables, or what the host has in
-    /// their place. A setting that is not set is `None`.
+    /// Reads the settings of these `names`, at the same time where the host can: environment variables, or
+    /// what the host has in their place. A setting that is not set is `None`.
     fn settings(
         &self,
         names: &[&'static str],
@@ -23,8 +24,8 @@ pub trait Host {
     /// The time on a clock that never goes back, for deadlines and ages.
     fn now(&self) -> Moment;
 
-    /// Seconds since 1970-01-01T00:00:00Z by the host's calendar clock, for expiries that Azure gives as a date and for the
-    /// time in a log line.
+    /// Seconds since 1970-01-01T00:00:00Z by the host's calendar clock, for expiries that Azure gives as a
+    /// date and for the time in a log line.
     fn unix_time(&self) -> u64;
 
     /// Sixty-four random bits.
@@ -40,16 +41,18 @@ pub trait Host {
 
     /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.
     ///
-    /// The host follows no redirect. It enforces `limit` by its own clock as well as by the timeouts that it sets on the request,
-    /// as some hosts have phases without a timeout.
+    /// The host follows no redirect. It enforces `limit` by its own clock as well as by the timeouts that it
+    /// sets on the request, as some hosts have phases without a timeout.
     fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, CallError>>;
 
-    /// Waits until `time` has passed. A host that serves one request at a time may block the instance meanwhile.
+    /// Waits until `time` has passed. A host that serves one request at a time may block the instance
+    /// meanwhile.
     fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
 
     /// Makes a signal and a future that ends when the signal is dropped, for whatever reason.
     ///
-    /// This is the only way in which one request of an instance wakes another: under WASI 0.3 a waker of Rust cannot.
+    /// This is the only way in which one request of an instance wakes another: under WASI 0.3 a waker of Rust
+    /// cannot.
     fn signal(&self) -> (Signal, impl Future<Output = ()>);
 }
 
@@ -88,8 +91,8 @@ pub async fn unless<T>(end: impl Future<Output = ()>, future: impl Future<Output
 ///
 /// Best effort: errors are not reported, and entries may be missing.
 pub trait KeyValue {
-    /// Says whether the host has a store with this label that the component may open. A store that fails for another reason may
-    /// exist, so that is `true`.
+    /// Says whether the host has a store with this label that the component may open. A store that fails for
+    /// another reason may exist, so that is `true`.
     fn may_open<'a>(&'a self, label: &'a str) -> KeyValueFuture<'a, bool>;
 
     /// Reads the entry called `name`, if it exists.

@@ -1,4 +1,5 @@
-//! Verifies the access tokens of callers: the JWKS cache, the limiter for unknown keys, and the tokens that were verified before.
+//! Verifies the access tokens of callers: the JWKS cache, the limiter for unknown keys, and the tokens that
+//! were verified before.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -44,7 +45,8 @@ struct Jwks {
     fetched_at: Moment,
 }
 
-/// Limits the requests for a JWKS that tokens with unknown key ids cause, as a client without credentials can invent those.
+/// Limits the requests for a JWKS that tokens with unknown key ids cause, as a client without credentials can
+/// invent those.
 struct UnknownKeyLimiter {
     /// The moment from which an unknown key id may cause a request.
     from: Cell<Moment>,
@@ -132,7 +134,8 @@ impl JwksCache {
         self.failure.borrow().as_ref().filter(|(_, until)| now < *until).map(|(error, _)| error.clone())
     }
 
-    /// The tenant's JWKS, if it has the key `key_id`: the cached one, or a new one if that is old or lacks the key.
+    /// The tenant's JWKS, if it has the key `key_id`: the cached one, or a new one if that is old or lacks
+    /// the key.
     async fn with_key<H: Host>(
         &self,
         client: &Client<'_, H>,
@@ -225,8 +228,8 @@ impl UnknownKeyLimiter {
     }
 }
 
-/// The request for a JWKS. Any client can cause it, without a valid token, and can hang up before the answer, again and again: after
-/// [`MAX_ABANDONED`] in a row there is no request for a while.
+/// The request for a JWKS. Any client can cause it, without a valid token, and can hang up before the answer,
+/// again and again: after [`MAX_ABANDONED`] in a row there is no request for a while.
 struct Attempt<'a> {
     cache: &'a JwksCache,
     until: Moment,
@@ -251,14 +254,15 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// A JWKS is fetched anew after this time, so that a withdrawn key is not trusted for longer. Microsoft, "Signing key rollover", has
-/// applications do so every 24 hours.
+/// A JWKS is fetched anew after this time, so that a withdrawn key is not trusted for longer. Microsoft,
+/// "Signing key rollover", has applications do so every 24 hours.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 
 /// A JWKS is used for this long, where there is no newer one.
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Keys are published long before tokens are signed with them, so no caller with a valid token has to wait for this.
+/// Keys are published long before tokens are signed with them, so no caller with a valid token has to wait
+/// for this.
 pub const FETCH_PAUSE: Duration = Duration::from_secs(30);
 
 /// Some clients do hang up, so the first few are free.

@@ -3,10 +3,11 @@
 //! A caller POSTs `{"Secret": "name"}`; the gateway asks the managed identity endpoint of the place where it
 //! runs for a token, reads the secret with it, and answers `{"Secret": "name", "Value": "…"}`.
 //!
-//! The core decides and the host acts (sans-IO): everything that the core needs of its host comes through [`host::Host`], so the
-//! same code runs in a component and in a test.
+//! The core decides and the host acts (sans-IO): everything that the core needs of its host comes through
+//! [`host::Host`], so the same code runs in a component and in a test.
 //!
-//! The modules, in the order in which a request meets them. Each imports only modules below it (`ci/layers` checks that):
+//! The modules, in the order in which a request meets them. Each imports only modules below it (`ci/layers`
+//! checks that):
 //!
 //! ```text
 //! wasi          the bindings: WASI 0.2 (p2), WASI 0.3 (p3), Spin, the interface for composed components
@@ -33,7 +34,8 @@
 //!
 //! The deadline of one upstream call is `client::retry`'s to decide; the bindings enforce it.
 
-// Nothing that a peer or a client sends can make us panic: under WASI 0.3 a trap ends every request of the instance.
+// Nothing that a peer or a client sends can make us panic: under WASI 0.3 a trap ends every request of the
+// instance.
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -45,7 +47,8 @@
     clippy::unreachable,
     clippy::unwrap_used
 )]
-// The core decides and its host acts: it reads no clock, no variable, no file and no socket itself. clippy.toml has the lists.
+// The core decides and its host acts: it reads no clock, no variable, no file and no socket itself.
+// clippy.toml has the lists.
 #![warn(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg_attr(
     test,

@@ -34,7 +34,8 @@ pub enum ReadError {
 impl From<&Error> for ReadError {
     fn from(error: &Error) -> Self {
         match error {
-            // Only requests over HTTP have these. They are listed, so that a new error has to be decided here as well.
+            // Only requests over HTTP have these. They are listed, so that a new error has to be decided here
+            // as well.
             Error::NoRoute
             | Error::WrongMethod(_)
             | Error::HeadersTooLarge

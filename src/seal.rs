@@ -1,9 +1,9 @@
 //! Seals the entries of the shared store: without the key they tell nothing, and no other entry is accepted.
 //!
-//! An entry is `1`, the second of its end, a nonce, and what XChaCha20-Poly1305 makes of the content. The id of the entry and its
-//! end are authenticated with it, so that no entry passes for another one, or for a longer time. Nonces are random: with 24 bytes
-//! it takes 2^80 entries under one key until two of them have the same with a probability of 2^-32 (draft-irtf-cfrg-xchacha,
-//! section 1).
+//! An entry is `1`, the second of its end, a nonce, and what XChaCha20-Poly1305 makes of the content. The id
+//! of the entry and its end are authenticated with it, so that no entry passes for another one, or for a
+//! longer time. Nonces are random: with 24 bytes it takes 2^80 entries under one key until two of them have
+//! the same with a probability of 2^-32 (draft-irtf-cfrg-xchacha, section 1).
 
 use std::fmt;
 
@@ -25,7 +25,8 @@ pub struct Seal {
 pub struct EntryId([u8; 32]);
 
 impl Seal {
-    /// Derives the keys from `key`. HKDF cannot fail for this length; `None` keeps this free of panics and fails closed.
+    /// Derives the keys from `key`. HKDF cannot fail for this length; `None` keeps this free of panics and
+    /// fails closed.
     pub fn new(key: &[u8]) -> Option<Self> {
         let derived = Hkdf::<Sha256>::new(None, key);
         let derive = |purpose: &str| {
@@ -50,7 +51,8 @@ impl Seal {
         EntryId(mac.finalize().into_bytes().into())
     }
 
-    /// The name of an entry in the store, which tells nothing. All names of one key begin with [`prefix`](Self::prefix).
+    /// The name of an entry in the store, which tells nothing. All names of one key begin with
+    /// [`prefix`](Self::prefix).
     pub fn name(&self, id: EntryId) -> String {
         [self.prefix().as_str(), &base16ct::lower::encode_string(&id.0)].concat()
     }

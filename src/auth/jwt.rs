@@ -63,8 +63,8 @@ impl<'a> Jwt<'a> {
     }
 }
 
-/// The members of a JSON object. Two members of one name make the whole object invalid, even if the gateway does
-/// not use them, as another parser may take the other one.
+/// The members of a JSON object. Two members of one name make the whole object invalid, even if the gateway
+/// does not use them, as another parser may take the other one.
 pub(super) struct Members(Object);
 
 impl Members {

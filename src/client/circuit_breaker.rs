@@ -8,9 +8,10 @@ use crate::model::Moment;
 
 /// What all requests of an instance know of one service.
 ///
-/// Throttling delays every call by the `Retry-After` of the service, or else by 1, 2, 4, 8 and 16 seconds (Microsoft, "Azure Key Vault
-/// throttling guidance"). [`FAILURES_TO_OPEN`] failures in a row open the circuit breaker: calls are rejected until the pause is
-/// over. Then it is half-open: one call, the probe, finds out whether it closes.
+/// Throttling delays every call by the `Retry-After` of the service, or else by 1, 2, 4, 8 and 16 seconds
+/// (Microsoft, "Azure Key Vault throttling guidance"). [`FAILURES_TO_OPEN`] failures in a row open the
+/// circuit breaker: calls are rejected until the pause is over. Then it is half-open: one call, the probe,
+/// finds out whether it closes.
 #[derive(Debug)]
 pub struct CircuitBreaker {
     service: Service,
@@ -32,7 +33,8 @@ enum State {
 #[derive(Debug)]
 pub enum Admission<'a> {
     Allowed(Permit<'a>),
-    /// The call has to wait this long and then ask again; if there is no time for that, it fails with this error.
+    /// The call has to wait this long and then ask again; if there is no time for that, it fails with this
+    /// error.
     Delayed(Duration, Error),
     Rejected(Error),
 }
@@ -186,8 +188,8 @@ pub(super) fn random_part(time: Duration, random: u64) -> Duration {
     time.saturating_mul(thousandths).checked_div(1000).unwrap_or_default()
 }
 
-/// How many failures in a row open the circuit breaker: as many as one request has tries, so that the first request that fails
-/// spares all others.
+/// How many failures in a row open the circuit breaker: as many as one request has tries, so that the first
+/// request that fails spares all others.
 pub const FAILURES_TO_OPEN: u32 = 3;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -195,7 +197,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause without a `Retry-After`. Key Vault's guide ends at 16 seconds.
 const MAX_OWN_PAUSE: Duration = Duration::from_secs(16);
 
-/// The longest `Retry-After` that is respected. A longer one is more likely a mistake, and one probe in a minute does no harm. IMDS comes back from an upgrade within 70 seconds.
+/// The longest `Retry-After` that is respected. A longer one is more likely a mistake, and one probe in a
+/// minute does no harm. IMDS comes back from an upgrade within 70 seconds.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The `Retry-After` while the circuit breaker is half-open.

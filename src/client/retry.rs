@@ -12,12 +12,13 @@ use crate::host::Host;
 use crate::model::{MIN_CALL_TIME, Moment};
 
 impl<H: Host> Client<'_, H> {
-    /// Makes a call until it succeeds, or fails in a way that does not pass, or `budget` leaves no time for another try. With the
-    /// result comes the moment at which the last call was made. An error for which `is_final` is true ends the loop at once and does
-    /// not count against the service.
+    /// Makes a call until it succeeds, or fails in a way that does not pass, or `budget` leaves no time for
+    /// another try. With the result comes the moment at which the last call was made. An error for which
+    /// `is_final` is true ends the loop at once and does not count against the service.
     ///
-    /// Without a token nothing can be done, so a token source is called until there is no more time. It may just be starting: the
-    /// metadata service of Container Instances answers seconds after them (MicrosoftDocs/azure-docs issue 61891).
+    /// Without a token nothing can be done, so a token source is called until there is no more time. It may
+    /// just be starting: the metadata service of Container Instances answers seconds after them
+    /// (MicrosoftDocs/azure-docs issue 61891).
     pub(super) async fn call<T>(
         &self,
         call: &dyn Fn() -> Call,
@@ -69,8 +70,8 @@ impl<H: Host> Client<'_, H> {
             let result = parse(self.send(call, name, limit, budget.by).await);
             tries = tries.saturating_add(1);
             let failure = match &result {
-                // Our own deadline ended the call, too early to count it against the service: the request had waited before it,
-                // for its body or for another request.
+                // Our own deadline ended the call, too early to count it against the service: the request had
+                // waited before it, for its body or for another request.
                 Err(Error::DeadlineExceeded) if limit < self.fair_limit(service, budget) => {
                     return Err(Error::DeadlineExceeded.into());
                 }
@@ -96,7 +97,8 @@ impl<H: Host> Client<'_, H> {
         }
     }
 
-    /// Waits for `delay`, if the budget has retries and time for the wait and for a call after it; otherwise fails with `error`.
+    /// Waits for `delay`, if the budget has retries and time for the wait and for a call after it; otherwise
+    /// fails with `error`.
     async fn back_off(&self, delay: Duration, budget: RetryBudget, error: Error) -> Result<(), Failure> {
         let left = budget.by.left(self.host.now())?;
         if !budget.retries || delay.saturating_add(MIN_CALL_TIME) >= left {
@@ -106,8 +108,9 @@ impl<H: Host> Client<'_, H> {
         Ok(())
     }
 
-    /// How long a call may take: half of the time of a request, so that a vault that does not answer is called once more. A token
-    /// source is sometimes slow for many seconds without having failed, so it gets all the time that is left.
+    /// How long a call may take: half of the time of a request, so that a vault that does not answer is
+    /// called once more. A token source is sometimes slow for many seconds without having failed, so it gets
+    /// all the time that is left.
     fn call_limit(&self, service: Service, left: Duration) -> Duration {
         match service {
             Service::TokenSource => left,
@@ -115,8 +118,9 @@ impl<H: Host> Client<'_, H> {
         }
     }
 
-    /// The limit that a call must have had for its timeout to count against the service: nearly all that calls have. If less were
-    /// enough, one client could open the circuit breaker for all others by sending its bodies late.
+    /// The limit that a call must have had for its timeout to count against the service: nearly all that
+    /// calls have. If less were enough, one client could open the circuit breaker for all others by sending
+    /// its bodies late.
     fn fair_limit(&self, service: Service, budget: RetryBudget) -> Duration {
         let whole = self.call_limit(service, budget.stale_wait.unwrap_or(self.config.deadline));
         // Some time goes into what comes before a call.
@@ -129,8 +133,8 @@ impl<H: Host> Client<'_, H> {
 /// How long to wait before the next try: a random part of a delay that doubles with each try (full jitter).
 fn backoff(service: Service, tries: u32, random: u64) -> Duration {
     let (first, rounds) = match service {
-        // Delays that doubled with each try would soon be longer than the time that is left. From the third try on the circuit
-        // breaker slows the calls down.
+        // Delays that doubled with each try would soon be longer than the time that is left. From the third
+        // try on the circuit breaker slows the calls down.
         Service::TokenSource => (TOKEN_FIRST_BACKOFF, tries.min(2)),
         Service::Vault | Service::Jwks => (FIRST_BACKOFF, tries),
     };
@@ -144,14 +148,16 @@ const fn max_tries(service: Service) -> u32 {
     }
 }
 
-/// How often a call is made for one request. Key Vault's and IMDS's guides have up to five retries, over half a minute; within a
-/// deadline of ten seconds there is room for two.
+/// How often a call is made for one request. Key Vault's and IMDS's guides have up to five retries, over half
+/// a minute; within a deadline of ten seconds there is room for two.
 pub const MAX_TRIES: u32 = 3;
 
-/// The longest first wait before the vault or a JWKS is called again, as in Microsoft's client for Rust (`azure_core`).
+/// The longest first wait before the vault or a JWKS is called again, as in Microsoft's client for Rust
+/// (`azure_core`).
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// The longest first wait before a token is requested again, as in MSAL for .NET, for IMDS as for the other sources.
+/// The longest first wait before a token is requested again, as in MSAL for .NET, for IMDS as for the other
+/// sources.
 const TOKEN_FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 const MAX_BACKOFF: Duration = Duration::from_secs(16);

@@ -13,8 +13,8 @@ pub struct RetryBudget {
     pub retries: bool,
     /// The whole time that this request had for Azure, where that is less than the whole time of a request.
     pub stale_wait: Option<Duration>,
-    /// Whether the request was late: it had waited, for its body or for a JWKS, before it looked for the secret. So it has less time
-    /// for Azure than other requests have.
+    /// Whether the request was late: it had waited, for its body or for a JWKS, before it looked for the
+    /// secret. So it has less time for Azure than other requests have.
     pub late: bool,
 }
 
@@ -29,7 +29,8 @@ impl RetryBudget {
         Self { by, retries: false, stale_wait: None, late: false }
     }
 
-    /// One try without a wait, for a request that has a fallback and may wait for `stale_wait` from `start` on.
+    /// One try without a wait, for a request that has a fallback and may wait for `stale_wait` from `start`
+    /// on.
     pub fn with_fallback(by: Deadline, start: Moment, stale_wait: Duration) -> Self {
         Self { by: by.within(start, stale_wait), retries: false, stale_wait: Some(stale_wait), late: false }
     }

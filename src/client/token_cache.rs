@@ -49,10 +49,12 @@ impl TokenCache {
         self.in_flight.has(&())
     }
 
-    /// Drops a token that the vault refuses, so that the next request fetches a new one. Says whether there can be a new one.
+    /// Drops a token that the vault refuses, so that the next request fetches a new one. Says whether there
+    /// can be a new one.
     ///
-    /// The token may have been revoked, or signed with a key that the vault does not know yet. Another request may have replaced it
-    /// already. A token source may return the same token again, for a day, so there is a bound: [`REPLACEMENTS`].
+    /// The token may have been revoked, or signed with a key that the vault does not know yet. Another
+    /// request may have replaced it already. A token source may return the same token again, for a day, so
+    /// there is a bound: [`REPLACEMENTS`].
     pub(super) fn replace(&self, token: &Rc<Token>, now: Moment) -> bool {
         let mut cached = self.token.borrow_mut();
         if cached.as_ref().is_some_and(|cached| Rc::ptr_eq(cached, token)) {
@@ -65,7 +67,8 @@ impl TokenCache {
         true
     }
 
-    /// Caches a token of the shared store, if it lasts longer than the cached one and the vault has not refused it.
+    /// Caches a token of the shared store, if it lasts longer than the cached one and the vault has not
+    /// refused it.
     fn accept(&self, stored: Token, now: Moment) {
         let is_refused = self.refused.borrow().as_ref().is_some_and(|refused| refused.is_same_as(&stored));
         let mut cached = self.token.borrow_mut();
@@ -80,10 +83,11 @@ impl TokenCache {
 }
 
 impl<H: Host> Client<'_, H> {
-    /// A token for the vault: the cached one, or a new one. Concurrent requests share one call to the token source.
+    /// A token for the vault: the cached one, or a new one. Concurrent requests share one call to the token
+    /// source.
     ///
-    /// A token that is valid when it is time for a new one is used while one request refreshes it, and as long as it is valid if
-    /// there is no new one.
+    /// A token that is valid when it is time for a new one is used while one request refreshes it, and as
+    /// long as it is valid if there is no new one.
     pub async fn token(&self, budget: RetryBudget) -> Result<Rc<Token>, Failure> {
         let cache = &self.state.tokens;
         let now = self.host.now();
@@ -122,12 +126,14 @@ impl<H: Host> Client<'_, H> {
         token
     }
 
-    /// Waits for a token that another request is fetching, without ever fetching one. `None` if no request does.
+    /// Waits for a token that another request is fetching, without ever fetching one. `None` if no request
+    /// does.
     pub async fn wait_for_token(&self, by: Deadline) -> Option<Result<Rc<Token>, Failure>> {
         self.state.tokens.in_flight.wait(self.host, &(), by).await
     }
 
-    /// Fetches a new token in place of one that is still valid, unless a request does so already or one has just failed.
+    /// Fetches a new token in place of one that is still valid, unless a request does so already or one has
+    /// just failed.
     async fn refresh_token(&self, budget: RetryBudget, now: Moment) -> Option<Rc<Token>> {
         let cache = &self.state.tokens;
         if now < cache.refresh_from.get() {
@@ -185,7 +191,8 @@ pub const ERROR_TTL: Duration = Duration::from_secs(1);
 /// A token that is still valid is refreshed long before its end, so there is no hurry where that fails.
 const REFRESH_RETRY: Duration = Duration::from_secs(30);
 
-/// How often an instance replaces a token that the vault refuses: five times at once, and then once in ten seconds. The metadata
-/// service answers twenty requests for tokens in a second, for all that run on a machine (Microsoft, "Azure Instance Metadata
-/// Service", "Rate limiting"): a vault that refuses all tokens makes a hundred instances ask ten times in a second.
+/// How often an instance replaces a token that the vault refuses: five times at once, and then once in ten
+/// seconds. The metadata service answers twenty requests for tokens in a second, for all that run on a
+/// machine (Microsoft, "Azure Instance Metadata Service", "Rate limiting"): a vault that refuses all tokens
+/// makes a hundred instances ask ten times in a second.
 const REPLACEMENTS: Rate = Rate::one_in(Duration::from_secs(10), 5);

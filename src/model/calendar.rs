@@ -93,7 +93,7 @@ const DAYS_TO_1970: u64 = 719_468;
 /// The days of 400 years.
 const DAYS_OF_CYCLE: u64 = 146_097;
 
-/// The second 9999-12-31T23:59:59Z.
+/// The last second of the year 9999: 9999-12-31T23:59:59Z.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ impl Moment {
         Self(self.0.saturating_add(time))
     }
 
-    /// The moment `time` earlier. Another instance may have fetched something before this clock's start, by a year at the most.
+    /// The moment `time` earlier. Another instance may have fetched something before this clock's start, by a
+    /// year at the most.
     pub const fn minus(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }
@@ -74,8 +75,9 @@ impl Deadline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadlineExceeded;
 
-/// The time that must be left to start a call. With less, the error that is known says more than a timeout would; and of all
-/// requests that wait for a vault that hangs, each would call it again when its time is nearly over.
+/// The time that must be left to start a call. With less, the error that is known says more than a timeout
+/// would; and of all requests that wait for a vault that hangs, each would call it again when its time is
+/// nearly over.
 pub const MIN_CALL_TIME: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

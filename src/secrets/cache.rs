@@ -1,5 +1,5 @@
-//! The cache of one instance: values with their ages, and errors, within bounds. It is pure: the time and the random bits are
-//! arguments.
+//! The cache of one instance: values with their ages, and errors, within bounds. It is pure: the time and the
+//! random bits are arguments.
 
 use std::fmt;
 use std::rc::Rc;
@@ -71,8 +71,8 @@ impl Cache {
         freshness.allows(entry.fetched_at).then(|| entry.clone())
     }
 
-    /// Caches a secret that was fetched at `fetched_at`. `spread` is random and makes its TTL differ from that of other instances.
-    /// The least recently used values make room.
+    /// Caches a secret that was fetched at `fetched_at`. `spread` is random and makes its TTL differ from
+    /// that of other instances. The least recently used values make room.
     pub fn insert(
         &mut self,
         key: &CacheKey,
@@ -159,7 +159,8 @@ impl CachedSecret {
         self.fetched_at
     }
 
-    /// The time since the vault was called. The vault had this value then or a little later, so it is never older.
+    /// The time since the vault was called. The vault had this value then or a little later, so it is never
+    /// older.
     pub const fn age(&self, now: Moment) -> Duration {
         now.since(self.fetched_at)
     }
@@ -214,7 +215,8 @@ impl NegativeEntry {
     }
 }
 
-/// `ttl`, less or more by up to a tenth, so that a fleet that started together does not call the vault together for ever.
+/// `ttl`, less or more by up to a tenth, so that a fleet that started together does not call the vault
+/// together for ever.
 fn spread_ttl(ttl: Duration, spread: u64) -> Duration {
     let part = u32::try_from(spread.checked_rem(2001).unwrap_or_default()).unwrap_or_default();
     ttl.saturating_mul(part.saturating_add(9000)).checked_div(10_000).unwrap_or_default()
@@ -232,11 +234,12 @@ const MAX_NEGATIVE_ENTRIES: usize = 1000;
 /// The part of its TTL, at the end, in which a value is refreshed ahead: a tenth.
 const REFRESH_PART: u32 = 10;
 
-/// What an entry takes besides its name and value: the key twice, the version, four moments and the table's links.
+/// What an entry takes besides its name and value: the key twice, the version, four moments and the table's
+/// links.
 const ENTRY_BYTES: usize = 256;
 
-/// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB each, more than this. A
-/// host may run a hundred instances; this is what each may take of its memory.
+/// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB
+/// each, more than this. A host may run a hundred instances; this is what each may take of its memory.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]

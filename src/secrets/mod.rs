@@ -95,7 +95,8 @@ impl Secrets {
         }
         let late = client.context.is_late(now);
         let mut attempt = self.fetch(client, request, &key, freshness, late).await;
-        // The request tried only once since it had an expired value to fall back on. That was evicted meanwhile.
+        // The request tried only once since it had an expired value to fall back on. That was evicted
+        // meanwhile.
         if attempt.has_lost_fallback && client.context.deadline.left(client.host.now()).is_ok() {
             if let Some(found) = self.look_up(request, &key, freshness, client.host.now()) {
                 return found;
@@ -207,7 +208,8 @@ impl Secrets {
         }
     }
 
-    /// Fetches a secret on the budget of the caller. If that is spent, the next waiter leads, on its own budget.
+    /// Fetches a secret on the budget of the caller. If that is spent, the next waiter leads, on its own
+    /// budget.
     async fn fetch_as_caller<H: Host>(
         &self,
         client: &Client<'_, H>,
@@ -250,8 +252,8 @@ impl Secrets {
             if is_denial {
                 cache.evict(key);
             }
-            // All requests that have an expired value to fall back on make one short attempt, so its failure is good for all of
-            // them, unless our own deadline ended it.
+            // All requests that have an expired value to fall back on make one short attempt, so its failure
+            // is good for all of them, unless our own deadline ended it.
             let has_expired = cache.get(key, now).is_some();
             failure.is_local &= !has_expired || failure.error == Error::DeadlineExceeded;
             if !failure.is_local {
@@ -311,7 +313,8 @@ impl Secrets {
             status.forwarded = None;
         }
         let mut result = self.stale_or(error, request, key, freshness, status, client.host.now());
-        // No call was made, since a circuit breaker is open: the error comes neither from the cache nor from Azure.
+        // No call was made, since a circuit breaker is open: the error comes neither from the cache nor from
+        // Azure.
         if let Err(not_found) = &mut result
             && !was_forwarded
         {
@@ -381,8 +384,9 @@ struct Attempt {
     has_lost_fallback: bool,
 }
 
-/// Whether a cached secret may be served in place of `error`. A denial never allows that, nor does an answer that makes no sense. A
-/// client that wants a fresh secret gets a cached one only if Azure cannot be reached, or cannot tell.
+/// Whether a cached secret may be served in place of `error`. A denial never allows that, nor does an answer
+/// that makes no sense. A client that wants a fresh secret gets a cached one only if Azure cannot be reached,
+/// or cannot tell.
 fn allows_stale(error: &Error, freshness: Freshness) -> bool {
     match (error.transient(), freshness) {
         (Some((FailureKind::Unreachable | FailureKind::NotAccepting, _)), _) => true,
@@ -393,7 +397,8 @@ fn allows_stale(error: &Error, freshness: Freshness) -> bool {
     }
 }
 
-/// Whether the vault denies the secret, or a new token for good, so that a cached value must not be served any more.
+/// Whether the vault denies the secret, or a new token for good, so that a cached value must not be served
+/// any more.
 fn is_denial(error: &Error) -> bool {
     matches!(
         error,

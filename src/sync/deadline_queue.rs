@@ -85,7 +85,7 @@ impl<S> DeadlineQueue<S> {
         Look { passed, next: self.next_look }
     }
 
-    /// Notes that the watcher has gone, be it before its first look: the request that ran it may have been
+    /// Notes that the watcher has ended, perhaps before its first look: the request that ran it may have been
     /// cancelled. Returns the signals of all waits: drop them when nothing is borrowed. Each wait is then
     /// added again, and the first one starts a new watcher.
     pub fn watcher_gone(&mut self) -> Vec<S> {

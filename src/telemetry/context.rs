@@ -28,14 +28,16 @@ pub struct CallCount {
 }
 
 impl RequestContext<'_> {
-    /// The context of a request that came at `start`. It has no time for calls until the settings say how much.
+    /// The context of a request that came at `start`. It has no time for calls until the settings say how
+    /// much.
     pub const fn new(start: Moment, trace: Trace) -> Self {
         let calls = CallCount { token_source: Cell::new(0), vault: Cell::new(0), jwks: Cell::new(0) };
         let deadline = Deadline::new(start, Duration::ZERO);
         Self { start, deadline, trace, caller: None, secret: None, calls }
     }
 
-    /// Whether the request is late at `now`, when it looks for its secret: it has waited for its body or for a JWKS.
+    /// Whether the request is late at `now`, when it looks for its secret: it has waited for its body or for
+    /// a JWKS.
     pub fn is_late(&self, now: Moment) -> bool {
         now.since(self.start) > LATE
     }
@@ -65,5 +67,6 @@ impl CallCount {
     }
 }
 
-/// A client on the same machine or in the same data centre sends its few bytes with the head, or right behind it.
+/// A client on the same machine or in the same data centre sends its few bytes with the head, or right behind
+/// it.
 const LATE: Duration = Duration::from_millis(100);

@@ -8,7 +8,8 @@ use crate::error::Service;
 use crate::http::cache_status::CacheOutcome;
 use crate::http::response::Reply;
 
-/// Counters and histograms, which start with the instance and end with it. No label is a name that a caller chose.
+/// Counters and histograms, which start with the instance and end with it. No label is a name that a caller
+/// chose.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// By status and code, in this order.
@@ -72,8 +73,8 @@ impl Metrics {
         self.calls.of(service).1.record(duration);
     }
 
-    /// Renders everything in Prometheus' text format, with the number and the bytes of cached `values`, and with the age and the
-    /// remaining lifetime of the `token`, if there is one.
+    /// Renders everything in Prometheus' text format, with the number and the bytes of cached `values`, and
+    /// with the age and the remaining lifetime of the `token`, if there is one.
     pub fn render(&self, values: (usize, usize), token: Option<(Duration, Duration)>) -> String {
         let mut text = String::with_capacity(USUAL_TEXT);
         // Writing to a string does not fail.
@@ -220,11 +221,13 @@ const OUTCOMES: [CacheOutcome; 5] = [
     CacheOutcome::ServedStale,
 ];
 
-/// The buckets' upper bounds, as durations and as Prometheus 3 writes them, which version 2 leaves as they are.
+/// The buckets' upper bounds, as durations and as Prometheus 3 writes them, which version 2 leaves as they
+/// are.
 ///
-/// Up to a millisecond is what a cached read takes, alone and under load. From there to a quarter of a second are calls to a vault,
-/// near and far, and a token call before. The others are times of the gateway itself, for the default deadline of ten seconds: a
-/// quarter is the stale wait, half is the limit of one call to the vault, and beyond all of it the deadline is exceeded.
+/// Up to a millisecond is what a cached read takes, alone and under load. From there to a quarter of a second
+/// are calls to a vault, near and far, and a token call before. The others are times of the gateway itself,
+/// for the default deadline of ten seconds: a quarter is the stale wait, half is the limit of one call to the
+/// vault, and beyond all of it the deadline is exceeded.
 const BUCKETS: [(Duration, &str); 13] = [
     (Duration::from_micros(100), "0.0001"),
     (Duration::from_millis(1), "0.001"),

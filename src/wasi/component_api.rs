@@ -1,4 +1,4 @@
-//! What the gateway is for a component that it is composed with: `wit/gateway/gateway.wit`.
+//! The interface for a component that is composed with the gateway: `wit/gateway/gateway.wit`.
 
 use crate::read_error::ReadError;
 use crate::secrets::Found;
@@ -18,8 +18,8 @@ pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
 
 pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
 
-/// The value, as it goes to the other component. What the host copies it from is not overwritten: the other
-/// component has it.
+/// The value for the composed component. The copy that the host reads is not overwritten, as the other
+/// component has the value anyway.
 pub(super) fn value(cached: &CachedSecret) -> String {
     cached.secret.value.expose().clone()
 }
@@ -36,7 +36,7 @@ impl From<Found> for Secret {
     }
 }
 
-#[allow(unsafe_code, reason = "what the host calls is written by wit-bindgen, in this crate")]
+#[allow(unsafe_code, reason = "wit-bindgen writes the exported functions into this crate")]
 mod exported {
     #[cfg(feature = "proxy")]
     use crate::wasi::p2::Component;

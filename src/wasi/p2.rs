@@ -19,15 +19,14 @@ use super::http_types::{
     call_error, content_length, field, head, options, request_fields, response_fields, set_status, set_target,
 };
 use super::{WRITE_LIMIT, Wasi, nanoseconds};
-use crate::azure::CallError;
-use crate::azure::{Answer, Call};
+use crate::azure::{Answer, Call, CallError};
 use crate::gateway::Gateway;
 use crate::host::{Body, BodyError, Signal};
 use crate::http::response::Reply;
 use crate::model::Moment;
 use crate::secrets::Found;
 
-/// What the host calls.
+/// The component, whose functions the host calls.
 pub(super) struct Component;
 
 super::bindings::http::proxy::export!(Component);

@@ -30,7 +30,8 @@ pub struct InvalidReference;
 impl<'a> Reference<'a> {
     /// Parses a configuration value. Returns `None` if it does not begin like a reference.
     pub fn parse(value: &'a str) -> Result<Option<Self>, InvalidReference> {
-        // A prefix after quotes or a byte order mark is a mistake in a reference, not the start of a password.
+        // A prefix after quotes or a byte order mark is a mistake in a reference, not the start of a
+        // password.
         let bare = value.trim_start_matches(|character: char| {
             character.is_whitespace() || "\"'\u{feff}".contains(character)
         });

@@ -33,7 +33,7 @@ use crate::sync::pending_bodies::{LargeId, PendingBodies, is_large};
 
 use deadlines::{until, within};
 
-/// What the host calls.
+/// The component, whose functions the host calls.
 pub(super) struct Component;
 
 super::bindings::http::service::export!(Component);
@@ -85,6 +85,7 @@ async fn read(name: &str, version: Option<&str>, refresh: bool) -> Result<Found,
     Ok(found)
 }
 
+/// Sends a call and reads its whole answer.
 pub(super) async fn send(call: Call, limit: Duration) -> Result<Answer, CallError> {
     let answer = async {
         let response = client::send(request(&call, limit)?).await.map_err(call_error)?;
@@ -191,7 +192,7 @@ async fn write_all(stream: &mut StreamWriter<u8>, content: Vec<u8>) -> bool {
     Zeroizing::new(stream.write_all(content).await).is_empty()
 }
 
-/// Lets the tasks go on that still write an answer, once, if there is a crowd of them.
+/// Lets the tasks that still write a body continue first, once, if there are many.
 ///
 /// A host's HTTP server is done with an answer as soon as `content-length` bytes are there, and reads the
 /// next request of the connection; the task that wrote them is not done. A task of `wit-bindgen` yields when

@@ -163,8 +163,8 @@ pub(super) fn forged_token() -> String {
     entra.sign_as_stranger(&entra.signing_header(), &claims)
 }
 
-/// Clients that send `all` requests over `connections` keep-alive connections, on each `pipelined` requests in
-/// one write. They read all responses to these before the next write.
+/// Clients that send `all` requests over `connections` keep-alive connections, on each `pipelined` requests
+/// in one write. They read all responses to these before the next write.
 pub(super) async fn keep_alive(
     target: Target,
     connections: usize,

@@ -85,8 +85,8 @@ impl Report<'_> {
         };
         let ratio = |(ours, theirs)| ours / theirs;
         for (gateway, floor, name, size) in [
-            (Contestant::GatewayProxy, Contestant::FloorProxy, "proxy", 200.0),
-            (Contestant::GatewayService, Contestant::FloorService, "service", 300.0),
+            (Contestant::GatewayProxy, Contestant::FloorProxy, "proxy", 450.0),
+            (Contestant::GatewayService, Contestant::FloorService, "service", 520.0),
         ] {
             let warm = |at: &str, contestant| self.figures.median(Measure::WarmReads, at, contestant);
             for at in self.figures.table(Measure::WarmReads).0 {

@@ -149,8 +149,8 @@ fn an_unsupported_platform_is_a_configuration_error() {
 fn a_late_metadata_service_is_retried() {
     for effect in [Effect::CutBeforeHeaders, Effect::Status(http::StatusCode::NOT_FOUND)] {
         in_both_worlds(async |world| {
-            // Backoff and the pauses of the circuit breaker have jitter. After a call that fails within four seconds, the longest
-            // pause is five, so that there is time for another call.
+            // Backoff and the pauses of the circuit breaker have jitter. After a call that fails within four
+            // seconds, the longest pause is five, so that there is time for another call.
             for _ in 0..5 {
                 let emulator = azure();
                 let gateway = Gateway::new(world, &emulator, Source::Imds, &[]);

@@ -72,7 +72,8 @@ impl Harness {
         self.send("POST /api/GetKeyVaultSecret", &[&key_field(), JSON], REQUEST.as_bytes())
     }
 
-    /// Sends a request of method and path, header fields and body, and adds `Host`, `Connection` and `Content-Length`.
+    /// Sends a request of method and path, header fields and body, and adds `Host`, `Connection` and
+    /// `Content-Length`.
     pub(crate) fn send(&self, request: &str, fields: &[&str], body: &[u8]) -> Response {
         self.send_raw(&request_bytes(request, fields, body))
     }

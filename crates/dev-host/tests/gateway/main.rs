@@ -175,8 +175,8 @@ fn an_instance_serves_warm_reads_without_calls() {
     }
 }
 
-/// A waiter makes the call of its own if the host cancels the leader with its client. If all waiters are in other instances,
-/// the leader's instance logs nothing.
+/// A waiter makes the call of its own if the host cancels the leader with its client. If all waiters are in
+/// other instances, the leader's instance logs nothing.
 #[test]
 fn a_leader_that_disconnects_fails_no_waiter() {
     let harness = Harness::start("service", Source::AppService2019, &[]);
