@@ -11,7 +11,7 @@ use crate::azure::vault::Vault;
 use crate::env::{Lookup, NAMES};
 use crate::error::{Error, SettingError};
 use crate::host::{Host, within};
-use crate::model::Redacted;
+use crate::model::{Deadline, Redacted};
 use crate::seal::Seal;
 use crate::sync::token_bucket::{DEFAULT_RATE, MAX_RATE, Rate};
 use crate::telemetry::log::Level;
@@ -70,8 +70,9 @@ impl Config {
     ///
     /// [`Error::Setting`] for the first setting that is missing or wrong, [`Error::DeadlineExceeded`] if the
     /// host takes too long.
-    pub async fn load<H: Host>(host: &H) -> Result<Self, Error> {
-        let read = within(host, READ_LIMIT, host.settings(&NAMES)).await.ok_or(Error::DeadlineExceeded)?;
+    pub async fn load<H: Host>(host: &H, by: Deadline) -> Result<Self, Error> {
+        let read =
+            within(host, by.left(host.now())?, host.settings(&NAMES)).await.ok_or(Error::DeadlineExceeded)?;
         let texts: Vec<_> = NAMES.into_iter().zip(read).collect();
         // The store is asked for anew after each await: where there is none, the compiler sees that and
         // leaves out what needs one.
@@ -80,7 +81,7 @@ impl Config {
         // A store that is not there would cost two calls for each read, and no operator would know why.
         if let Some(store) = &config.store
             && let Some(key_value) = host.key_value()
-            && within(host, READ_LIMIT, key_value.may_open(&store.label)).await == Some(false)
+            && within(host, by.left(host.now())?, key_value.may_open(&store.label)).await == Some(false)
         {
             let should = "must be the label of a store that the host lets this component open";
             return Err(Error::Setting(SettingError { name: "GATEWAY_STORE", should }));
@@ -168,9 +169,6 @@ fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {
 }
 
 const STORE_KEY_BYTES: usize = 32;
-
-/// The limit for each call of the host that reads settings.
-const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// Long enough for a token and a secret over new connections.
 const MIN_STALE_WAIT: Duration = Duration::from_secs(1);

@@ -2,8 +2,8 @@
 //! instance.
 //!
 //! It is read before Azure is called, and written after. Its entries count as cached ones do, with the same
-//! ages and limits. A faulty store only causes cache misses. That includes one that ignores deletes, unless
-//! it also rejects writes.
+//! ages and limits. A faulty store only causes cache misses. That includes one that hangs, and one that
+//! ignores deletes, unless it also rejects writes.
 //!
 //! The futures are boxed: where a host has no store, the compiler sees that none is made, and the component
 //! has none of this code.
@@ -29,15 +29,31 @@ pub struct SharedStore<'a, H> {
     by: Deadline,
 }
 
-/// Whether the store has answered in time lately.
+/// What an instance knows of the store.
 #[derive(Debug)]
 pub struct StoreHealth {
+    /// The moment until which the store is left alone, as a call took too long.
     paused_until: Cell<Moment>,
+    /// The moment of the last denial whose entry may still be in the store. Older entries are not read.
+    distrusted_before: Cell<Moment>,
 }
 
 impl StoreHealth {
     pub const fn new() -> Self {
-        Self { paused_until: Cell::new(Moment::EARLIEST) }
+        Self { paused_until: Cell::new(Moment::EARLIEST), distrusted_before: Cell::new(Moment::EARLIEST) }
+    }
+
+    /// Notes a denial at `now`, before the entry is deleted: the store may hang or be paused, and the request
+    /// may be cancelled. Returns what [`trust`](Self::trust) restores.
+    pub fn distrust(&self, now: Moment) -> Moment {
+        self.distrusted_before.replace(now)
+    }
+
+    /// Notes that the entry which was denied at `denied` is deleted, unless there was a later denial.
+    pub fn trust(&self, denied: Moment, before: Moment) {
+        if self.distrusted_before.get() == denied {
+            self.distrusted_before.set(before);
+        }
     }
 }
 
@@ -108,11 +124,12 @@ impl<'a, H: Host> SharedStore<'a, H> {
         let age = self.host.unix_time().checked_sub(u64::from_be_bytes(*fetched_at))?;
         let version = SecretVersion::parse(str::from_utf8(version).ok()?)?;
         let value = Redacted::new(str::from_utf8(value).ok()?.to_owned());
-        Some(StoredSecret {
-            secret: Secret::new(value, version),
-            fetched_at: self.host.now().minus(Duration::from_secs(age)),
-            spread: u64::from_be_bytes(*spread),
-        })
+        let fetched_at = self.host.now().minus(Duration::from_secs(age));
+        if fetched_at < self.health.distrusted_before.get() {
+            return None;
+        }
+        let secret = Secret::new(value, version);
+        Some(StoredSecret { secret, fetched_at, spread: u64::from_be_bytes(*spread) })
     }
 
     /// Writes a secret for other instances; the vault was called for it at `fetched_at`.
@@ -145,7 +162,8 @@ impl<'a, H: Host> SharedStore<'a, H> {
         })
     }
 
-    pub fn delete_secret(self, key: &CacheKey) -> KeyValueFuture<'a, ()> {
+    /// Deletes a secret, and says whether the store has answered.
+    pub fn delete_secret(self, key: &CacheKey) -> KeyValueFuture<'a, bool> {
         let id = self.secret_id(key);
         Box::pin(async move { self.delete(id).await })
     }
@@ -180,11 +198,11 @@ impl<'a, H: Host> SharedStore<'a, H> {
         content
     }
 
-    /// Deletes an entry; if the store ignores that, the entry is empty.
-    async fn delete(&self, id: EntryId) {
+    /// Deletes an entry; if the store ignores that, the entry is empty. Says whether the store has answered.
+    async fn delete(&self, id: EntryId) -> bool {
         let (label, name) = (&self.settings.label, self.settings.seal.name(id));
-        self.limited(self.entries.write(label, &name, &[])).await;
-        self.limited(self.entries.delete(label, &name)).await;
+        let is_empty = self.limited(self.entries.write(label, &name, &[])).await.is_some();
+        self.limited(self.entries.delete(label, &name)).await.is_some() || is_empty
     }
 
     async fn write(&self, id: EntryId, sealed: Option<Vec<u8>>) {
@@ -194,8 +212,8 @@ impl<'a, H: Host> SharedStore<'a, H> {
         }
     }
 
-    /// Awaits a call to the store, as long as it may take. After a call that takes longer there is none for a
-    /// while.
+    /// Awaits a call to the store, as long as it may take. After a call that takes the whole limit there is
+    /// none for a while. A request with less time left says nothing about the store.
     async fn limited<T>(&self, call: KeyValueFuture<'_, T>) -> Option<T> {
         let now = self.host.now();
         let left = self.by.left(now).ok()?;
@@ -203,7 +221,7 @@ impl<'a, H: Host> SharedStore<'a, H> {
             return None;
         }
         let result = within(self.host, left.min(CALL_LIMIT), call).await;
-        if result.is_none() {
+        if result.is_none() && left >= CALL_LIMIT {
             self.health.paused_until.set(self.host.now().plus(PAUSE));
         }
         result

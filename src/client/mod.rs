@@ -7,14 +7,13 @@ pub mod token_cache;
 
 use std::time::Duration;
 
-use crate::azure::CallError;
 use crate::azure::jwks::{JwksEndpoint, SigningKeys};
 use crate::azure::token_source::Token;
-use crate::azure::{Answer, Call};
+use crate::azure::{Answer, Call, CallError};
 use crate::config::Config;
 use crate::error::{Error, Failure, Service};
 use crate::host::Host;
-use crate::model::{Deadline, Moment, Secret, SecretRequest};
+use crate::model::{CacheKey, Deadline, Moment, Secret, SecretRequest};
 use crate::shared_store::{SharedStore, StoreHealth};
 use crate::telemetry::context::RequestContext;
 use crate::telemetry::log::{self, Level};
@@ -117,6 +116,18 @@ impl<H: Host> Client<'_, H> {
     /// The host's store, if it has one and the settings name it. Its calls end by `by`.
     pub fn shared_store(&self, by: Deadline) -> Option<SharedStore<'_, H>> {
         SharedStore::open(self.host, self.config, &self.state.store, by)
+    }
+
+    /// Deletes a secret that the vault denied from the shared store. Until that is done, this instance reads
+    /// nothing from the store that is older than the denial.
+    pub async fn delete_stored_secret(&self, key: &CacheKey) {
+        let now = self.host.now();
+        let before = self.state.store.distrust(now);
+        if let Some(store) = self.shared_store(self.context.deadline)
+            && store.delete_secret(key).await
+        {
+            self.state.store.trust(now, before);
+        }
     }
 
     /// Takes a call to Key Vault from the caller's budget. A refresh after a response has no caller.

@@ -105,20 +105,12 @@ impl Scripted {
         Self::with_settings(&[&DEFAULT_SETTINGS[..], settings].concat())
     }
 
-    /// Creates a gateway with only these settings.
+    /// Creates a gateway with only these settings. Its host has a key-value store if they name one.
     pub fn with_settings(settings: &[(&str, &str)]) -> Self {
-        Self::in_world(settings, World::default())
-    }
-
-    /// Creates a gateway with these settings after [`DEFAULT_SETTINGS`], whose host has a key-value store.
-    pub fn with_store(settings: &[(&str, &str)], store: FakeStore) -> Self {
-        let settings = [&DEFAULT_SETTINGS[..], settings].concat();
-        Self::in_world(&settings, World { store: Some(store), ..World::default() })
-    }
-
-    fn in_world(settings: &[(&str, &str)], world: World) -> Self {
         let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let world = Rc::new(World { settings: owned.collect(), ..world });
+        let has_store = settings.iter().any(|(name, _)| *name == "GATEWAY_STORE");
+        let store = has_store.then(FakeStore::default);
+        let world = Rc::new(World { settings: owned.collect(), store, ..World::default() });
         let gateway = Gateway::new(FakeHost(Rc::clone(&world)));
         let (refresh, private, searched) = Default::default();
         let scripted = Self { gateway, world, refresh, private, searched };
