@@ -23,7 +23,7 @@ use crate::model::{Deadline, Moment, SecretName, SecretRequest, SecretVersion};
 use crate::read_error::ReadError;
 use crate::readiness::Readiness;
 use crate::secrets::cache::{CachedSecret, Freshness};
-use crate::secrets::{Found, NotFound, Refresh, Secrets};
+use crate::secrets::{Found, ReadFailure, Refresh, Secrets};
 use crate::sync::single_flight::SingleFlight;
 use crate::telemetry::context::RequestContext;
 use crate::telemetry::log::{self, Level};
@@ -87,7 +87,7 @@ impl<H: Host> Gateway<H> {
         };
         let (mut reply, outcome, error) = match result {
             Ok((reply, outcome)) => (reply, outcome, None),
-            Err(NotFound { error, cache_status }) => {
+            Err(ReadFailure { error, cache_status }) => {
                 let reply = if route == Ok(Route::Ready) {
                     Reply::not_ready(&error, self.unused(Some(&error)))
                 } else {
@@ -117,7 +117,7 @@ impl<H: Host> Gateway<H> {
         head: &Head,
         body: impl Body,
         context: &mut RequestContext<'a>,
-    ) -> Result<(Reply, Outcome), NotFound> {
+    ) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
 
         let principal = self.authenticate(config, head, context).await?;
@@ -150,10 +150,10 @@ impl<H: Host> Gateway<H> {
             Ok(found) => {
                 self.log(&context, Level::Info, (StatusCode::OK, Reply::OK), Some(found.cache_status), None);
             }
-            Err(NotFound { error, cache_status }) => {
+            Err(ReadFailure { error, cache_status }) => {
                 let reply = Reply::error(error);
-                let said = (reply.status(), reply.code());
-                self.log(&context, level_of(&reply), said, *cache_status, Some(error));
+                let outcome = (reply.status(), reply.code());
+                self.log(&context, level_of(&reply), outcome, *cache_status, Some(error));
             }
         }
         result.map_err(|not_found| (&not_found.error).into())
@@ -165,7 +165,7 @@ impl<H: Host> Gateway<H> {
         version: Option<&str>,
         refresh: bool,
         context: &mut RequestContext<'a>,
-    ) -> Result<Found, NotFound> {
+    ) -> Result<Found, ReadFailure> {
         let config = self.config(context).await?;
         let principal = config.callers.composed();
         context.caller = Some(principal.caller());
@@ -238,7 +238,7 @@ impl<H: Host> Gateway<H> {
     /// Says whether a secret could be read: the settings are right, and there is a token or one can be
     /// fetched. Of all probes of this instance one fetches a token in five seconds, once, and the others
     /// learn the result or what is known.
-    async fn ready(&self, context: &mut RequestContext<'_>) -> Result<(Reply, Outcome), NotFound> {
+    async fn ready(&self, context: &mut RequestContext<'_>) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
         let client = self.client(config, context);
         while self.client.tokens.get(Token::is_valid, self.host.now()).is_none() {
@@ -264,7 +264,7 @@ impl<H: Host> Gateway<H> {
         &'a self,
         head: &Head,
         context: &mut RequestContext<'a>,
-    ) -> Result<(Reply, Outcome), NotFound> {
+    ) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
         let principal = self.authenticate(config, head, context).await?;
         if principal.is_anonymous() {
@@ -284,7 +284,7 @@ impl<H: Host> Gateway<H> {
         if self.config.get().is_none() {
             let deadline = Deadline::new(context.start, LOAD_LIMIT);
             let load = async |_| {
-                let config = Config::load(&self.host).await?;
+                let config = Config::load(&self.host, deadline).await?;
                 let _ = self.config.set(config);
                 Ok(())
             };

@@ -37,7 +37,7 @@ pub struct Found {
 
 /// Why no secret was found.
 #[derive(Debug)]
-pub struct NotFound {
+pub struct ReadFailure {
     pub error: Error,
     /// How the error came about; `None` if neither the cache nor Azure was involved.
     pub cache_status: Option<CacheStatus>,
@@ -60,7 +60,7 @@ enum Origin {
     SharedStore,
 }
 
-impl From<Error> for NotFound {
+impl From<Error> for ReadFailure {
     fn from(error: Error) -> Self {
         Self { error, cache_status: None }
     }
@@ -87,7 +87,7 @@ impl Secrets {
         client: &Client<'_, H>,
         request: &SecretRequest,
         freshness: Freshness,
-    ) -> Result<Found, NotFound> {
+    ) -> Result<Found, ReadFailure> {
         let key = CacheKey::of(request);
         let now = client.host.now();
         if let Some(found) = self.look_up(request, &key, freshness, now) {
@@ -122,7 +122,7 @@ impl Secrets {
         key: &CacheKey,
         freshness: Freshness,
         now: Moment,
-    ) -> Option<Result<Found, NotFound>> {
+    ) -> Option<Result<Found, ReadFailure>> {
         if let Some(found) = self.within_ttl(request, key, freshness, now) {
             return Some(Ok(found));
         }
@@ -262,8 +262,8 @@ impl Secrets {
                 cache.insert_negative(key, failure.error.clone(), start, now.plus(ttl), settings);
             }
         }
-        if is_denial && let Some(store) = client.shared_store(client.context.deadline) {
-            store.delete_secret(key).await;
+        if is_denial {
+            client.delete_stored_secret(key).await;
         }
         Err(failure)
     }
@@ -307,7 +307,7 @@ impl Secrets {
         freshness: Freshness,
         error: Error,
         mut status: CacheStatus,
-    ) -> Result<Found, NotFound> {
+    ) -> Result<Found, ReadFailure> {
         let was_forwarded = client.context.calls.for_secret() > 0 || status.collapsed;
         if !was_forwarded {
             status.forwarded = None;
@@ -315,10 +315,10 @@ impl Secrets {
         let mut result = self.stale_or(error, request, key, freshness, status, client.host.now());
         // No call was made, since a circuit breaker is open: the error comes neither from the cache nor from
         // Azure.
-        if let Err(not_found) = &mut result
+        if let Err(failure) = &mut result
             && !was_forwarded
         {
-            not_found.cache_status = None;
+            failure.cache_status = None;
         }
         result
     }
@@ -332,7 +332,7 @@ impl Secrets {
         freshness: Freshness,
         status: CacheStatus,
         now: Moment,
-    ) -> Result<Found, NotFound> {
+    ) -> Result<Found, ReadFailure> {
         // A denial that came meanwhile has evicted the value.
         let stale = allows_stale(&error, freshness).then(|| self.cache.borrow_mut().get(key, now)).flatten();
         let Some(secret) = stale else {
@@ -343,7 +343,7 @@ impl Secrets {
                 }
                 error => error,
             };
-            return Err(NotFound { error, cache_status: Some(status) });
+            return Err(ReadFailure { error, cache_status: Some(status) });
         };
         // Azure may only have been slower than the stale wait.
         let refresh = (error == Error::DeadlineExceeded && self.may_refresh(key, now))

@@ -105,7 +105,7 @@ impl<K: Eq + Clone, T: Clone> SingleFlight<K, T> {
             next_leader: Cell::new(None),
         });
         self.calls.borrow_mut().push((key.clone(), Rc::clone(&call)));
-        Joined::Leader(Leader(Slot { flights: self, key: key.clone(), call }))
+        Joined::Leader(Leader(Slot { group: self, key: key.clone(), call }))
     }
 
     fn call(&self, key: &K) -> Option<Rc<InFlight<T>>> {
@@ -118,7 +118,7 @@ impl<K: Eq + Clone, T: Clone> SingleFlight<K, T> {
         let id = call.next_id.get();
         call.next_id.set(id.saturating_add(1));
         call.waiters.borrow_mut().push(Waiting { id, until, signal: None });
-        Some(Waiter { slot: Slot { flights: self, key: key.clone(), call }, id })
+        Some(Waiter { slot: Slot { group: self, key: key.clone(), call }, id })
     }
 }
 
@@ -168,7 +168,7 @@ struct Waiter<'a, K: Eq + Clone, T> {
 /// The part of a request in a call.
 #[derive(Debug)]
 struct Slot<'a, K: Eq + Clone, T> {
-    flights: &'a SingleFlight<K, T>,
+    group: &'a SingleFlight<K, T>,
     key: K,
     call: Rc<InFlight<T>>,
 }
@@ -183,7 +183,7 @@ impl<K: Eq + Clone, T> Slot<'_, K, T> {
         if let Some(next) = next {
             drop(call.set_signal(next, None));
         } else {
-            self.flights.calls.borrow_mut().retain(|(key, _)| *key != self.key);
+            self.group.calls.borrow_mut().retain(|(key, _)| *key != self.key);
             drop(call.waiters.take());
         }
     }
@@ -244,11 +244,11 @@ impl<'a, K: Eq + Clone, T: Clone> Waiter<'a, K, T> {
 
     /// Waits for the result or for the lead. The future of a `signal` ends when the signal is dropped.
     async fn wait<W: Future<Output = ()>>(self, signal: impl Fn() -> (Signal, W)) -> Outcome<'a, K, T> {
-        let Slot { flights, key, call } = &self.slot;
+        let Slot { group, key, call } = &self.slot;
         loop {
             if call.next_leader.get() == Some(self.id) {
                 call.next_leader.set(None);
-                return Outcome::Promoted(Leader(Slot { flights, key: key.clone(), call: Rc::clone(call) }));
+                return Outcome::Promoted(Leader(Slot { group, key: key.clone(), call: Rc::clone(call) }));
             }
             if let Some(result) = call.result.borrow().as_ref() {
                 return Outcome::Shared(result.clone());
@@ -281,9 +281,9 @@ mod tests {
 
     #[test]
     fn waiters_get_the_result_of_the_leader() {
-        let flights = SingleFlight::new();
-        let leader = lead(&flights, "a");
-        let (mut first, mut second) = (pin!(wait(&flights, "a", 1)), pin!(wait(&flights, "a", 2)));
+        let group = SingleFlight::new();
+        let leader = lead(&group, "a");
+        let (mut first, mut second) = (pin!(wait(&group, "a", 1)), pin!(wait(&group, "a", 2)));
         assert!(is_pending(first.as_mut()) && is_pending(second.as_mut()));
         assert_eq!(leader.finish(Ok(7)), Ok(7));
         assert_eq!((shared(first.as_mut()), shared(second.as_mut())), (Ok(7), Ok(7)));
@@ -291,34 +291,34 @@ mod tests {
 
     #[test]
     fn a_finished_or_dropped_call_is_gone() {
-        let flights = SingleFlight::new();
-        let _ = lead(&flights, "a").finish(Ok(7));
-        assert!(!flights.has(&"a"));
-        drop(lead(&flights, "a"));
-        assert!(!flights.has(&"a"));
+        let group = SingleFlight::new();
+        let _ = lead(&group, "a").finish(Ok(7));
+        assert!(!group.has(&"a"));
+        drop(lead(&group, "a"));
+        assert!(!group.has(&"a"));
     }
 
     #[test]
     fn each_key_has_its_own_call() {
-        let flights = SingleFlight::new();
-        let (_a, _b) = (lead(&flights, "a"), lead(&flights, "b"));
-        assert!(flights.has(&"a") && flights.has(&"b") && !flights.has(&"c"));
+        let group = SingleFlight::new();
+        let (_a, _b) = (lead(&group, "a"), lead(&group, "b"));
+        assert!(group.has(&"a") && group.has(&"b") && !group.has(&"c"));
     }
 
     #[test]
     fn the_waiter_with_the_latest_deadline_takes_over() {
-        let flights = SingleFlight::new();
-        let leader = lead(&flights, "a");
-        let mut short = pin!(wait(&flights, "a", 1));
-        let mut long = pin!(wait(&flights, "a", 3));
-        let mut later = pin!(wait(&flights, "a", 3));
+        let group = SingleFlight::new();
+        let leader = lead(&group, "a");
+        let mut short = pin!(wait(&group, "a", 1));
+        let mut long = pin!(wait(&group, "a", 3));
+        let mut later = pin!(wait(&group, "a", 3));
         for waiter in [short.as_mut(), long.as_mut(), later.as_mut()] {
             assert!(is_pending(waiter));
         }
         drop(leader);
         // Only the promoted waiter is woken. A request that comes now waits for it, whatever its deadline.
-        assert_eq!(woken(&flights, "a"), [1]);
-        let mut last = pin!(wait(&flights, "a", 4));
+        assert_eq!(woken(&group, "a"), [1]);
+        let mut last = pin!(wait(&group, "a", 4));
         assert!(is_pending(last.as_mut()) && is_pending(short.as_mut()) && is_pending(later.as_mut()));
         let leader = promoted(long.as_mut());
         assert!(is_pending(short.as_mut()) && is_pending(later.as_mut()));
@@ -331,9 +331,9 @@ mod tests {
     #[test]
     fn a_local_failure_is_not_shared_and_another_one_is() {
         for (is_local, is_shared) in [(true, false), (false, true)] {
-            let flights = SingleFlight::new();
-            let leader = lead(&flights, "a");
-            let mut waiter = pin!(wait(&flights, "a", 1));
+            let group = SingleFlight::new();
+            let leader = lead(&group, "a");
+            let mut waiter = pin!(wait(&group, "a", 1));
             assert!(is_pending(waiter.as_mut()));
             let failure = Failure { error: Error::VaultUnusable, is_local };
             assert_eq!(leader.finish(Err(failure.clone())), Err(failure.clone()));
@@ -342,67 +342,67 @@ mod tests {
             } else {
                 drop(promoted(waiter.as_mut()));
             }
-            assert!(!flights.has(&"a"));
+            assert!(!group.has(&"a"));
         }
     }
 
     #[test]
     fn a_promoted_waiter_that_is_dropped_promotes_the_next() {
-        let flights = SingleFlight::new();
-        let leader = lead(&flights, "a");
-        let mut next = pin!(wait(&flights, "a", 1));
-        let mut first = Box::pin(wait(&flights, "a", 2));
+        let group = SingleFlight::new();
+        let leader = lead(&group, "a");
+        let mut next = pin!(wait(&group, "a", 1));
+        let mut first = Box::pin(wait(&group, "a", 2));
         assert!(is_pending(next.as_mut()) && is_pending(first.as_mut()));
         drop(leader);
-        let mut newcomer = pin!(wait(&flights, "a", 3));
+        let mut newcomer = pin!(wait(&group, "a", 3));
         assert!(is_pending(newcomer.as_mut()));
         drop(first);
         assert!(is_pending(next.as_mut()));
         drop(promoted(newcomer.as_mut()));
         drop(promoted(next.as_mut()));
-        assert!(!flights.has(&"a"));
+        assert!(!group.has(&"a"));
     }
 
     #[test]
     fn the_last_waiter_that_is_dropped_ends_the_call() {
-        let flights = SingleFlight::new();
-        let leader = lead(&flights, "a");
-        let waiter = wait(&flights, "a", 1);
+        let group = SingleFlight::new();
+        let leader = lead(&group, "a");
+        let waiter = wait(&group, "a", 1);
         drop(leader);
-        assert!(flights.has(&"a"));
+        assert!(group.has(&"a"));
         drop(waiter);
-        assert!(!flights.has(&"a"));
+        assert!(!group.has(&"a"));
     }
 
     #[test]
     fn a_waiter_that_polls_too_late_misses_nothing() {
-        let flights = SingleFlight::new();
-        let leader = lead(&flights, "a");
-        let mut waiter = pin!(wait(&flights, "a", 1));
+        let group = SingleFlight::new();
+        let leader = lead(&group, "a");
+        let mut waiter = pin!(wait(&group, "a", 1));
         let _ = leader.finish(Ok(7));
         assert_eq!(shared(waiter.as_mut()), Ok(7));
 
-        let leader = lead(&flights, "a");
-        let mut waiter = pin!(wait(&flights, "a", 1));
+        let leader = lead(&group, "a");
+        let mut waiter = pin!(wait(&group, "a", 1));
         drop(leader);
         drop(promoted(waiter.as_mut()));
     }
 
     type Key = &'static str;
 
-    fn lead<'a>(flights: &'a SingleFlight<Key, u8>, key: Key) -> Leader<'a, Key, u8> {
-        match flights.join(&key, at(0), at(0)) {
+    fn lead<'a>(group: &'a SingleFlight<Key, u8>, key: Key) -> Leader<'a, Key, u8> {
+        match group.join(&key, at(0), at(0)) {
             Joined::Leader(leader) => leader,
             Joined::Waiter(_) => panic!("a call for {key} is in flight"),
         }
     }
 
     fn wait<'a>(
-        flights: &'a SingleFlight<Key, u8>,
+        group: &'a SingleFlight<Key, u8>,
         key: Key,
         until: u64,
     ) -> impl Future<Output = Outcome<'a, Key, u8>> {
-        let waiter = flights.waiter(&key, at(until)).unwrap_or_else(|| panic!("no call for {key}"));
+        let waiter = group.waiter(&key, at(until)).unwrap_or_else(|| panic!("no call for {key}"));
         waiter.wait(|| {
             let held = Rc::new(());
             let watched = Rc::downgrade(&held);
@@ -415,8 +415,8 @@ mod tests {
     }
 
     /// The ids of the waiters whose signals were dropped.
-    fn woken(flights: &SingleFlight<Key, u8>, key: Key) -> Vec<u64> {
-        let call = flights.call(&key).unwrap_or_else(|| panic!("no call for {key}"));
+    fn woken(group: &SingleFlight<Key, u8>, key: Key) -> Vec<u64> {
+        let call = group.call(&key).unwrap_or_else(|| panic!("no call for {key}"));
         let waiters = call.waiters.borrow();
         waiters.iter().filter(|waiting| waiting.signal.is_none()).map(|waiting| waiting.id).collect()
     }

@@ -32,8 +32,7 @@ use std::time::{Duration, SystemTime};
 use bindings::clocks::monotonic_clock;
 use bindings::random::random::get_random_u64;
 
-use crate::azure::CallError;
-use crate::azure::{Answer, Call};
+use crate::azure::{Answer, Call, CallError};
 use crate::env::{Setting, Unreadable};
 use crate::host::{Host, KeyValue, Signal};
 use crate::model::Moment;

@@ -63,7 +63,7 @@ async fn microsofts_python_clients_work() -> Result<(), Box<dyn Error>> {
         requirements: &Path::new(FILES).join("requirements.txt"),
         target: target(),
     };
-    let packages = packages.install()?.ok_or("python3 and pip are needed")?;
+    let packages = packages.install()?;
     // One of the three tokens has a wrong audience. Vaults refuse it, and a request without a token.
     let program = format!("{FILES}/client.py");
     run_client(&SOURCES, (3, 2), (Path::new("python3"), &[&program], &packages)).await
@@ -78,7 +78,7 @@ async fn microsofts_javascript_clients_work() -> Result<(), Box<dyn Error>> {
         files: &["client.mjs"],
         target: target(),
     };
-    let packages = packages.install()?.ok_or("node, npm and the npm registry are needed")?;
+    let packages = packages.install()?;
     run_client(&SOURCES, (1, 1), (Path::new("node"), &["client.mjs"], &packages)).await
 }
 

@@ -30,15 +30,14 @@ pub struct PythonPackages<'a> {
     pub target: &'a Path,
 }
 
-/// The directory of packages; `None` if a tool is missing, which [`not_run`] reports.
-type Installed = Result<Option<PathBuf>, Box<dyn Error>>;
+/// The directory of packages. A missing tool is an error that names it.
+type Installed = Result<PathBuf, Box<dyn Error>>;
 
 impl NodePackages<'_> {
     /// Returns the directory with `node_modules`, and installs the packages if it is missing.
     pub fn install(&self) -> Installed {
         if ["node", "npm"].iter().any(|program| printed_by(program, &["--version"]).is_none()) {
-            not_run(self.purpose, "node or npm is missing; `apt-get install npm` brings both")?;
-            return Ok(None);
+            return Err(format!("{} needs node and npm: `apt-get install npm`", self.purpose).into());
         }
         let names = ["package.json", "package-lock.json"].iter().chain(self.files);
         let files: Vec<PathBuf> = names.map(|name| self.list.join(name)).collect();
@@ -60,8 +59,8 @@ impl PythonPackages<'_> {
         let version = "import sys; print('%d.%d' % sys.version_info[:2], end='')";
         let pip = printed_by("python3", &["-m", "pip", "--version"]);
         let Some(version) = pip.and_then(|_| printed_by("python3", &["-c", version])) else {
-            not_run(self.purpose, "python3 or pip is missing; `apt-get install python3-pip` brings both")?;
-            return Ok(None);
+            let needs = "needs python3 and pip: `apt-get install python3-pip`";
+            return Err(format!("{} {needs}", self.purpose).into());
         };
         let directory =
             format!("python-{version}-{}-{}", self.name, hash_of(&[self.requirements.to_owned()])?);
@@ -71,12 +70,6 @@ impl PythonPackages<'_> {
             output_within(INSTALL_LIMIT, b"", pip.arg(beside).arg("-r").arg(self.requirements))
         })
     }
-}
-
-/// Prints that `purpose` does not run on this machine, and why.
-pub fn not_run(purpose: &str, reason: &str) -> io::Result<()> {
-    // The test harness hides the output of `println` when a test passes.
-    writeln!(io::stdout(), "\nNOT RUN: {purpose}: {reason}")
 }
 
 /// Runs a program with `input`, and kills it after `limit`.
@@ -110,7 +103,7 @@ pub fn output_within(limit: Duration, input: &[u8], command: &mut Command) -> io
 /// Creates `directory` from one that `install` fills, so that an incomplete installation is not used.
 fn install_once(directory: PathBuf, install: impl FnOnce(&Path) -> io::Result<Output>) -> Installed {
     if directory.is_dir() {
-        return Ok(Some(directory));
+        return Ok(directory);
     }
     let parent = directory.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
@@ -124,7 +117,7 @@ fn install_once(directory: PathBuf, install: impl FnOnce(&Path) -> io::Result<Ou
         Err(_) if directory.is_dir() => {}
         other => other?,
     }
-    Ok(Some(directory))
+    Ok(directory)
 }
 
 /// Hashes files for the name of a directory, so that a changed list is installed again.

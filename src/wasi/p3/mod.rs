@@ -22,8 +22,7 @@ use super::http_types::{
     call_error, content_length, field, head, options, request_fields, response_fields, set_status, set_target,
 };
 use super::{WRITE_LIMIT, Wasi, nanoseconds};
-use crate::azure::CallError;
-use crate::azure::{Answer, Call};
+use crate::azure::{Answer, Call, CallError};
 use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, BodyError, Signal, unless};
 use crate::http::response::Reply;

@@ -126,7 +126,7 @@ fn jco() -> Result<PathBuf, Box<dyn Error>> {
         files: &[],
         target: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools"),
     };
-    let installed = packages.install()?.ok_or("jco needs Node.js and npm")?;
+    let installed = packages.install()?;
     Ok(installed.join("node_modules/@bytecodealliance/jco/dist/jco.js"))
 }
 
