@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::auth::Callers;
+use crate::azure::Endpoint;
 use crate::azure::token_source::TokenSource;
 use crate::azure::vault::Vault;
 use crate::env::{Lookup, NAMES};
@@ -62,6 +63,22 @@ impl Config {
     pub fn stale_wait(&self) -> Duration {
         let part = |parts| self.deadline.checked_div(parts).unwrap_or(self.deadline);
         part(4).max(MIN_STALE_WAIT.min(part(2)))
+    }
+
+    /// The addresses of all that the gateway calls: token source, vault, and the JWKS of the callers' tenant.
+    pub fn destinations(&self) -> Vec<&Endpoint> {
+        let fixed = [self.token_source.endpoint(), self.vault.origin()];
+        let jwks = self.callers.tenant().map(|tenant| tenant.jwks_endpoint().endpoint());
+        fixed.into_iter().chain(jwks).collect()
+    }
+
+    /// Parses settings for a host without a key-value store.
+    ///
+    /// # Errors
+    ///
+    /// Fails for the first setting that is missing or wrong.
+    pub fn without_store(settings: Lookup<'_>) -> Result<Self, SettingError> {
+        Self::parse(settings, |_| None)
     }
 
     /// Loads all settings from `host` and parses them.

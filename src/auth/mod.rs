@@ -74,6 +74,16 @@ pub struct Principal<'a> {
 }
 
 impl Callers {
+    /// The names of the callers that have a key, an identity or a role.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(Caller::name)
+    }
+
+    /// The tenant that issues the callers' access tokens, if there is one.
+    pub const fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+
     /// Parses the settings of callers; `vault` determines the cloud.
     pub(crate) fn parse(settings: Lookup<'_>, vault: &Vault) -> Result<Self, SettingError> {
         let mut known = callers::parse(settings)?;

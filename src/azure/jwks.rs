@@ -28,6 +28,10 @@ pub struct JwksEndpoint {
 pub struct SigningKeys(Vec<(String, PublicKey)>);
 
 impl JwksEndpoint {
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.keys
+    }
+
     /// The endpoint of `tenant`, in the cloud of `vault`.
     pub(crate) fn parse(settings: Lookup<'_>, vault: &Vault, tenant: &str) -> Result<Self, SettingError> {
         let cloud = vault.cloud();

@@ -53,6 +53,11 @@ pub struct Vault {
 pub struct Audience(String);
 
 impl Vault {
+    /// The address of the vault, without a path.
+    pub const fn origin(&self) -> &Endpoint {
+        &self.origin
+    }
+
     /// Parses the address `uri`, which is the value of the setting `name`, and the settings `resource` and
     /// `api_version`.
     pub(crate) fn parse(
@@ -108,7 +113,7 @@ impl Vault {
     }
 
     /// The vault's address, without a slash at the end.
-    pub(crate) fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         let scheme = if self.origin.is_tls() { "https" } else { "http" };
         format!("{scheme}://{}", self.origin.authority())
     }

@@ -180,6 +180,19 @@ impl Reply {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", JSON, INTERNAL_ERROR.into())
     }
 
+    /// The reply of a host that cannot give the request to an instance at the moment.
+    pub fn unavailable() -> Self {
+        let message = "The gateway cannot take the request at the moment.";
+        let mut reply = Self::problem(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message);
+        reply.add_retry_after(None);
+        reply
+    }
+
+    /// The reply to a request without one valid `Host` (RFC 9112, section 3.2).
+    pub fn invalid_host() -> Self {
+        Self::problem(StatusCode::BAD_REQUEST, "BadRequest", "The request must have one valid Host field.")
+    }
+
     fn new(status: StatusCode, code: &'static str, media_type: &'static str, body: Vec<u8>) -> Self {
         let mut headers = Headers::new();
         headers.add("content-type", media_type);

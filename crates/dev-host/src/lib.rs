@@ -1,4 +1,4 @@
-//! Runs a component under Wasmtime's own `serve` as a child process, for tests and development.
+//! Runs a component as a child process, for tests and development.
 //!
 //! The child has only the environment that it is given and listens on a free port of the loopback interface.
 //! Dropping its [`Server`] ends it.
@@ -10,5 +10,5 @@ mod components;
 mod wait;
 
 pub use components::{compile, component};
-pub use server::{Launch, Server};
+pub use server::{Host, Launch, Server};
 pub use wait::{WAIT_LIMIT, agent, random_key, wait_for};

@@ -1,5 +1,5 @@
-//! The dev-host: `serve` and `compile` are Wasmtime's own commands; `demo`, `dev`, `attack` and `bench` run
-//! them against an emulated Key Vault.
+//! The dev-host: `serve` and `compile` are Wasmtime's own commands, `gateway` is the gateway's own host; `demo`,
+//! `dev`, `attack` and `bench` run them against an emulated Key Vault.
 
 mod attack;
 mod bench;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let matches = Command::command().get_matches();
     let done = match Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()) {
         Command::Serve(serve) => serve.run(&matches),
+        Command::Gateway(options) => return options.run(),
         Command::Compile(compile) => compile.execute().map_err(|error| format!("{error:?}")),
         Command::Demo(demo) => demo.run(),
         Command::Dev(dev) => dev.run(),
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
 enum Command {
     /// Serves HTTP requests with a component: Wasmtime's own command
     Serve(Box<Serve>),
+    /// Serves HTTP requests with a component: the gateway's own host
+    Gateway(Box<keyvault_gateway_host::Options>),
     /// Compiles a component to machine code: Wasmtime's own command
     Compile(Box<wasmtime_cli::commands::CompileCommand>),
     /// Reads one secret through a component and prints every step

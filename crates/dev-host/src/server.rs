@@ -1,6 +1,6 @@
-//! A component under `wasmtime serve`, as a child process.
+//! A component as a child process, under `wasmtime serve` or under the gateway's own host.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, PipeReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +19,17 @@ pub struct Launch {
     environment: Vec<(OsString, OsString)>,
     host_environment: Vec<(OsString, OsString)>,
     echo: bool,
+    host: Host,
+}
+
+/// The host that runs a component.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Host {
+    /// Wasmtime's own `serve` command.
+    #[default]
+    Wasmtime,
+    /// The gateway's own host.
+    Gateway,
 }
 
 impl Launch {
@@ -32,7 +43,15 @@ impl Launch {
             environment: Vec::new(),
             host_environment: Vec::new(),
             echo: false,
+            host: Host::Wasmtime,
         }
+    }
+
+    /// Sets the host. The default is `wasmtime serve`.
+    #[must_use]
+    pub fn host(mut self, host: Host) -> Self {
+        self.host = host;
+        self
     }
 
     /// Sets the address to listen on. The default is a free port of the loopback interface.
@@ -42,7 +61,7 @@ impl Launch {
         self
     }
 
-    /// Adds options of `wasmtime serve`.
+    /// Adds options of the host.
     #[must_use]
     pub fn options<I: IntoIterator<Item: Into<OsString>>>(mut self, options: I) -> Self {
         self.options.extend(options.into_iter().map(Into::into));
@@ -88,15 +107,23 @@ impl Launch {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         // The child exits with this process: no other process holds the other end of its standard input.
-        command.env_clear().stdin(Stdio::piped()).args(["serve", "--until-input-ends"]);
-        // Without `cli` a component has no environment.
-        command.args(["-S", "cli", "--addr", &self.address.to_string()]);
-        command.envs(self.host_environment.iter().map(|(name, value)| (name, value)));
-        for (name, value) in &self.environment {
-            // Only the name is an argument: every process of the machine can read a command line.
-            command.env(name, value).arg("--env").arg(name);
+        command.env_clear().stdin(Stdio::piped());
+        let variables = self.host_environment.iter().chain(&self.environment);
+        command.envs(variables.map(|(name, value)| (name, value)));
+        let address = self.address.to_string();
+        match self.host {
+            Host::Wasmtime => {
+                // Without `cli` a component has no environment.
+                command.args(["serve", "--until-input-ends", "-S", "cli", "--addr", &address]);
+                // Only the name is an argument: every process of the machine can read a command line.
+                command.args(self.environment.iter().flat_map(|(name, _)| [OsStr::new("--env"), name]));
+                command.args(&self.options).arg(&self.component);
+            }
+            Host::Gateway => {
+                command.args(["gateway", "--until-input-ends", "--listen", &address]).args(&self.options);
+                command.arg("--component").arg(&self.component);
+            }
         }
-        command.args(&self.options).arg(&self.component);
         command
     }
 }
@@ -184,9 +211,10 @@ impl Drop for Server {
 /// The timeout of a start. A compilation takes a second on an idle machine, and tests run in parallel.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Parses the address from the line that Wasmtime prints when it listens.
+/// Parses the address from the line that both hosts print when they listen.
 fn parse_address(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("Serving HTTP on http://")?.strip_suffix('/')?.parse().ok()
+    let (_, address) = line.strip_prefix("Serving HTTP on http")?.split_once("://")?;
+    address.strip_suffix('/')?.parse().ok()
 }
 
 /// The output of a child process.

@@ -18,7 +18,7 @@ pub use selector::Selector;
 pub use token::Token;
 
 use super::vault::Audience;
-use super::{Answer, Call, CallError};
+use super::{Answer, Call, CallError, Endpoint};
 use crate::error::{Error, Service};
 use crate::model::Moment;
 
@@ -124,6 +124,17 @@ impl TokenSource {
             | Self::AppService2017(_)
             | Self::CloudShell(_)
             | Self::ClientSecret(_) => &[],
+        }
+    }
+
+    /// The address that tokens are requested from, without the query of the request.
+    pub const fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::AppService2019(source) => &source.endpoint,
+            Self::AppService2017(source) => &source.endpoint,
+            Self::CloudShell(source) => &source.endpoint,
+            Self::ClientSecret(source) => &source.authority,
+            Self::Imds(source) => &source.origin,
         }
     }
 

@@ -1,0 +1,276 @@
+//! The gateway's own host: one process that runs the component on Wasmtime, with one memory for all requests.
+//!
+//! The modules, in the order of a request: [`listen`] accepts a connection and gives it to a thread ([`worker`]),
+//! [`connection`] reads requests, [`instance`] runs the component, and [`outbound`] makes its calls.
+
+mod code;
+mod connection;
+mod instance;
+mod listen;
+mod log;
+mod options;
+mod outbound;
+mod settings;
+mod tls;
+mod worker;
+
+pub use options::{Address, Limits, Options};
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{interval, timeout};
+
+use connection::{Addresses, Clients};
+use instance::{Program, TICK};
+use log::Log;
+use settings::Settings;
+use worker::Shared;
+
+impl Options {
+    /// Runs the host until a signal ends it.
+    pub fn run(self) -> ExitCode {
+        #[cfg(feature = "compile")]
+        if let (Some(file), Some(to)) = (&self.component, &self.compile_to) {
+            return finish(code::compile_to(file, to), FAILURE);
+        }
+        let checked = match Checked::new(&self) {
+            Ok(checked) => checked,
+            Err(error) => return finish(Err(error), WRONG_SETTING),
+        };
+        if self.check {
+            println!("{}", checked.settings.description);
+            return ExitCode::SUCCESS;
+        }
+        raise_file_limit();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(self.serve(checked)),
+            Err(error) => Err(error.to_string()),
+        };
+        finish(result, FAILURE)
+    }
+
+    async fn serve(self, checked: Checked) -> Result<(), String> {
+        let failed = |error: std::io::Error| error.to_string();
+        if self.until_input_ends {
+            std::thread::spawn(|| {
+                // A read error ends the process, too.
+                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+                std::process::exit(0)
+            });
+        }
+        let mut signals = Signals::new().map_err(failed)?;
+        let listeners = listen::listen(&self.listen)?;
+        let log = Log::start().map_err(failed)?;
+        let engine = code::engine().map_err(|error| format!("{error:#}"))?;
+        let component = code::component(&engine, self.component.as_deref())?;
+        let program = Program::new(engine.clone(), &component);
+        let program = program
+            .map_err(|error| format!("the component needs what this host does not have: {error:#}"))?;
+
+        let (settings, current_settings) = watch::channel(Arc::new(checked.settings));
+        let (tls, current_tls) = watch::channel(checked.server);
+        let (stop, is_stopping) = watch::channel(false);
+        let limits = self.limits.clone();
+        let shared = Arc::new(Shared {
+            program,
+            limits: limits.clone(),
+            log: log.clone(),
+            tls: checked.client,
+            proxy: checked.proxy,
+            settings: current_settings,
+            clients: Clients {
+                tls: current_tls,
+                is_stopping: is_stopping.clone(),
+                requests: Arc::new(Semaphore::new(limits.max_requests.get())),
+            },
+        });
+        tokio::spawn(async move {
+            let mut ticks = interval(TICK);
+            loop {
+                ticks.tick().await;
+                engine.increment_epoch();
+            }
+        });
+
+        let (mut threads, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..self.threads.get() {
+            let (sender, accepted) = mpsc::unbounded_channel();
+            let ((ready, is_ready), (end, is_over)) = (oneshot::channel(), oneshot::channel());
+            worker::start(Arc::clone(&shared), accepted, ready, end).map_err(failed)?;
+            is_ready.await.map_err(|_| "a thread has ended")??;
+            threads.push(sender);
+            ends.push(is_over);
+        }
+        log.plain(&format!(
+            "keyvault-gateway {}\n{}",
+            env!("CARGO_PKG_VERSION"),
+            settings.borrow().description
+        ));
+        let connections = Arc::new(Semaphore::new(limits.max_connections.get()));
+        let addresses = Addresses::default();
+        for listener in listeners {
+            log.plain(&format!("Serving HTTP on {}", listener.url(self.tls_cert.is_some())));
+            let (connections, threads) = (Arc::clone(&connections), threads.clone());
+            let is_stopping = is_stopping.clone();
+            tokio::spawn(listener.run(
+                limits.clone(),
+                connections,
+                addresses.clone(),
+                threads,
+                is_stopping,
+                log.clone(),
+            ));
+        }
+        drop(threads);
+        notify_systemd(Phase::Ready);
+
+        while signals.next().await == Signal::Reload {
+            match Checked::new(&self) {
+                Ok(checked) => {
+                    tls.send_replace(checked.server);
+                    settings.send_replace(Arc::new(checked.settings));
+                }
+                Err(error) => {
+                    log.error(&format!("kept the settings and the certificate as they were: {error}"))
+                }
+            }
+        }
+        notify_systemd(Phase::Stopping);
+        let grace = limits.grace_seconds;
+        let grace = grace.unwrap_or_else(|| settings.borrow().deadline.saturating_add(GRACE_AFTER_DEADLINE));
+        log.info(&format!("stopping; requests in progress have {} s", grace.as_secs()));
+        stop.send_replace(true);
+        let drained = timeout(grace, async {
+            for end in ends {
+                let _ = end.await;
+            }
+        });
+        tokio::select! {
+            drained = drained => match drained {
+                Ok(()) => log.info("stopped"),
+                Err(_) => log.error("stopped; connections with requests in progress were cut"),
+            },
+            // The second signal.
+            _ = signals.next() => log.error("stopped by a second signal; requests in progress were cut"),
+        }
+        log.flush();
+        Ok(())
+    }
+}
+
+/// What the options and the environment say, read and checked.
+struct Checked {
+    settings: Settings,
+    server: Option<Arc<ServerConfig>>,
+    client: rustls::ClientConfig,
+    proxy: Option<Arc<hyper_util::client::proxy::matcher::Matcher>>,
+}
+
+impl Checked {
+    fn new(options: &Options) -> Result<Self, String> {
+        let server = match (&options.tls_cert, &options.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::server(certificate, key)?),
+            _ => None,
+        };
+        let client = tls::client(&options.ca_file)?;
+        let proxy = outbound::proxy(|name| std::env::var(name).ok())?;
+        Ok(Self { settings: Settings::load()?, server, client, proxy })
+    }
+}
+
+fn finish(result: Result<(), String>, code: u8) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Stop,
+    Reload,
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.hangup.recv() => Signal::Reload,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        let _ = tokio::signal::ctrl_c().await;
+        Signal::Stop
+    }
+}
+
+enum Phase {
+    Ready,
+    Stopping,
+}
+
+/// Tells systemd, if it has started this process and waits for that (sd_notify(3)).
+fn notify_systemd(phase: Phase) {
+    #[cfg(unix)]
+    let _ = sd_notify::notify(&[match phase {
+        Phase::Ready => sd_notify::NotifyState::Ready,
+        Phase::Stopping => sd_notify::NotifyState::Stopping,
+    }]);
+    #[cfg(not(unix))]
+    let _ = phase;
+}
+
+/// Raises the limit of open files to the maximum: each connection is one.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
+const FAILURE: u8 = 1;
+
+/// The code of clap for a wrong option, too.
+const WRONG_SETTING: u8 = 2;
+
+/// A request that waits for Azure until its deadline has this long to be sent.
+const GRACE_AFTER_DEADLINE: Duration = Duration::from_secs(5);

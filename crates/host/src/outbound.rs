@@ -1,0 +1,266 @@
+//! Calls to Azure: which are allowed, and how they get there.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderName, Uri};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use keyvault_gateway::azure::Endpoint;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower_service::Service;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
+
+use crate::log::Log;
+
+/// The network of one thread: its pool of connections, and the addresses that it may call.
+#[derive(Clone)]
+pub struct Network {
+    client: Client<HttpsConnector<Route>, WasiBody>,
+    egress: Arc<Egress>,
+    log: Log,
+}
+
+/// The addresses that the settings name: all that a component may call.
+pub struct Egress {
+    origins: Vec<(bool, String)>,
+    refused: AtomicU64,
+}
+
+impl Egress {
+    pub fn new(destinations: &[Endpoint]) -> Self {
+        let origin = |endpoint: &Endpoint| (endpoint.is_tls(), endpoint.authority().to_owned());
+        Self { origins: destinations.iter().map(origin).collect(), refused: AtomicU64::new(0) }
+    }
+
+    fn allows(&self, uri: &Uri) -> bool {
+        let tls = uri.scheme_str() == Some("https");
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        self.origins
+            .iter()
+            .any(|(known_tls, known)| *known_tls == tls && known.eq_ignore_ascii_case(authority))
+    }
+}
+
+impl Network {
+    /// Makes the network of a thread, whose runtime runs its connections.
+    pub fn new(tls: ClientConfig, proxy: Option<Arc<Matcher>>, egress: Arc<Egress>, log: Log) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let secure = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = secure.enable_http1().enable_http2().wrap_connector(Route { tcp, proxy });
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_LIMIT)
+            .build(connector);
+        Self { client, egress, log }
+    }
+}
+
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for Network {
+    /// Without the `Arc` that the default makes for each header field.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        is_forbidden(name)
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(is_forbidden)
+    }
+
+    /// The client sets it.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Io,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+        if !self.egress.allows(request.uri()) {
+            let count = self.egress.refused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            let authority = request.uri().authority().map_or("", |authority| authority.host());
+            self.log
+                .error(&format!("refused a call to {authority:?}, which no setting names ({count} so far)"));
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        }
+        let limit = options.and_then(|options| options.first_byte_timeout).unwrap_or(CALL_LIMIT);
+        let response = self.client.request(request);
+        Box::new(async move {
+            let response = timeout(limit, response).await.map_err(|_| Error::ConnectionTimeout)?;
+            let response = response.map_err(|error| lost(&error))?;
+            let io: Io = Box::new(async { Ok(()) });
+            Ok((response.map(|body: Incoming| body.map_err(Error::Hyper).boxed_unsync()), io))
+        })
+    }
+}
+
+/// What the component learns of a call without a response. It treats all of these alike.
+fn lost(error: &ClientError) -> Error {
+    if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
+}
+
+/// Whether a header field belongs to a connection, so that a component neither sees nor sets it.
+pub fn is_forbidden(name: &HeaderName) -> bool {
+    DEFAULT_FORBIDDEN_HEADERS.contains(name)
+}
+
+/// Reads `HTTPS_PROXY` and `NO_PROXY`, in capitals or not.
+///
+/// # Errors
+///
+/// Fails if the proxy's address is not one that can be used.
+pub fn proxy(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Arc<Matcher>>, String> {
+    let first =
+        |names: [&str; 2]| names.into_iter().find_map(|name| variable(name).filter(|text| !text.is_empty()));
+    let Some(address) = first(["HTTPS_PROXY", "https_proxy"]) else { return Ok(None) };
+    let probe = Uri::from_static("https://example.invalid");
+    let all = Matcher::builder().https(address.clone()).build();
+    if all.intercept(&probe).is_none_or(|proxy| proxy.uri().scheme_str() != Some("http")) {
+        return Err("HTTPS_PROXY must be the address of an HTTP proxy, http://host:port".to_owned());
+    }
+    let exceptions = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    Ok(Some(Arc::new(Matcher::builder().https(address).no(exceptions).build())))
+}
+
+/// Connects straight, or through the proxy.
+#[derive(Clone)]
+struct Route {
+    tcp: HttpConnector,
+    proxy: Option<Arc<Matcher>>,
+}
+
+impl Service<Uri> for Route {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let proxy = self.proxy.as_ref().filter(|_| !is_local(uri.host().unwrap_or_default()));
+        match proxy.and_then(|matcher| matcher.intercept(&uri)) {
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
+                if let Some(credential) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(credential.clone());
+                }
+                let connected = tunnel.call(uri);
+                Box::pin(async move { connected.await.map_err(Into::into) })
+            }
+            None => {
+                let connected = self.tcp.call(uri);
+                Box::pin(async move { connected.await.map_err(Into::into) })
+            }
+        }
+    }
+}
+
+/// Whether a host is this machine, or one that only this machine can reach, as the metadata service is: no proxy gets
+/// calls to these, whatever `NO_PROXY` says.
+fn is_local(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified()
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost"),
+    }
+}
+
+/// The time for which an unused connection is kept: less than the four minutes after which Azure's load balancers drop
+/// it by default.
+const POOL_IDLE_LIMIT: Duration = Duration::from_secs(90);
+
+/// The time until a response, for a call without a limit. The component sets one for each.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_origins_of_the_settings_are_allowed() {
+        let known =
+            ["https://my-vault.vault.azure.net/", "http://127.0.0.1:41741/MSI/token/"].map(Endpoint::parse);
+        let egress = Egress::new(&known.into_iter().flatten().collect::<Vec<_>>());
+        for (uri, allowed) in [
+            ("https://my-vault.vault.azure.net/secrets/a", true),
+            ("https://MY-VAULT.vault.azure.net/", true),
+            ("http://127.0.0.1:41741/other", true),
+            ("http://my-vault.vault.azure.net/secrets/a", false),
+            ("https://my-vault.vault.azure.net:8443/", false),
+            ("https://my-vault.vault.azure.net.attacker.example/", false),
+            ("https://127.0.0.1:41741/", false),
+            ("http://127.0.0.1/", false),
+            ("/secrets/a", false),
+        ] {
+            assert_eq!(egress.allows(&uri.parse().unwrap()), allowed, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_used_for_https_to_other_machines() {
+        let variables = |names: &'static [(&str, &str)]| {
+            move |name: &str| {
+                names.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())
+            }
+        };
+        let used = |matcher: &Option<Arc<Matcher>>, uri: &'static str| {
+            let uri = Uri::from_static(uri);
+            let remote = matcher.as_ref().filter(|_| !is_local(uri.host().unwrap()));
+            remote.and_then(|matcher| matcher.intercept(&uri)).map(|proxy| proxy.uri().to_string())
+        };
+        let set =
+            [("HTTPS_PROXY", "http://user:pass@proxy:3128"), ("no_proxy", "internal.example,10.0.0.0/8")];
+        let set = Box::leak(Box::new(set));
+        let matcher = proxy(variables(set)).unwrap();
+        for (uri, through) in [
+            ("https://my-vault.vault.azure.net/", true),
+            ("https://login.internal.example/", false),
+            ("https://10.1.2.3/", false),
+            ("http://example.com/", false),
+            ("https://169.254.169.254/", false),
+            ("https://127.0.0.1:8443/", false),
+            ("https://[::1]/", false),
+            ("https://[fe80::1]/", false),
+            ("https://[::ffff:127.0.0.1]/", false),
+            ("https://localhost/", false),
+            ("https://a.LOCALHOST/", false),
+        ] {
+            assert_eq!(used(&matcher, uri).is_some(), through, "{uri}");
+        }
+        assert!(proxy(variables(&[])).unwrap().is_none());
+        // These are for programs that make plain calls, and for all protocols.
+        assert!(
+            proxy(variables(&[("HTTP_PROXY", "http://p:1"), ("ALL_PROXY", "http://p:1")])).unwrap().is_none()
+        );
+        for wrong in ["ftp://p:1", "socks5://p:1", "https://p:1", "http://", " "] {
+            let set = Box::leak(Box::new([("https_proxy", wrong)]));
+            assert!(proxy(variables(set)).is_err(), "{wrong}");
+        }
+    }
+}

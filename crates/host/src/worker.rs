@@ -1,0 +1,173 @@
+//! A thread with an instance of its own: its connections, and the supervisor that replaces the instance.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep};
+
+use crate::connection::{Accepted, Clients};
+use crate::instance::{Instance, Job, Program, Resources};
+use crate::log::Log;
+use crate::options::Limits;
+use crate::outbound::{Egress, Network};
+use crate::settings::Settings;
+
+/// What the threads have in common.
+pub struct Shared {
+    pub program: Program,
+    pub limits: Limits,
+    pub log: Log,
+    pub tls: ClientConfig,
+    pub proxy: Option<Arc<Matcher>>,
+    /// The settings; a change replaces every instance.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    pub clients: Clients,
+}
+
+/// The queue to the instance of a thread that takes new requests.
+#[derive(Default)]
+pub struct Queue(Mutex<Option<mpsc::UnboundedSender<Job>>>);
+
+impl Queue {
+    /// Gives a request to the instance. `false` if there is none at the moment; the request is dropped then.
+    pub fn send(&self, job: Job) -> bool {
+        let queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().is_some_and(|queue| queue.send(job).is_ok())
+    }
+
+    fn set(&self, queue: Option<mpsc::UnboundedSender<Job>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = queue;
+    }
+}
+
+/// Starts a thread, which serves the connections of the channel until that is closed and all have ended. `ready` learns
+/// whether there is an instance, and `end` when the thread is done.
+pub fn start(
+    shared: Arc<Shared>,
+    mut accepted: mpsc::UnboundedReceiver<Accepted>,
+    ready: oneshot::Sender<Result<(), String>>,
+    end: oneshot::Sender<()>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("gateway".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let queue = Arc::new(Queue::default());
+            tokio::spawn(supervise(Arc::clone(&shared), Arc::clone(&queue), ready));
+            let (alive, mut ended) = mpsc::channel::<()>(1);
+            while let Some(connection) = accepted.recv().await {
+                let (shared, queue, alive) = (Arc::clone(&shared), Arc::clone(&queue), alive.clone());
+                tokio::spawn(async move {
+                    shared.clients.serve(connection, &shared.limits, &queue).await;
+                    drop(alive);
+                });
+            }
+            drop(alive);
+            let _ = ended.recv().await;
+        });
+        // Work that the component does for no client ends here.
+        runtime.shutdown_background();
+        let _ = end.send(());
+    })?;
+    Ok(())
+}
+
+/// Keeps an instance at work. One that traps is replaced, with a growing pause if that happens soon again; one that is
+/// worn or has old settings is replaced, too, and answers the requests that it has.
+async fn supervise(shared: Arc<Shared>, queue: Arc<Queue>, ready: oneshot::Sender<Result<(), String>>) {
+    let mut settings = shared.settings.clone();
+    let (mut ready, mut pause) = (Some(ready), Duration::ZERO);
+    loop {
+        let start = Instant::now();
+        let current = Arc::clone(&settings.borrow_and_update());
+        let instance = match instantiate(&shared, &current).await {
+            Ok(instance) => instance,
+            Err(error) => {
+                let error = format!("the component cannot be started: {error:#}");
+                if let Some(ready) = ready.take() {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+                shared.log.error(&error);
+                pause = next_pause(pause, start.elapsed());
+                sleep(pause).await;
+                continue;
+            }
+        };
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let (worn, is_worn) = oneshot::channel();
+        // The loop does hundreds of operations of Tokio for each poll, more than its budget of 128.
+        let mut run = tokio::spawn(unconstrained(instance.run(jobs, worn)));
+        queue.set(Some(sender));
+        if let Some(ready) = ready.take() {
+            let _ = ready.send(Ok(()));
+        }
+        tokio::select! {
+            result = &mut run => {
+                queue.set(None);
+                let trap = match result {
+                    Ok(Ok(())) => "it ended".to_owned(),
+                    // The first line: what follows are the functions of the component.
+                    Ok(Err(trap)) => format!("{:#}", trap.root_cause()),
+                    Err(panic) => panic.to_string(),
+                };
+                shared.log.error(&format!("replaced the instance after a trap: {trap}"));
+                pause = next_pause(pause, start.elapsed());
+                sleep(pause).await;
+            }
+            Ok(reason) = is_worn => shared.log.info(&format!("replaced the instance: {reason}")),
+            Ok(()) = settings.changed() => shared.log.info("replaced the instance: the settings were read again"),
+        }
+    }
+}
+
+async fn instantiate(shared: &Shared, settings: &Settings) -> wasmtime::Result<Instance> {
+    let egress = Arc::new(Egress::new(&settings.destinations));
+    let network = Network::new(shared.tls.clone(), shared.proxy.clone(), egress, shared.log.clone());
+    let resources = Resources {
+        variables: &settings.variables,
+        network,
+        log: &shared.log,
+        max_memory: usize::try_from(shared.limits.max_memory).unwrap_or(usize::MAX).saturating_mul(1 << 20),
+        max_requests: shared.limits.instance_requests,
+    };
+    shared.program.instantiate(resources).await
+}
+
+/// How long to wait before the next instance: not at all after one that has lived long, else twice as long as before.
+fn next_pause(last: Duration, lived: Duration) -> Duration {
+    if lived >= MAX_PAUSE {
+        Duration::ZERO
+    } else if last.is_zero() {
+        // The first replacement is immediate, and the next one of a row is not.
+        FIRST_PAUSE
+    } else {
+        last.saturating_mul(2).min(MAX_PAUSE)
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_grows_while_instances_trap_soon() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!(next_pause(Duration::ZERO, minute), Duration::ZERO);
+        let mut pause = Duration::ZERO;
+        let pauses = [0; 12].map(|_| {
+            pause = next_pause(pause, second);
+            pause.as_millis()
+        });
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_000, 10_000]);
+        assert_eq!(next_pause(pause, minute), Duration::ZERO);
+    }
+}
