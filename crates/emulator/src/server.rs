@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub struct Served {
     /// The certificate authority, as PEM, that clients must trust for HTTPS and the proxy.
     pub ca_pem: String,
     emulator: Emulator,
+    connections: Arc<AtomicUsize>,
     /// Tasks that end when this set is dropped.
     _listeners: JoinSet<()>,
 }
@@ -61,6 +63,11 @@ impl Served {
 
     pub fn https_base(&self) -> String {
         format!("https://{}", self.addresses.https)
+    }
+
+    /// Returns the number of connections so far, to all listeners.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Returns the address of the proxy, for `HTTP_PROXY` and `HTTPS_PROXY`.
@@ -84,15 +91,20 @@ impl Emulator {
             Addresses { http: http.local_addr()?, https: https.local_addr()?, proxy: proxy.local_addr()? };
         let mut listeners = JoinSet::new();
         let tls = TlsAcceptor::from(Arc::new(server));
+        let connections = Arc::<AtomicUsize>::default();
+        let count = || Arc::clone(&connections);
 
         let emulator = self.clone();
-        listeners.spawn(accept(http, move |stream| serve_http(emulator.clone(), stream, Scheme::HTTP)));
+        let serve = move |stream| serve_http(emulator.clone(), stream, Scheme::HTTP);
+        listeners.spawn(accept(http, count(), serve));
         let (emulator, acceptor) = (self.clone(), tls.clone());
-        listeners.spawn(accept(https, move |stream| serve_tls(emulator.clone(), acceptor.clone(), stream)));
+        let serve = move |stream| serve_tls(emulator.clone(), acceptor.clone(), stream);
+        listeners.spawn(accept(https, count(), serve));
         let emulator = self.clone();
-        listeners.spawn(accept(proxy, move |stream| serve_proxy(emulator.clone(), tls.clone(), stream)));
+        let serve = move |stream| serve_proxy(emulator.clone(), tls.clone(), stream);
+        listeners.spawn(accept(proxy, count(), serve));
 
-        Ok(Served { addresses, ca_pem, emulator: self.clone(), _listeners: listeners })
+        Ok(Served { addresses, ca_pem, emulator: self.clone(), connections, _listeners: listeners })
     }
 }
 
@@ -189,7 +201,7 @@ async fn answer_proxy(
 }
 
 /// Accepts connections until this future is dropped, which closes them.
-async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+async fn accept<F>(listener: TcpListener, count: Arc<AtomicUsize>, serve: impl Fn(TcpStream) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -198,6 +210,7 @@ where
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    count.fetch_add(1, Ordering::Relaxed);
                     // A failure costs latency only.
                     let _ = stream.set_nodelay(true);
                     connections.spawn(serve(stream));

@@ -1,19 +1,23 @@
-//! A component under `wasmtime serve`, with the emulator as its Azure.
+//! A component under `wasmtime serve` or the gateway's own host, with the emulator as its Azure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use dev_host::{Launch, Server};
+use dev_host::{Host, Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source, facts};
 use serde_json::Value;
 use testkit::leaks::{Private, SHORTEST, Search};
 use tokio::runtime::Runtime;
 
-pub(crate) const BOTH: [&str; 2] = ["proxy", "service"];
+/// The components under `wasmtime serve`, and `service` on the gateway's own host.
+pub(crate) const ALL: [&str; 3] = ["proxy", "service", OWN_HOST];
+
+pub(crate) const OWN_HOST: &str = "own host";
 
 /// The test request of the replaced function, and its secret in the emulated vault.
 pub(crate) const REQUEST: &str = r#"{"Secret": "Integration-Team-Blog"}"#;
@@ -30,7 +34,9 @@ pub(crate) struct Harness {
     /// The version of [`SECRET`].
     pub(crate) version: String,
     private: Search,
-    _served: Served,
+    /// The listeners of the emulator.
+    pub(crate) served: Served,
+    component: String,
     _runtime: Runtime,
 }
 
@@ -38,11 +44,12 @@ impl Harness {
     /// Starts `component` with this token source, additional settings and reused instances. A later setting
     /// of the same name wins, and an empty one counts as missing.
     pub(crate) fn start(component: &str, source: Source, settings: &[(&str, &str)]) -> Self {
-        Self::start_with(component, source, settings, &REUSED_INSTANCES)
+        let options: &[_] = if component == OWN_HOST { &[] } else { &REUSED_INSTANCES };
+        Self::start_with(component, source, settings, options)
     }
 
-    /// Starts `component` with options of `wasmtime serve`, in which `{vault}` and `{version}` stand for the
-    /// vault's address and the version of [`SECRET`].
+    /// Starts `component` with options of its host, in which `{vault}`, `{version}`, `{proxy}` and `{ca}` stand
+    /// for the vault's address, the version of [`SECRET`], the emulator's proxy and its certification authority.
     pub(crate) fn start_with(
         component: &str,
         source: Source,
@@ -54,17 +61,42 @@ impl Harness {
         let served = runtime.block_on(emulator.serve()).unwrap();
         let base = served.http_base();
         let vault = base.trim_end_matches('/');
-        let launch = Launch::new(HOST, compiled(component))
-            .options(["--allow-precompiled"])
-            .options(
-                options.iter().map(|option| option.replace("{vault}", vault).replace("{version}", &version)),
-            )
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&ca, &served.ca_pem).unwrap();
+        let fill = |text: &str| {
+            let text = text.replace("{vault}", vault).replace("{version}", &version);
+            text.replace("{proxy}", &served.proxy_base()).replace("{ca}", ca.path().to_str().unwrap())
+        };
+        let launch = if component == OWN_HOST {
+            Launch::new(HOST, dev_host::component("service").unwrap()).host(Host::Gateway)
+        } else {
+            Launch::new(HOST, compiled(component)).options(["--allow-precompiled"])
+        };
+        let launch = launch
+            .options(options.iter().map(|option| fill(option)))
             .environment([("GATEWAY_KEY", KEY)])
             .environment(served.settings(source))
-            .environment(settings.iter().copied());
+            .environment(settings.iter().map(|(name, text)| (*name, fill(text))));
         let server = launch.start().unwrap_or_else(|error| panic!("{error}"));
         let private = private(&emulator);
-        Self { server, emulator, version, private, _served: served, _runtime: runtime }
+        let component = component.to_owned();
+        Self { server, emulator, version, private, served, component, _runtime: runtime }
+    }
+
+    /// Starts `component` with Azure's own names, which its host resolves with the emulator as HTTPS proxy.
+    pub(crate) fn start_behind_proxy(component: &str) -> Self {
+        let settings = [
+            ("KeyVaultUri", "https://my-vault.vault.azure.net"),
+            ("AZURE_AUTHORITY_HOST", ""),
+            ("HTTPS_PROXY", "{proxy}"),
+        ];
+        Self::start_with(component, Source::ClientSecret, &settings, &["--ca-file", "{ca}"])
+    }
+
+    /// Sends a signal to the host.
+    pub(crate) fn kill(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.server.pid().to_string()]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Sends the function's test request with the key.
@@ -117,10 +149,13 @@ impl Harness {
         stream
     }
 
-    /// Returns the number of instances in the log: the host starts each line with the number of the instance.
+    /// Returns the number of instances in the log: `wasmtime serve` starts each line with the number of the instance.
     /// It writes prefix and line separately, so that another instance's prefix may come between them.
     pub(crate) fn instances(&self) -> usize {
         let log = self.server.log();
+        if self.component == OWN_HOST {
+            return 1 + log.iter().filter(|line| line.contains("replaced the instance")).count();
+        }
         let prefixes = log.iter().flat_map(|line| line.split("stderr [").skip(1));
         prefixes.filter_map(|prefix| Some(prefix.split_once("] :: ")?.0)).collect::<BTreeSet<_>>().len()
     }
@@ -269,4 +304,4 @@ pub(crate) const REUSED_INSTANCES: [&str; 4] =
 /// The timeout of a response: longer than any correct one, and short enough to report a hang.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
+pub(crate) const HOST: &str = env!("CARGO_BIN_EXE_dev-host");

@@ -1,9 +1,10 @@
-//! The built components under the real `wasmtime serve`: behaviour of a real host and real sockets.
+//! The built components under the real `wasmtime serve` and the gateway's own host, over real sockets.
 //!
 //! Azure's faults are tested in `embedded`, in virtual time. Each token source is in one of the tests here.
 
 mod composed;
 mod harness;
+mod own_host;
 mod schemathesis;
 
 use std::io::{BufReader, Write as _};
@@ -15,13 +16,13 @@ use keyvault_emulator::{Effect, Fault, Source, Upstream};
 use tokio::net::TcpSocket;
 
 use dev_host::wait_for;
-use harness::{BOTH, Harness, JSON, KEY, REQUEST, SECRET, VALUE, key_field, request_bytes};
+use harness::{ALL, Harness, JSON, KEY, OWN_HOST, REQUEST, SECRET, VALUE, key_field, request_bytes};
 
 /// Load balancers and uptime monitors send HEAD requests.
 #[test]
 fn every_route_responds_and_head_has_no_body() {
     let key = key_field();
-    for component in BOTH {
+    for component in ALL {
         let harness = Harness::start(component, Source::ClientSecret, &[]);
         for (route, fields, status, body) in [
             ("/healthz", vec![], 200, r#"{"status":"ok"}"#),
@@ -81,7 +82,7 @@ fn every_route_responds_and_head_has_no_body() {
 fn chunked_bodies_are_read_and_incomplete_ones_time_out() {
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{JSON}\r\n{}\r\n", key_field());
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
-    for component in BOTH {
+    for component in ALL {
         let harness = Harness::start(component, Source::CloudShell, &[("GATEWAY_DEADLINE_SECONDS", "4")]);
         // Request smuggling: two servers would see two different bodies (RFC 9112, section 11.2).
         let chunks = [chunk(REQUEST), chunk(", and more"), chunk("")].concat();
@@ -115,12 +116,13 @@ fn an_unreachable_azure_ends_within_the_deadline() {
     let taken = TcpSocket::new_v4().unwrap();
     taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let gone = format!("http://{}/", taken.local_addr().unwrap());
-    for component in BOTH {
+    for component in ALL {
         // The first vault call has half of the deadline. A slow machine that needs the other half before it
         // gets an error of the vault instead of a timeout.
         let settings = [("GATEWAY_DEADLINE_SECONDS", "4")];
         let single_use = ["--max-instance-reuse-count", "1"];
-        let harness = Harness::start_with(component, Source::AppService2019, &settings, &single_use);
+        let options: &[_] = if component == OWN_HOST { &["--instance-requests", "1"] } else { &single_use };
+        let harness = Harness::start_with(component, Source::AppService2019, &settings, options);
         for effect in [Effect::HangBeforeHeaders, Effect::HangWithinBody] {
             let start = Instant::now();
             harness.emulator.fault(Fault::new(Upstream::Vault, effect));
@@ -138,13 +140,13 @@ fn an_unreachable_azure_ends_within_the_deadline() {
 
 #[test]
 fn anonymous_requests_need_a_local_host_and_origin() {
-    for component in BOTH {
+    for component in ALL {
         let harness = Harness::start(component, Source::Imds, &[("GATEWAY_KEY", "")]);
         assert_eq!(harness.post().error(), (401, "Unauthorized".to_owned()), "{component}");
         let open = [("GATEWAY_KEY", ""), ("GATEWAY_ALLOW_ANONYMOUS", "true")];
         let harness = Harness::start(component, Source::Imds, &open);
         // Stock `wasmtime serve` does not pass the authority to a component of WASI 0.3.
-        let foreign_host = if component == "proxy" { 403 } else { 200 };
+        let foreign_host = if component == "service" { 200 } else { 403 };
         for (fields, status) in [
             (&["Host: localhost:8080"][..], 200),
             (&["Host: localhost", "Origin: http://127.0.0.1:3000"], 200),
@@ -160,7 +162,7 @@ fn anonymous_requests_need_a_local_host_and_origin() {
 
 #[test]
 fn an_instance_serves_warm_reads_without_calls() {
-    for component in BOTH {
+    for component in ALL {
         let harness = Harness::start(component, Source::AppService2019, &[]);
         in_parallel(CONNECTIONS, || {
             let mut connection = BufReader::new(harness.connect());

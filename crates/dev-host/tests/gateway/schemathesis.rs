@@ -11,12 +11,12 @@ use keyvault_emulator::Source;
 use serde_json::Value;
 use testkit::packages::{PythonPackages, output_within};
 
-use crate::harness::{BOTH, Harness, key_field};
+use crate::harness::{ALL, Harness, key_field};
 
 #[test]
 fn every_response_matches_the_api_description() -> Result<(), Box<dyn Error>> {
     let packages = packages()?;
-    for component in BOTH {
+    for component in ALL {
         for (options, needed) in
             [(vec![], &["Unauthorized"][..]), (vec!["--header", &key_field()], &WITH_KEY)]
         {
