@@ -72,6 +72,18 @@ impl Config {
         fixed.into_iter().chain(jwks).collect()
     }
 
+    /// What the settings mean, for an operator: the vault, the token source, the callers and the destinations.
+    pub fn description(&self) -> String {
+        let mut callers = self.callers.names().collect::<Vec<_>>();
+        if self.callers.anonymous().is_some() {
+            callers.push("anonymous ones");
+        }
+        let callers = if callers.is_empty() { "none".to_owned() } else { callers.join(", ") };
+        let calls = self.destinations().into_iter().map(Endpoint::origin).collect::<Vec<_>>().join(", ");
+        let (vault, source) = (self.vault.uri(), self.token_source.name());
+        format!("vault: {vault}\ntoken source: {source}\ncallers: {callers}\ncalls go to: {calls}")
+    }
+
     /// Parses settings for a host without a key-value store.
     ///
     /// # Errors
@@ -299,6 +311,25 @@ mod tests {
             let config = parse(&[VAULT, ("GATEWAY_DEADLINE_SECONDS", deadline)]).unwrap();
             assert_eq!(config.stale_wait(), Duration::from_millis(milliseconds), "{deadline}");
         }
+    }
+
+    #[test]
+    fn a_description_has_no_secret() {
+        let config = parse(&[
+            VAULT,
+            ("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
+            ("MSI_SECRET", "marker"),
+            ("GATEWAY_KEY", "marker"),
+            ("GATEWAY_ALLOW_ANONYMOUS", "true"),
+            ("GATEWAY_JWT_TENANT", "72f988bf-86f1-41af-91ab-2d7cd011db47"),
+            ("GATEWAY_JWT_AUDIENCE", "api://gateway"),
+        ]);
+        assert_eq!(
+            config.unwrap().description(),
+            "vault: https://my-vault.vault.azure.net\ntoken source: app-service-2017\ncallers: key, anonymous ones\n\
+             calls go to: http://127.0.0.1:41741, https://my-vault.vault.azure.net, https://login.microsoftonline.com"
+        );
+        assert!(parse(&[VAULT]).unwrap().description().contains("callers: none\n"));
     }
 
     #[test]

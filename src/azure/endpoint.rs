@@ -38,6 +38,11 @@ impl Endpoint {
         })
     }
 
+    /// The scheme and the authority, as text.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+
     /// Whether the scheme is `https`.
     pub const fn is_tls(&self) -> bool {
         self.tls

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let matches = Command::command().get_matches();
     let done = match Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()) {
         Command::Serve(serve) => serve.run(&matches),
+        #[cfg(unix)]
         Command::Gateway(options) => return options.run(),
         Command::Compile(compile) => compile.execute().map_err(|error| format!("{error:?}")),
         Command::Demo(demo) => demo.run(),
@@ -42,6 +43,7 @@ enum Command {
     /// Serves HTTP requests with a component: Wasmtime's own command
     Serve(Box<Serve>),
     /// Serves HTTP requests with a component: the gateway's own host
+    #[cfg(unix)]
     Gateway(Box<keyvault_gateway_host::Options>),
     /// Compiles a component to machine code: Wasmtime's own command
     Compile(Box<wasmtime_cli::commands::CompileCommand>),

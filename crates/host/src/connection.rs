@@ -5,16 +5,16 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Request, Response, Uri, Version, header};
-use http_body::{Body, Frame};
-use http_body_util::{BodyExt as _, Full};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,13 +22,13 @@ use hyper_util::server::conn::auto::Builder;
 use keyvault_gateway::http::request::MAX_BODY;
 use keyvault_gateway::http::response::Reply;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-#[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::io::InspectReader;
 use wasmtime_wasi_http::Error;
 
 use crate::instance::{Job, JobBody};
@@ -41,12 +41,11 @@ pub struct Accepted {
     /// One of the connections that may be open.
     pub permit: OwnedSemaphorePermit,
     /// One of the connections that its address may have.
-    pub of_address: Option<OfAddress>,
+    pub of_address: Option<Arc<()>>,
 }
 
 pub enum Socket {
     Tcp(std::net::TcpStream),
-    #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -78,7 +77,6 @@ impl Clients {
                     None => self.speak(stream, limits, queue).await,
                 }
             }
-            #[cfg(unix)]
             Socket::Unix(socket) => {
                 if let Ok(stream) = UnixStream::from_std(socket) {
                     self.speak(stream, limits, queue).await;
@@ -105,11 +103,14 @@ impl Clients {
                 Ok::<_, Infallible>(respond(request, &queue, requests).await)
             }
         });
-        let stream = Watched { stream, activity: Arc::clone(&activity) };
+        let watched = Arc::clone(&activity);
+        let stream = InspectReader::new(stream, move |bytes| watched.received(bytes));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut is_stopping = self.is_stopping.clone();
         let mut stops = pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
-        let mut wait = pin!(sleep(activity.check_after(limits)));
+        // Often enough for the shorter limit.
+        let check = limits.header_seconds.min(limits.idle_seconds).min(MAX_CHECK);
+        let mut wait = pin!(sleep(check));
         loop {
             tokio::select! {
                 biased;
@@ -120,7 +121,7 @@ impl Clients {
                         let _ = timeout(GOODBYE_LIMIT, connection.as_mut()).await;
                         return;
                     }
-                    wait.set(sleep(activity.check_after(limits)));
+                    wait.set(sleep(check));
                 }
                 () = &mut stops => break,
             }
@@ -145,10 +146,7 @@ async fn respond(
     let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let Ok(permit) = requests.try_acquire_owned() else { return of_host(Reply::unavailable()) };
     let (reply, response) = oneshot::channel();
-    let body = match RequestBody::begin(body).await {
-        RequestBody { first: Some(Ok(whole)), rest: None } => JobBody::Whole(whole),
-        body => JobBody::Stream(body.boxed_unsync()),
-    };
+    let body = begin_body(body).await;
     let job = Job { method: head.method, target, authority, headers: head.headers, body, reply, permit };
     if !queue.send(job) {
         return of_host(Reply::unavailable());
@@ -194,110 +192,70 @@ fn authority(target: &Uri, headers: &HeaderMap, version: Version) -> Result<Opti
     }
 }
 
-/// The body of a request: what is there already, and what may follow.
-struct RequestBody {
-    first: Option<Result<Bytes, hyper::Error>>,
-    rest: Option<Incoming>,
-}
-
-impl RequestBody {
-    /// Takes what has arrived with the head. A small body that is complete has no rest.
-    async fn begin(mut body: Incoming) -> Self {
-        if body.is_end_stream() {
-            return Self { first: Some(Ok(Bytes::new())), rest: None };
-        }
-        let first = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
-        let first = match first {
-            Poll::Ready(Some(Ok(frame))) => frame.into_data().ok().map(Ok),
-            Poll::Ready(Some(Err(error))) => Some(Err(error)),
-            Poll::Ready(None) => return Self { first: Some(Ok(Bytes::new())), rest: None },
-            Poll::Pending => None,
-        };
-        let is_whole = body.is_end_stream()
-            && first.as_ref().is_some_and(|first| first.as_ref().is_ok_and(|bytes| bytes.len() <= MAX_BODY));
-        Self { first, rest: (!is_whole).then_some(body) }
+/// Takes what has arrived of a body with the head: all of a small one, or the beginning of a stream.
+async fn begin_body(mut body: Incoming) -> JobBody {
+    if body.is_end_stream() {
+        return JobBody::Whole(Bytes::new());
     }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first.map(Frame::data).map_err(Error::Hyper)));
-        }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(context).map_err(Error::Hyper),
-            None => Poll::Ready(None),
-        }
+    let first = match poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await {
+        Poll::Ready(first) => first,
+        Poll::Pending => None,
+    };
+    if let Some(Ok(frame)) = &first
+        && let Some(bytes) = frame.data_ref()
+        && body.is_end_stream()
+        && bytes.len() <= MAX_BODY
+    {
+        return JobBody::Whole(bytes.clone());
     }
+    let frames = futures_util::stream::iter(first).chain(BodyStream::new(body));
+    JobBody::Stream(StreamBody::new(frames).map_err(Error::Hyper).boxed_unsync())
 }
 
-/// What happens on a connection, in milliseconds since its start.
-struct Activity {
-    start: Instant,
-    requests: AtomicU32,
-    /// When the last request ended.
-    idle_since: AtomicU64,
-    /// When the first byte of the next head came; [`NO_HEAD`] if none has.
-    head_since: AtomicU64,
+/// What a client does on its connection.
+struct Activity(Mutex<State>);
+
+struct State {
+    /// The requests in progress.
+    requests: usize,
+    /// Whether the client owes the rest of a head. A new connection owes one.
+    owes_head: bool,
+    /// When the last request ended, or the head that is owed began.
+    since: Instant,
     /// Whether the protocol sends frames that belong to no request.
-    has_frames: std::sync::atomic::AtomicBool,
+    has_frames: bool,
 }
 
 impl Activity {
-    /// A new connection owes a head.
     fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            requests: AtomicU32::new(0),
-            idle_since: AtomicU64::new(0),
-            head_since: AtomicU64::new(0),
-            has_frames: false.into(),
-        }
+        Self(Mutex::new(State { requests: 0, owes_head: true, since: Instant::now(), has_frames: false }))
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that something was received.
+    fn received(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        if !bytes.is_empty() && state.requests == 0 && !state.owes_head && !state.has_frames {
+            (state.owes_head, state.since) = (true, Instant::now());
+        }
     }
 
     /// Notes that a head has been read. The request ends when the result is dropped.
     fn begin(self: &Arc<Self>, version: Version) -> Busy {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.head_since.store(NO_HEAD, Ordering::Relaxed);
-        if version == Version::HTTP_2 {
-            self.has_frames.store(true, Ordering::Relaxed);
-        }
+        let mut state = self.state();
+        state.requests = state.requests.saturating_add(1);
+        (state.owes_head, state.has_frames) = (false, version == Version::HTTP_2);
         Busy(Arc::clone(self))
-    }
-
-    fn received(&self) {
-        if self.head_since.load(Ordering::Relaxed) == NO_HEAD
-            && self.requests.load(Ordering::Relaxed) == 0
-            && !self.has_frames.load(Ordering::Relaxed)
-        {
-            self.head_since.store(self.now(), Ordering::Relaxed);
-        }
     }
 
     /// Whether the client has been silent, or slow with a head, for too long.
     fn is_over(&self, limits: &Limits, now: Instant) -> bool {
-        let now = now.duration_since(self.start);
-        let since =
-            |moment: &AtomicU64| now.saturating_sub(Duration::from_millis(moment.load(Ordering::Relaxed)));
-        let owes_head = self.head_since.load(Ordering::Relaxed) != NO_HEAD;
-        self.requests.load(Ordering::Relaxed) == 0
-            && (since(&self.idle_since) >= limits.idle_seconds
-                || owes_head && since(&self.head_since) >= limits.header_seconds)
-    }
-
-    /// When to look next: often enough for the shorter limit.
-    fn check_after(&self, limits: &Limits) -> Duration {
-        limits.header_seconds.min(limits.idle_seconds).min(MAX_CHECK)
+        let state = self.state();
+        let limit = if state.owes_head { limits.header_seconds } else { limits.idle_seconds };
+        state.requests == 0 && now.saturating_duration_since(state.since) >= limit
     }
 }
 
@@ -306,100 +264,25 @@ struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.0.state();
+        state.requests = state.requests.saturating_sub(1);
+        state.since = Instant::now();
     }
 }
 
-/// A stream that notes when something is received.
-struct Watched<S> {
-    stream: S,
-    activity: Arc<Activity>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.received();
-        }
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The connections of each address.
+/// The connections of each address: as many as there are clones.
 #[derive(Clone, Default)]
-pub struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub struct Addresses(Arc<Mutex<HashMap<IpAddr, Arc<()>>>>);
 
 impl Addresses {
-    /// Counts a connection of `address`, unless that has `max` already.
-    pub fn admit(&self, address: IpAddr, max: usize) -> Option<OfAddress> {
-        let address = address.to_canonical();
+    /// Counts a connection of `address` until the result is dropped, unless the address has `max` already.
+    pub fn admit(&self, address: IpAddr, max: usize) -> Option<Arc<()>> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count = count.saturating_add(1);
-        Some(OfAddress { address, all: self.clone() })
+        open.retain(|_, connections| Arc::strong_count(connections) > 1);
+        let connections = open.entry(address.to_canonical()).or_default();
+        (Arc::strong_count(connections) <= max).then(|| Arc::clone(connections))
     }
 }
-
-/// A connection of an address, counted until this is dropped.
-pub struct OfAddress {
-    address: IpAddr,
-    all: Addresses,
-}
-
-impl Drop for OfAddress {
-    fn drop(&mut self) {
-        let mut open = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// No byte of a head has come.
-const NO_HEAD: u64 = u64::MAX;
 
 /// The largest head of a request. The component refuses more than 32 KiB with 431, which needs some room above that.
 const MAX_HEAD: usize = 64 * 1024;
@@ -420,60 +303,23 @@ mod tests {
     use clap::Parser as _;
 
     #[test]
-    fn a_request_has_one_valid_host() {
-        for (target, hosts, version, expected) in [
-            ("/", &["a:80"][..], Version::HTTP_11, Ok(Some("a:80"))),
-            ("http://b/x", &["a"], Version::HTTP_11, Ok(Some("b"))),
-            ("https://b/x", &[], Version::HTTP_2, Ok(Some("b"))),
-            ("/", &[], Version::HTTP_10, Ok(None)),
-            ("/", &[], Version::HTTP_11, Err(())),
-            ("/", &[""], Version::HTTP_11, Err(())),
-            ("/", &["a b"], Version::HTTP_11, Err(())),
-            ("/", &["user@a"], Version::HTTP_11, Err(())),
-            ("/", &["a", "a"], Version::HTTP_11, Err(())),
-            ("http://b/x", &["a", "a"], Version::HTTP_11, Err(())),
-        ] {
-            let mut headers = HeaderMap::new();
-            hosts.iter().for_each(|host| {
-                headers.append(header::HOST, host.parse().unwrap());
-            });
-            let found = authority(&target.parse().unwrap(), &headers, version);
-            let found = found.as_ref().map(|found| found.as_ref().map(Authority::as_str)).map_err(|()| ());
-            assert_eq!(found, expected, "{target} {hosts:?}");
-        }
-    }
-
-    #[test]
     fn silent_and_slow_clients_are_over_and_busy_ones_are_not() {
         let line = ["keyvault-gateway", "--header-seconds", "10", "--idle-seconds", "100"];
-        let limits = crate::Options::parse_from(line).limits;
-        let activity = Arc::new(Activity::new());
-        let at = |seconds| activity.start + Duration::from_secs(seconds);
+        let (limits, activity) = (crate::Options::parse_from(line).limits, Arc::new(Activity::new()));
+        let is_over = |seconds| activity.is_over(&limits, Instant::now() + Duration::from_secs(seconds));
         // A new connection owes a head.
-        assert_eq!([9, 10].map(|second| activity.is_over(&limits, at(second))), [false, true]);
+        assert_eq!([9, 11].map(is_over), [false, true]);
         let busy = activity.begin(Version::HTTP_11);
-        activity.received();
-        assert!(!activity.is_over(&limits, at(10_000)));
+        activity.received(b"the body");
+        assert!(!is_over(10_000));
         drop(busy);
-        assert_eq!([99, 101].map(|second| activity.is_over(&limits, at(second))), [false, true]);
-        // The first byte of the next head.
-        activity.received();
-        assert_eq!([9, 11].map(|second| activity.is_over(&limits, at(second))), [false, true]);
-        // Frames of HTTP/2 are not the start of a head.
+        assert_eq!([99, 101].map(is_over), [false, true]);
+        // The beginning of the next head.
+        activity.received(b"G");
+        assert_eq!([9, 11].map(is_over), [false, true]);
+        // Frames of HTTP/2 begin no head.
         drop(activity.begin(Version::HTTP_2));
-        activity.received();
-        assert_eq!([11, 101].map(|second| activity.is_over(&limits, at(second))), [false, true]);
-    }
-
-    #[test]
-    fn connections_of_an_address_are_counted() {
-        let addresses = Addresses::default();
-        let [one, same, other] =
-            ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
-        let first = addresses.admit(one, 1);
-        assert!(first.is_some() && addresses.admit(same, 1).is_none() && addresses.admit(other, 1).is_some());
-        drop(first);
-        assert!(addresses.admit(same, 1).is_some());
-        assert!(addresses.0.lock().unwrap().is_empty());
+        activity.received(b"PING");
+        assert_eq!([99, 101].map(is_over), [false, true]);
     }
 }

@@ -1,10 +1,11 @@
 //! One instance of the component, and the loop that runs its requests.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -24,6 +25,7 @@ use wasmtime_wasi_http::p3::{self, Request};
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::log::Log;
+use crate::options::Limits;
 use crate::outbound::{Network, is_forbidden};
 
 /// The component, compiled and linked, of which instances are made.
@@ -32,17 +34,6 @@ pub struct Program {
     service: ServicePre<Guest>,
     /// The function that answers a request which needs no waiting. Other components have none.
     immediate: Option<ComponentExportIndex>,
-}
-
-/// What an instance gets of its host.
-pub struct Resources<'a> {
-    pub variables: &'a [(String, String)],
-    pub network: Network,
-    pub log: &'a Log,
-    /// The largest memory, in bytes.
-    pub max_memory: usize,
-    /// The number of requests after which the instance should be replaced.
-    pub max_requests: u64,
 }
 
 /// A request, with the place for its reply. If the instance traps, the place is dropped.
@@ -85,15 +76,21 @@ impl Program {
         Ok(Self { service: ServicePre::new(linker.instantiate_pre(component)?)?, engine, immediate })
     }
 
-    /// Makes an instance.
-    pub async fn instantiate(&self, resources: Resources<'_>) -> wasmtime::Result<Instance> {
-        let Resources { variables, network, log, max_memory, max_requests } = resources;
+    /// Makes an instance with these environment variables.
+    pub async fn instantiate(
+        &self,
+        variables: &[(String, String)],
+        network: Network,
+        log: Log,
+        limits: &Limits,
+    ) -> wasmtime::Result<Instance> {
+        let max = usize::try_from(limits.max_memory)?.saturating_mul(1 << 20);
         let guest = Guest {
-            wasi: WasiCtxBuilder::new().envs(variables).stderr(log.of_instance()).build(),
+            wasi: WasiCtxBuilder::new().envs(variables).stderr(log).build(),
             http: WasiHttpCtx::new(),
             network,
             table: ResourceTable::new(),
-            memory: Memory { max: max_memory, is_nearly_full: false },
+            memory: Memory { max, is_nearly_full: false },
         };
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
@@ -104,12 +101,8 @@ impl Program {
         let instance = self.service.instance_pre().instantiate_async(&mut store).await?;
         let service = Service::new(&mut store, &instance)?;
         let immediate = self.immediate.as_ref().map(|index| instance.get_typed_func(&mut store, index));
-        Ok(Instance {
-            store,
-            exports: Exports { service, immediate: immediate.transpose()? },
-            turn,
-            max_requests,
-        })
+        let exports = Exports { service, immediate: immediate.transpose()? };
+        Ok(Instance { store, exports, turn, max_requests: limits.instance_requests })
     }
 }
 
@@ -139,14 +132,16 @@ impl Instance {
         worn: oneshot::Sender<&'static str>,
     ) -> wasmtime::Result<()> {
         let Self { mut store, exports, turn, max_requests } = self;
-        let flag = Arc::clone(&turn);
-        let run = Box::pin(async move {
-            let serve = async |accessor: &Accessor<Guest>| {
-                serve(accessor, &exports, jobs, worn, max_requests, &flag).await
-            };
-            store.run_concurrent(serve).await?
+        let mut run = pin!(async move {
+            store
+                .run_concurrent(async |accessor| serve(accessor, &exports, jobs, worn, max_requests).await)
+                .await?
         });
-        Turns { run, turn, waker: Arc::new(TurnWaker::new()), has_more: false }.await
+        poll_fn(|context| {
+            turn.begin();
+            run.as_mut().poll(context)
+        })
+        .await
     }
 }
 
@@ -156,12 +151,11 @@ async fn serve(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     worn: oneshot::Sender<&'static str>,
     max_requests: u64,
-    turn: &Turn,
 ) -> wasmtime::Result<()> {
     let mut requests = FuturesUnordered::new();
     let (mut worn, mut answered, mut is_closed) = (Some(worn), 0_u64, false);
     poll_fn(|context| {
-        while !is_closed && turn.may_take.load(Ordering::Relaxed) {
+        while !is_closed {
             match jobs.poll_recv(context) {
                 Poll::Ready(Some(job)) => requests.push(answer(accessor, exports, job)),
                 Poll::Ready(None) => is_closed = true,
@@ -189,28 +183,24 @@ async fn serve(
 }
 
 /// Answers one request, and returns whether the memory of the instance is nearly full.
-async fn answer(accessor: &Accessor<Guest>, exports: &Exports, mut job: Job) -> wasmtime::Result<bool> {
-    let permit = job.permit;
+async fn answer(accessor: &Accessor<Guest>, exports: &Exports, job: Job) -> wasmtime::Result<bool> {
     let immediate = match (&exports.immediate, &job.body) {
         (Some(function), JobBody::Whole(body)) => {
-            let request =
-                ImmediateRequest::new(&job.method, &job.target, job.authority.as_ref(), &job.headers, body);
-            function.call_concurrent(accessor, (request,)).await?.0
+            function.call_concurrent(accessor, (ImmediateRequest::new(&job, body),)).await?.0
         }
         _ => None,
     };
+    let Job { method, target, authority, headers, body, reply, permit } = job;
     let response = match immediate {
-        Some(reply) => reply.into_response(),
+        Some(immediate) => immediate.into_response(),
         None => {
-            let body = match job.body {
+            let body = match body {
                 JobBody::Whole(body) => Full::new(body).map_err(|never| match never {}).boxed_unsync(),
                 JobBody::Stream(body) => body,
             };
-            job.body = JobBody::Whole(Bytes::new());
             let request = accessor.with(|mut access| {
-                let fields = FieldMap::new_immutable(access.get().http().hooks, job.headers);
-                let (authority, target) = (job.authority, Some(job.target));
-                Request::new(job.method, None, authority, target, fields, None, body).0
+                let fields = FieldMap::new_immutable(access.get().http().hooks, headers);
+                Request::new(method, None, authority, Some(target), fields, None, body).0
             });
             match exports.service.handle(accessor, request).await? {
                 Ok(response) => {
@@ -225,8 +215,9 @@ async fn answer(accessor: &Accessor<Guest>, exports: &Exports, mut job: Job) -> 
             }
         }
     };
+    // Without a response, and if the instance traps, the client learns of an internal error.
     if let Some(response) = response {
-        let _ = job.reply.send(response);
+        let _ = reply.send(response);
     }
     drop(permit);
     Ok(accessor.with(|mut access| access.get().memory.is_nearly_full))
@@ -255,19 +246,13 @@ struct ImmediateReply {
 
 impl ImmediateRequest {
     /// Makes the request with the header fields that a component sees by `wasi:http`, too.
-    fn new(
-        method: &Method,
-        target: &PathAndQuery,
-        authority: Option<&Authority>,
-        headers: &HeaderMap,
-        body: &Bytes,
-    ) -> Self {
-        let fields = headers.iter().filter(|(name, _)| !is_forbidden(name));
+    fn new(job: &Job, body: &[u8]) -> Self {
+        let fields = job.headers.iter().filter(|(name, _)| !is_forbidden(name));
         let fields = fields.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
         Self {
-            method: method.as_str().to_owned(),
-            path_with_query: target.as_str().to_owned(),
-            authority: authority.map(|authority| authority.as_str().to_owned()),
+            method: job.method.as_str().to_owned(),
+            path_with_query: job.target.as_str().to_owned(),
+            authority: job.authority.as_ref().map(|authority| authority.as_str().to_owned()),
             fields: fields.collect(),
             body: body.to_vec(),
         }
@@ -325,95 +310,21 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// What the loop of an instance and its executor tell each other.
+/// How long an instance has kept its thread, in ticks of the clock.
+///
+/// Ticks are better than time: they stand still while the whole machine does.
 #[derive(Default)]
-struct Turn {
-    /// Whether the loop may take new requests.
-    may_take: AtomicBool,
-    /// The ticks of the clock since the instance was last given the thread.
-    ticks: AtomicU32,
-}
+struct Turn(AtomicU32);
 
 impl Turn {
-    /// Counts a tick that the instance has noticed while it runs, and ends it if it keeps the thread.
+    fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a tick that the running instance has noticed, and ends the instance if it does not yield.
     fn tick(&self) -> UpdateDeadline {
-        let ticks = self.ticks.fetch_add(1, Ordering::Relaxed);
+        let ticks = self.0.fetch_add(1, Ordering::Relaxed);
         if ticks < MAX_TICKS { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt }
-    }
-}
-
-/// Runs the loop of an instance so that the work it has begun comes before new requests.
-///
-/// A task of the component yields once for each request, and Wasmtime continues yielded tasks one at a time, each
-/// time that its future returns to the executor, and only if nothing else is to be done (`wasmtime` 48,
-/// `component/concurrent.rs`, `poll_until`). Under load, a loop that takes all waiting requests each time would leave
-/// ever more tasks unfinished. So the future is polled again while it wakes itself, before it may take new requests.
-struct Turns<F> {
-    run: Pin<Box<F>>,
-    turn: Arc<Turn>,
-    waker: Arc<TurnWaker>,
-    /// Whether the last poll has woken itself.
-    has_more: bool,
-}
-
-impl<F: Future> Turns<F> {
-    fn poll_once(&mut self, may_take: bool) -> Poll<F::Output> {
-        self.turn.may_take.store(may_take, Ordering::Relaxed);
-        self.turn.ticks.store(0, Ordering::Relaxed);
-        self.waker.is_polling.store(true, Ordering::Release);
-        let waker = Waker::from(Arc::clone(&self.waker));
-        let result = self.run.as_mut().poll(&mut Context::from_waker(&waker));
-        self.waker.is_polling.store(false, Ordering::Release);
-        self.has_more = self.waker.is_woken.swap(false, Ordering::AcqRel);
-        result
-    }
-}
-
-impl<F: Future> Future for Turns<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        this.waker.outer.lock().unwrap_or_else(PoisonError::into_inner).clone_from(context.waker());
-        let mut polls = 0;
-        while this.has_more && polls < MAX_POLLS {
-            if let Poll::Ready(output) = this.poll_once(false) {
-                return Poll::Ready(output);
-            }
-            polls += 1;
-        }
-        let result = this.poll_once(true);
-        if this.has_more {
-            context.waker().wake_by_ref();
-        }
-        result
-    }
-}
-
-/// Notes that the instance has woken itself, or else wakes its executor.
-struct TurnWaker {
-    is_polling: AtomicBool,
-    is_woken: AtomicBool,
-    outer: Mutex<Waker>,
-}
-
-impl TurnWaker {
-    fn new() -> Self {
-        let outer = Mutex::new(Waker::noop().clone());
-        Self { is_polling: AtomicBool::new(false), is_woken: AtomicBool::new(false), outer }
-    }
-}
-
-impl Wake for TurnWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.is_woken.store(true, Ordering::Release);
-        if !self.is_polling.load(Ordering::Acquire) {
-            self.outer.lock().unwrap_or_else(PoisonError::into_inner).wake_by_ref();
-        }
     }
 }
 
@@ -423,51 +334,43 @@ const IMMEDIATE: &str = "keyvault:gateway/immediate@0.1.0";
 /// The elements of a table: some times what the component has.
 const MAX_TABLE: usize = 100_000;
 
-/// How often an instance that wakes itself is polled before new requests get their turn.
-const MAX_POLLS: usize = 1024;
-
 /// The ticks for which an instance may keep the thread: five seconds, as a tick is [`TICK`].
 const MAX_TICKS: u32 = 50;
 
 /// The time between two ticks.
-pub const TICK: std::time::Duration = std::time::Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn begun_work_comes_before_new_requests_and_outside_wakes_reach_the_executor() {
-        let turn = Arc::new(Turn::default());
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (flag, polls) = (Arc::clone(&turn), Arc::clone(&seen));
-        let mut wakes = [true, true, true, false, false].into_iter();
-        let run = Box::pin(poll_fn(move |context| {
-            polls.lock().unwrap().push(flag.may_take.load(Ordering::Relaxed));
-            match wakes.next() {
-                Some(true) => context.waker().wake_by_ref(),
-                Some(false) => {}
-                None => return Poll::Ready(()),
+    fn an_instance_that_does_not_yield_is_ended_and_one_that_does_is_not() {
+        // (module (func (export "loop") (loop br 0)) (func (export "end")))
+        const CODE: &[u8] =
+            b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x03\x02\0\0\x07\x0e\x02\x04loop\0\0\x03end\0\x01\
+            \x0a\x0c\x02\x07\0\x03\x40\x0c\0\x0b\x0b\x02\0\x0b";
+        let engine = Engine::new(&crate::code::config()).unwrap();
+        let module = wasmtime::Module::new(&engine, CODE).unwrap();
+        let (turn, mut store) = (Arc::new(Turn::default()), Store::new(&engine, ()));
+        let ticks = Arc::clone(&turn);
+        store.epoch_deadline_callback(move |_| Ok(ticks.tick()));
+        store.set_epoch_deadline(1);
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let [forever, end] =
+            ["loop", "end"].map(|name| instance.get_typed_func::<(), ()>(&mut store, name).unwrap());
+        for _ in 0..3 * MAX_TICKS {
+            turn.begin();
+            engine.increment_epoch();
+            end.call(&mut store, ()).unwrap();
+        }
+        let clock = std::thread::spawn(move || {
+            for _ in 0..=MAX_TICKS * 100 {
+                engine.increment_epoch();
+                std::thread::yield_now();
             }
-            Poll::Pending
-        }));
-        let waker = Arc::new(TurnWaker::new());
-        let executor = Arc::new(TurnWaker::new());
-        let woken = || executor.is_woken.swap(false, Ordering::AcqRel);
-        let mut turns = Box::pin(Turns { run, turn, waker: Arc::clone(&waker), has_more: false });
-        let outer = Waker::from(Arc::clone(&executor));
-        let mut poll = || turns.as_mut().poll(&mut Context::from_waker(&outer)).is_ready();
-        assert_eq!((poll(), woken()), (false, true));
-        assert_eq!((poll(), woken()), (false, false));
-        waker.wake_by_ref();
-        assert_eq!((woken(), poll()), (true, true));
-        assert_eq!(*seen.lock().unwrap(), [true, false, false, false, true, true]);
-    }
-
-    #[test]
-    fn an_instance_that_keeps_the_thread_is_ended() {
-        let turn = Turn::default();
-        let ends = (0..=MAX_TICKS).map(|_| matches!(turn.tick(), UpdateDeadline::Interrupt));
-        assert_eq!(ends.filter(|is_end| *is_end).count(), 1);
+        });
+        assert!(forever.call(&mut store, ()).is_err());
+        clock.join().unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! The gateway's own host: one process that runs the component on Wasmtime, with one memory for all requests.
+//! The gateway's own host: one process that runs the component on Wasmtime, with one memory for all requests. It is for
+//! Linux and macOS.
 //!
 //! The modules, in the order of a request: [`listen`] accepts a connection and gives it to a thread ([`worker`]),
 //! [`connection`] reads requests, [`instance`] runs the component, and [`outbound`] makes its calls.
@@ -14,15 +15,19 @@ mod settings;
 mod tls;
 mod worker;
 
-pub use options::{Address, Limits, Options};
+pub use options::{Limits, Options};
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
+use wasmtime::Engine;
 
 use connection::{Addresses, Clients};
 use instance::{Program, TICK};
@@ -66,7 +71,7 @@ impl Options {
         let mut signals = Signals::new().map_err(failed)?;
         let listeners = listen::listen(&self.listen)?;
         let log = Log::start().map_err(failed)?;
-        let engine = code::engine().map_err(|error| format!("{error:#}"))?;
+        let engine = Engine::new(&code::config()).map_err(|error| format!("{error:#}"))?;
         let component = code::component(&engine, self.component.as_deref())?;
         let program = Program::new(engine.clone(), &component);
         let program = program
@@ -127,7 +132,8 @@ impl Options {
             ));
         }
         drop(threads);
-        notify_systemd(Phase::Ready);
+        // Systemd learns it if it has started this process and waits for that (sd_notify(3)).
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
 
         while signals.next().await == Signal::Reload {
             match Checked::new(&self) {
@@ -140,7 +146,7 @@ impl Options {
                 }
             }
         }
-        notify_systemd(Phase::Stopping);
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         let grace = limits.grace_seconds;
         let grace = grace.unwrap_or_else(|| settings.borrow().deadline.saturating_add(GRACE_AFTER_DEADLINE));
         log.info(&format!("stopping; requests in progress have {} s", grace.as_secs()));
@@ -199,21 +205,19 @@ enum Signal {
     Reload,
 }
 
-#[cfg(unix)]
+/// The signals that the host answers to.
 struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
 }
 
-#[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            hangup: unix::signal(SignalKind::hangup())?,
         })
     }
 
@@ -226,45 +230,10 @@ impl Signals {
     }
 }
 
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> Signal {
-        let _ = tokio::signal::ctrl_c().await;
-        Signal::Stop
-    }
-}
-
-enum Phase {
-    Ready,
-    Stopping,
-}
-
-/// Tells systemd, if it has started this process and waits for that (sd_notify(3)).
-fn notify_systemd(phase: Phase) {
-    #[cfg(unix)]
-    let _ = sd_notify::notify(&[match phase {
-        Phase::Ready => sd_notify::NotifyState::Ready,
-        Phase::Stopping => sd_notify::NotifyState::Stopping,
-    }]);
-    #[cfg(not(unix))]
-    let _ = phase;
-}
-
 /// Raises the limit of open files to the maximum: each connection is one.
 fn raise_file_limit() {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 const FAILURE: u8 = 1;

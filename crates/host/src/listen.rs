@@ -1,160 +1,122 @@
 //! The sockets that clients connect to.
 
-use std::env;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-#[cfg(unix)]
-use tokio::net::UnixListener;
+use listenfd::ListenFd;
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::sleep;
 
 use crate::connection::{Accepted, Addresses, Socket};
 use crate::log::Log;
-use crate::options::{Address, Limits};
+use crate::options::Limits;
 
 /// A socket that listens.
 pub enum Listener {
-    Tcp(TcpListener, SocketAddr),
-    #[cfg(unix)]
+    Tcp(TcpListener),
     Unix(UnixListener, UnixPath),
 }
 
-/// The path of a Unix socket, which is removed with it if the host has made it.
-#[cfg(unix)]
+/// The path of a Unix socket, which the host removes at its end if it has made it.
 pub struct UnixPath {
     path: PathBuf,
     is_ours: bool,
 }
 
-#[cfg(unix)]
 impl Drop for UnixPath {
     fn drop(&mut self) {
         if self.is_ours {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 /// Listens at the addresses of the command line, or else at the sockets that systemd has passed, or else on loopback: at
-/// the port of the Functions host, or at 8080.
+/// the port that the Functions host gives, or at 8080.
 ///
 /// # Errors
 ///
 /// Names the address that is taken or wrong.
-pub fn listen(addresses: &[Address]) -> Result<Vec<Listener>, String> {
-    let passed = if addresses.is_empty() { passed_sockets()? } else { Vec::new() };
-    if !passed.is_empty() {
-        return Ok(passed);
-    }
+pub fn listen(addresses: &[String]) -> Result<Vec<Listener>, String> {
+    let bind = |address: &str| bind(address).map_err(|error| format!("cannot listen at {address}: {error}"));
     if !addresses.is_empty() {
-        return addresses.iter().map(bind).collect();
+        return addresses.iter().map(|address| bind(address)).collect();
     }
-    let port = match env::var(FUNCTIONS_PORT) {
-        Ok(port) => port.parse().map_err(|_| format!("{FUNCTIONS_PORT} must be a port"))?,
-        Err(_) => DEFAULT_PORT,
-    };
-    Ok(vec![bind(&Address::Tcp((Ipv4Addr::LOCALHOST, port).into()))?])
+    let mut passed = ListenFd::from_env();
+    if passed.len() > 0 {
+        let wrong = |index, error| format!("cannot listen at socket {index} of systemd: {error}");
+        let count = passed.len();
+        return (0..count)
+            .map(|index| take(&mut passed, index).map_err(|error| wrong(index, error)))
+            .collect();
+    }
+    let port = std::env::var(FUNCTIONS_PORT).unwrap_or_else(|_| "8080".to_owned());
+    Ok(vec![bind(&format!("127.0.0.1:{port}"))?])
 }
 
-fn bind(address: &Address) -> Result<Listener, String> {
-    match address {
-        Address::Tcp(address) => {
-            let socket = match address {
-                SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
-                SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
-            };
-            let listener = socket.and_then(|socket| {
-                #[cfg(unix)]
-                socket.set_reuseaddr(true)?;
-                socket.bind(*address)?;
-                let listener = socket.listen(BACKLOG)?;
-                let address = listener.local_addr()?;
-                Ok(Listener::Tcp(listener, address))
-            });
-            listener.map_err(|error| format!("cannot listen at {address}: {error}"))
-        }
-        #[cfg(unix)]
-        Address::Unix(path) => {
-            remove_stale(path);
-            let listener = UnixListener::bind(path);
-            let listener =
-                listener.map_err(|error| format!("cannot listen at {}: {error}", path.display()))?;
-            Ok(Listener::Unix(listener, UnixPath { path: path.clone(), is_ours: true }))
-        }
-        #[cfg(not(unix))]
-        Address::Unix(path) => {
-            Err(format!("cannot listen at {}: this system has no Unix sockets", path.display()))
-        }
+fn bind(address: &str) -> io::Result<Listener> {
+    if let Some(path) = address.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        remove_stale(&path);
+        return Ok(Listener::Unix(UnixListener::bind(&path)?, UnixPath { path, is_ours: true }));
     }
+    let wrong = || {
+        io::Error::new(io::ErrorKind::InvalidInput, "this is neither an IP address with a port nor unix:path")
+    };
+    let address: SocketAddr = address.parse().map_err(|_| wrong())?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG).map(Listener::Tcp)
 }
 
 /// Removes the socket of a process that has ended without removing it.
-#[cfg(unix)]
 fn remove_stale(path: &Path) {
-    use std::os::unix::fs::FileTypeExt as _;
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        let _ = std::fs::remove_file(path);
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err() {
+        let _ = fs::remove_file(path);
     }
 }
 
-/// Returns the sockets that systemd has passed (sd_listen_fds(3)).
-#[cfg(unix)]
-fn passed_sockets() -> Result<Vec<Listener>, String> {
-    let mut passed = listenfd::ListenFd::from_env();
-    let mut listeners = Vec::new();
-    for index in 0..passed.len() {
-        let wrong = |error: std::io::Error| format!("the socket {index} of systemd cannot be used: {error}");
-        let listener = if let Ok(Some(socket)) = passed.take_tcp_listener(index) {
-            from_std(socket)
-        } else if let Ok(Some(socket)) = passed.take_unix_listener(index) {
-            let path = socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
-            let path = UnixPath { path: path.unwrap_or_default(), is_ours: false };
-            socket
-                .set_nonblocking(true)
-                .and_then(|()| UnixListener::from_std(socket))
-                .map(|socket| Listener::Unix(socket, path))
-        } else {
-            return Err(format!("the socket {index} of systemd is no stream socket that listens"));
-        };
-        listeners.push(listener.map_err(wrong)?);
+/// Takes a socket that systemd has passed (sd_listen_fds(3)).
+fn take(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
+    if let Ok(Some(socket)) = passed.take_tcp_listener(index) {
+        socket.set_nonblocking(true)?;
+        return TcpListener::from_std(socket).map(Listener::Tcp);
     }
-    Ok(listeners)
-}
-
-#[cfg(unix)]
-fn from_std(socket: StdTcpListener) -> std::io::Result<Listener> {
+    let Some(socket) = passed.take_unix_listener(index)? else { return Err(io::ErrorKind::NotFound.into()) };
     socket.set_nonblocking(true)?;
-    let address = socket.local_addr()?;
-    TcpListener::from_std(socket).map(|socket| Listener::Tcp(socket, address))
-}
-
-#[cfg(not(unix))]
-fn passed_sockets() -> Result<Vec<Listener>, String> {
-    Ok(Vec::new())
+    let path = socket.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+    Ok(Listener::Unix(UnixListener::from_std(socket)?, UnixPath { path, is_ours: false }))
 }
 
 impl Listener {
     /// Returns the address as clients write it.
     pub fn url(&self, tls: bool) -> String {
         match self {
-            Self::Tcp(_, address) => format!("{}://{address}/", if tls { "https" } else { "http" }),
-            #[cfg(unix)]
+            Self::Tcp(listener) => {
+                let address =
+                    listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+                format!("{}://{address}/", if tls { "https" } else { "http" })
+            }
             Self::Unix(_, path) => format!("unix:{}", path.path.display()),
         }
     }
 
-    async fn accept(&self) -> std::io::Result<(Socket, Option<std::net::IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
-            Self::Tcp(listener, _) => {
+            Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
                 Ok((Socket::Tcp(socket.into_std()?), Some(peer.ip())))
             }
-            #[cfg(unix)]
             Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0.into_std()?), None)),
         }
     }
@@ -169,39 +131,32 @@ impl Listener {
         mut is_stopping: watch::Receiver<bool>,
         log: Log,
     ) {
-        let mut stops =
-            std::pin::pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
-        let mut next = threads.iter().cycle();
+        let mut stops = pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
+        let max = limits.max_connections_per_address;
+        let mut threads = threads.iter().cycle();
         loop {
             let accepted = async {
                 let permit = Arc::clone(&connections).acquire_owned().await;
                 (self.accept().await, permit)
             };
-            let accepted = tokio::select! {
+            let (accepted, permit) = tokio::select! {
                 biased;
                 () = &mut stops => return,
                 accepted = accepted => accepted,
             };
-            let (socket, peer, permit) = match accepted {
-                (Ok((socket, peer)), Ok(permit)) => (socket, peer, permit),
-                (Err(error), _) => {
+            match (accepted, permit, threads.next()) {
+                (Ok((socket, peer)), Ok(permit), Some(thread)) => {
+                    let of_address = peer.filter(|_| max > 0).map(|peer| addresses.admit(peer, max));
+                    // A connection too many is closed.
+                    if !matches!(of_address, Some(None)) {
+                        let _ = thread.send(Accepted { socket, permit, of_address: of_address.flatten() });
+                    }
+                }
+                (Err(error), ..) => {
                     log.error(&format!("a connection could not be accepted: {error}"));
                     sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
-                (_, Err(_)) => return,
-            };
-            let max = limits.max_connections_per_address;
-            let of_address = match peer.filter(|_| max > 0) {
-                Some(peer) => match addresses.admit(peer, max) {
-                    // The connection is closed.
-                    None => continue,
-                    counted => counted,
-                },
-                None => None,
-            };
-            if let Some(thread) = next.next() {
-                let _ = thread.send(Accepted { socket, permit, of_address });
+                _ => return,
             }
         }
     }
@@ -210,8 +165,6 @@ impl Listener {
 /// The port that the Functions host gives to a custom handler (Microsoft, "Azure Functions custom handlers", section
 /// "Application structure").
 const FUNCTIONS_PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
-
-const DEFAULT_PORT: u16 = 8080;
 
 /// The connections that the system holds until they are accepted: as many as Linux allows by default.
 const BACKLOG: u32 = 4096;

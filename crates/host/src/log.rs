@@ -4,9 +4,9 @@
 //! lines wait in a queue, and what does not fit in it is lost and counted.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -25,9 +25,9 @@ pub struct Log {
 }
 
 enum Entry {
-    Lines(Vec<u8>),
-    /// Everything before it has been written when the sender is dropped.
-    Flush(#[expect(dead_code, reason = "the signal is its drop")] mpsc::Sender<()>),
+    Line(Bytes),
+    /// All lines before it have been written when the sender is dropped.
+    Flush(#[expect(dead_code, reason = "the signal is its drop")] Sender<()>),
 }
 
 /// An event of the host, as a line of JSON like those of the component.
@@ -42,10 +42,10 @@ impl Log {
     /// Starts the thread that writes.
     pub fn start() -> io::Result<Self> {
         let (queue, entries) = mpsc::sync_channel(MAX_ENTRIES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&lost);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(&entries, &counter))?;
-        Ok(Self { queue, lost })
+        let log = Self { queue, lost: Arc::default() };
+        let lost = Arc::clone(&log.lost);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&entries, &lost))?;
+        Ok(log)
     }
 
     /// Writes what went wrong.
@@ -59,20 +59,17 @@ impl Log {
     }
 
     fn event(&self, level: &'static str, host: &str) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let event = Event { time: DateTime::at(now).to_rfc_3339(), level, host };
-        let mut line = serde_json::to_vec(&event).unwrap_or_default();
-        line.push(b'\n');
-        self.push(line);
+        let line = serde_json::to_string(&Event { time: now(), level, host });
+        self.plain(&line.unwrap_or_default());
     }
 
-    /// Writes a line of the start, before requests are served, as it is.
+    /// Writes a line as it is.
     pub fn plain(&self, text: &str) {
-        self.push(format!("{text}\n").into_bytes());
+        self.push(format!("{text}\n").into());
     }
 
-    fn push(&self, lines: Vec<u8>) {
-        if self.queue.try_send(Entry::Lines(lines)).is_err() {
+    fn push(&self, line: Bytes) {
+        if self.queue.try_send(Entry::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -84,36 +81,52 @@ impl Log {
             let _ = written.recv_timeout(FLUSH_LIMIT);
         }
     }
-
-    /// Returns the standard error of an instance.
-    pub fn of_instance(&self) -> InstanceLog {
-        InstanceLog { log: self.clone(), partial: Arc::default() }
-    }
 }
 
 fn write(entries: &Receiver<Entry>, lost: &AtomicU64) {
     let mut error = io::stderr();
     for entry in entries {
-        if let Entry::Lines(lines) = entry {
-            // There is no place to report a failure to.
-            let _ = error.write_all(&lines);
+        // There is no place to report a failure to.
+        if let Entry::Line(line) = entry {
+            let _ = error.write_all(&line);
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(error, r#"{{"level":"error","host":"{count} lines of the log were lost"}}"#);
+            let host = &format!("lost {count} lines of the log, as standard error is read too slowly");
+            let line = serde_json::to_string(&Event { time: now(), level: "error", host });
+            let _ = writeln!(error, "{}", line.unwrap_or_default());
         }
     }
 }
 
-/// The standard error of an instance, in whole lines.
-#[derive(Clone)]
-pub struct InstanceLog {
-    log: Log,
-    partial: Arc<Mutex<Vec<u8>>>,
+fn now() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    DateTime::at(now).to_rfc_3339()
 }
 
-impl StdoutStream for InstanceLog {
-    /// WASI 0.3 has its own standard error, which the component does not import.
+/// The component writes each line at once.
+impl OutputStream for Log {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MAX_WRITE)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Log {
+    async fn ready(&mut self) {}
+}
+
+impl StdoutStream for Log {
+    /// The standard error of WASI 0.3, which the component does not import.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -123,67 +136,16 @@ impl StdoutStream for InstanceLog {
     }
 }
 
-impl IsTerminal for InstanceLog {
+impl IsTerminal for Log {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-#[wasmtime_wasi::async_trait]
-impl Pollable for InstanceLog {
-    async fn ready(&mut self) {}
-}
-
-impl OutputStream for InstanceLog {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        partial.extend_from_slice(&bytes);
-        if let Some(end) = partial.iter().rposition(|byte| *byte == b'\n') {
-            let rest = partial.split_off(end.saturating_add(1));
-            self.log.push(std::mem::replace(&mut *partial, rest));
-        } else if partial.len() > MAX_LINE {
-            partial.clear();
-            self.log.lost.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(MAX_LINE)
-    }
-}
-
-/// The entries that wait to be written: a second of requests at full load, and some 10 MiB.
+/// The lines that wait to be written: about a second of requests at full load, and some 10 MiB.
 const MAX_ENTRIES: usize = 32_768;
 
-/// The longest line, in bytes. Those of the component have at most some hundreds.
-const MAX_LINE: usize = 64 * 1024;
+/// The bytes of one write; lines of the component have at most some hundreds.
+const MAX_WRITE: usize = 64 * 1024;
 
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_lines_are_queued_and_the_rest_is_lost_and_counted() {
-        let (queue, entries) = mpsc::sync_channel(2);
-        let log = Log { queue, lost: Arc::default() };
-        let mut output = log.of_instance();
-        for part in ["one ", "line\nand ", "another\n", "lost\n"] {
-            output.write(Bytes::from_static(part.as_bytes())).unwrap();
-        }
-        output.write(vec![b'x'; MAX_LINE + 1].into()).unwrap();
-        drop((output, log.queue));
-        let lines = entries.iter().map(|entry| match entry {
-            Entry::Lines(lines) => String::from_utf8(lines).unwrap(),
-            Entry::Flush(_) => unreachable!(),
-        });
-        assert_eq!(lines.collect::<Vec<_>>(), ["one line\n", "and another\n"]);
-        assert_eq!(log.lost.load(Ordering::Relaxed), 2);
-    }
-}

@@ -54,24 +54,9 @@ impl Settings {
             variables,
             destinations: config.destinations().into_iter().cloned().collect(),
             deadline: config.deadline,
-            description: describe(&config),
+            description: config.description(),
         })
     }
-}
-
-fn describe(config: &Config) -> String {
-    let mut callers = config.callers.names().collect::<Vec<_>>();
-    if config.callers.anonymous().is_some() {
-        callers.push("anonymous ones");
-    }
-    let callers = if callers.is_empty() { "none".to_owned() } else { callers.join(", ") };
-    let calls = config.destinations().into_iter().map(origin).collect::<Vec<_>>().join(", ");
-    let (vault, source) = (config.vault.uri(), config.token_source.name());
-    format!("vault: {vault}\ntoken source: {source}\ncallers: {callers}\ncalls go to: {calls}")
-}
-
-fn origin(endpoint: &Endpoint) -> String {
-    format!("{}://{}", if endpoint.is_tls() { "https" } else { "http" }, endpoint.authority())
 }
 
 /// Reads a credential: a file whose last line end is not a part of it. One that does not exist is not set.
@@ -83,52 +68,5 @@ fn credential(file: &PathBuf) -> Setting {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(_) => Err(Unreadable),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_are_described_without_secrets() {
-        let set = |name, text: &str| (name, Ok(Some(text.to_owned())));
-        let settings = [
-            set("KeyVaultUri", "https://my-vault.vault.azure.net/"),
-            set("MSI_ENDPOINT", "http://127.0.0.1:41741/MSI/token/"),
-            set("MSI_SECRET", "marked"),
-            set("GATEWAY_KEY", "marked"),
-            ("GATEWAY_LOG", Ok(None)),
-        ];
-        let parsed =
-            Settings::parse(&settings).map_err(|error| panic!("{error}")).unwrap_or_else(|()| unreachable!());
-        assert_eq!(parsed.variables.len(), 4);
-        assert_eq!(
-            parsed.description,
-            "vault: https://my-vault.vault.azure.net\ntoken source: app-service-2017\ncallers: key\n\
-             calls go to: http://127.0.0.1:41741, https://my-vault.vault.azure.net"
-        );
-        let wrong = [settings[0].clone(), set("GATEWAY_LOG", "marked")];
-        assert_eq!(
-            Settings::parse(&wrong).err().as_deref(),
-            Some("GATEWAY_LOG must be error, info or debug")
-        );
-        let stored = [settings[0].clone(), set("GATEWAY_STORE", "a"), ("GATEWAY_STORE_KEY", Err(Unreadable))];
-        assert_eq!(
-            Settings::parse(&stored).err().as_deref(),
-            Some("GATEWAY_STORE_KEY could not be read from the host")
-        );
-    }
-
-    #[test]
-    fn a_credential_is_a_file_without_its_line_end() {
-        let folder = env::temp_dir().join(format!("credential-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("GATEWAY_KEY");
-        assert_eq!(credential(&file), Ok(None));
-        fs::write(&file, " key \r\n").unwrap();
-        assert_eq!(credential(&file), Ok(Some(" key ".to_owned())));
-        assert_eq!(credential(&folder), Err(Unreadable));
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

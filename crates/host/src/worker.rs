@@ -11,7 +11,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::{Accepted, Clients};
-use crate::instance::{Instance, Job, Program, Resources};
+use crate::instance::{Instance, Job, Program};
 use crate::log::Log;
 use crate::options::Limits;
 use crate::outbound::{Egress, Network};
@@ -128,46 +128,24 @@ async fn supervise(shared: Arc<Shared>, queue: Arc<Queue>, ready: oneshot::Sende
 async fn instantiate(shared: &Shared, settings: &Settings) -> wasmtime::Result<Instance> {
     let egress = Arc::new(Egress::new(&settings.destinations));
     let network = Network::new(shared.tls.clone(), shared.proxy.clone(), egress, shared.log.clone());
-    let resources = Resources {
-        variables: &settings.variables,
-        network,
-        log: &shared.log,
-        max_memory: usize::try_from(shared.limits.max_memory).unwrap_or(usize::MAX).saturating_mul(1 << 20),
-        max_requests: shared.limits.instance_requests,
-    };
-    shared.program.instantiate(resources).await
+    shared.program.instantiate(&settings.variables, network, shared.log.clone(), &shared.limits).await
 }
 
-/// How long to wait before the next instance: not at all after one that has lived long, else twice as long as before.
+/// How long to wait after an instance that has trapped: twice as long as last time, if it has not lived long.
 fn next_pause(last: Duration, lived: Duration) -> Duration {
-    if lived >= MAX_PAUSE {
-        Duration::ZERO
-    } else if last.is_zero() {
-        // The first replacement is immediate, and the next one of a row is not.
-        FIRST_PAUSE
-    } else {
-        last.saturating_mul(2).min(MAX_PAUSE)
-    }
+    if lived < MAX_PAUSE { last.saturating_mul(2).clamp(MIN_PAUSE, MAX_PAUSE) } else { Duration::ZERO }
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MIN_PAUSE: Duration = Duration::from_millis(10);
 
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_grows_while_instances_trap_soon() {
-        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-        assert_eq!(next_pause(Duration::ZERO, minute), Duration::ZERO);
-        let mut pause = Duration::ZERO;
-        let pauses = [0; 12].map(|_| {
-            pause = next_pause(pause, second);
-            pause.as_millis()
-        });
-        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_000, 10_000]);
-        assert_eq!(next_pause(pause, minute), Duration::ZERO);
-    }
+#[test]
+fn the_pause_grows_while_instances_trap_soon() {
+    let mut pause = Duration::ZERO;
+    let pauses = [1, 1, 1, 9, 1, 1, 1, 1, 1, 1, 1, 1, 10, 1].map(|lived| {
+        pause = next_pause(pause, Duration::from_secs(lived));
+        pause.as_millis()
+    });
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_000, 10_000, 0, 10]);
 }
