@@ -321,12 +321,16 @@ mod tests {
             ("MSI_SECRET", "marker"),
             ("GATEWAY_KEY", "marker"),
             ("GATEWAY_ALLOW_ANONYMOUS", "true"),
+            (
+                "GATEWAY_CALLERS",
+                r#"[{"name":"billing","appid":["6c37f1ab-6e1a-4a0f-8f5c-4a4d2a8fb2b1"],"secrets":["*"]}]"#,
+            ),
             ("GATEWAY_JWT_TENANT", "72f988bf-86f1-41af-91ab-2d7cd011db47"),
             ("GATEWAY_JWT_AUDIENCE", "api://gateway"),
         ]);
         assert_eq!(
             config.unwrap().description(),
-            "vault: https://my-vault.vault.azure.net\ntoken source: app-service-2017\ncallers: key, anonymous ones\n\
+            "vault: https://my-vault.vault.azure.net\ntoken source: app-service-2017\ncallers: billing, key, anonymous ones\n\
              calls go to: http://127.0.0.1:41741, https://my-vault.vault.azure.net, https://login.microsoftonline.com"
         );
         assert!(parse(&[VAULT]).unwrap().description().contains("callers: none\n"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::auth::failure_limiter::AuthFailureLimiter;
+use crate::auth::tenant::Tenant;
 use crate::auth::{Caller, Credentials, Principal};
 use crate::azure::token_source::Token;
 use crate::client::retry_budget::RetryBudget;
@@ -51,6 +52,13 @@ pub struct Answered {
     pub refresh: Option<Refresh>,
 }
 
+/// Who the caller is, as far as that takes no call to Azure.
+enum Identity<'a, 'h> {
+    Known(Principal<'a>),
+    /// The token has not been verified before.
+    Unverified(&'h Tenant, &'h str),
+}
+
 /// What a route answers.
 #[derive(Default)]
 struct Outcome {
@@ -85,10 +93,39 @@ impl<H: Host> Gateway<H> {
             Ok(Route::Metrics) => self.metrics(&head, &mut context).await,
             Err(error) => Err(error.clone().into()),
         };
+        self.finish(&context, route.as_ref().ok(), result)
+    }
+
+    /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any call to Azure.
+    /// `None` leaves no trace, so that [`Gateway::answer`] can answer the same request.
+    pub fn answer_now(&self, head: &Head, authority: Option<&str>, body: &[u8]) -> Option<Reply> {
+        let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));
+        let route = head.route();
+        let result = match &route {
+            Ok(Route::Secret) => self.secret_now(head, authority, body, &mut context).transpose()?,
+            Ok(Route::Health) => Ok((Reply::state("ok"), Outcome::default())),
+            Ok(Route::Ready) => {
+                let _ = self.config_now(&mut context)?;
+                self.has_token().then(|| Ok((Reply::state("ready"), Outcome::default())))?
+            }
+            Ok(Route::OpenApi) => Ok((Reply::document("application/json", OPENAPI), Outcome::default())),
+            Ok(Route::Metrics) => self.metrics_now(head, &mut context).transpose()?,
+            Err(error) => Err(error.clone().into()),
+        };
+        Some(self.finish(&context, route.as_ref().ok(), result).reply)
+    }
+
+    /// Makes the reply, counts it and logs it.
+    fn finish(
+        &self,
+        context: &RequestContext<'_>,
+        route: Option<&Route>,
+        result: Result<(Reply, Outcome), ReadFailure>,
+    ) -> Answered {
         let (mut reply, outcome, error) = match result {
             Ok((reply, outcome)) => (reply, outcome, None),
             Err(ReadFailure { error, cache_status }) => {
-                let reply = if route == Ok(Route::Ready) {
+                let reply = if route == Some(&Route::Ready) {
                     Reply::not_ready(&error, self.unused(Some(&error)))
                 } else {
                     Reply::error(&error)
@@ -102,7 +139,7 @@ impl<H: Host> Gateway<H> {
         let duration = self.host.now().since(context.start);
         self.metrics.replied(&reply, outcome.cache_status.map(CacheStatus::outcome), duration);
         self.log(
-            &context,
+            context,
             level_of(&reply),
             (reply.status(), reply.code()),
             outcome.cache_status,
@@ -119,24 +156,38 @@ impl<H: Host> Gateway<H> {
         context: &mut RequestContext<'a>,
     ) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
-
         let principal = self.authenticate(config, head, context).await?;
-        context.caller = Some(principal.caller());
-        if principal.is_anonymous() {
-            config.callers.check_host(body.authority().as_deref(), &head.headers)?;
-        }
-
-        head.check_content()?;
+        let authority = principal.is_anonymous().then(|| body.authority()).flatten();
+        check_head(config, &principal, head, authority.as_deref(), context)?;
         let body_deadline = context.deadline.within(context.start, config.stale_wait());
         let body = body.read(MAX_BODY, body_deadline.end()).await.map_err(Error::from)?;
-        let request = SecretRequest::parse(&body)?;
-        context.secret = Some(request.name.clone());
-        context.caller = Some(principal.authorize(&request.name)?);
-
+        let request = authorize(&principal, &body, context)?;
         let freshness = freshness(head.has_no_cache(), context.start);
         let found = self.secrets.find(&self.client(config, context), &request, freshness).await?;
-        let reply = Reply::secret(&request.name, &found.secret.secret, found.age);
-        Ok((reply, Outcome { cache_status: Some(found.cache_status), refresh: found.refresh }))
+        Ok(secret_reply(&request, found))
+    }
+
+    /// Answers the main route if that takes no waiting.
+    fn secret_now<'a>(
+        &'a self,
+        head: &Head,
+        authority: Option<&str>,
+        body: &[u8],
+        context: &mut RequestContext<'a>,
+    ) -> Result<Option<(Reply, Outcome)>, ReadFailure> {
+        let Some(config) = self.config_now(context) else { return Ok(None) };
+        let Identity::Known(principal) = self.identify(config, head)? else { return Ok(None) };
+        check_head(config, &principal, head, authority, context)?;
+        if body.len() > MAX_BODY {
+            return Err(Error::BodyTooLarge.into());
+        }
+        let request = authorize(&principal, body, context)?;
+        let freshness = freshness(head.has_no_cache(), context.start);
+        match self.secrets.find_cached(&request, freshness, context.start).transpose()? {
+            // After an immediate answer there is no time in which to refresh a secret.
+            Some(found) if found.refresh.is_none() => Ok(Some(secret_reply(&request, found))),
+            _ => Ok(None),
+        }
     }
 
     /// Reads a secret for the component that is composed with the gateway. With `refresh` the vault is called
@@ -209,19 +260,41 @@ impl<H: Host> Gateway<H> {
         head: &Head,
         context: &RequestContext<'_>,
     ) -> Result<Principal<'a>, Error> {
+        let (tenant, token) = match self.identify(config, head)? {
+            Identity::Known(principal) => return Ok(principal),
+            Identity::Unverified(tenant, token) => (tenant, token),
+        };
+        let claims = self.verifier.verify(&self.client(config, context), tenant, token).await;
+        match (claims, config.callers.anonymous()) {
+            (Ok(claims), _) => {
+                self.admit(config, claims.and_then(|claims| config.callers.with_claims(&claims)))
+            }
+            (Err(_), Some(anonymous)) => Ok(anonymous),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Identifies the caller as far as that takes no call to Azure.
+    fn identify<'a: 'h, 'h>(&self, config: &'a Config, head: &'h Head) -> Result<Identity<'a, 'h>, Error> {
         let callers = &config.callers;
         let principal = match callers.credentials(&head.headers, head.query())? {
             Credentials::ApiKey(key) => callers.with_key(key.as_ref()),
-            Credentials::AccessToken(tenant, token) => {
-                let claims = self.verifier.verify(&self.client(config, context), tenant, token).await;
-                match (claims, callers.anonymous()) {
-                    (Ok(claims), _) => claims.and_then(|claims| callers.with_claims(&claims)),
-                    (Err(_), Some(anonymous)) => Some(anonymous),
-                    (Err(error), None) => return Err(error),
-                }
-            }
+            Credentials::AccessToken(tenant, token) => match self.verifier.verified(&self.host, token) {
+                Some(claims) => claims.and_then(|claims| callers.with_claims(&claims)),
+                None => return Ok(Identity::Unverified(tenant, token)),
+            },
         };
-        principal.or_else(|| callers.anonymous()).ok_or_else(|| self.auth_failures.record(self.host.now()))
+        self.admit(config, principal).map(Identity::Known)
+    }
+
+    /// Lets a request without a valid credential be anonymous, if the settings allow that.
+    fn admit<'a>(
+        &self,
+        config: &'a Config,
+        principal: Option<Principal<'a>>,
+    ) -> Result<Principal<'a>, Error> {
+        let principal = principal.or_else(|| config.callers.anonymous());
+        principal.ok_or_else(|| self.auth_failures.record(self.host.now()))
     }
 
     /// Refreshes a cached secret after the answer. It ends within the time of a request.
@@ -241,7 +314,7 @@ impl<H: Host> Gateway<H> {
     async fn ready(&self, context: &mut RequestContext<'_>) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
         let client = self.client(config, context);
-        while self.client.tokens.get(Token::is_valid, self.host.now()).is_none() {
+        while !self.has_token() {
             if let Some(attempt) = self.readiness.attempt(self.host.now()) {
                 let token = client.token(RetryBudget::one_try(context.deadline)).await;
                 attempt.end(token.map(drop).map_err(|failure| failure.error))?;
@@ -259,7 +332,10 @@ impl<H: Host> Gateway<H> {
         Ok((Reply::state("ready"), Outcome::default()))
     }
 
-    /// Answers the metrics. They need a credential even where anonymous callers may read secrets.
+    fn has_token(&self) -> bool {
+        self.client.tokens.get(Token::is_valid, self.host.now()).is_some()
+    }
+
     async fn metrics<'a>(
         &'a self,
         head: &Head,
@@ -267,6 +343,26 @@ impl<H: Host> Gateway<H> {
     ) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
         let principal = self.authenticate(config, head, context).await?;
+        self.render_metrics(&principal, context)
+    }
+
+    /// Answers the metrics if that takes no waiting.
+    fn metrics_now<'a>(
+        &'a self,
+        head: &Head,
+        context: &mut RequestContext<'a>,
+    ) -> Result<Option<(Reply, Outcome)>, ReadFailure> {
+        let Some(config) = self.config_now(context) else { return Ok(None) };
+        let Identity::Known(principal) = self.identify(config, head)? else { return Ok(None) };
+        self.render_metrics(&principal, context).map(Some)
+    }
+
+    /// Answers the metrics. They need a credential even where anonymous callers may read secrets.
+    fn render_metrics<'a>(
+        &self,
+        principal: &Principal<'a>,
+        context: &mut RequestContext<'a>,
+    ) -> Result<(Reply, Outcome), ReadFailure> {
         if principal.is_anonymous() {
             return Err(self.auth_failures.record(self.host.now()).into());
         }
@@ -291,17 +387,22 @@ impl<H: Host> Gateway<H> {
             let (result, _) = self.loading.run(&self.host, &(), deadline.end(), |_| deadline, load).await;
             result.map_err(|failure| failure.error)?;
         }
-        let config = self.config.get().ok_or(Error::DeadlineExceeded)?;
+        self.config_now(context).ok_or(Error::DeadlineExceeded)
+    }
+
+    /// The configuration, if it is loaded. It sets the deadline of the request.
+    fn config_now<'a>(&'a self, context: &mut RequestContext<'_>) -> Option<&'a Config> {
+        let config = self.config.get()?;
         context.deadline = Deadline::new(context.start, config.deadline);
-        Ok(config)
+        Some(config)
     }
 
     /// The variables that are set and not used, where `error` is that there is no token.
     fn unused(&self, error: Option<&Error>) -> &[&'static str] {
-        let no_token = || self.client.tokens.get(Token::is_valid, self.host.now()).is_none();
         match (self.config.get(), error) {
             (Some(config), Some(error))
-                if error.is_about_token_source() || (*error == Error::DeadlineExceeded && no_token()) =>
+                if error.is_about_token_source()
+                    || (*error == Error::DeadlineExceeded && !self.has_token()) =>
             {
                 config.token_source.unused()
             }
@@ -346,6 +447,38 @@ impl From<BodyError> for Error {
             BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
+}
+
+/// Checks what the head of a request for a secret says, before any of its body is read.
+fn check_head<'a>(
+    config: &Config,
+    principal: &Principal<'a>,
+    head: &Head,
+    authority: Option<&str>,
+    context: &mut RequestContext<'a>,
+) -> Result<(), Error> {
+    context.caller = Some(principal.caller());
+    if principal.is_anonymous() {
+        config.callers.check_host(authority, &head.headers)?;
+    }
+    head.check_content()
+}
+
+/// Parses the body, and checks that the caller may read the secret.
+fn authorize<'a>(
+    principal: &Principal<'a>,
+    body: &[u8],
+    context: &mut RequestContext<'a>,
+) -> Result<SecretRequest, Error> {
+    let request = SecretRequest::parse(body)?;
+    context.secret = Some(request.name.clone());
+    context.caller = Some(principal.authorize(&request.name)?);
+    Ok(request)
+}
+
+fn secret_reply(request: &SecretRequest, found: Found) -> (Reply, Outcome) {
+    let reply = Reply::secret(&request.name, &found.secret.secret, found.age);
+    (reply, Outcome { cache_status: Some(found.cache_status), refresh: found.refresh })
 }
 
 /// The request of a component that is composed with the gateway.

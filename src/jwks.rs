@@ -63,7 +63,19 @@ impl TokenVerifier {
         }
     }
 
-    /// The claims of `token`, if `tenant` has issued it and it is valid.
+    /// What is known of `token` without a request for the JWKS: the claims of one that was verified before and is still
+    /// valid, or that it is not valid.
+    pub fn verified(&self, host: &impl Host, token: &str) -> Option<Option<Rc<Claims>>> {
+        let Some(jwt) = Jwt::parse(token) else { return Some(None) };
+        let now = host.now();
+        self.jwks
+            .usable(now)
+            .filter(|jwks| jwks.is_fresh(now) && jwks.fetched_at == self.verified_with.get())?;
+        let claims = self.verified.borrow_mut().get(&jwt.digest()).map(Rc::clone)?;
+        Some(Some(claims).filter(|claims| claims.are_valid(host.unix_time())))
+    }
+
+    /// The claims of a `token` of which nothing is known, if `tenant` has issued it and it is valid.
     ///
     /// # Errors
     ///
@@ -76,14 +88,6 @@ impl TokenVerifier {
     ) -> Result<Option<Rc<Claims>>, Error> {
         let Some(jwt) = Jwt::parse(token) else { return Ok(None) };
         let digest = jwt.digest();
-        let now = client.host.now();
-        if let Some(jwks) = self.jwks.usable(now)
-            && jwks.is_fresh(now)
-            && jwks.fetched_at == self.verified_with.get()
-            && let Some(claims) = self.verified.borrow_mut().get(&digest)
-        {
-            return Ok(claims.are_valid(client.host.unix_time()).then(|| Rc::clone(claims)));
-        }
         let Some(jwks) = self.jwks.with_key(client, tenant, jwt.key_id()).await? else { return Ok(None) };
         let mut verified = self.verified.borrow_mut();
         if self.verified_with.replace(jwks.fetched_at) != jwks.fetched_at {

@@ -54,6 +54,10 @@ impl Headers {
         sizes.fold(0, usize::saturating_add)
     }
 
+    pub fn into_list(self) -> Vec<(String, Vec<u8>)> {
+        self.0
+    }
+
     pub fn as_list(&self) -> &[(String, Vec<u8>)] {
         &self.0
     }

@@ -81,6 +81,16 @@ impl Secrets {
         self.within_ttl(request, &CacheKey::of(request), Freshness::WithinTtl, now)
     }
 
+    /// The answer of the cache, if it has one that is good enough.
+    pub fn find_cached(
+        &self,
+        request: &SecretRequest,
+        freshness: Freshness,
+        now: Moment,
+    ) -> Option<Result<Found, ReadFailure>> {
+        self.look_up(request, &CacheKey::of(request), freshness, now)
+    }
+
     /// Finds a secret: cache, then single-flight, then shared store and vault, then stale-if-error.
     pub async fn find<H: Host>(
         &self,

@@ -16,6 +16,9 @@ pub(super) use exports::keyvault::gateway::secrets::Guest as Secrets;
 #[cfg(feature = "service")]
 pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
 
+#[cfg(feature = "service")]
+pub(super) use exports::keyvault::gateway::immediate;
+
 pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
 
 /// The value for the composed component. The copy that the host reads is not overwritten, as the other

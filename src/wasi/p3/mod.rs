@@ -7,6 +7,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::Method;
 use zeroize::Zeroizing;
 
 use super::bindings::clocks::monotonic_clock;
@@ -17,7 +18,7 @@ use super::bindings::wit_bindgen::{
     FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
 };
 use super::bindings::{spawn, wit_future, wit_stream};
-use super::component_api::{NoSecret, Secret, Secrets, value};
+use super::component_api::{NoSecret, Secret, Secrets, immediate, value};
 use super::http_types::{
     call_error, content_length, field, head, options, request_fields, response_fields, set_status, set_target,
 };
@@ -25,6 +26,7 @@ use super::{WRITE_LIMIT, Wasi, nanoseconds};
 use crate::azure::{Answer, Call, CallError};
 use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, BodyError, Signal, unless};
+use crate::http::request::Head;
 use crate::http::response::Reply;
 use crate::model::Moment;
 use crate::secrets::Found;
@@ -72,6 +74,23 @@ impl Secrets for Component {
     async fn vault() -> Result<String, NoSecret> {
         let gateway = GATEWAY.with(Rc::clone);
         Ok(gateway.vault().await?)
+    }
+}
+
+impl immediate::Guest for Component {
+    /// The host has a copy of the reply, which is not overwritten.
+    fn answer(request: immediate::Request) -> Option<immediate::Reply> {
+        let body = Zeroizing::new(request.body);
+        let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::CONNECT);
+        let head = Head { method, target: request.path_with_query, headers: request.fields.into() };
+        let reply = GATEWAY.with(|gateway| gateway.answer_now(&head, request.authority.as_deref(), &body))?;
+        let (status, mut headers, content) = reply.into_parts();
+        headers.add("content-length", content.expose().len().to_string());
+        Some(immediate::Reply {
+            status: status.as_u16(),
+            fields: headers.into_list(),
+            body: content.release(),
+        })
     }
 }
 
