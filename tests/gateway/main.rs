@@ -5,6 +5,7 @@ mod azure_tokens;
 mod cache;
 mod component_api;
 mod forged_tokens;
+mod immediate;
 mod isolation;
 mod scripted;
 mod shared_store;

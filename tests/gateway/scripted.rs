@@ -3,7 +3,10 @@
 //! Every reply, log line and call is searched for private text, which may only be sent to its destination.
 
 use std::cell::{Cell, RefCell};
+use std::fs::OpenOptions;
 use std::future::Future;
+use std::io::Write as _;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -97,6 +100,35 @@ pub struct Scripted {
     refresh: RefCell<Option<Refresh>>,
     private: RefCell<Search>,
     searched: Cell<(usize, usize)>,
+    /// All replies so far, and how many of them were immediate.
+    transcript: RefCell<String>,
+    immediate: Cell<usize>,
+}
+
+/// If this variable is set, requests are first sent in one synchronous call.
+pub const IMMEDIATE: &str = "TEST_IMMEDIATE";
+
+/// The folder for the transcripts of all tests, if this variable is set.
+pub const TRANSCRIPTS: &str = "TEST_TRANSCRIPTS";
+
+impl Drop for Scripted {
+    /// Adds the transcript, with all log lines and calls, to the file of the test.
+    fn drop(&mut self) {
+        let Some(folder) = std::env::var_os(TRANSCRIPTS) else { return };
+        let append = |name: &str, text: &str| {
+            let file = Path::new(&folder).join(name.replace("::", "-"));
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(file)
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap();
+        };
+        let all = format!("{}{:#?}{:#?}", self.transcript.borrow(), self.log(), self.calls());
+        append(std::thread::current().name().unwrap(), &all);
+        append(IMMEDIATE, &"x".repeat(self.immediate.get()));
+    }
 }
 
 impl Scripted {
@@ -112,8 +144,8 @@ impl Scripted {
         let store = has_store.then(FakeStore::default);
         let world = Rc::new(World { settings: owned.collect(), store, ..World::default() });
         let gateway = Gateway::new(FakeHost(Rc::clone(&world)));
-        let (refresh, private, searched) = Default::default();
-        let scripted = Self { gateway, world, refresh, private, searched };
+        let (refresh, private, searched, transcript, immediate) = Default::default();
+        let scripted = Self { gateway, world, refresh, private, searched, transcript, immediate };
         for (name, value) in settings {
             let secret = ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"].contains(name);
             let kind = secret.then_some(Private::IdentitySecret);
@@ -212,10 +244,32 @@ impl Scripted {
         fields: Fields<'_>,
         body: &str,
     ) -> impl Future<Output = Answered> + use<'a> {
+        let is_immediate = std::env::var_os(IMMEDIATE).is_some() && self.world.body_time.get().is_zero();
+        let now = is_immediate.then(|| self.answer_now(method, target, fields, body)).flatten();
+        self.immediate.set(self.immediate.get() + usize::from(now.is_some()));
+        let head = self.head(method, target, fields);
+        let body = FakeBody(body.into(), Rc::clone(&self.world));
+        async move {
+            match now {
+                Some(reply) => Answered { reply, refresh: None },
+                None => self.gateway.answer(head, body).await,
+            }
+        }
+    }
+
+    /// Sends a whole request in one synchronous call. Without a reply it leaves no trace.
+    pub fn answer_now(&self, method: &str, target: &str, fields: Fields<'_>, body: &str) -> Option<Reply> {
+        let traces = || (self.log().len(), self.calls().len(), self.now());
+        let before = traces();
+        let reply = self.gateway.answer_now(&self.head(method, target, fields), None, body.as_bytes());
+        assert!(reply.is_some() || traces() == before, "{method} {target} {fields:?} {body}");
+        reply
+    }
+
+    fn head(&self, method: &str, target: &str, fields: Fields<'_>) -> Head {
         self.register_request(target, fields);
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let head = Head { method, target: target.to_owned(), headers: fields.iter().copied().collect() };
-        self.gateway.answer(head, FakeBody(body.into(), Rc::clone(&self.world)))
+        Head { method, target: target.to_owned(), headers: fields.iter().copied().collect() }
     }
 
     /// Reads a secret through the component API.
@@ -317,6 +371,8 @@ impl Scripted {
             private.expect_nothing([name.as_bytes(), b": ", value].concat(), &[], "a field of a reply");
         }
         private.expect_nothing(reply.body().expose(), allowed, "a reply");
+        let headers = reply.headers().as_list();
+        *self.transcript.borrow_mut() += &format!("{} {headers:?}\n{}\n", reply.status(), body_of(reply));
         self.search_rest();
     }
 
