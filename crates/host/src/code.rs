@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Engine, WasmFeatures};
 
 /// Makes the configuration of the engine, which is the same for compiling and for running.
 pub fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true);
+    // These depend on the Cargo features of Wasmtime, which the build that compiles has and the one that runs has not. The
+    // component needs none of them.
+    config.wasm_features(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, false);
     config
 }
 
