@@ -26,6 +26,7 @@ use super::{WRITE_LIMIT, Wasi, nanoseconds};
 use crate::azure::{Answer, Call, CallError};
 use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, BodyError, Signal, unless};
+use crate::http::headers::Headers;
 use crate::http::request::Head;
 use crate::http::response::Reply;
 use crate::model::Moment;
@@ -82,13 +83,14 @@ impl immediate::Guest for Component {
     fn answer(request: immediate::Request) -> Option<immediate::Reply> {
         let body = Zeroizing::new(request.body);
         let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::CONNECT);
-        let head = Head { method, target: request.path_with_query, headers: request.fields.into() };
+        let head =
+            Head { method, target: request.path_with_query, headers: Headers::from_lines(&request.fields) };
         let reply = GATEWAY.with(|gateway| gateway.answer_now(&head, request.authority.as_deref(), &body))?;
         let (status, mut headers, content) = reply.into_parts();
         headers.add("content-length", content.expose().len().to_string());
         Some(immediate::Reply {
             status: status.as_u16(),
-            fields: headers.into_list(),
+            fields: headers.to_lines(),
             body: content.release(),
         })
     }
