@@ -72,7 +72,8 @@ impl Config {
         fixed.into_iter().chain(jwks).collect()
     }
 
-    /// What the settings mean, for an operator: the vault, the token source, the callers and the destinations.
+    /// What the settings mean, for an operator: the vault, the token source, the callers and the
+    /// destinations.
     pub fn description(&self) -> String {
         let mut callers = self.callers.names().collect::<Vec<_>>();
         if self.callers.anonymous().is_some() {

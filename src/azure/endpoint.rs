@@ -43,6 +43,13 @@ impl Endpoint {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 
+    /// Whether `uri` has this scheme and this authority, as text.
+    pub fn is_origin_of(&self, uri: &Uri) -> bool {
+        let scheme = if self.tls { Scheme::HTTPS } else { Scheme::HTTP };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        uri.scheme() == Some(&scheme) && self.authority.eq_ignore_ascii_case(authority)
+    }
+
     /// Whether the scheme is `https`.
     pub const fn is_tls(&self) -> bool {
         self.tls
@@ -121,6 +128,26 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_is_compared_as_a_whole() {
+        let known =
+            ["https://my-vault.vault.azure.net/", "http://127.0.0.1:41741/MSI/token/"].map(Endpoint::parse);
+        for (uri, expected) in [
+            ("https://MY-VAULT.vault.azure.net/secrets/a", true),
+            ("http://127.0.0.1:41741/other", true),
+            ("http://my-vault.vault.azure.net/secrets/a", false),
+            ("https://my-vault.vault.azure.net:8443/", false),
+            ("https://my-vault.vault.azure.net.attacker.example/", false),
+            ("https://my-vault.vault.azure.net@attacker.example/", false),
+            ("https://127.0.0.1:41741/", false),
+            ("http://127.0.0.1/", false),
+            ("/secrets/a", false),
+        ] {
+            let uri = uri.parse().unwrap();
+            assert_eq!(known.iter().flatten().any(|known| known.is_origin_of(&uri)), expected, "{uri}");
+        }
+    }
 
     #[test]
     fn parses_absolute_http_addresses() {

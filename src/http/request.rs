@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use http::Method;
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, Method, Uri, Version};
 
 use crate::error::Error;
 use crate::http::headers::Headers;
+use crate::http::response::Reply;
 use crate::json::Json;
 use crate::model::{SecretName, SecretRequest, SecretVersion};
 
@@ -103,6 +106,24 @@ impl fmt::Debug for Head {
             .field("path", &self.path())
             .finish_non_exhaustive()
     }
+}
+
+/// The host that a request is for: that of its target, or of its one `Host` field (RFC 9112, section 3.2).
+/// For a host that is not Wasmtime's.
+///
+/// # Errors
+///
+/// Fails if there is no host, except in HTTP/1.0, more than one, or one that is not valid.
+pub fn authority(target: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Reply> {
+    let mut fields = headers.get_all(HOST).iter();
+    let found = match (target.authority(), fields.next(), fields.next()) {
+        (_, _, Some(_)) => None,
+        (Some(authority), _, None) => Some(Some(authority.clone())),
+        (None, Some(field), None) => Authority::try_from(field.as_bytes()).ok().map(Some),
+        (None, None, None) => (version == Version::HTTP_10).then_some(None),
+    };
+    let has_user = |authority: &Authority| authority.as_str().contains('@');
+    found.filter(|found| !found.as_ref().is_some_and(has_user)).ok_or_else(Reply::invalid_host)
 }
 
 impl SecretRequest {

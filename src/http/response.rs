@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -203,6 +203,18 @@ impl Reply {
 
     fn add_retry_after(&mut self, retry_after: Option<Duration>) {
         self.headers.add("retry-after", retry_after_seconds(retry_after).to_string());
+    }
+
+    /// The reply for a server of the `http` crate.
+    pub fn into_http(self) -> http::Response<Vec<u8>> {
+        let mut response = http::Response::new(self.body.expose().clone());
+        *response.status_mut() = self.status;
+        for (name, value) in self.headers.as_list() {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value)) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response
     }
 
     /// The status, the headers and the body, to be sent.

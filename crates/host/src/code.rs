@@ -9,17 +9,14 @@ use wasmtime::{Config, Engine, WasmFeatures};
 pub fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true);
-    // These depend on the Cargo features of Wasmtime, which the build that compiles has and the one that runs has not. The
-    // component needs none of them.
+    // These depend on the Cargo features of Wasmtime, which the build that compiles has and the one that runs
+    // has not. The component needs none of them.
     config.wasm_features(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, false);
     config
 }
 
-/// Returns the component in `file`, or else the embedded one.
-///
-/// # Errors
-///
-/// Names what is missing, or the file that is no component.
+/// Returns the component in `file`, or else the embedded one. An error names what is missing, or the file
+/// that is no component.
 pub fn component(engine: &Engine, file: Option<&Path>) -> Result<Component, String> {
     match (file, CODE) {
         (Some(file), _) => compile(engine, file),
@@ -31,7 +28,8 @@ pub fn component(engine: &Engine, file: Option<&Path>) -> Result<Component, Stri
 #[cfg(feature = "compile")]
 fn compile(engine: &Engine, file: &Path) -> Result<Component, String> {
     eprintln!("compiling {}", file.display());
-    Component::from_file(engine, file).map_err(|error| unusable(file, &error))
+    Component::from_file(engine, file)
+        .map_err(|error| format!("{} cannot be used: {error:#}", file.display()))
 }
 
 #[cfg(not(feature = "compile"))]
@@ -44,31 +42,23 @@ fn compile(_: &Engine, file: &Path) -> Result<Component, String> {
     reason = "the code is that which this build has made, of the component in this repository"
 )]
 fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
-    // SAFETY: `cargo xtask build host` has compiled the code with this version and this configuration. Wasmtime checks
-    // both, and that the CPU has what the code needs.
+    // SAFETY: `cargo xtask build host` has compiled the code with this version and this configuration.
+    // Wasmtime checks both, and that the CPU has what the code needs.
     let component = unsafe { Component::deserialize(engine, code) };
     component.map_err(|error| format!("the embedded component does not fit this machine: {error:#}"))
 }
 
-/// Compiles the component in `file` for every CPU of this architecture, and writes the code to `to`.
-///
-/// # Errors
-///
-/// Names the file that is missing or wrong.
+/// Compiles the component in `file` for every CPU of this architecture, and writes the code to `to`. An error
+/// names the file that is missing or wrong.
 #[cfg(feature = "compile")]
 pub fn compile_to(file: &Path, to: &Path) -> Result<(), String> {
-    let mut config = config();
-    // A target that is named has the oldest CPU of its architecture: SSE2 for x86-64, ARMv8.0 for AArch64.
-    let engine = config.target(env!("TARGET")).and_then(|config| Engine::new(config));
-    let engine = engine.map_err(|error| format!("{error:#}"))?;
-    let read = std::fs::read(file).map_err(|error| unusable(file, &error))?;
-    let code = engine.precompile_component(&read).map_err(|error| unusable(file, &error))?;
-    std::fs::write(to, code).map_err(|error| unusable(to, &error))
-}
-
-#[cfg(feature = "compile")]
-fn unusable(file: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("{} cannot be used: {error:#}", file.display())
+    let compile = || -> wasmtime::Result<()> {
+        // A target that is named has the oldest CPU of its architecture: SSE2 for x86-64, ARMv8.0 for
+        // AArch64.
+        let engine = Engine::new(config().target(env!("TARGET"))?)?;
+        Ok(std::fs::write(to, engine.precompile_component(&std::fs::read(file)?)?)?)
+    };
+    compile().map_err(|error| format!("{} cannot be compiled to {}: {error:#}", file.display(), to.display()))
 }
 
 #[cfg(embedded)]

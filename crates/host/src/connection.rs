@@ -11,21 +11,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Request, Response, Uri, Version, header};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use keyvault_gateway::http::request::MAX_BODY;
+use keyvault_gateway::http::request::{MAX_BODY, authority};
 use keyvault_gateway::http::response::Reply;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::InspectReader;
@@ -33,7 +31,7 @@ use wasmtime_wasi_http::Error;
 
 use crate::instance::{Job, JobBody};
 use crate::options::Limits;
-use crate::worker::Queue;
+use crate::worker::{Queue, Shared};
 
 /// A new connection. Its socket is not yet known to the runtime of the thread that serves it.
 pub struct Accepted {
@@ -49,88 +47,78 @@ pub enum Socket {
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// What all connections have in common.
-pub struct Clients {
-    pub tls: watch::Receiver<Option<Arc<ServerConfig>>>,
-    /// Becomes true when no connection should take another request.
-    pub is_stopping: watch::Receiver<bool>,
-    pub requests: Arc<Semaphore>,
-}
-
-impl Clients {
-    /// Serves a connection to its end. A connection that fails ends, and nothing else happens.
-    pub async fn serve(&self, accepted: Accepted, limits: &Limits, queue: &Arc<Queue>) {
-        let Accepted { socket, permit, of_address } = accepted;
-        match socket {
-            Socket::Tcp(socket) => {
+impl Accepted {
+    /// Serves the connection to its end. One that fails ends, and nothing else happens.
+    pub async fn serve(self, shared: &Shared, queue: &Queue) {
+        let Self { socket, permit, of_address } = self;
+        let tls = shared.server.borrow().clone();
+        match (socket, tls) {
+            (Socket::Tcp(socket), tls) => {
                 let Ok(stream) = TcpStream::from_std(socket) else { return };
-                // The bound of a request's time matters more than the number of packets.
+                // The time of a reply matters more than the number of packets.
                 let _ = stream.set_nodelay(true);
-                let tls = self.tls.borrow().clone();
-                match tls {
-                    Some(tls) => {
-                        let handshake = TlsAcceptor::from(tls).accept(stream);
-                        if let Ok(Ok(stream)) = timeout(limits.handshake_seconds, handshake).await {
-                            self.speak(stream, limits, queue).await;
-                        }
-                    }
-                    None => self.speak(stream, limits, queue).await,
+                let Some(tls) = tls else { return speak(stream, shared, queue).await };
+                let handshake = TlsAcceptor::from(tls).accept(stream);
+                if let Ok(Ok(stream)) = timeout(shared.limits.handshake_seconds, handshake).await {
+                    speak(stream, shared, queue).await;
                 }
             }
-            Socket::Unix(socket) => {
+            (Socket::Unix(socket), _) => {
                 if let Ok(stream) = UnixStream::from_std(socket) {
-                    self.speak(stream, limits, queue).await;
+                    speak(stream, shared, queue).await;
                 }
             }
         }
         drop((permit, of_address));
     }
+}
 
-    async fn speak<S>(&self, stream: S, limits: &Limits, queue: &Arc<Queue>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let activity = Arc::new(Activity::new());
-        let mut builder = Builder::new(TokioExecutor::new());
-        // The limit for heads is that of `Activity`, as hyper's begins when it waits for a head and not with the head.
-        builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD);
-        builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32);
-        builder.http2().max_concurrent_streams(MAX_STREAMS).keep_alive_interval(limits.idle_seconds);
-        let service = service_fn(|request| {
-            let activity = Arc::clone(&activity);
-            let (queue, requests) = (Arc::clone(queue), Arc::clone(&self.requests));
-            async move {
-                let _busy = activity.begin(request.version());
-                Ok::<_, Infallible>(respond(request, &queue, requests).await)
-            }
-        });
-        let watched = Arc::clone(&activity);
-        let stream = InspectReader::new(stream, move |bytes| watched.received(bytes));
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let mut is_stopping = self.is_stopping.clone();
-        let mut stops = pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
-        // Often enough for the shorter limit.
-        let check = limits.header_seconds.min(limits.idle_seconds).min(MAX_CHECK);
-        let mut wait = pin!(sleep(check));
-        loop {
-            tokio::select! {
-                biased;
-                _ = &mut connection => return,
-                () = &mut wait => {
-                    if activity.is_over(limits, Instant::now()) {
-                        connection.as_mut().graceful_shutdown();
-                        let _ = timeout(GOODBYE_LIMIT, connection.as_mut()).await;
-                        return;
-                    }
-                    wait.set(sleep(check));
-                }
-                () = &mut stops => break,
-            }
+/// Speaks HTTP with a client, within the limits of time.
+async fn speak<S>(stream: S, shared: &Shared, queue: &Queue)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (limits, activity) = (&shared.limits, Arc::new(Activity::new()));
+    let mut builder = Builder::new(TokioExecutor::new());
+    // The limit for heads is that of `Activity`, as hyper's begins when it waits for a head and not with the
+    // head.
+    builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32);
+    builder.http2().max_concurrent_streams(MAX_STREAMS).keep_alive_interval(limits.idle_seconds);
+    let service = service_fn(|request| {
+        let activity = Arc::clone(&activity);
+        let (queue, requests) = (queue.clone(), Arc::clone(&shared.requests));
+        async move {
+            let _busy = activity.begin(request.version());
+            Ok::<_, Infallible>(respond(request, &queue, requests).await)
         }
-        // Requests whose heads have been read are answered; the grace of the process is their limit.
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+    });
+    let watched = Arc::clone(&activity);
+    let stream = InspectReader::new(stream, move |bytes| watched.received(bytes));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut is_stopping = shared.is_stopping.clone();
+    let mut stops = pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
+    // Often enough for the shorter limit.
+    let check = limits.header_seconds.min(limits.idle_seconds).min(MAX_CHECK);
+    let mut wait = pin!(sleep(check));
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut connection => return,
+            () = &mut wait => {
+                if activity.is_over(limits, Instant::now()) {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = timeout(GOODBYE_LIMIT, connection.as_mut()).await;
+                    return;
+                }
+                wait.set(sleep(check));
+            }
+            () = &mut stops => break,
+        }
     }
+    // Requests whose heads have been read are answered; the grace of the process is their limit.
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
 }
 
 /// Answers one request: by the instance, or else by the host.
@@ -140,8 +128,9 @@ async fn respond(
     requests: Arc<Semaphore>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let Ok(authority) = authority(&head.uri, &head.headers, head.version) else {
-        return of_host(Reply::invalid_host());
+    let authority = match authority(&head.uri, &head.headers, head.version) {
+        Ok(authority) => authority,
+        Err(reply) => return of_host(reply),
     };
     // A target in another form, as `*` and that of CONNECT, has no path.
     let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -149,7 +138,8 @@ async fn respond(
     let (reply, response) = oneshot::channel();
     let body = begin_body(body).await;
     let job = Job { method: head.method, target, authority, headers: head.headers, body, reply, permit };
-    if !queue.send(job) {
+    let is_sent = queue.borrow().as_ref().is_some_and(|queue| queue.send(job).is_ok());
+    if !is_sent {
         return of_host(Reply::unavailable());
     }
     response.await.unwrap_or_else(|_| of_host(Reply::internal_error()))
@@ -157,40 +147,7 @@ async fn respond(
 
 /// Makes a response of the host itself.
 fn of_host(reply: Reply) -> Response<Full<Bytes>> {
-    let (status, headers, body) = reply.into_parts();
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.expose())));
-    *response.status_mut() = status;
-    for (name, value) in headers.as_list() {
-        if let (Ok(name), Ok(value)) = (name.parse::<header::HeaderName>(), value.as_slice().try_into()) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
-}
-
-/// Returns the host that a request is for: that of its target, or of its one `Host` field.
-///
-/// # Errors
-///
-/// Fails if there is no host, more than one, or one that is not valid.
-fn authority(target: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<Authority>, ()> {
-    let mut fields = headers.get_all(header::HOST).iter();
-    match (target.authority(), fields.next(), fields.next()) {
-        (_, _, Some(_)) => Err(()),
-        // The target counts (RFC 9112, section 3.2.2).
-        (Some(authority), _, None) => Ok(Some(authority.clone())),
-        (None, Some(host), None) => {
-            let authority = Authority::try_from(host.as_bytes()).map_err(drop)?;
-            if authority.as_str().contains('@') { Err(()) } else { Ok(Some(authority)) }
-        }
-        (None, None, None) => {
-            if version == Version::HTTP_10 {
-                Ok(None)
-            } else {
-                Err(())
-            }
-        }
-    }
+    reply.into_http().map(Full::from)
 }
 
 /// Takes what has arrived of a body with the head: all of a small one, or the beginning of a stream.
@@ -285,11 +242,12 @@ impl Addresses {
     }
 }
 
-/// The largest head of a request. The component refuses more than 32 KiB with 431, which needs some room above that.
-const MAX_HEAD: usize = 64 * 1024;
+/// The largest head of a request. The component refuses more than 32 KiB with 431, which needs some room
+/// above that.
+const MAX_HEAD: usize = 40 * 1024;
 
-/// The requests at a time on one connection of HTTP/2, the number that its specification recommends at least (RFC
-/// 9113, section 6.5.2).
+/// The requests at a time on one connection of HTTP/2, the number that its specification recommends at least
+/// (RFC 9113, section 6.5.2).
 const MAX_STREAMS: u32 = 100;
 
 /// How often a connection looks at its limits, at least.
@@ -297,30 +255,3 @@ const MAX_CHECK: Duration = Duration::from_secs(10);
 
 /// How long a connection that is over may take to say so.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser as _;
-
-    #[test]
-    fn silent_and_slow_clients_are_over_and_busy_ones_are_not() {
-        let line = ["keyvault-gateway", "--header-seconds", "10", "--idle-seconds", "100"];
-        let (limits, activity) = (crate::Options::parse_from(line).limits, Arc::new(Activity::new()));
-        let is_over = |seconds| activity.is_over(&limits, Instant::now() + Duration::from_secs(seconds));
-        // A new connection owes a head.
-        assert_eq!([9, 11].map(is_over), [false, true]);
-        let busy = activity.begin(Version::HTTP_11);
-        activity.received(b"the body");
-        assert!(!is_over(10_000));
-        drop(busy);
-        assert_eq!([99, 101].map(is_over), [false, true]);
-        // The beginning of the next head.
-        activity.received(b"G");
-        assert_eq!([9, 11].map(is_over), [false, true]);
-        // Frames of HTTP/2 begin no head.
-        drop(activity.begin(Version::HTTP_2));
-        activity.received(b"PING");
-        assert_eq!([99, 101].map(is_over), [false, true]);
-    }
-}

@@ -1,7 +1,6 @@
 //! One instance of the component, and the loop that runs its requests.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
@@ -76,14 +75,18 @@ impl Program {
         Ok(Self { service: ServicePre::new(linker.instantiate_pre(component)?)?, engine, immediate })
     }
 
-    /// Makes an instance with these environment variables.
+    /// Makes an instance with these environment variables. The future that is returned answers the requests
+    /// of `jobs` until that is closed and all are answered, and sends `worn` when the instance should be
+    /// replaced. Both fail if the instance traps.
     pub async fn instantiate(
         &self,
         variables: &[(String, String)],
         network: Network,
         log: Log,
         limits: &Limits,
-    ) -> wasmtime::Result<Instance> {
+        jobs: mpsc::UnboundedReceiver<Job>,
+        worn: oneshot::Sender<&'static str>,
+    ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<()>> + Send + use<>> {
         let max = usize::try_from(limits.max_memory)?.saturating_mul(1 << 20);
         let guest = Guest {
             wasi: WasiCtxBuilder::new().envs(variables).stderr(log).build(),
@@ -95,54 +98,27 @@ impl Program {
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.memory);
         let turn = Arc::new(Turn::default());
-        let ticks = Arc::clone(&turn);
-        store.epoch_deadline_callback(move |_| Ok(ticks.tick()));
-        store.set_epoch_deadline(1);
+        turn.limit(&mut store);
         let instance = self.service.instance_pre().instantiate_async(&mut store).await?;
         let service = Service::new(&mut store, &instance)?;
         let immediate = self.immediate.as_ref().map(|index| instance.get_typed_func(&mut store, index));
         let exports = Exports { service, immediate: immediate.transpose()? };
-        Ok(Instance { store, exports, turn, max_requests: limits.instance_requests })
+        let max_requests = limits.instance_requests;
+        let mut run = Box::pin(async move {
+            let serve =
+                async |accessor: &Accessor<_>| serve(accessor, &exports, jobs, worn, max_requests).await;
+            store.run_concurrent(serve).await?
+        });
+        Ok(poll_fn(move |context| {
+            turn.begin();
+            run.as_mut().poll(context)
+        }))
     }
-}
-
-/// An instance that has not started.
-pub struct Instance {
-    store: Store<Guest>,
-    exports: Exports,
-    turn: Arc<Turn>,
-    max_requests: u64,
 }
 
 struct Exports {
     service: Service,
     immediate: Option<TypedFunc<(ImmediateRequest,), (Option<ImmediateReply>,)>>,
-}
-
-impl Instance {
-    /// Answers the requests of `jobs` until that is closed and all are answered. `worn` is sent when the instance
-    /// should be replaced.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the instance traps.
-    pub async fn run(
-        self,
-        jobs: mpsc::UnboundedReceiver<Job>,
-        worn: oneshot::Sender<&'static str>,
-    ) -> wasmtime::Result<()> {
-        let Self { mut store, exports, turn, max_requests } = self;
-        let mut run = pin!(async move {
-            store
-                .run_concurrent(async |accessor| serve(accessor, &exports, jobs, worn, max_requests).await)
-                .await?
-        });
-        poll_fn(|context| {
-            turn.begin();
-            run.as_mut().poll(context)
-        })
-        .await
-    }
 }
 
 async fn serve(
@@ -163,19 +139,14 @@ async fn serve(
             }
         }
         while let Poll::Ready(Some(result)) = requests.poll_next_unpin(context) {
-            let is_nearly_full = match result {
-                Ok(is_nearly_full) => is_nearly_full,
-                Err(trap) => return Poll::Ready(Err(trap)),
-            };
             answered = answered.saturating_add(1);
-            let reason = if is_nearly_full { Some("its memory is nearly full") } else { None };
-            let reason =
-                reason.or((answered >= max_requests).then_some("it has answered its number of requests"));
-            if let Some(reason) = reason
-                && let Some(worn) = worn.take()
-            {
-                let _ = worn.send(reason);
-            }
+            let reason = match result {
+                Err(trap) => return Poll::Ready(Err(trap)),
+                Ok(true) => "its memory is nearly full",
+                Ok(false) if answered >= max_requests => "it has answered its number of requests",
+                Ok(false) => continue,
+            };
+            let _ = worn.take().map(|worn| worn.send(reason));
         }
         if is_closed && requests.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
@@ -206,10 +177,8 @@ async fn answer(accessor: &Accessor<Guest>, exports: &Exports, job: Job) -> wasm
                 Ok(response) => {
                     let response = accessor.with(|access| response.into_http(access, async { Ok(()) }))?;
                     let (head, body) = response.into_parts();
-                    body.collect()
-                        .await
-                        .ok()
-                        .map(|body| Response::from_parts(head, Full::new(body.to_bytes())))
+                    let body = body.collect().await.ok();
+                    body.map(|body| Response::from_parts(head, Full::new(body.to_bytes())))
                 }
                 Err(_) => None,
             }
@@ -327,10 +296,14 @@ impl Turn {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// Counts a tick that the running instance has noticed, and ends the instance if it does not yield.
-    fn tick(&self) -> UpdateDeadline {
-        let ticks = self.0.fetch_add(1, Ordering::Relaxed);
-        if ticks < MAX_TICKS { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt }
+    /// Ends an instance that does not yield when it notices too many ticks.
+    fn limit<T: 'static>(self: &Arc<Self>, store: &mut Store<T>) {
+        let turn = Arc::clone(self);
+        store.epoch_deadline_callback(move |_| {
+            let ticks = turn.0.fetch_add(1, Ordering::Relaxed);
+            Ok(if ticks < MAX_TICKS { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt })
+        });
+        store.set_epoch_deadline(1);
     }
 }
 
@@ -359,9 +332,7 @@ mod tests {
         let engine = Engine::new(&crate::code::config()).unwrap();
         let module = wasmtime::Module::new(&engine, CODE).unwrap();
         let (turn, mut store) = (Arc::new(Turn::default()), Store::new(&engine, ()));
-        let ticks = Arc::clone(&turn);
-        store.epoch_deadline_callback(move |_| Ok(ticks.tick()));
-        store.set_epoch_deadline(1);
+        turn.limit(&mut store);
         let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
         let [forever, end] =
             ["loop", "end"].map(|name| instance.get_typed_func::<(), ()>(&mut store, name).unwrap());
@@ -371,10 +342,10 @@ mod tests {
             end.call(&mut store, ()).unwrap();
         }
         let clock = std::thread::spawn(move || {
-            for _ in 0..=MAX_TICKS * 100 {
+            (0..=MAX_TICKS * 100).for_each(|_| {
                 engine.increment_epoch();
                 std::thread::yield_now();
-            }
+            })
         });
         assert!(forever.call(&mut store, ()).is_err());
         clock.join().unwrap();

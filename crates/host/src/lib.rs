@@ -1,8 +1,9 @@
-//! The gateway's own host: one process that runs the component on Wasmtime, with one memory for all requests. It is for
-//! Linux and macOS.
+//! The gateway's own host: one process that runs the component on Wasmtime, with one memory for all requests.
+//! It is for Linux and macOS.
 //!
-//! The modules, in the order of a request: [`listen`] accepts a connection and gives it to a thread ([`worker`]),
-//! [`connection`] reads requests, [`instance`] runs the component, and [`outbound`] makes its calls.
+//! The modules, in the order of a request: [`listen`] accepts a connection and gives it to a thread
+//! ([`worker`]), [`connection`] reads requests, [`instance`] runs the component, and [`outbound`] makes its
+//! calls.
 
 mod code;
 mod connection;
@@ -29,8 +30,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
 use wasmtime::Engine;
 
-use connection::{Addresses, Clients};
+use connection::Addresses;
 use instance::{Program, TICK};
+use listen::Acceptor;
 use log::Log;
 use settings::Settings;
 use worker::Shared;
@@ -50,7 +52,9 @@ impl Options {
             println!("{}", checked.settings.description);
             return ExitCode::SUCCESS;
         }
-        raise_file_limit();
+        // Each connection is an open file.
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = match runtime {
             Ok(runtime) => runtime.block_on(self.serve(checked)),
@@ -68,7 +72,15 @@ impl Options {
                 std::process::exit(0)
             });
         }
-        let mut signals = Signals::new().map_err(failed)?;
+        // Each signal: whether it asks for new settings, and not for the end.
+        let (sender, mut signals) = mpsc::unbounded_channel();
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+            let (mut signal, sender) = (unix::signal(kind).map_err(failed)?, sender.clone());
+            let is_reload = kind == SignalKind::hangup();
+            tokio::spawn(
+                async move { while signal.recv().await.is_some() && sender.send(is_reload).is_ok() {} },
+            );
+        }
         let listeners = listen::listen(&self.listen)?;
         let log = Log::start().map_err(failed)?;
         let engine = Engine::new(&code::config()).map_err(|error| format!("{error:#}"))?;
@@ -88,11 +100,9 @@ impl Options {
             tls: checked.client,
             proxy: checked.proxy,
             settings: current_settings,
-            clients: Clients {
-                tls: current_tls,
-                is_stopping: is_stopping.clone(),
-                requests: Arc::new(Semaphore::new(limits.max_requests.get())),
-            },
+            server: current_tls,
+            is_stopping: is_stopping.clone(),
+            requests: Arc::new(Semaphore::new(limits.max_requests.get())),
         });
         tokio::spawn(async move {
             let mut ticks = interval(TICK);
@@ -111,39 +121,31 @@ impl Options {
             threads.push(sender);
             ends.push(is_over);
         }
-        log.plain(&format!(
-            "keyvault-gateway {}\n{}",
-            env!("CARGO_PKG_VERSION"),
-            settings.borrow().description
-        ));
-        let connections = Arc::new(Semaphore::new(limits.max_connections.get()));
-        let addresses = Addresses::default();
+        log.plain(concat!("keyvault-gateway ", env!("CARGO_PKG_VERSION")));
+        log.plain(&settings.borrow().description);
+        let acceptor = Acceptor {
+            connections: Arc::new(Semaphore::new(limits.max_connections.get())),
+            addresses: Addresses::default(),
+            max_of_address: limits.max_connections_per_address,
+            threads,
+            is_stopping,
+            log: log.clone(),
+        };
         for listener in listeners {
-            log.plain(&format!("Serving HTTP on {}", listener.url(self.tls_cert.is_some())));
-            let (connections, threads) = (Arc::clone(&connections), threads.clone());
-            let is_stopping = is_stopping.clone();
-            tokio::spawn(listener.run(
-                limits.clone(),
-                connections,
-                addresses.clone(),
-                threads,
-                is_stopping,
-                log.clone(),
-            ));
+            log.plain(&format!("Serving HTTP on {}", listener.url(self.tls_cert.is_some()).map_err(failed)?));
+            tokio::spawn(listener.run(acceptor.clone()));
         }
-        drop(threads);
+        drop(acceptor);
         // Systemd learns it if it has started this process and waits for that (sd_notify(3)).
         let _ = sd_notify::notify(&[NotifyState::Ready]);
 
-        while signals.next().await == Signal::Reload {
+        while signals.recv().await == Some(true) {
             match Checked::new(&self) {
                 Ok(checked) => {
                     tls.send_replace(checked.server);
                     settings.send_replace(Arc::new(checked.settings));
                 }
-                Err(error) => {
-                    log.error(&format!("kept the settings and the certificate as they were: {error}"))
-                }
+                Err(error) => log.error(&format!("kept the old settings and certificate: {error}")),
             }
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -162,7 +164,7 @@ impl Options {
                 Err(_) => log.error("stopped; connections with requests in progress were cut"),
             },
             // The second signal.
-            _ = signals.next() => log.error("stopped by a second signal; requests in progress were cut"),
+            _ = signals.recv() => log.error("stopped by a second signal; requests in progress were cut"),
         }
         log.flush();
         Ok(())
@@ -197,43 +199,6 @@ fn finish(result: Result<(), String>, code: u8) -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Signal {
-    Stop,
-    Reload,
-}
-
-/// The signals that the host answers to.
-struct Signals {
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
-    hangup: unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            terminate: unix::signal(SignalKind::terminate())?,
-            hangup: unix::signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::Stop,
-            _ = self.terminate.recv() => Signal::Stop,
-            _ = self.hangup.recv() => Signal::Reload,
-        }
-    }
-}
-
-/// Raises the limit of open files to the maximum: each connection is one.
-fn raise_file_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 const FAILURE: u8 = 1;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,34 +17,27 @@ use tokio::time::sleep;
 
 use crate::connection::{Accepted, Addresses, Socket};
 use crate::log::Log;
-use crate::options::Limits;
 
 /// A socket that listens.
 pub enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, UnixPath),
+    Unix(UnixListener),
 }
 
-/// The path of a Unix socket, which the host removes at its end if it has made it.
-pub struct UnixPath {
-    path: PathBuf,
-    is_ours: bool,
+/// What the listeners have in common.
+#[derive(Clone)]
+pub struct Acceptor {
+    pub connections: Arc<Semaphore>,
+    pub addresses: Addresses,
+    pub max_of_address: usize,
+    pub threads: Vec<mpsc::UnboundedSender<Accepted>>,
+    pub is_stopping: watch::Receiver<bool>,
+    pub log: Log,
 }
 
-impl Drop for UnixPath {
-    fn drop(&mut self) {
-        if self.is_ours {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Listens at the addresses of the command line, or else at the sockets that systemd has passed, or else on loopback: at
-/// the port that the Functions host gives, or at 8080.
-///
-/// # Errors
-///
-/// Names the address that is taken or wrong.
+/// Listens at the addresses of the command line, or else at the sockets that systemd has passed, or else on
+/// loopback: at the port that the Functions host gives, or at 8080. An error names the address that is taken
+/// or wrong.
 pub fn listen(addresses: &[String]) -> Result<Vec<Listener>, String> {
     let bind = |address: &str| bind(address).map_err(|error| format!("cannot listen at {address}: {error}"));
     if !addresses.is_empty() {
@@ -64,9 +57,8 @@ pub fn listen(addresses: &[String]) -> Result<Vec<Listener>, String> {
 
 fn bind(address: &str) -> io::Result<Listener> {
     if let Some(path) = address.strip_prefix("unix:") {
-        let path = PathBuf::from(path);
-        remove_stale(&path);
-        return Ok(Listener::Unix(UnixListener::bind(&path)?, UnixPath { path, is_ours: true }));
+        remove_stale(Path::new(path));
+        return UnixListener::bind(path).map(Listener::Unix);
     }
     let wrong = || {
         io::Error::new(io::ErrorKind::InvalidInput, "this is neither an IP address with a port nor unix:path")
@@ -94,21 +86,20 @@ fn take(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
     }
     let Some(socket) = passed.take_unix_listener(index)? else { return Err(io::ErrorKind::NotFound.into()) };
     socket.set_nonblocking(true)?;
-    let path = socket.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
-    Ok(Listener::Unix(UnixListener::from_std(socket)?, UnixPath { path, is_ours: false }))
+    UnixListener::from_std(socket).map(Listener::Unix)
 }
 
 impl Listener {
     /// Returns the address as clients write it.
-    pub fn url(&self, tls: bool) -> String {
-        match self {
-            Self::Tcp(listener) => {
-                let address =
-                    listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
-                format!("{}://{address}/", if tls { "https" } else { "http" })
+    pub fn url(&self, tls: bool) -> io::Result<String> {
+        Ok(match self {
+            Self::Tcp(listener) if tls => format!("https://{}/", listener.local_addr()?),
+            Self::Tcp(listener) => format!("http://{}/", listener.local_addr()?),
+            Self::Unix(listener) => {
+                let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+                format!("unix:{}", path.display())
             }
-            Self::Unix(_, path) => format!("unix:{}", path.path.display()),
-        }
+        })
     }
 
     async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
@@ -117,22 +108,14 @@ impl Listener {
                 let (socket, peer) = listener.accept().await?;
                 Ok((Socket::Tcp(socket.into_std()?), Some(peer.ip())))
             }
-            Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0.into_std()?), None)),
+            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0.into_std()?), None)),
         }
     }
 
     /// Accepts connections and gives them to the threads in turn, until the host stops.
-    pub async fn run(
-        self,
-        limits: Limits,
-        connections: Arc<Semaphore>,
-        addresses: Addresses,
-        threads: Vec<mpsc::UnboundedSender<Accepted>>,
-        mut is_stopping: watch::Receiver<bool>,
-        log: Log,
-    ) {
+    pub async fn run(self, acceptor: Acceptor) {
+        let Acceptor { connections, addresses, max_of_address, threads, mut is_stopping, log } = acceptor;
         let mut stops = pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
-        let max = limits.max_connections_per_address;
         let mut threads = threads.iter().cycle();
         loop {
             let accepted = async {
@@ -146,7 +129,8 @@ impl Listener {
             };
             match (accepted, permit, threads.next()) {
                 (Ok((socket, peer)), Ok(permit), Some(thread)) => {
-                    let of_address = peer.filter(|_| max > 0).map(|peer| addresses.admit(peer, max));
+                    let counted = peer.filter(|_| max_of_address > 0);
+                    let of_address = counted.map(|peer| addresses.admit(peer, max_of_address));
                     // A connection too many is closed.
                     if !matches!(of_address, Some(None)) {
                         let _ = thread.send(Accepted { socket, permit, of_address: of_address.flatten() });
@@ -162,8 +146,8 @@ impl Listener {
     }
 }
 
-/// The port that the Functions host gives to a custom handler (Microsoft, "Azure Functions custom handlers", section
-/// "Application structure").
+/// The port that the Functions host gives to a custom handler (Microsoft, "Azure Functions custom handlers",
+/// section "Application structure").
 const FUNCTIONS_PORT: &str = "FUNCTIONS_CUSTOMHANDLER_PORT";
 
 /// The connections that the system holds until they are accepted: as many as Linux allows by default.

@@ -1,7 +1,7 @@
 //! Standard error: the lines of the component and those of the host, written by a thread of their own.
 //!
-//! A reader of standard error that is slow, as a container runtime under load may be, must not stop requests. So the
-//! lines wait in a queue, and what does not fit in it is lost and counted.
+//! A reader of standard error that is slow, as a container runtime under load may be, must not stop requests.
+//! So the lines wait in a queue, and what does not fit in it is lost and counted.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use keyvault_gateway::model::DateTime;
-use serde::Serialize;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -30,14 +29,6 @@ enum Entry {
     Flush(#[expect(dead_code, reason = "the signal is its drop")] Sender<()>),
 }
 
-/// An event of the host, as a line of JSON like those of the component.
-#[derive(Serialize)]
-struct Event<'a> {
-    time: String,
-    level: &'static str,
-    host: &'a str,
-}
-
 impl Log {
     /// Starts the thread that writes.
     pub fn start() -> io::Result<Self> {
@@ -48,19 +39,14 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes what went wrong.
+    /// Writes what went wrong in the host, as a line of JSON like those of the component.
     pub fn error(&self, text: &str) {
-        self.event("error", text);
+        self.plain(&event("error", text));
     }
 
-    /// Writes what happened.
+    /// Writes what happened in the host.
     pub fn info(&self, text: &str) {
-        self.event("info", text);
-    }
-
-    fn event(&self, level: &'static str, host: &str) {
-        let line = serde_json::to_string(&Event { time: now(), level, host });
-        self.plain(&line.unwrap_or_default());
+        self.plain(&event("info", text));
     }
 
     /// Writes a line as it is.
@@ -92,16 +78,16 @@ fn write(entries: &Receiver<Entry>, lost: &AtomicU64) {
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let host = &format!("lost {count} lines of the log, as standard error is read too slowly");
-            let line = serde_json::to_string(&Event { time: now(), level: "error", host });
-            let _ = writeln!(error, "{}", line.unwrap_or_default());
+            let lost = format!("lost {count} lines of the log, as standard error is read too slowly");
+            let _ = writeln!(error, "{}", event("error", &lost));
         }
     }
 }
 
-fn now() -> String {
+fn event(level: &str, text: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    DateTime::at(now).to_rfc_3339()
+    let (time, text) = (DateTime::at(now).to_rfc_3339(), serde_json::Value::from(text));
+    format!(r#"{{"time":"{time}","level":"{level}","host":{text}}}"#)
 }
 
 /// The component writes each line at once.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 /// Serves secrets of Azure Key Vault to callers that hold no credential of Azure
 ///
-/// The settings are environment variables, or files of these names in the folder that CREDENTIALS_DIRECTORY names.
+/// The settings are environment variables, or files of these names in the folder that CREDENTIALS_DIRECTORY
+/// names.
 ///
 /// Exit codes: 0 after a stop, 1 if the gateway cannot start or run, 2 for a wrong option or setting.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "keyvault-gateway", version)]
 pub struct Options {
-    /// An address to listen on, of IP and port, or unix: and a path; may be repeated [default: the sockets of systemd,
-    /// else 127.0.0.1 with the port of FUNCTIONS_CUSTOMHANDLER_PORT, else 127.0.0.1:8080]
+    /// An address to listen on, of IP and port, or unix: and a path; may be repeated [default: the sockets of
+    /// systemd, else 127.0.0.1 with the port of FUNCTIONS_CUSTOMHANDLER_PORT, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
 
@@ -65,9 +66,9 @@ pub struct Limits {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub header_seconds: Duration,
 
-    // More than the four minutes after which a load balancer of Azure drops an idle connection by default, so that
-    // it is not the server that closes a connection just when a request comes (Microsoft, "Configure TCP reset and
-    // idle timeout for Azure Load Balancer").
+    // More than the four minutes after which a load balancer of Azure drops an idle connection by default, so
+    // that it is not the server that closes a connection just when a request comes (Microsoft, "Configure TCP
+    // reset and idle timeout for Azure Load Balancer").
     /// The time after which a connection without a request is closed
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub idle_seconds: Duration,

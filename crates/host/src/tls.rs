@@ -8,11 +8,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-/// Reads the certificate chain and the key that clients see.
-///
-/// # Errors
-///
-/// Names the file that is missing or wrong.
+/// Reads the certificate chain and the key that clients see. An error names the file that is missing or
+/// wrong.
 pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
     let versions = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
@@ -25,11 +22,8 @@ pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Strin
 }
 
 /// Makes the TLS of calls. It trusts what the machine trusts, or the file and folder that `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` name in its place, the authorities of the Web, and these additional `files`.
-///
-/// # Errors
-///
-/// Names the file that is missing or wrong.
+/// `SSL_CERT_DIR` name in its place, the authorities of the Web, and these additional `files`. An error names
+/// the file that is missing or wrong.
 pub fn client(files: &[impl AsRef<Path>]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let native = rustls_native_certs::load_native_certs();

@@ -1,17 +1,18 @@
 //! A thread with an instance of its own: its connections, and the supervisor that replaces the instance.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use rustls::ClientConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep};
 
-use crate::connection::{Accepted, Clients};
-use crate::instance::{Instance, Job, Program};
+use crate::connection::Accepted;
+use crate::instance::{Job, Program};
 use crate::log::Log;
 use crate::options::Limits;
 use crate::outbound::{Egress, Network};
@@ -26,27 +27,19 @@ pub struct Shared {
     pub proxy: Option<Arc<Matcher>>,
     /// The settings; a change replaces every instance.
     pub settings: watch::Receiver<Arc<Settings>>,
-    pub clients: Clients,
+    /// The certificate that clients see.
+    pub server: watch::Receiver<Option<Arc<ServerConfig>>>,
+    /// Becomes true when no connection should take another request.
+    pub is_stopping: watch::Receiver<bool>,
+    /// The requests that may be in progress.
+    pub requests: Arc<Semaphore>,
 }
 
-/// The queue to the instance of a thread that takes new requests.
-#[derive(Default)]
-pub struct Queue(Mutex<Option<mpsc::UnboundedSender<Job>>>);
+/// The queue to the instance of a thread that takes new requests, if there is one at the moment.
+pub type Queue = watch::Receiver<Option<mpsc::UnboundedSender<Job>>>;
 
-impl Queue {
-    /// Gives a request to the instance. `false` if there is none at the moment; the request is dropped then.
-    pub fn send(&self, job: Job) -> bool {
-        let queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().is_some_and(|queue| queue.send(job).is_ok())
-    }
-
-    fn set(&self, queue: Option<mpsc::UnboundedSender<Job>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = queue;
-    }
-}
-
-/// Starts a thread, which serves the connections of the channel until that is closed and all have ended. `ready` learns
-/// whether there is an instance, and `end` when the thread is done.
+/// Starts a thread, which serves the connections of the channel until that is closed and all have ended.
+/// `ready` learns whether there is an instance, and `end` when the thread is done.
 pub fn start(
     shared: Arc<Shared>,
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
@@ -56,13 +49,13 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("gateway".to_owned()).spawn(move || {
         runtime.block_on(async {
-            let queue = Arc::new(Queue::default());
-            tokio::spawn(supervise(Arc::clone(&shared), Arc::clone(&queue), ready));
+            let (queue, current_queue) = watch::channel(None);
+            tokio::spawn(supervise(Arc::clone(&shared), queue, ready));
             let (alive, mut ended) = mpsc::channel::<()>(1);
             while let Some(connection) = accepted.recv().await {
-                let (shared, queue, alive) = (Arc::clone(&shared), Arc::clone(&queue), alive.clone());
+                let (shared, queue, alive) = (Arc::clone(&shared), current_queue.clone(), alive.clone());
                 tokio::spawn(async move {
-                    shared.clients.serve(connection, &shared.limits, &queue).await;
+                    connection.serve(&shared, &queue).await;
                     drop(alive);
                 });
             }
@@ -76,39 +69,42 @@ pub fn start(
     Ok(())
 }
 
-/// Keeps an instance at work. One that traps is replaced, with a growing pause if that happens soon again; one that is
-/// worn or has old settings is replaced, too, and answers the requests that it has.
-async fn supervise(shared: Arc<Shared>, queue: Arc<Queue>, ready: oneshot::Sender<Result<(), String>>) {
+/// Keeps an instance at work. One that traps is replaced, with a growing pause if that happens soon again;
+/// one that is worn or has old settings is replaced, too, and answers the requests that it has.
+async fn supervise(
+    shared: Arc<Shared>,
+    queue: watch::Sender<Option<mpsc::UnboundedSender<Job>>>,
+    ready: oneshot::Sender<Result<(), String>>,
+) {
     let mut settings = shared.settings.clone();
     let (mut ready, mut pause) = (Some(ready), Duration::ZERO);
     loop {
         let start = Instant::now();
         let current = Arc::clone(&settings.borrow_and_update());
-        let instance = match instantiate(&shared, &current).await {
-            Ok(instance) => instance,
-            Err(error) => {
-                let error = format!("the component cannot be started: {error:#}");
-                if let Some(ready) = ready.take() {
-                    let _ = ready.send(Err(error));
-                    return;
-                }
-                shared.log.error(&error);
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let (worn, is_worn) = oneshot::channel();
+        let run = match (instantiate(&shared, &current, jobs, worn).await, ready.take()) {
+            (Ok(run), ready) => {
+                let _ = ready.map(|ready| ready.send(Ok(())));
+                run
+            }
+            (Err(error), Some(ready)) => {
+                let _ = ready.send(Err(format!("the component cannot be started: {error:#}")));
+                return;
+            }
+            (Err(error), None) => {
+                shared.log.error(&format!("the component cannot be started: {error:#}"));
                 pause = next_pause(pause, start.elapsed());
                 sleep(pause).await;
                 continue;
             }
         };
-        let (sender, jobs) = mpsc::unbounded_channel();
-        let (worn, is_worn) = oneshot::channel();
         // The loop does hundreds of operations of Tokio for each poll, more than its budget of 128.
-        let mut run = tokio::spawn(unconstrained(instance.run(jobs, worn)));
-        queue.set(Some(sender));
-        if let Some(ready) = ready.take() {
-            let _ = ready.send(Ok(()));
-        }
+        let mut run = tokio::spawn(unconstrained(run));
+        queue.send_replace(Some(sender));
         tokio::select! {
             result = &mut run => {
-                queue.set(None);
+                queue.send_replace(None);
                 let trap = match result {
                     Ok(Ok(())) => "it ended".to_owned(),
                     // The first line: what follows are the functions of the component.
@@ -125,10 +121,16 @@ async fn supervise(shared: Arc<Shared>, queue: Arc<Queue>, ready: oneshot::Sende
     }
 }
 
-async fn instantiate(shared: &Shared, settings: &Settings) -> wasmtime::Result<Instance> {
-    let egress = Arc::new(Egress::new(&settings.destinations));
-    let network = Network::new(shared.tls.clone(), shared.proxy.clone(), egress, shared.log.clone());
-    shared.program.instantiate(&settings.variables, network, shared.log.clone(), &shared.limits).await
+async fn instantiate(
+    shared: &Shared,
+    settings: &Settings,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    worn: oneshot::Sender<&'static str>,
+) -> wasmtime::Result<impl Future<Output = wasmtime::Result<()>> + Send + use<>> {
+    let egress = Egress { destinations: settings.destinations.clone(), refused: AtomicU64::new(0) };
+    let log = shared.log.clone();
+    let network = Network::new(shared.tls.clone(), shared.proxy.clone(), Arc::new(egress), log.clone());
+    shared.program.instantiate(&settings.variables, network, log, &shared.limits, jobs, worn).await
 }
 
 /// How long to wait after an instance that has trapped: twice as long as last time, if it has not lived long.

@@ -38,7 +38,8 @@ fn a_burst_of_cold_reads_is_one_call_and_stale_values_serve_all() {
     });
 }
 
-/// Azure behind a proxy, with a private certification authority: one connection each to Entra ID and the vault.
+/// Azure behind a proxy, with a private certification authority: one connection each to Entra ID and the
+/// vault.
 #[test]
 fn calls_go_through_the_proxy_trust_the_private_ca_and_reuse_connections() {
     let harness = Harness::start_behind_proxy(OWN_HOST);
@@ -59,7 +60,8 @@ fn a_stop_answers_every_request_whose_head_was_read() {
     harness.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_secs(2)));
     let requests: Vec<_> = (0..64).map(|_| harness.begin(&read_request())).collect();
     wait_for("the vault call", || (harness.calls().1 == 1).then_some(()));
-    // Every head has been read: the answers of all are out before the last health check, which came after them.
+    // Every head has been read: the answers of all are out before the last health check, which came after
+    // them.
     let (address, mut harness) = (harness.server.address(), harness);
     harness.kill("-TERM");
     wait_for("a closed port", || TcpStream::connect(address).is_err().then_some(()));
