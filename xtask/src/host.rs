@@ -1,13 +1,23 @@
-//! The commands of the development host: Wasmtime's `serve`, and the emulator.
+//! The commands that start a host: the gateway's own, Wasmtime's `serve`, or the development host with the emulator.
 
 use crate::components::{self, Component};
-use crate::process::{Result, build_program, exec, root};
+use crate::process::{Result, build_program, cargo, exec, root, run, target};
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+/// A host that runs components.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Host {
+    Gateway,
+    Wasmtime,
+}
+
+/// The own host is for Linux and macOS.
+pub(crate) const DEFAULT: &str = if cfg!(unix) { "gateway" } else { "wasmtime" };
 
 /// Starts `demo` or `dev` of the host: a component with an emulated Key Vault.
 pub(crate) fn demo(command: &str, options: &[OsString]) -> Result<ExitCode> {
@@ -21,8 +31,8 @@ pub(crate) fn demo(command: &str, options: &[OsString]) -> Result<ExitCode> {
     exec(host.args(options))
 }
 
-/// Runs a component under `wasmtime serve`, with the settings in the environment and these options.
-pub(crate) fn serve(release: bool, component: &OsStr, options: &[OsString]) -> Result<ExitCode> {
+/// Runs a component with the settings in the environment and these options of the host.
+pub(crate) fn serve(release: bool, host: Host, component: &OsStr, options: &[OsString]) -> Result<ExitCode> {
     let file = match component.to_str().and_then(|name| Component::from_str(name, false).ok()) {
         Some(component) => {
             components::build(&[component])?;
@@ -30,15 +40,36 @@ pub(crate) fn serve(release: bool, component: &OsStr, options: &[OsString]) -> R
         }
         None => PathBuf::from(component),
     };
-    let settings: Vec<_> = settings().into_iter().filter(|name| env::var_os(name).is_some()).collect();
-    exec(Command::new(build(release)?).args(serve_arguments(&settings, options)).arg(file))
+    match (host, release) {
+        (Host::Gateway, true) => exec(Command::new(embed(&file, &build(false)?)?).args(options)),
+        (Host::Gateway, false) => {
+            exec(Command::new(build(false)?).arg("gateway").arg("--component").arg(file).args(options))
+        }
+        (Host::Wasmtime, _) => {
+            let settings: Vec<_> =
+                settings().into_iter().filter(|name| env::var_os(name).is_some()).collect();
+            exec(Command::new(build(release)?).args(serve_arguments(&settings, options)).arg(file))
+        }
+    }
 }
 
 /// Attacks a component, and measures the effect on it and on other clients.
-pub(crate) fn attack(release: bool, component: Component, options: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn attack(
+    release: bool,
+    host: Host,
+    component: Component,
+    options: &[OsString],
+) -> Result<ExitCode> {
     components::build(&[component])?;
-    let mut command = Command::new(build(release)?);
-    exec(command.arg("attack").arg("--component").arg(component.path()).args(options))
+    let program = build(release)?;
+    let mut command = Command::new(&program);
+    command.arg("attack").arg("--component").arg(component.path());
+    match (host, release) {
+        (Host::Wasmtime, _) => command.args(["--host", "wasmtime"]),
+        (Host::Gateway, false) => command.args(["--host", "gateway"]),
+        (Host::Gateway, true) => command.arg("--program").arg(embed(&component.path(), &program)?),
+    };
+    exec(command.args(options))
 }
 
 /// Measures the gateway, and writes the report to `docs/performance` without the option `--report`.
@@ -60,10 +91,30 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode> {
     exec(command.args(options))
 }
 
-/// Builds the host, with or without optimisations.
+/// Builds the gateway's own host with the component `service` embedded.
+pub(crate) fn build_gateway() -> Result {
+    components::build(&[Component::Service])?;
+    embed(&Component::Service.path(), &build(false)?).map(drop)
+}
+
+/// Builds the gateway's own host with this component, which `compiler` compiles, and returns its path.
+fn embed(component: &Path, compiler: &Path) -> Result<PathBuf> {
+    let code = component.with_extension("code");
+    let code = target().join("components").join(code.file_name().unwrap_or_default());
+    let mut compile = Command::new(compiler);
+    run(compile.arg("gateway").arg("--component").arg(component).arg("--compile-to").arg(&code))?;
+    eprintln!("building the gateway's own host with optimisations (about 8 minutes the first time)");
+    let mut build = cargo(["build", "-p", "keyvault-gateway-host", "--no-default-features"]);
+    run(build.args(["--profile", "gateway"]).env("KEYVAULT_GATEWAY_CODE", code))?;
+    let program = target().join("gateway/keyvault-gateway");
+    eprintln!("  {:<40} {:>4} KiB", program.display(), program.metadata()?.len().div_ceil(1024));
+    Ok(program)
+}
+
+/// Builds the development host, with or without optimisations.
 fn build(release: bool) -> Result<PathBuf> {
     let (profile, minutes) = if release { ("host", 10) } else { ("dev", 5) };
-    eprintln!("building the host with Wasmtime (about {minutes} minutes the first time)");
+    eprintln!("building the development host with Wasmtime (about {minutes} minutes the first time)");
     build_program("dev-host", profile)
 }
 

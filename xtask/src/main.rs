@@ -7,21 +7,24 @@ mod host;
 mod process;
 mod test;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use components::Component;
+use host::Host;
 use process::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
-        Task::Build { components } => build(&components).map(|()| ExitCode::SUCCESS),
+        Task::Build { parts } => build(&parts).map(|()| ExitCode::SUCCESS),
         Task::Demo => host::demo("demo", &[]),
         Task::Dev(passed) => host::demo("dev", &passed.options),
-        Task::Serve { release, component, options } => host::serve(release, &component, &options),
+        Task::Serve { release, host, component, options } => host::serve(release, host, &component, &options),
         Task::Test => Ok(test::run_all()),
         Task::Bench(passed) => host::bench(&passed.options),
-        Task::Attack { release, component, passed } => host::attack(release, component, &passed.options),
+        Task::Attack { release, host, component, passed } => {
+            host::attack(release, host, component, &passed.options)
+        }
         Task::Simulate(passed) => simulate(&passed.options),
         Task::Fuzz { targets, runs } => fuzz::run_targets(&targets, runs).map(|()| ExitCode::SUCCESS),
     };
@@ -35,21 +38,27 @@ fn main() -> ExitCode {
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Task {
-    /// Build components into target/components; default: all, and the composed examples
-    Build { components: Vec<Component> },
+    /// Build components into target/components, or the gateway's own host into target/gateway; default: everything
+    Build {
+        #[arg(value_parser = ["proxy", "service", "proxy-spin", "service-spin", "config-store", "host"])]
+        parts: Vec<String>,
+    },
     /// Build everything, read one secret from an emulated Key Vault and show each step
     Demo,
     /// Keep the demo running until ctrl-c, on 127.0.0.1:8080 with dev/secrets.json
     Dev(PassedOptions),
-    /// Run a component under `wasmtime serve` with the settings in the environment
+    /// Run a component with the settings in the environment
     Serve {
-        /// Compile the host with optimisations first
+        /// Compile the host with optimisations first; the own host then has the component embedded
         #[arg(long)]
         release: bool,
+        /// The gateway's own host, or `wasmtime serve`
+        #[arg(long, default_value = host::DEFAULT)]
+        host: Host,
         /// A component of this repository, or a .wasm file
         #[arg(long, default_value = "service")]
         component: OsString,
-        /// Options of `wasmtime serve`, after --
+        /// Options of the host, after --, as `--listen 127.0.0.1:80` or Wasmtime's `--addr`
         #[arg(last = true)]
         options: Vec<OsString>,
     },
@@ -57,11 +66,14 @@ enum Task {
     Test,
     /// Compare the gateway with an empty component and native services (about 20 minutes; needs wrk)
     Bench(PassedOptions),
-    /// Attack a component under `wasmtime serve` with hostile clients, and measure the effect on others
+    /// Attack a component with hostile clients, and measure the effect on others
     Attack {
         /// Compile the host with optimisations first
         #[arg(long)]
         release: bool,
+        /// The gateway's own host, or `wasmtime serve`
+        #[arg(long, default_value = host::DEFAULT)]
+        host: Host,
         #[arg(long, default_value = "service")]
         component: Component,
         #[command(flatten)]
@@ -86,10 +98,22 @@ struct PassedOptions {
     options: Vec<OsString>,
 }
 
-fn build(named: &[Component]) -> Result {
-    if !named.is_empty() {
-        return components::build(named);
+fn build(parts: &[String]) -> Result {
+    if parts.is_empty() {
+        build_components()?;
     }
+    for component in parts.iter().filter_map(|part| Component::from_str(part, false).ok()) {
+        components::build(&[component])?;
+    }
+    // The own host is for Linux and macOS.
+    if parts.iter().any(|part| part == "host") || parts.is_empty() && cfg!(unix) {
+        host::build_gateway()?;
+    }
+    Ok(())
+}
+
+/// Builds all components and the composed examples.
+fn build_components() -> Result {
     components::build(&Component::ALL)?;
     compose::examples()
 }
@@ -106,9 +130,10 @@ fn documented_commands_parse() {
     use clap::CommandFactory;
     Task::command().debug_assert();
     for line in [
-        "build proxy service-spin config-store",
-        "serve --component ../whole.wasm --release -- --addr 127.0.0.1:1 -S config",
-        "attack --release --component proxy --small",
+        "build proxy service-spin config-store host",
+        "serve --release -- --listen 127.0.0.1:1",
+        "serve --component ../whole.wasm --release --host wasmtime -- --addr 127.0.0.1:1 -S config",
+        "attack --release --host wasmtime --component proxy --small",
         "fuzz settings --runs 7",
     ] {
         let words = format!("xtask {line}");

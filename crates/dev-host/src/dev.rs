@@ -1,6 +1,7 @@
 //! `dev`: keeps a component and the emulator running, with the secrets of a file.
 
 use crate::stack::{self, PATH, SECRET, Stack};
+use dev_host::Host;
 use keyvault_emulator::{Emulator, read_secrets};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -18,6 +19,10 @@ pub(crate) struct Dev {
     /// A JSON object of secret names and values; dev reloads it when it changes
     #[arg(long, value_name = "FILE", overrides_with = "secrets")]
     secrets: PathBuf,
+
+    /// The host that runs the component
+    #[arg(long, default_value = Host::DEFAULT)]
+    host: Host,
 
     /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -40,7 +45,8 @@ impl Dev {
             Some(_) | None => Some(dev_host::random_key()?),
         };
         settings.extend(generated.iter().map(|key| ("GATEWAY_KEY".into(), key.into())));
-        let launch = stack::launch(self.component)?.address(self.addr).environment(settings).echo();
+        let launch = stack::launch(self.component)?.host(self.host).address(self.addr);
+        let launch = launch.environment(settings).echo();
         let mut stack = Stack::start(emulator, launch)?;
 
         let name =

@@ -23,17 +23,24 @@ pub struct Launch {
 }
 
 /// The host that runs a component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Host {
-    /// Wasmtime's own `serve` command.
-    #[default]
+    /// Wasmtime's own `serve` command
     Wasmtime,
-    /// The gateway's own host.
+    /// The gateway's own host
     Gateway,
+    /// The gateway's own host as a program of its own, with the component embedded
+    #[value(skip)]
+    Embedded,
+}
+
+impl Host {
+    /// The name of the host that commands choose. The own host is for Linux and macOS.
+    pub const DEFAULT: &str = if cfg!(unix) { "gateway" } else { "wasmtime" };
 }
 
 impl Launch {
-    /// Prepares the start of `component` under `program`, which is the dev-host.
+    /// Prepares the start of `component` under `program`, which is the dev-host, or the own host with it embedded.
     pub fn new(program: impl Into<PathBuf>, component: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -119,9 +126,11 @@ impl Launch {
                 command.args(self.environment.iter().flat_map(|(name, _)| [OsStr::new("--env"), name]));
                 command.args(&self.options).arg(&self.component);
             }
-            Host::Gateway => {
-                command.args(["gateway", "--until-input-ends", "--listen", &address]).args(&self.options);
-                command.arg("--component").arg(&self.component);
+            Host::Gateway | Host::Embedded => {
+                if self.host == Host::Gateway {
+                    command.args(["gateway", "--component"]).arg(&self.component);
+                }
+                command.args(["--until-input-ends", "--listen", &address]).args(&self.options);
             }
         }
         command

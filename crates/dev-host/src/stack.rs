@@ -1,6 +1,6 @@
 //! A component and the emulated Key Vault that it reads from.
 
-use dev_host::{Launch, Server};
+use dev_host::{Host, Launch, Server};
 use keyvault_emulator::{Emulator, Served, Source};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,19 +72,23 @@ fn this_program() -> Result<PathBuf, String> {
 /// The host options and limits that a component is deployed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deployment {
-    /// The options of `wasmtime serve`.
+    /// The options of the host.
     pub(crate) options: &'static [&'static str],
-    /// The maximum of concurrent requests. Further requests wait in the host.
+    /// The maximum of concurrent requests.
     pub(crate) concurrent_requests: usize,
+    /// Whether further requests get 503. Else they wait in the host.
+    pub(crate) refuses: bool,
     /// The maximum of instances that these requests need.
     pub(crate) instances: usize,
 }
 
 impl Deployment {
-    /// Returns the deployment of a component, by the name of its file.
-    pub(crate) fn of(component: &Path) -> Result<Self, String> {
+    /// Returns the deployment of a component on a host, by the name of its file.
+    pub(crate) fn of(component: &Path, host: Host) -> Result<Self, String> {
         let name = component.file_stem().unwrap_or_default().to_string_lossy();
-        if name.starts_with("proxy") {
+        if host != Host::Wasmtime {
+            Ok(Self::OWN_HOST)
+        } else if name.starts_with("proxy") {
             Ok(Self::PROXY)
         } else if name.starts_with("service") {
             Ok(Self::SERVICE)
@@ -98,9 +102,12 @@ impl Deployment {
 
     /// One instance has three core instances, and Wasmtime's pooling allocator has 1,000 core instances: with
     /// more than 333 concurrent requests the host answered every request with 500.
-    const PROXY: Self = Self { options: &PROXY, concurrent_requests: 300, instances: 300 };
+    const PROXY: Self = Self { options: &PROXY, concurrent_requests: 300, refuses: false, instances: 300 };
 
-    const SERVICE: Self = Self { options: &SERVICE, concurrent_requests: 64, instances: 1 };
+    const SERVICE: Self = Self { options: &SERVICE, concurrent_requests: 64, refuses: false, instances: 1 };
+
+    /// The defaults of the own host.
+    const OWN_HOST: Self = Self { options: &[], concurrent_requests: 1000, refuses: true, instances: 1 };
 }
 
 /// The options that `deploy/` has for the component of WASI 0.2.

@@ -4,19 +4,24 @@ use std::process::Command;
 
 #[test]
 fn other_clients_are_served_during_attacks_on_wasi_0_2() {
-    attack("proxy");
+    attack("proxy", "wasmtime");
 }
 
 #[test]
 fn other_clients_are_served_during_attacks_on_wasi_0_3() {
-    attack("service");
+    attack("service", "wasmtime");
+}
+
+#[test]
+fn other_clients_are_served_during_attacks_on_the_own_host() {
+    attack("service", "gateway");
 }
 
 /// The command checks the limits.
 #[track_caller]
-fn attack(component: &str) {
+fn attack(component: &str, host: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_dev-host"))
-        .args(["attack", "--small", "--component"])
+        .args(["attack", "--small", "--host", host, "--component"])
         .arg(dev_host::component(component).unwrap())
         .output()
         .unwrap();

@@ -59,9 +59,13 @@ fn an_address_in_use_is_named() {
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = holder.local_addr().unwrap();
     let file = secrets("dev-taken.json", r#"{"one": "1"}"#);
-    let output = dev(taken, &file).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && error.contains(&format!("--addr {taken}")), "{error}");
+    for (host, named) in
+        [("gateway", format!("cannot listen at {taken}")), ("wasmtime", format!("--addr {taken}"))]
+    {
+        let output = dev(taken, &file).args(["--host", host]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(&named), "{error}");
+    }
 }
 
 const KEY: &str = "the-key-of-a-developer";

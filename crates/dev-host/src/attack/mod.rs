@@ -1,7 +1,8 @@
 //! `attack`: runs hostile clients against a component under the real host, and measures other clients.
 //!
 //! Each attack runs against a host of its own. During the attack other clients read a secret continuously:
-//! all their reads must succeed within a latency limit, and the host's memory must stay below a limit.
+//! all their reads must succeed within a latency limit, unless the attack is one that may fill the host, and the host's
+//! memory must stay below a limit.
 
 mod clients;
 mod scenarios;
@@ -12,9 +13,10 @@ use crate::client::{Response, Target};
 use crate::process::{forget_peak, memory, peak_memory, raise_file_limit};
 use crate::stack::{self, Deployment, EPOCH_INTERRUPTION, SECRET, Stack};
 use crate::statistics::{milliseconds, quantile, rounded};
+use dev_host::{Host, Launch};
 use keyvault_emulator::Emulator;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +28,14 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "FILE")]
     component: PathBuf,
 
+    /// The host that runs the component
+    #[arg(long, default_value = Host::DEFAULT)]
+    host: Host,
+
+    /// The own host with the component embedded, in place of the one of this program
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+
     /// Run small attacks, with fewer clients and requests
     #[arg(long)]
     small: bool,
@@ -34,7 +44,7 @@ pub(crate) struct Attack {
 impl Attack {
     pub(crate) fn run(self) -> Result<(), String> {
         let files = raise_file_limit();
-        let deployment = Deployment::of(&self.component)?;
+        let deployment = Deployment::of(&self.component, self.host)?;
         if !self.small && files < MAX_CONNECTIONS + RESERVED_FILES {
             let wanted = MAX_CONNECTIONS + RESERVED_FILES;
             return Err(format!(
@@ -43,12 +53,28 @@ impl Attack {
         }
         let attacks = scenarios(deployment, self.small);
         let directory = tempfile::tempdir().map_err(|error| format!("cannot create a directory: {error}"))?;
-        let compiled = stack::compile(&EPOCH_INTERRUPTION, &self.component, directory.path())?;
+        let launch = match (self.host, &self.program) {
+            (Host::Wasmtime, _) => {
+                let compiled = stack::compile(&EPOCH_INTERRUPTION, &self.component, directory.path())?;
+                stack::launch(compiled)?.options([
+                    "--allow-precompiled",
+                    "--max-concurrent-connections",
+                    CONNECTIONS,
+                ])
+            }
+            (_, Some(program)) => {
+                let launch = Launch::new(program, &self.component).host(Host::Embedded);
+                launch.options(["--max-connections", CONNECTIONS])
+            }
+            (host, None) => {
+                stack::launch(self.component)?.host(host).options(["--max-connections", CONNECTIONS])
+            }
+        };
         let (mut violations, count) = (Vec::new(), attacks.len());
         let mut table = String::from(HEADING);
         for (index, attack) in attacks.into_iter().enumerate() {
             eprintln!("[{}/{count}] {}", index + 1, attack.name);
-            let measurement = measure(&compiled, deployment.options, attack)?;
+            let measurement = measure(launch.clone().options(deployment.options), attack)?;
             table += &measurement.markdown();
             violations.extend(measurement.violations());
         }
@@ -83,7 +109,7 @@ impl Measurement {
         for (responses, of, allowed) in [
             (&self.responses, "requests of the attack", attack.allowed),
             (before, "reads before the attack", &["200"]),
-            (during, "reads during the attack", &["200"]),
+            (during, "reads during the attack", attack.allowed_reads),
             (after, "reads after the attack", &["200"]),
         ] {
             for (response, count) in &responses.counts {
@@ -130,14 +156,11 @@ impl Measurement {
 }
 
 /// Runs `attack` against a new host.
-fn measure(component: &Path, options: &[&str], attack: Scenario) -> Result<Measurement, String> {
+fn measure(launch: Launch, attack: Scenario) -> Result<Measurement, String> {
     let key = dev_host::random_key()?;
     let emulator = Emulator::new();
     emulator.set_secret(SECRET, VALUE).map_err(|error| error.to_string())?;
-    let launch = stack::launch(component.to_owned())?
-        .options(["--allow-precompiled"])
-        .options(options.iter().copied())
-        .options(CONNECTIONS)
+    let launch = launch
         // The same setting as in `deploy/`.
         .host_environment("MALLOC_ARENA_MAX", "2")
         .environment([("GATEWAY_KEY", key.as_str())])
@@ -161,7 +184,7 @@ fn measure(component: &Path, options: &[&str], attack: Scenario) -> Result<Measu
             let after = reads_in_turn(&target).await;
             let responses = responses.map_err(|error| format!("{name}: cannot connect: {error}"))?;
             let mut traps = server.log();
-            traps.retain(|line| line.contains(TRAP_TEXT));
+            traps.retain(|line| TRAP_TEXTS.iter().any(|text| line.contains(text)));
             let (reads, memory) = ([before, during, after], [memory_before, peak, memory_after]);
             Ok(Measurement { attack, responses, reads, memory, duration, traps })
         };
@@ -222,8 +245,8 @@ const HEADING: &str = "\
 |---|---|---|---|---|---|---|---|
 ";
 
-/// The text that `wasmtime serve` prints when an instance traps.
-const TRAP_TEXT: &str = "worker failed";
+/// The texts that `wasmtime serve` and the own host print when an instance traps.
+const TRAP_TEXTS: [&str; 2] = ["worker failed", "after a trap"];
 
 /// The value that the other clients read, of the length of a connection string.
 const VALUE: &str = "Server=tcp:example.database.windows.net,1433;Database=billing;Encrypt=True;Timeout=30;";
@@ -232,7 +255,7 @@ const VALUE: &str = "Server=tcp:example.database.windows.net,1433;Database=billi
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// A connection limit above that of every attack.
-const CONNECTIONS: [&str; 2] = ["--max-concurrent-connections", "15000"];
+const CONNECTIONS: &str = "15000";
 
 /// Open files that are not connections of an attack, with a margin.
 const RESERVED_FILES: usize = 500;

@@ -15,6 +15,8 @@ pub(super) struct Scenario {
     pub(super) run: Run,
     /// The statuses, or reasons for no response, that the hostile clients may get.
     pub(super) allowed: &'static [&'static str],
+    /// The statuses that other clients may get during the attack.
+    pub(super) allowed_reads: &'static [&'static str],
     pub(super) settings: Vec<(&'static str, String)>,
     /// The slowest response that a hostile client may get, on a busy machine.
     pub(super) max_response_time: Duration,
@@ -51,6 +53,8 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
     let token = clients::forged_token();
     // The body's deadline is a quarter of the request's deadline.
     let queueing = DEADLINE / 4 * 2;
+    let (slow_bodies, reads): (&[_], &[_]) =
+        if deployment.refuses { (&["503", "504"], &["200", "503"]) } else { (&["504"], &["200"]) };
     let many = |key: &str, allowed, request: fn(&Target, usize) -> String| Scenario {
         max_memory_growth: growth_of_many,
         ..scenario(
@@ -118,9 +122,10 @@ pub(super) fn scenarios(deployment: Deployment, is_small: bool) -> Vec<Scenario>
             settings: deadline,
             max_response_time: queueing + DEADLINE / 4 + TOLERANCE,
             queueing,
+            allowed_reads: reads,
             ..scenario(
                 format!("{} concurrent slow bodies for {concurrent} concurrent requests", 2 * concurrent),
-                &["504"],
+                slow_bodies,
                 move |target| clients::occupy_host(target, 2 * concurrent, rounds),
             )
         },
@@ -141,6 +146,7 @@ fn scenario<F: Future<Output = io::Result<Responses>> + 'static>(
         name,
         run: Box::new(move |target| Box::pin(run(target))),
         allowed,
+        allowed_reads: &["200"],
         settings: Vec::new(),
         max_response_time: TOLERANCE,
         queueing: Duration::ZERO,
