@@ -14,7 +14,7 @@ use crate::client::retry_budget::RetryBudget;
 use crate::client::{Client, ClientState};
 use crate::config::Config;
 use crate::error::{Error, Failure};
-use crate::host::{Body, BodyError, Host};
+use crate::host::{Body, Host};
 use crate::http::cache_status::{CacheOutcome, CacheStatus};
 use crate::http::request::{Head, MAX_BODY, Route};
 use crate::http::response::Reply;
@@ -96,8 +96,9 @@ impl<H: Host> Gateway<H> {
         self.finish(&context, route.as_ref().ok(), result)
     }
 
-    /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any call to Azure.
-    /// `None` leaves no trace, so that [`Gateway::answer`] can answer the same request.
+    /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any
+    /// call to Azure. `None` has no side effects, so that [`Gateway::answer`] can answer the same request.
+    /// Only values that may not be served any more are dropped, as by every look-up.
     pub fn answer_now(&self, head: &Head, authority: Option<&str>, body: &[u8]) -> Option<Reply> {
         let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));
         let route = head.route();
@@ -436,16 +437,6 @@ impl<H: Host> Gateway<H> {
             upstream: context.calls.total(),
         };
         self.host.log(&log::render(&line, self.host.now().since(context.start)));
-    }
-}
-
-impl From<BodyError> for Error {
-    fn from(reason: BodyError) -> Self {
-        match reason {
-            BodyError::Lost => Self::BodyLost,
-            BodyError::TimedOut => Self::DeadlineExceeded,
-            BodyError::TooLarge => Self::BodyTooLarge,
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::azure::{Answer, Call, CallError};
 use crate::env::Unreadable;
+use crate::error::Error;
 use crate::model::Moment;
 
 /// The host of an instance: its settings, clocks, random bits, log, HTTP client and key-value store.
@@ -129,6 +130,16 @@ pub enum BodyError {
     TimedOut,
     /// The body is larger than allowed.
     TooLarge,
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Lost => Self::BodyLost,
+            BodyError::TimedOut => Self::DeadlineExceeded,
+            BodyError::TooLarge => Self::BodyTooLarge,
+        }
+    }
 }
 
 impl From<BodyError> for CallError {

@@ -63,8 +63,8 @@ impl TokenVerifier {
         }
     }
 
-    /// What is known of `token` without a request for the JWKS: the claims of one that was verified before and is still
-    /// valid, or that it is not valid.
+    /// What is known of `token` without a request for the JWKS: the claims of one that was verified before
+    /// and is still valid, or that it is not valid.
     pub fn verified(&self, host: &impl Host, token: &str) -> Option<Option<Rc<Claims>>> {
         let Some(jwt) = Jwt::parse(token) else { return Some(None) };
         let now = host.now();

@@ -17,7 +17,7 @@ use crate::http::headers::Headers;
 use crate::http::request::Head;
 
 /// The head of a request.
-pub(super) fn head(method: WasiMethod, target: Option<String>, fields: Vec<(String, Vec<u8>)>) -> Head {
+pub(super) fn head(method: WasiMethod, target: Option<String>, headers: Headers) -> Head {
     let method = match method {
         WasiMethod::Get => Method::GET,
         WasiMethod::Head => Method::HEAD,
@@ -31,7 +31,7 @@ pub(super) fn head(method: WasiMethod, target: Option<String>, fields: Vec<(Stri
         // An invalid method gets the answer of an unknown one.
         WasiMethod::Other(name) => Method::from_bytes(name.as_bytes()).unwrap_or(Method::CONNECT),
     };
-    Head { method, target: target.unwrap_or_default(), headers: fields.into() }
+    Head { method, target: target.unwrap_or_default(), headers }
 }
 
 /// The length of the body that `content-length` announces. A host has to hold the client to it (RFC 9112,

@@ -39,7 +39,7 @@ impl Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         // No refresh after the answer: until it ends the instance would answer no other request.
         let reply = GATEWAY.with(|gateway| {
-            let head = head(request.method(), request.path_with_query(), request.headers().entries());
+            let head = head(request.method(), request.path_with_query(), request.headers().entries().into());
             let body = RequestBody { length: content_length(&head.headers), request };
             finish(gateway.answer(head, body)).map_or_else(Reply::internal_error, |answered| answered.reply)
         });

@@ -46,7 +46,7 @@ fn requests_that_need_no_call_are_answered_at_once() {
     }
     assert_eq!(["/readyz", "/metrics"].map(|target| now("GET", target, &ops, "")), [Some(200), Some(200)]);
     assert_eq!((now("HEAD", "/healthz", &[], ""), now("DELETE", "/", &ops, "")), (Some(200), Some(405)));
-    // A second later the vault has to say whether the value is still the same; later a refresh is due; then it has expired.
+    // Two seconds later `no-cache` needs a call; later a refresh is due; then the value has expired.
     for (seconds, fields) in [(2, &fresh[..]), (90, &ops), (100, &ops)] {
         gateway.advance(std::time::Duration::from_secs(seconds));
         assert_eq!(now("POST", "/", fields, &a), None, "{seconds}");

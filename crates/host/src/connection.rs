@@ -92,7 +92,8 @@ impl Clients {
     {
         let activity = Arc::new(Activity::new());
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).max_buf_size(MAX_HEAD);
+        // The limit for heads is that of `Activity`, as hyper's begins when it waits for a head and not with the head.
+        builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD);
         builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32);
         builder.http2().max_concurrent_streams(MAX_STREAMS).keep_alive_interval(limits.idle_seconds);
         let service = service_fn(|request| {

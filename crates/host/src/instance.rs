@@ -231,8 +231,8 @@ struct ImmediateRequest {
     #[component(name = "path-with-query")]
     path_with_query: String,
     authority: Option<String>,
-    fields: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
+    fields: Vec<u8>,
+    body: Bytes,
 }
 
 /// The reply of `keyvault:gateway/immediate`.
@@ -240,21 +240,25 @@ struct ImmediateRequest {
 #[component(record)]
 struct ImmediateReply {
     status: u16,
-    fields: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
+    fields: Bytes,
+    body: Bytes,
 }
 
 impl ImmediateRequest {
     /// Makes the request with the header fields that a component sees by `wasi:http`, too.
-    fn new(job: &Job, body: &[u8]) -> Self {
-        let fields = job.headers.iter().filter(|(name, _)| !is_forbidden(name));
-        let fields = fields.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    fn new(job: &Job, body: &Bytes) -> Self {
+        let mut fields = Vec::with_capacity(512);
+        for (name, value) in job.headers.iter().filter(|(name, _)| !is_forbidden(name)) {
+            for part in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"] {
+                fields.extend_from_slice(part);
+            }
+        }
         Self {
             method: job.method.as_str().to_owned(),
             path_with_query: job.target.as_str().to_owned(),
             authority: job.authority.as_ref().map(|authority| authority.as_str().to_owned()),
-            fields: fields.collect(),
-            body: body.to_vec(),
+            fields,
+            body: body.clone(),
         }
     }
 }
@@ -262,11 +266,13 @@ impl ImmediateRequest {
 impl ImmediateReply {
     /// Makes the response. There is none if the component does not keep to HTTP.
     fn into_response(self) -> Option<Response<Full<Bytes>>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = StatusCode::from_u16(self.status).ok()?;
-        for (name, value) in self.fields {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            response.headers_mut().append(name, HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?);
+        for line in self.fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let (name, value) =
+                line.strip_suffix(b"\r")?.split_at(line.iter().position(|byte| *byte == b':')?);
+            let value = HeaderValue::from_maybe_shared(self.fields.slice_ref(value.get(1..)?)).ok()?;
+            response.headers_mut().append(HeaderName::from_bytes(name).ok()?, value);
         }
         Some(response)
     }

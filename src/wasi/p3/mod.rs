@@ -7,13 +7,12 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Method;
 use zeroize::Zeroizing;
 
 use super::bindings::clocks::monotonic_clock;
 use super::bindings::exports::http::handler::Guest;
 use super::bindings::http::client;
-use super::bindings::http::types::{ErrorCode, Request, Response, Trailers};
+use super::bindings::http::types::{ErrorCode, Method, Request, Response, Trailers};
 use super::bindings::wit_bindgen::{
     FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
 };
@@ -26,7 +25,7 @@ use super::{WRITE_LIMIT, Wasi, nanoseconds};
 use crate::azure::{Answer, Call, CallError};
 use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, BodyError, Signal, unless};
-use crate::http::request::Head;
+use crate::http::headers::Headers;
 use crate::http::response::Reply;
 use crate::model::Moment;
 use crate::secrets::Found;
@@ -48,7 +47,7 @@ impl Guest for Component {
         wait_for_a_turn().await;
         let gateway = GATEWAY.with(Rc::clone);
         let fields = request.get_headers().copy_all();
-        let head = head(request.get_method(), request.get_path_with_query(), fields);
+        let head = head(request.get_method(), request.get_path_with_query(), fields.into());
         let body = RequestBody { length: content_length(&head.headers), request };
         let Answered { reply, refresh } = gateway.answer(head, body).await;
         if let Some(refresh) = refresh {
@@ -78,17 +77,18 @@ impl Secrets for Component {
 }
 
 impl immediate::Guest for Component {
-    /// The host has a copy of the reply, which is not overwritten.
+    /// The buffers that the host reads the reply from are freed as they are, and the host's copy is its own:
+    /// neither is overwritten.
     fn answer(request: immediate::Request) -> Option<immediate::Reply> {
         let body = Zeroizing::new(request.body);
-        let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::CONNECT);
-        let head = Head { method, target: request.path_with_query, headers: request.fields.into() };
+        let headers = Headers::from_lines(&request.fields);
+        let head = head(Method::Other(request.method), Some(request.path_with_query), headers);
         let reply = GATEWAY.with(|gateway| gateway.answer_now(&head, request.authority.as_deref(), &body))?;
         let (status, mut headers, content) = reply.into_parts();
         headers.add("content-length", content.expose().len().to_string());
         Some(immediate::Reply {
             status: status.as_u16(),
-            fields: headers.into_list(),
+            fields: headers.to_lines(),
             body: content.release(),
         })
     }
