@@ -19,6 +19,12 @@ mkdir -p "$dist/wit"
 components=(proxy service proxy-spin service-spin config-store)
 cargo xtask build "${components[@]}"
 ci/sbom.sh
+# The workflow brings the own host from a machine of each architecture.
+[[ -d target/hosts ]] || ci/host.sh
+for host in target/hosts/*; do
+  install -m 0755 "$host" "$dist/$name-${host##*/}"
+  cp "target/sbom/${host##*/}.cdx.json" "$dist/$name-${host##*/}.cdx.json"
+done
 for component in "${components[@]}"; do
   cp "target/components/$component.wasm" "$dist/$name-$component.wasm"
   cp "target/sbom/$component.cdx.json" "$dist/$name-$component.cdx.json"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes target/sbom/NAME.cdx.json, the bill of materials of each component.
+# Writes target/sbom/NAME.cdx.json, the bill of materials of each component and of the gateway's own host.
 # Needs `cargo install --locked cargo-cyclonedx@0.5.9`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,14 +10,15 @@ mkdir -p target/sbom
 workspace="$(mktemp -d)"
 trap 'rm -rf "$workspace"' EXIT
 cp Cargo.toml Cargo.lock "$workspace"
-mkdir -p "$workspace/src" "$workspace/crates/config-store/src"
-touch "$workspace/src/lib.rs" "$workspace/crates/config-store/src/lib.rs"
+mkdir -p "$workspace/src" "$workspace/crates/config-store/src" "$workspace/crates/host/src"
+touch "$workspace/src/lib.rs" "$workspace"/crates/{config-store,host}/src/lib.rs "$workspace/crates/host/src/main.rs"
 cp crates/config-store/Cargo.toml "$workspace/crates/config-store"
+cp crates/host/Cargo.toml "$workspace/crates/host"
 sed -i -e '/path = "crates\//d' -e '/^toml/d' "$workspace/Cargo.toml"
 describe() {
   sed -i "s,^members = .*,members = [$3]," "$workspace/Cargo.toml"
   (cd "$workspace/$2" && cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
-    --target wasm32-wasip2 --no-default-features --features "$4" --override-filename bill)
+    --target "${5:-wasm32-wasip2}" --no-default-features --features "$4" --override-filename bill)
   # The only local path in it is the directory of the package.
   sed "s,$workspace,/gateway,g" "$workspace/$2/bill.json" > "$root/target/sbom/$1.cdx.json"
 }
@@ -26,3 +27,6 @@ describe service . '' service
 describe proxy-spin . '' proxy,spin
 describe service-spin . '' service,spin
 describe config-store crates/config-store '"crates/config-store"' component
+# Without the component that is embedded in it, which is `service`.
+describe linux-x64 crates/host '"crates/host"' '' x86_64-unknown-linux-gnu
+describe linux-arm64 crates/host '"crates/host"' '' aarch64-unknown-linux-gnu

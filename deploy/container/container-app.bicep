@@ -82,14 +82,17 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
       ] : []
     }
     template: {
+      // The host gives requests in progress 15 seconds.
       terminationGracePeriodSeconds: 20
       containers: [
         {
           name: 'gateway'
           image: image
+          args: ['--max-connections', '1000']
           resources: {
-            cpu: json('0.5')
-            memory: '1Gi'
+            // The least that Container Apps has. The host computes in one thread.
+            cpu: json('0.25')
+            memory: '0.5Gi'
           }
           env: concat([
             {

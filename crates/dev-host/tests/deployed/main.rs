@@ -1,12 +1,12 @@
-//! Starts the gateway with the scripts and platform files of `deploy/`, with the built component and the
-//! emulator as Azure. Their `wasmtime` is the dev-host, whose `serve` is Wasmtime's own.
+//! Starts the gateway as the files of `deploy/` do, with the built component and the emulator as Azure. Their
+//! `keyvault-gateway` is a script that starts the dev-host, whose `gateway` is the same program.
 
 // Both platforms are Linux, and command lines are read from its `/proc`.
 #![cfg(target_os = "linux")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,21 +20,12 @@ use tokio::runtime::Runtime;
 
 /// The test runs the unit as systemd does, in a folder instead of the root directory.
 #[test]
-fn the_systemd_service_starts_reads_a_secret_and_stops() {
+fn the_systemd_service_starts_reads_a_secret_reloads_and_stops() {
     let deployment = Deployment::new();
     let unit = repository("deploy/systemd/keyvault-gateway.service");
     let lines = |name: &'static str| unit.lines().filter_map(move |line| line.strip_prefix(name));
-    // The wrapper passes all arguments on, except the port: the unit's port may be in use.
-    let wasmtime = format!(
-        "#!/bin/sh\nfor word; do\n shift\n [ \"$word\" != 127.0.0.1:8080 ] || word=127.0.0.1:0\n \
-         set -- \"$@\" \"$word\"\ndone\nexec '{HOST}' \"$@\"\n"
-    );
-    deployment.write("usr/local/bin/wasmtime", wasmtime);
-    for script in ["start.sh", "stop.sh"] {
-        let text = repository(&format!("deploy/systemd/{script}"));
-        deployment.write(&format!("usr/local/lib/keyvault-gateway/{script}"), text);
-    }
-    deployment.write("usr/local/lib/keyvault-gateway/service.wasm", component());
+    // The port of the unit may be in use.
+    deployment.program("usr/local/bin/keyvault-gateway", "--listen 127.0.0.1:0");
     // Credentials without a file have an empty line in the unit. The shell of the document writes a newline.
     let key = random_key().unwrap();
     for line in lines("SetCredential=") {
@@ -45,22 +36,16 @@ fn the_systemd_service_starts_reads_a_secret_and_stops() {
     let settings = repository("deploy/systemd/settings.env");
     let settings =
         settings.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
-    let own = deployment.served.settings(Source::Imds);
     let command = |name: &'static str, process: &str| {
-        let here =
-            |text: &str| text.replace("/usr/local/", &format!("{}/", deployment.path("usr/local").display()));
-        let line = here(lines(name).next().unwrap()).replace("$MAINPID", process);
+        let folder = format!("{}/", deployment.path("usr/local").display());
+        let line = lines(name).next().unwrap().replace("/usr/local/", &folder).replace("$MAINPID", process);
         let mut words = line.split(' ');
         let mut command = Command::new(words.next().unwrap());
         command.args(words).env_clear().current_dir("/").stdin(Stdio::null());
-        let environment = lines("Environment=").filter_map(|line| line.split_once('='));
-        command.envs(environment.map(|(name, text)| (name, here(text))));
-        command.envs(settings.clone()).envs(own.iter().map(|(name, value)| (*name, value)));
+        command.envs(settings.clone()).envs(deployment.served.settings(Source::Imds));
         command.env("CREDENTIALS_DIRECTORY", deployment.path("credentials"));
-        command.env("GATEWAY_DEADLINE_SECONDS", "1");
         command
     };
-    make_executable(&deployment.path("usr/local/bin/wasmtime"));
 
     let mut server = Server::spawn(command("ExecStart=", ""), (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     server.wait_until_ready().unwrap_or_else(|error| panic!("{error}"));
@@ -75,13 +60,12 @@ fn the_systemd_service_starts_reads_a_secret_and_stops() {
     assert_eq!(token.kind, Kind::Token(Source::Imds));
     deployment.expect_nothing_shown(&server, &[(Private::CallerKey, &key)]);
 
-    // The script waits for requests in progress; then systemd sends the signal again.
-    let stop = command("ExecStop=", &server.pid().to_string()).status().unwrap();
-    assert!(stop.success(), "{stop}");
-    let signal = lines("KillSignal=").next().unwrap().trim_start_matches("SIG");
-    let kill = format!("kill -s {signal} {}", server.pid());
-    // Without an instance the process has exited already.
-    let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status().unwrap();
+    let process = server.pid().to_string();
+    assert!(command("ExecReload=", &process).status().unwrap().success());
+    wait_for("the next instance", || {
+        server.log().iter().any(|line| line.contains("the settings were read again")).then_some(())
+    });
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
     let ended = wait_for("the exit of the service", || server.exit_status().unwrap());
     assert_eq!(ended.code(), Some(0), "{ended} {:?}", server.log());
 }
@@ -99,23 +83,21 @@ fn the_functions_handler_answers_forwarded_requests() {
     // Without this the handler would get the request in an object, at another path.
     assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
     let handler = &host["customHandler"]["description"];
-    deployment.write("app/service.wasm", component());
-    symlink(HOST, deployment.path("app").join(handler["defaultExecutablePath"].as_str().unwrap())).unwrap();
+    assert_eq!(handler.as_object().unwrap().len(), 1, "{handler}");
+    let program = format!("app/{}", handler["defaultExecutablePath"].as_str().unwrap());
+    deployment.program(&program, "");
 
     // The system gives a bound port to no other process. The socket does not listen, so that a program that
-    // binds this very port with `SO_REUSEADDR`, as Wasmtime does, succeeds (socket(7)).
+    // binds this very port with `SO_REUSEADDR`, as the host does, succeeds (socket(7)).
     let port = TcpSocket::new_v4().unwrap();
     port.set_reuseaddr(true).unwrap();
     port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address: SocketAddr = port.local_addr().unwrap();
-    let (number, variable) = (address.port().to_string(), "FUNCTIONS_CUSTOMHANDLER_PORT");
-    let arguments = handler["arguments"].as_array().unwrap().iter();
-    let arguments = arguments.map(|argument| argument.as_str().unwrap());
-    let arguments = arguments.map(|argument| argument.replace(&format!("%{variable}%"), &number));
     let key = random_key().unwrap();
-    let mut command = Command::new(deployment.path("app/wasmtime"));
-    command.args(arguments).current_dir(deployment.path("app")).stdin(Stdio::null()).env_clear();
-    command.env(variable, number).env("AzureWebJobsStorage", STORAGE).env("GATEWAY_KEY", &key);
+    let mut command = Command::new(deployment.path(&program));
+    command.current_dir(deployment.path("app")).stdin(Stdio::null()).env_clear();
+    command.env("FUNCTIONS_CUSTOMHANDLER_PORT", address.port().to_string());
+    command.env("AzureWebJobsStorage", STORAGE).env("GATEWAY_KEY", &key);
     command.env("GATEWAY_TRUST_FORWARDED", "true").envs(deployment.served.settings(Source::AppService2019));
     let mut server = Server::spawn(command, address).unwrap();
     // The Functions host takes any response to this as a sign that the handler is up.
@@ -138,6 +120,33 @@ fn the_functions_handler_answers_forwarded_requests() {
     let [token] = deployment.emulator.token_calls().try_into().unwrap();
     assert_eq!(token.kind, Kind::Token(Source::AppService2019));
     deployment.expect_nothing_shown(&server, &[(Private::CallerKey, &key), (Private::Setting, STORAGE)]);
+}
+
+/// The options of each container, and the page that lists all options.
+#[test]
+fn containers_have_options_of_the_host_and_the_page_has_them_all() {
+    let help = Command::new(HOST).args(["gateway", "--help"]).output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let options: BTreeSet<_> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    let page = repository("docs/host.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
+    let rows: BTreeSet<_> = rows.map(|name| format!("--{name}")).collect();
+    // The build has it for itself.
+    let expected = options.iter().filter(|name| **name != "--compile-to").map(ToString::to_string);
+    assert_eq!(rows, expected.collect());
+
+    let image = repository("deploy/container/Containerfile");
+    let image = image.lines().find(|line| line.starts_with("ENTRYPOINT ")).unwrap();
+    for file in ["container/kubernetes.yaml", "container/container-app.bicep"] {
+        let text = repository(&format!("deploy/{file}"));
+        let arguments = text.lines().find(|line| line.trim_start().starts_with("args: [")).unwrap();
+        let words = format!("{image} {arguments}").replace('\'', "\"");
+        let mut check = Command::new(HOST);
+        check.arg("gateway").args(words.split('"').skip(3).step_by(2)).arg("--check").env_clear();
+        check.env("KeyVaultUri", "https://my-vault.vault.azure.net");
+        let output = check.output().unwrap();
+        assert!(output.status.success(), "{file}: {output:?}");
+    }
 }
 
 /// A deployment folder, and the emulator that serves as its Azure.
@@ -167,6 +176,17 @@ impl Deployment {
         fs::write(self.path(name), content).unwrap();
     }
 
+    /// Makes the program that a file of `deploy/` starts. It adds these options.
+    fn program(&self, name: &str, options: &str) {
+        let component = dev_host::component("service").unwrap();
+        let script = format!(
+            "#!/bin/sh\nexec '{HOST}' gateway --component '{}' {options} \"$@\"\n",
+            component.display()
+        );
+        self.write(name, script);
+        make_executable(&self.path(name));
+    }
+
     /// Returns the gateway's response to [`post`].
     fn response(&self) -> String {
         format!(r#"{{"Secret":"Integration-Team-Blog","Value":"{}"}}"#, self.value)
@@ -187,7 +207,7 @@ impl Deployment {
             let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             let own = process.file_name().to_str() == Some(&server.pid().to_string());
-            found |= own && line.contains(" --env GATEWAY_KEY ");
+            found |= own && line.contains(" gateway --component ");
             search.expect_nothing(line, &[], process.path().display());
         }
         assert!(found, "no process has the gateway's command line");
@@ -215,10 +235,6 @@ fn make_executable(file: &Path) {
 /// Reads a file of the repository.
 fn repository(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
-}
-
-fn component() -> Vec<u8> {
-    fs::read(dev_host::component("service").unwrap()).unwrap()
 }
 
 const HOST: &str = env!("CARGO_BIN_EXE_dev-host");
