@@ -79,16 +79,25 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode> {
     let floor = |world: &str| components::build_as(&format!("floor-{world}"), "floor", world);
     let floors = [floor("proxy")?, floor("service")?];
     let host = build(true)?;
+    let own_host = embed(&Service.path(), &host)?;
     eprintln!("building the native service (about 3 minutes the first time)");
     let native = build_program("native", "host")?;
 
     let mut command = Command::new(host);
     command.arg("bench").arg("--gateways").args([Proxy, Service].map(Component::path));
-    command.arg("--floors").args(floors).arg("--native").arg(native);
+    command.arg("--floors").args(floors).arg("--own-host").arg(own_host).arg("--native").arg(native);
     if !options.iter().any(|option| option == "--report") {
         command.arg("--report").arg(root().join("docs/performance"));
     }
     exec(command.args(options))
+}
+
+/// Measures the memory of the own host under a million requests.
+pub(crate) fn soak(options: &[OsString]) -> Result<ExitCode> {
+    components::build(&[Component::Service])?;
+    let host = build(true)?;
+    let own_host = embed(&Component::Service.path(), &host)?;
+    exec(Command::new(host).arg("soak").arg("--own-host").arg(own_host).args(options))
 }
 
 /// Builds the gateway's own host with the component `service` embedded.

@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask build|demo|dev|serve|test|bench|attack|simulate|fuzz`.
+//! The commands of this repository: `cargo xtask build|demo|dev|serve|test|bench|soak|attack|simulate|fuzz`.
 
 mod components;
 mod compose;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Task::Serve { release, host, component, options } => host::serve(release, host, &component, &options),
         Task::Test => Ok(test::run_all()),
         Task::Bench(passed) => host::bench(&passed.options),
+        Task::Soak(passed) => host::soak(&passed.options),
         Task::Attack { release, host, component, passed } => {
             host::attack(release, host, component, &passed.options)
         }
@@ -66,6 +67,8 @@ enum Task {
     Test,
     /// Compare the gateway with an empty component and native services (about 20 minutes; needs wrk)
     Bench(PassedOptions),
+    /// Send a million requests to the own host while Azure fails, and measure its memory
+    Soak(PassedOptions),
     /// Attack a component with hostile clients, and measure the effect on others
     Attack {
         /// Compile the host with optimisations first

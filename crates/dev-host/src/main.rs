@@ -1,5 +1,5 @@
 //! The dev-host: `serve` and `compile` are Wasmtime's own commands, `gateway` is the gateway's own host; `demo`,
-//! `dev`, `attack` and `bench` run them against an emulated Key Vault.
+//! `dev`, `attack`, `bench` and `soak` run them against an emulated Key Vault.
 
 mod attack;
 mod bench;
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Dev(dev) => dev.run(),
         Command::Attack(attack) => attack.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Soak(soak) => soak.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +56,8 @@ enum Command {
     Attack(attack::Attack),
     /// Compares the gateway with its host alone and with native services
     Bench(bench::Bench),
+    /// Sends a million requests to the own host while Azure fails, and measures its memory
+    Soak(bench::Soak),
 }
 
 #[derive(clap::Args)]

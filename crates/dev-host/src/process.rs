@@ -1,4 +1,4 @@
-//! Memory and file limits of processes, as Linux reports them.
+//! Memory, processor time and file limits of processes, as Linux reports them.
 
 /// Returns the resident memory of a process in bytes, or `None` where the system does not report it.
 pub(crate) fn memory(process: u32) -> Option<u64> {
@@ -15,6 +15,18 @@ pub(crate) fn peak_memory(process: u32) -> Option<u64> {
 pub(crate) fn forget_peak(process: u32) {
     let _ = std::fs::write(format!("/proc/{process}/clear_refs"), "5");
 }
+
+/// Returns the processor time of a process so far, user and system, in seconds (proc(5), `stat`).
+pub(crate) fn processor_time(process: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program, in parentheses, may have spaces.
+    let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / TICKS)
+}
+
+/// The ticks of a second, which Linux has for user space on every machine.
+const TICKS: f64 = 100.0;
 
 fn status(process: u32, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

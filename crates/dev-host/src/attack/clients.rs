@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 
 /// The responses that clients got.
 #[derive(Default)]
-pub(super) struct Responses {
+pub(crate) struct Responses {
     /// The count of each status, or of the reason for no response.
-    pub(super) counts: BTreeMap<String, usize>,
+    pub(crate) counts: BTreeMap<String, usize>,
     /// The time of each response, in milliseconds.
-    pub(super) times: Vec<f64>,
+    pub(crate) times: Vec<f64>,
 }
 
 impl Responses {
@@ -165,7 +165,7 @@ pub(super) fn forged_token() -> String {
 
 /// Clients that send `all` requests over `connections` keep-alive connections, on each `pipelined` requests
 /// in one write. They read all responses to these before the next write.
-pub(super) async fn keep_alive(
+pub(crate) async fn keep_alive(
     target: Target,
     connections: usize,
     all: usize,

@@ -4,7 +4,7 @@
 //! all their reads must succeed within a latency limit, unless the attack is one that may fill the host, and the host's
 //! memory must stay below a limit.
 
-mod clients;
+pub(crate) mod clients;
 mod scenarios;
 
 use self::clients::{Responses, run_all};

@@ -5,11 +5,14 @@
 
 mod contestants;
 mod report;
+mod soak;
+
+pub(crate) use self::soak::Soak;
 
 use self::contestants::{Contestant, Programs, Running};
 use self::report::{Figures, Measure, Report};
 use crate::client::{REQUEST_TIMEOUT, Response, timeout};
-use crate::process::raise_file_limit;
+use crate::process::{memory, processor_time, raise_file_limit};
 use crate::stack::{self, PATH};
 use crate::statistics::{milliseconds, quantile};
 use keyvault_emulator::{Effect, Emulator, Fault, Upstream};
@@ -20,6 +23,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 /// The options of `bench`.
 #[derive(clap::Args)]
@@ -31,6 +35,10 @@ pub(crate) struct Bench {
     /// The smallest component of WASI 0.2 and the one of 0.3
     #[arg(long, num_args = 2, value_names = ["PROXY", "SERVICE"])]
     floors: Vec<PathBuf>,
+
+    /// The own host with the gateway of WASI 0.3 embedded
+    #[arg(long, value_name = "PROGRAM")]
+    own_host: PathBuf,
 
     /// The program of the native service
     #[arg(long, value_name = "PROGRAM")]
@@ -64,10 +72,12 @@ impl Bench {
         let (mut figures, mut components) = (Figures::default(), Vec::new());
         // In the order of the contestants.
         let files = self.floors.iter().zip(&self.gateways).flat_map(|(floor, gateway)| [floor, gateway]);
-        for ((contestant, _), file) in Contestant::ALL.into_iter().zip(files) {
+        for ((contestant, _), file) in Contestant::ALL.into_iter().zip(files.chain([&self.own_host])) {
             let size = std::fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?.len();
             figures.add(Measure::Size, "KiB", contestant, size as f64 / 1024.0);
-            components.push(stack::compile(&[], file, directory.path())?);
+            if contestant != Contestant::OwnHost {
+                components.push(stack::compile(&[], file, directory.path())?);
+            }
         }
         let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
         let emulator = Emulator::new();
@@ -75,10 +85,12 @@ impl Bench {
         let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
         let ca_file = directory.path().join("ca.pem");
         std::fs::write(&ca_file, &served.ca_pem).map_err(|error| error.to_string())?;
-        let programs = Programs { components, native: self.native.clone(), served, ca_file };
+        let (own_host, native) = (self.own_host.clone(), self.native.clone());
+        let programs = Programs { components, own_host, native, served, ca_file };
         let mut setup = Setup { bench: &self, programs, emulator, runtime, script, figures, names: 0 };
         setup.warm_reads()?;
         setup.cold_reads()?;
+        setup.bursts()?;
         setup.first_responses()?;
         let report = Report {
             figures: &setup.figures,
@@ -153,15 +165,44 @@ impl Setup<'_> {
     }
 
     /// Reads one secret on several connections with wrk (<https://github.com/wg/wrk>). Returns the reads per
-    /// second, and the median and the p99 in milliseconds.
-    fn load(&self, running: &Running, connections: usize, secret: &str) -> Result<[f64; 3], String> {
-        let mut command = Command::new("wrk");
+    /// second, the median and the p99 in milliseconds, and the processor time of the server for each in microseconds.
+    fn load(&self, running: &Running, connections: usize, secret: &str) -> Result<[f64; 4], String> {
+        self.load_with(Command::new("wrk"), running, connections, secret)
+    }
+
+    /// Does the same with one connection, while the server and wrk share one core. Returns the reads per second.
+    fn load_on_one_core(&self, running: &Running, secret: &str) -> Result<f64, String> {
+        let process = running.server.pid().to_string();
+        let pin = |cores: &str| {
+            let pinned = Command::new("taskset")
+                .args(["--all-tasks", "--cpu-list", "--pid", cores, &process])
+                .output();
+            pinned.map_err(|error| format!("taskset cannot be run: {error}"))
+        };
+        pin("0")?;
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0", "wrk"]);
+        let load = self.load_with(command, running, 1, secret)?;
+        pin(&format!("0-{}", std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1)))?;
+        Ok(load[0])
+    }
+
+    fn load_with(
+        &self,
+        mut command: Command,
+        running: &Running,
+        connections: usize,
+        secret: &str,
+    ) -> Result<[f64; 4], String> {
+        let time_before = processor_time(running.server.pid());
         command.args(["--threads", "1", "--connections", &connections.to_string()]);
         command.args(["--duration", &format!("{}s", self.bench.seconds), "--timeout", "30s", "--script"]);
         command.arg(&self.script).arg(format!("http://{}{PATH}", running.target.address));
         // Not as arguments, which every process can read.
         command.env("KEY", &running.target.key).env("SECRETS", secret);
         let output = command.output().map_err(|error| format!("wrk cannot be run: {error}"))?;
+        let time =
+            processor_time(running.server.pid()).zip(time_before).map(|(after, before)| after - before);
         self.emulator.clear_journal();
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().find(|line| line.starts_with('{')).ok_or("wrk printed no summary")?;
@@ -170,8 +211,10 @@ impl Setup<'_> {
             return Err(format!("{}: some reads failed: {line}", running.contestant.name()));
         }
         let number = |name: &str| summary[name].as_f64().ok_or_else(|| format!("wrk reports no {name}"));
-        let rate = number("requests")? / (number("duration_us")? / 1e6);
-        Ok([rate, number("median_us")? / 1e3, number("p99_us")? / 1e3])
+        let requests = number("requests")?;
+        let rate = requests / (number("duration_us")? / 1e6);
+        let time = time.map_or(f64::NAN, |seconds| seconds * 1e6 / requests);
+        Ok([rate, number("median_us")? / 1e3, number("p99_us")? / 1e3, time])
     }
 
     fn warm_reads(&mut self) -> Result<(), String> {
@@ -186,11 +229,54 @@ impl Setup<'_> {
             for connections in [1, 8, 32, 128] {
                 for running in &all {
                     let load = self.load(running, connections, &secret)?;
-                    let measures = [Measure::WarmReads, Measure::WarmMedian, Measure::WarmP99];
+                    let measures =
+                        [Measure::WarmReads, Measure::WarmMedian, Measure::WarmP99, Measure::ProcessorTime];
                     for (measure, value) in measures.into_iter().zip(load) {
                         self.figures.add(measure, &connections.to_string(), running.contestant, value);
                     }
                 }
+            }
+            for running in &all {
+                let rate = self.load_on_one_core(running, &secret)?;
+                self.figures.add(Measure::OneCore, "1", running.contestant, rate);
+            }
+        }
+        for running in &all {
+            let memory =
+                memory(running.server.pid()).map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
+            self.figures.add(Measure::Memory, "MiB", running.contestant, memory);
+        }
+        Ok(())
+    }
+
+    /// Reads one secret by many clients at the same time, each burst by a new process.
+    fn bursts(&mut self) -> Result<(), String> {
+        self.set_latency(UPSTREAM);
+        let secret = self.secrets(1)?.concat();
+        for round in 0..self.bench.rounds {
+            eprintln!("bursts, round {} of {}", round + 1, self.bench.rounds);
+            for (contestant, clients) in
+                Contestant::READERS.into_iter().flat_map(|reader| [(reader, 64), (reader, 1000)])
+            {
+                let running = self.programs.start(contestant)?;
+                self.emulator.clear_journal();
+                let (target, request) =
+                    (&running.target, running.target.request(&secret, &running.target.key, ""));
+                let failed = self.runtime.block_on(async {
+                    let mut reads = JoinSet::new();
+                    for _ in 0..clients {
+                        let (stream, request) = (target.connect().await?, request.clone());
+                        reads.spawn(async move {
+                            let read = timeout(REQUEST_TIMEOUT, Response::exchange(stream, &request)).await;
+                            read.map_or(true, |response| response.status != 200)
+                        });
+                    }
+                    Ok::<_, io::Error>(reads.join_all().await.into_iter().filter(|failed| *failed).count())
+                });
+                let failed = failed.map_err(|error| format!("{}: {error}", contestant.name()))?;
+                let at = format!("{clients} reads");
+                self.figures.add(Measure::Calls, &at, contestant, self.emulator.vault_calls().len() as f64);
+                self.figures.add(Measure::Calls, &format!("{at}: failed"), contestant, failed as f64);
             }
         }
         Ok(())

@@ -12,17 +12,31 @@ pub(super) enum Measure {
     WarmReads,
     WarmMedian,
     WarmP99,
+    ProcessorTime,
+    OneCore,
+    Memory,
     ColdMedian,
+    Calls,
     FirstResponse,
     Size,
 }
 
 impl Measure {
-    const ALL: [(Self, &str); 6] = [
+    const ALL: [(Self, &str); 10] = [
         (Self::WarmReads, "Warm reads in a second, by connections"),
         (Self::WarmMedian, "Warm reads: median, ms, by connections"),
         (Self::WarmP99, "Warm reads: p99, ms, by connections"),
+        (
+            Self::ProcessorTime,
+            "Processor time of the server for each warm read, user and system: µs, by connections",
+        ),
+        (
+            Self::OneCore,
+            "Warm reads in a second on one core, which the server and the load share, by connections",
+        ),
+        (Self::Memory, "Resident memory after the warm reads"),
         (Self::ColdMedian, "Cold read with a cached token: median, ms"),
+        (Self::Calls, "Calls of the vault for simultaneous cold reads of one secret, by a new process"),
         (Self::FirstResponse, "From the start of the process to its first answer, upstream at once: ms"),
         (Self::Size, "Size"),
     ];
@@ -107,6 +121,41 @@ impl Report<'_> {
             let measured = self.figures.median(Measure::Size, "KiB", gateway);
             target(format!("gateway, {name}: size, KiB"), measured, "≤", size);
         }
+        let of = |measure, at: &str, contestant| self.figures.median(measure, at, contestant);
+        let own = |measure, at: &str| of(measure, at, Contestant::OwnHost);
+        for (measure, at, other, description, sign, bound) in [
+            (
+                Measure::ProcessorTime,
+                "32",
+                Contestant::GatewayService,
+                "time of a warm read to stock",
+                "≤",
+                0.45,
+            ),
+            (
+                Measure::ProcessorTime,
+                "32",
+                Contestant::NativeWithCache,
+                "the same to native with cache",
+                "≤",
+                1.35,
+            ),
+            (Measure::OneCore, "1", Contestant::GatewayService, "rate on one core to stock", "≥", 2.5),
+        ] {
+            let measured = own(measure, at).zip(of(measure, at, other)).map(ratio);
+            target(format!("own host: {description}, {at} connections"), measured, sign, bound);
+        }
+        for at in self.figures.table(Measure::ColdMedian).0 {
+            let native = of(Measure::ColdMedian, at, Contestant::Native);
+            let over = own(Measure::ColdMedian, at).zip(native).map(|(ours, theirs)| ours - theirs);
+            target(format!("own host: cold read by TLS, ms over the native service, {at}"), over, "≤", 0.5);
+        }
+        for at in ["64 reads", "1000 reads"] {
+            target(format!("own host: calls for a cold burst of {at}"), own(Measure::Calls, at), "≤", 1.0);
+        }
+        let first = own(Measure::FirstResponse, "compiled ahead");
+        target("own host: first answer, ms".to_owned(), first, "≤", 10.0);
+        target("own host: memory after the load, MiB".to_owned(), own(Measure::Memory, "MiB"), "≤", 35.0);
     }
 
     pub(super) fn markdown(&self) -> String {
