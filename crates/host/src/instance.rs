@@ -345,7 +345,7 @@ mod tests {
             (0..=MAX_TICKS * 100).for_each(|_| {
                 engine.increment_epoch();
                 std::thread::yield_now();
-            })
+            });
         });
         assert!(forever.call(&mut store, ()).is_err());
         clock.join().unwrap();
