@@ -1,11 +1,13 @@
 //! A gateway in virtual time, with a leak search over everything that leaves it.
 
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use keyvault_emulator::{Emulator, Source};
 use serde_json::Value;
@@ -14,7 +16,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::ProxyHandler;
 
-pub(crate) use crate::wasmtime_host::{BOTH, World};
+pub(crate) use crate::wasmtime_host::{WAYS, World};
 
 use crate::leak_search::LeakSearch;
 use crate::manifest::Application;
@@ -48,9 +50,23 @@ pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(test)
 }
 
-/// Runs a test with the components of both worlds, in virtual time.
+thread_local! {
+    /// The responses of the running test so far, with their bodies.
+    static TRANSCRIPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs a test with the components of both worlds, in virtual time. The immediate way of `service` has to
+/// give the same responses as the other way.
 pub(crate) fn in_both_worlds(test: impl AsyncFn(World)) {
-    BOTH.into_iter().for_each(|world| in_virtual_time(test(world)));
+    let [_, service, immediate] = WAYS.map(|world| {
+        TRANSCRIPT.take();
+        in_virtual_time(test(world));
+        // Responses of the same moment may come in another order.
+        let mut transcript = TRANSCRIPT.take();
+        transcript.sort();
+        transcript
+    });
+    assert_eq!(immediate, service);
 }
 
 /// Returns an emulator whose vault has [`SECRETS`].
@@ -132,6 +148,7 @@ impl Gateway {
             stderr: stderr.clone(),
             observed: Arc::clone(&observed),
             wall_clock: Clock::start(),
+            immediate: Mutex::default(),
         });
         let leaks = Mutex::new(LeakSearch::new(emulator, settings));
         Self { handler, stdout, stderr, observed, leaks }
@@ -168,14 +185,28 @@ impl Gateway {
         let asks_for_secret = request.method() == Method::POST;
         let request_body = RecordedBody::default();
         let (head, body) = request.into_parts();
+        let is_whole = body.size_hint().exact().is_some();
         let recorder = request_body.clone();
         let body = body.map_frame(move |frame| recorder.add(frame));
-        let request = Request::from_parts(head, body.boxed_unsync());
-        let (parts, body) = self.exchange_head(request).await.into_parts();
+        let mut request = Request::from_parts(head, body.boxed_unsync());
+        let mut response = None;
+        if is_whole && self.has_immediate_way() {
+            self.leaks().learn_request(request.headers(), request.uri());
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            response = self.handler.state().answer_now(&head, &body).await;
+            request = Request::from_parts(head, full(body));
+        }
+        let response = match response {
+            Some(response) => response,
+            None => self.exchange_head(request).await,
+        };
+        let (parts, body) = response.into_parts();
         let body = timeout(REQUEST_TIMEOUT, body.collect()).await.expect("the body must end");
         let body = body.expect("the body must be complete");
         let (status, took) = (parts.status.as_u16(), start.elapsed());
         let response = Response { status, headers: parts.headers, body: body.to_bytes(), took };
+        TRANSCRIPT.with_borrow_mut(|transcript| transcript.push(response.transcript()));
         self.search(asks_for_secret.then(|| request_body.bytes()).as_deref(), &response);
         response
     }
@@ -207,6 +238,12 @@ impl Gateway {
         assert!(self.leaked() <= IDLE_RESOURCES, "{case:?} {}", self.leaked());
     }
 
+    /// Whether requests go by the immediate way first: if there is an instance, as no request before the
+    /// first has loaded the settings.
+    fn has_immediate_way(&self) -> bool {
+        self.handler.state().world == World::Immediate && self.instances() > 0
+    }
+
     pub(crate) fn instances(&self) -> usize {
         self.observed.instances.load(Ordering::Relaxed)
     }
@@ -219,7 +256,7 @@ impl Gateway {
         let found = self.observed.resources.load(Ordering::Relaxed);
         let forgotten = match self.handler.state().world {
             World::Proxy | World::ProxyOnSpin => self.observed.timeouts.lock().unwrap().len(),
-            World::Service | World::ServiceOnSpin => 0,
+            World::Service | World::Immediate | World::ServiceOnSpin => 0,
         };
         found.saturating_sub(forgotten)
     }
@@ -277,6 +314,19 @@ impl Response {
     /// Returns a header field, or an empty string.
     pub(crate) fn field(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("visible ASCII"))
+    }
+
+    /// Returns the status, the fields and the body, without what is random: versions, and the jitter of ages
+    /// and times.
+    fn transcript(&self) -> String {
+        let fields = self.headers.iter().map(|(name, value)| {
+            let is_random =
+                |letter: char| letter.is_ascii_digit() || (name == "etag" && letter.is_ascii_hexdigit());
+            format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()).replace(is_random, ""))
+        });
+        let mut fields: Vec<_> = fields.collect();
+        fields.sort();
+        format!("{} {}{}", self.status, fields.concat(), String::from_utf8_lossy(&self.body))
     }
 
     /// Returns whether the response came after `time`, with the tolerance of the clock.

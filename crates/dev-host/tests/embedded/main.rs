@@ -13,6 +13,7 @@ mod function;
 mod gateway;
 mod hostile;
 mod identity;
+mod immediate_way;
 mod key_value_store;
 mod leak_search;
 mod leaks;

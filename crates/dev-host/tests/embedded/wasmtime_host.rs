@@ -11,22 +11,24 @@ use http::request::Parts;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use keyvault_emulator::{Cut, Emulator};
+use tokio::sync::mpsc;
 use wasmtime::component::{Component, ComponentType, Linker, Lower, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreContextMut};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, Proxy, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2, p3,
 };
 
+use crate::immediate_way::{Immediate, Question};
 use crate::key_value_store::{self, Stores};
 use crate::manifest::Application;
 
-/// The builds for any host. Every test runs with both.
-pub(crate) const BOTH: [World; 2] = [World::Proxy, World::Service];
+/// The builds for any host, and the immediate way of `service`. Every test runs with all of them.
+pub(crate) const WAYS: [World; 3] = [World::Proxy, World::Service, World::Immediate];
 
 /// The builds for Spin, on a host that offers what Spin does.
 pub(crate) const SPIN: [World; 2] = [World::ProxyOnSpin, World::ServiceOnSpin];
@@ -42,6 +44,8 @@ pub(crate) enum World {
     ProxyOnSpin,
     /// WASI 0.3 on Spin 4.1: an instance serves concurrent requests.
     ServiceOnSpin,
+    /// WASI 0.3, and a request goes to `keyvault:gateway/immediate` first, as in the gateway's own host.
+    Immediate,
 }
 
 impl World {
@@ -51,7 +55,7 @@ impl World {
     }
 
     const fn component(self) -> &'static str {
-        ["proxy", "service", "proxy-spin", "service-spin"][self as usize]
+        ["proxy", "service", "proxy-spin", "service-spin", "service"][self as usize]
     }
 }
 
@@ -78,6 +82,13 @@ pub(crate) struct Observed {
     pub(crate) stores: Stores,
     /// The causes of trapped instances. No instance may trap.
     pub(crate) traps: Mutex<Vec<String>>,
+}
+
+impl Observed {
+    pub(crate) fn start_request(&self, mut store: StoreContextMut<'_, Guest>) {
+        self.resources.store(store.data_mut().table.iter_mut().count(), Ordering::Relaxed);
+        self.instructions.store(store.get_fuel().unwrap_or_default(), Ordering::Relaxed);
+    }
 }
 
 /// An outgoing call and its response.
@@ -133,6 +144,8 @@ pub(crate) struct Host {
     pub(crate) observed: Arc<Observed>,
     /// The wall clock of all instances.
     pub(crate) wall_clock: Clock,
+    /// The way to the function `answer` of the last instance.
+    pub(crate) immediate: Mutex<Option<mpsc::UnboundedSender<Question>>>,
 }
 
 impl HandlerState for Host {
@@ -164,7 +177,15 @@ impl HandlerState for Host {
         store.limiter(|guest| &mut guest.network);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_fuel(MAX_INSTRUCTIONS)?;
-        let proxy = component.proxy.instantiate_async(&mut store).await?;
+        let proxy = match &component.proxy {
+            ProxyPre::P3(service) if self.world == World::Immediate => {
+                let instance = service.instance_pre().instantiate_async(&mut store).await?;
+                let questions = Immediate::spawn(&mut store, &instance, &self.observed)?;
+                self.immediate.lock().unwrap().replace(questions);
+                Proxy::P3(p3::bindings::Service::new(&mut store, &instance)?)
+            }
+            proxy => proxy.instantiate_async(&mut store).await?,
+        };
         Ok(Instance {
             store,
             proxy,
@@ -204,13 +225,11 @@ impl WorkerState for InstanceState {
 
     fn on_request_start(
         &self,
-        mut store: StoreContextMut<'_, Guest>,
+        store: StoreContextMut<'_, Guest>,
         (): (),
         _: wasmtime::component::GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        let resources = store.data_mut().table.iter_mut().count();
-        self.observed.resources.store(resources, Ordering::Relaxed);
-        self.observed.instructions.store(store.get_fuel().unwrap_or_default(), Ordering::Relaxed);
+        self.observed.start_request(store);
         // The host sets no deadline: the component has its own.
         Box::pin(std::future::pending())
     }
@@ -361,6 +380,7 @@ fn component(world: World) -> &'static Compiled {
     static COMPILED: [OnceLock<Compiled>; 4] = [const { OnceLock::new() }; 4];
     // Fuel counts instructions.
     let engine = ENGINE.get_or_init(|| Engine::new(Config::new().consume_fuel(true)).unwrap());
+    let world = if world == World::Immediate { World::Service } else { world };
     COMPILED[world as usize].get_or_init(|| compile(engine, world).unwrap())
 }
 
@@ -393,7 +413,9 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
     assert_eq!(handlers.count(), 1, "{world:?}");
     let proxy = match world {
         World::Proxy | World::ProxyOnSpin => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
-        World::Service | World::ServiceOnSpin => ProxyPre::P3(p3::bindings::ServicePre::new(instance)?),
+        World::Service | World::Immediate | World::ServiceOnSpin => {
+            ProxyPre::P3(p3::bindings::ServicePre::new(instance)?)
+        }
     };
     Ok(Compiled { engine, proxy })
 }

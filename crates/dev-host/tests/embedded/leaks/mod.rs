@@ -17,15 +17,15 @@ use testkit::leaks::Private;
 use self::azure_faults::{azure_faults, jwks_responses};
 use self::requests::{Case, cases};
 use crate::faults::{connection_faults, statuses};
-use crate::gateway::{BOTH, Gateway, REQUEST, World, azure, in_virtual_time, settings};
+use crate::gateway::{Gateway, REQUEST, WAYS, World, azure, in_virtual_time, settings};
 
 #[test]
 fn no_scenario_leaks_private_text() {
     let coverage = std::thread::scope(|threads| {
-        let worlds = BOTH.map(|world| threads.spawn(move || in_world(world)));
+        let worlds = WAYS.map(|world| threads.spawn(move || in_world(world)));
         worlds.map(|thread| thread.join().expect("no leak"))
     });
-    for (world, coverage) in BOTH.into_iter().zip(coverage) {
+    for (world, coverage) in WAYS.into_iter().zip(coverage) {
         let codes: BTreeSet<&str> = coverage.outcomes.iter().map(|outcome| outcome.1.as_str()).collect();
         for code in contract_codes() {
             assert!(codes.contains(code.as_str()), "{world:?} did not cover {code}: {codes:?}");
