@@ -54,32 +54,8 @@ impl Headers {
         sizes.fold(0, usize::saturating_add)
     }
 
-    /// Parses lines of HTTP/1.1, each with CR and LF at its end. A line without a colon is left out.
-    pub fn from_lines(lines: &[u8]) -> Self {
-        let mut headers = Self::new();
-        let mut rest = lines;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\r') {
-            let (line, after) = rest.split_at_checked(end).unwrap_or_default();
-            let colon = line.iter().position(|byte| *byte == b':');
-            if let Some((name, value)) = colon.and_then(|colon| line.split_at_checked(colon))
-                && let (Ok(name), Some(value)) = (std::str::from_utf8(name), value.get(1..))
-            {
-                headers.add(name, value);
-            }
-            rest = after.get(2..).unwrap_or_default();
-        }
-        headers
-    }
-
-    /// Writes lines of HTTP/1.1, each with CR and LF at its end.
-    pub fn to_lines(&self) -> Vec<u8> {
-        let mut lines = Vec::with_capacity(self.bytes().saturating_add(self.len().saturating_mul(3)));
-        for (name, value) in &self.0 {
-            for part in [name.as_bytes(), b":", value, b"\r\n"] {
-                lines.extend_from_slice(part);
-            }
-        }
-        lines
+    pub fn into_list(self) -> Vec<(String, Vec<u8>)> {
+        self.0
     }
 
     pub fn as_list(&self) -> &[(String, Vec<u8>)] {

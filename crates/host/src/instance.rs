@@ -200,7 +200,7 @@ struct ImmediateRequest {
     #[component(name = "path-with-query")]
     path_with_query: String,
     authority: Option<String>,
-    fields: Vec<u8>,
+    fields: Vec<(String, Vec<u8>)>,
     body: Bytes,
 }
 
@@ -209,24 +209,20 @@ struct ImmediateRequest {
 #[component(record)]
 struct ImmediateReply {
     status: u16,
-    fields: Bytes,
+    fields: Vec<(String, Vec<u8>)>,
     body: Bytes,
 }
 
 impl ImmediateRequest {
     /// Makes the request with the header fields that a component sees by `wasi:http`, too.
     fn new(job: &Job, body: &Bytes) -> Self {
-        let mut fields = Vec::with_capacity(512);
-        for (name, value) in job.headers.iter().filter(|(name, _)| !is_forbidden(name)) {
-            for part in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"] {
-                fields.extend_from_slice(part);
-            }
-        }
+        let fields = job.headers.iter().filter(|(name, _)| !is_forbidden(name));
+        let fields = fields.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
         Self {
             method: job.method.as_str().to_owned(),
             path_with_query: job.target.as_str().to_owned(),
             authority: job.authority.as_ref().map(|authority| authority.as_str().to_owned()),
-            fields,
+            fields: fields.collect(),
             body: body.clone(),
         }
     }
@@ -237,11 +233,9 @@ impl ImmediateReply {
     fn into_response(self) -> Option<Response<Full<Bytes>>> {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = StatusCode::from_u16(self.status).ok()?;
-        for line in self.fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let (name, value) =
-                line.strip_suffix(b"\r")?.split_at(line.iter().position(|byte| *byte == b':')?);
-            let value = HeaderValue::from_maybe_shared(self.fields.slice_ref(value.get(1..)?)).ok()?;
-            response.headers_mut().append(HeaderName::from_bytes(name).ok()?, value);
+        for (name, value) in self.fields {
+            let value = HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?;
+            response.headers_mut().append(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
         }
         Some(response)
     }

@@ -25,7 +25,6 @@ use super::{WRITE_LIMIT, Wasi, nanoseconds};
 use crate::azure::{Answer, Call, CallError};
 use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, BodyError, Signal, unless};
-use crate::http::headers::Headers;
 use crate::http::response::Reply;
 use crate::model::Moment;
 use crate::secrets::Found;
@@ -81,14 +80,13 @@ impl immediate::Guest for Component {
     /// neither is overwritten.
     fn answer(request: immediate::Request) -> Option<immediate::Reply> {
         let body = Zeroizing::new(request.body);
-        let headers = Headers::from_lines(&request.fields);
-        let head = head(Method::Other(request.method), Some(request.path_with_query), headers);
+        let head = head(Method::Other(request.method), Some(request.path_with_query), request.fields.into());
         let reply = GATEWAY.with(|gateway| gateway.answer_now(&head, request.authority.as_deref(), &body))?;
         let (status, mut headers, content) = reply.into_parts();
         headers.add("content-length", content.expose().len().to_string());
         Some(immediate::Reply {
             status: status.as_u16(),
-            fields: headers.to_lines(),
+            fields: headers.into_list(),
             body: content.release(),
         })
     }

@@ -24,7 +24,7 @@ impl Host {
             method: head.method.as_str().to_owned(),
             path_with_query: head.uri.path_and_query().map_or("", |target| target.as_str()).to_owned(),
             authority: head.uri.authority().map(|authority| authority.as_str().to_owned()),
-            fields: fields.flat_map(|(name, value)| line(name.as_ref(), value.as_bytes())).collect(),
+            fields: fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
             body: body.to_vec(),
         };
         let (sender, reply) = oneshot::channel();
@@ -32,17 +32,11 @@ impl Host {
         way.send((request, sender)).expect("the instance runs");
         let reply = reply.await.expect("the instance does not trap")?;
         let response = http::Response::builder().status(reply.status);
-        let lines = String::from_utf8(reply.fields).unwrap();
-        let fields = lines.split_terminator("\r\n").map(|line| line.split_once(':').unwrap());
-        let add =
-            |response: http::response::Builder, (name, value)| response.header::<&str, &str>(name, value);
-        Some(fields.fold(response, add).body(full(reply.body)).unwrap())
+        let add = |response: http::response::Builder, (name, value)| {
+            response.header::<String, Vec<u8>>(name, value)
+        };
+        Some(reply.fields.into_iter().fold(response, add).body(full(reply.body)).unwrap())
     }
-}
-
-/// A header field as HTTP/1.1 has it.
-fn line(name: &[u8], value: &[u8]) -> Vec<u8> {
-    [name, b":", value, b"\r\n"].concat()
 }
 
 /// A whole request, and the place for its immediate reply.
