@@ -97,8 +97,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any
-    /// call to Azure. `None` has no side effects, so that [`Gateway::answer`] can answer the same request.
-    /// Only values that may not be served any more are dropped, as by every look-up.
+    /// call to Azure. `None` has no side effect but to drop a value that may not be served any more.
     pub fn answer_now(&self, head: &Head, authority: Option<&str>, body: &[u8]) -> Option<Reply> {
         let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));
         let route = head.route();

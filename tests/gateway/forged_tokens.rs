@@ -61,7 +61,8 @@ fn every_forged_token_gets_the_same_401() {
         ("other claims", format!("{head}.{other_claims}.{signature}")),
         ("a foreign signature under our key id", stranger.token(&header, &claims)),
         ("a foreign signature under its own key id", stranger.token(&stranger.header(), &claims)),
-        ("half a signature", format!("{head}.{body}.{}", &signature[..signature.len() / 2])),
+        // Four letters are three bytes: another length would be valid base64 with some keys only.
+        ("half a signature", format!("{head}.{body}.{}", &signature[..signature.len() / 8 * 4])),
         ("zeros for a signature", format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 256]))),
         ("a signature with padding", format!("{valid}==")),
         ("a signature in another alphabet", format!("{head}.{body}.{}", BASE64_STANDARD.encode([0xfb; 256]))),
