@@ -209,7 +209,7 @@ fn field(name: &'static str, value: &[u8]) -> (HeaderName, HeaderValue) {
 const SEED: u64 = 20_260_101;
 
 /// The number of requests to each component. Earlier requests must not affect later ones.
-const REQUESTS: u64 = 3000;
+const REQUESTS: u64 = 2000;
 
 #[rustfmt::skip]
 const METHODS: [&str; 9] =
