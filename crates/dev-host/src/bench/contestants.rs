@@ -108,7 +108,8 @@ pub(super) fn own_host(program: &Path, served: &Served, ca_file: &Path, key: &st
 }
 
 /// The settings of the gateway under load.
-const QUIET: [(&str, &str); 2] = [("GATEWAY_LOG", "error"), ("GATEWAY_CALLER_CALLS_PER_SECOND", "0")];
+pub(super) const QUIET: [(&str, &str); 2] =
+    [("GATEWAY_LOG", "error"), ("GATEWAY_CALLER_CALLS_PER_SECOND", "0")];
 
 /// A running contestant. Dropping it ends its process.
 pub(super) struct Running {

@@ -1,9 +1,9 @@
 //! `soak`: sends many requests to the own host while values expire and Azure fails, and measures its memory.
 
-use super::contestants::own_host;
+use super::contestants::{QUIET, own_host};
 use crate::attack::clients;
 use crate::client::Target;
-use crate::process::{memory, raise_file_limit};
+use crate::process::{forget_peak, memory, peak_memory, raise_file_limit};
 use keyvault_emulator::{Effect, Emulator, Fault, Refusal, Upstream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,6 +23,10 @@ pub(crate) struct Soak {
     /// The number of concurrent connections, which are opened anew for each line of the report
     #[arg(long, default_value_t = 345)]
     connections: usize,
+
+    /// Let Azure answer each call, and values live as long as by default
+    #[arg(long)]
+    healthy: bool,
 }
 
 impl Soak {
@@ -42,25 +46,33 @@ impl Soak {
             Fault::refuse(Refusal::Throttled).every(37),
             Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(5)),
         ] {
-            emulator.fault(fault);
+            if !self.healthy {
+                emulator.fault(fault);
+            }
         }
         let served = runtime.block_on(emulator.serve());
         let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
         let ca_file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
         std::fs::write(&ca_file, &served.ca_pem).map_err(|error| error.to_string())?;
         let key = dev_host::random_key()?;
-        let server = own_host(&self.own_host, &served, ca_file.path(), &key).environment(SETTINGS).start()?;
+        let launch = own_host(&self.own_host, &served, ca_file.path(), &key).environment(QUIET);
+        let launch = if self.healthy { launch } else { launch.environment(SETTINGS) };
+        let server = launch.start()?;
         let target = Target { address: server.address(), key };
         let (start, mut sent, mut sizes) = (Instant::now(), 0, Vec::new());
-        println!("| requests | s | resident memory, MiB | responses |\n|---|---|---|---|");
+        println!("| requests | s | resident memory, MiB | its peak | responses |\n|---|---|---|---|---|");
         while sent < self.requests {
+            forget_peak(server.pid());
             let load = clients::keep_alive(target.clone(), self.connections, BLOCK, 1, request);
             let responses = runtime.block_on(load).map_err(|error| error.to_string())?;
             emulator.clear_journal();
             sent += responses.times.len();
-            let size = memory(server.pid()).map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
+            std::thread::sleep(SETTLE_TIME);
+            let [size, peak] = [memory, peak_memory]
+                .map(|of| of(server.pid()).map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20)));
             sizes.push(size);
-            println!("| {sent} | {} | {size:.1} | {:?} |", start.elapsed().as_secs(), responses.counts);
+            let (seconds, counts) = (start.elapsed().as_secs(), responses.counts);
+            println!("| {sent} | {seconds} | {size:.1} | {peak:.1} | {counts:?} |");
         }
         let replaced: Vec<_> = server.log().into_iter().filter(|line| line.contains("replaced")).collect();
         // The caches are full after the first quarter.
@@ -84,16 +96,17 @@ fn request(target: &Target, index: usize) -> String {
 const SECRETS: usize = 500;
 
 /// Values expire each second, and the failures of a call end its request soon.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 3] = [
     ("GATEWAY_CACHE_TTL_SECONDS", "1"),
     ("GATEWAY_NEGATIVE_TTL_SECONDS", "1"),
     ("GATEWAY_DEADLINE_SECONDS", "2"),
-    ("GATEWAY_LOG", "error"),
-    ("GATEWAY_CALLER_CALLS_PER_SECOND", "0"),
 ];
 
 /// The requests of one line of the report.
 const BLOCK: usize = 50_000;
+
+/// The time in which connections end and freed memory is returned.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// The most memory at the end, in MiB, and the most growth since the first quarter.
 const MAX_MEMORY: f64 = 35.0;
