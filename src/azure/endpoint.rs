@@ -1,5 +1,7 @@
 //! The addresses of calls: scheme, authority, path and query, parsed once.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use http::Uri;
 use http::uri::Scheme;
 
@@ -88,7 +90,7 @@ impl Endpoint {
         let host = self.host();
         host == "localhost"
             || host == "[::1]"
-            || host.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_loopback())
+            || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
     }
 
     /// The same origin with another path and query.
@@ -107,6 +109,19 @@ impl Endpoint {
     }
 }
 
+/// Whether a host is this machine, or one that only this machine can reach, as the metadata service is. For a
+/// host of the gateway: no proxy may get a call to these.
+pub fn is_local(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_local_v4 = |v4: Ipv4Addr| v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
+    let is_local_v6 = |v6: Ipv6Addr| v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified();
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => is_local_v4(address),
+        Ok(IpAddr::V6(address)) => is_local_v6(address),
+        Err(_) => host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost"),
+    }
+}
+
 /// Whether `text` is a number from 1 to 65535, in digits.
 fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse().is_ok_and(|port: u16| port > 0)
@@ -115,9 +130,7 @@ fn is_port(text: &str) -> bool {
 /// Whether `text` is a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
     match text.strip_prefix('[') {
-        Some(rest) => {
-            rest.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
-        }
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
         None => {
             !text.is_empty()
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
@@ -128,6 +141,24 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn local_hosts_are_this_machine_and_its_link() {
+        for (host, expected) in [
+            ("127.0.0.1", true),
+            ("169.254.169.254", true),
+            ("[::1]", true),
+            ("[fe80::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("0.0.0.0", true),
+            ("a.LOCALHOST", true),
+            ("10.0.0.1", false),
+            ("[fd00::1]", false),
+            ("localhost.example", false),
+        ] {
+            assert_eq!(is_local(host), expected, "{host}");
+        }
+    }
 
     #[test]
     fn an_origin_is_compared_as_a_whole() {

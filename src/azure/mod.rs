@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use http::Method;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, is_local};
 
 use crate::error::{Code, Error, FailureKind, Service};
 use crate::http::trace::Trace;

@@ -10,5 +10,5 @@ mod components;
 mod wait;
 
 pub use components::{compile, component};
-pub use server::{Host, Launch, Server};
+pub use server::{Host, Launch, Server, UNTIL_INPUT_ENDS};
 pub use wait::{WAIT_LIMIT, agent, random_key, wait_for};

@@ -11,14 +11,22 @@ mod stack;
 mod statistics;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use dev_host::UNTIL_INPUT_ENDS;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::{io, thread};
 
 fn main() -> ExitCode {
+    if std::env::var_os(UNTIL_INPUT_ENDS).is_some() {
+        thread::spawn(|| {
+            // A read error ends the process, too.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            std::process::exit(0)
+        });
+    }
     let matches = Command::command().get_matches();
     let done = match Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()) {
-        Command::Serve(serve) => serve.run(&matches),
+        Command::Serve(command) => serve(*command, &matches),
         #[cfg(unix)]
         Command::Gateway(options) => return options.run(),
         Command::Compile(compile) => compile.execute().map_err(|error| format!("{error:?}")),
@@ -42,7 +50,7 @@ fn main() -> ExitCode {
 #[command(name = "dev-host")]
 enum Command {
     /// Serves HTTP requests with a component: Wasmtime's own command
-    Serve(Box<Serve>),
+    Serve(Box<wasmtime_cli::commands::ServeCommand>),
     /// Serves HTTP requests with a component: the gateway's own host
     #[cfg(unix)]
     Gateway(Box<keyvault_gateway_host::Options>),
@@ -60,32 +68,14 @@ enum Command {
     Soak(bench::Soak),
 }
 
-#[derive(clap::Args)]
-struct Serve {
-    /// Exit when standard input closes, so that the command ends with its parent process
-    #[arg(long, hide = true)]
-    until_input_ends: bool,
-
-    #[command(flatten)]
-    command: wasmtime_cli::commands::ServeCommand,
-}
-
-impl Serve {
-    fn run(self, matches: &ArgMatches) -> Result<(), String> {
-        if self.until_input_ends {
-            thread::spawn(|| {
-                // A read error ends the process, too.
-                let _ = io::copy(&mut io::stdin(), &mut io::sink());
-                std::process::exit(0)
-            });
+/// Runs `wasmtime serve`.
+fn serve(command: wasmtime_cli::commands::ServeCommand, matches: &ArgMatches) -> Result<(), String> {
+    command.execute().map_err(|error| match error.downcast_ref::<io::Error>() {
+        Some(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
+            format!("{taken}: {}; choose another address", addresses(matches).join(", "))
         }
-        self.command.execute().map_err(|error| match error.downcast_ref::<io::Error>() {
-            Some(taken) if taken.kind() == io::ErrorKind::AddrInUse => {
-                format!("{taken}: {}; choose another address", addresses(matches).join(", "))
-            }
-            Some(_) | None => format!("{error:?}"),
-        })
-    }
+        Some(_) | None => format!("{error:?}"),
+    })
 }
 
 /// Returns the options that set the addresses of `serve`. Wasmtime's error does not name the address.

@@ -114,14 +114,14 @@ impl Launch {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         // The child exits with this process: no other process holds the other end of its standard input.
-        command.env_clear().stdin(Stdio::piped());
+        command.env_clear().env(UNTIL_INPUT_ENDS, "1").stdin(Stdio::piped());
         let variables = self.host_environment.iter().chain(&self.environment);
         command.envs(variables.map(|(name, value)| (name, value)));
         let address = self.address.to_string();
         match self.host {
             Host::Wasmtime => {
                 // Without `cli` a component has no environment.
-                command.args(["serve", "--until-input-ends", "-S", "cli", "--addr", &address]);
+                command.args(["serve", "-S", "cli", "--addr", &address]);
                 // Only the name is an argument: every process of the machine can read a command line.
                 command.args(self.environment.iter().flat_map(|(name, _)| [OsStr::new("--env"), name]));
                 command.args(&self.options).arg(&self.component);
@@ -130,12 +130,15 @@ impl Launch {
                 if self.host == Host::Gateway {
                     command.args(["gateway", "--component"]).arg(&self.component);
                 }
-                command.args(["--until-input-ends", "--listen", &address]).args(&self.options);
+                command.args(["--listen", &address]).args(&self.options);
             }
         }
         command
     }
 }
+
+/// If this variable is set the dev-host exits when its standard input closes, and so with its parent process.
+pub const UNTIL_INPUT_ENDS: &str = "DEV_HOST_UNTIL_INPUT_ENDS";
 
 /// A component that accepts requests. Dropping it ends its process.
 pub struct Server {

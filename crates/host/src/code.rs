@@ -21,7 +21,9 @@ pub fn component(engine: &Engine, file: Option<&Path>) -> Result<Component, Stri
     match (file, CODE) {
         (Some(file), _) => compile(engine, file),
         (None, Some(code)) => deserialize(engine, code),
-        (None, None) => Err(NO_COMPONENT.to_owned()),
+        (None, None) => {
+            Err("there is no embedded component: name one, or run `cargo xtask build host`".to_owned())
+        }
     }
 }
 
@@ -53,8 +55,7 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
 #[cfg(feature = "compile")]
 pub fn compile_to(file: &Path, to: &Path) -> Result<(), String> {
     let compile = || -> wasmtime::Result<()> {
-        // A target that is named has the oldest CPU of its architecture: SSE2 for x86-64, ARMv8.0 for
-        // AArch64.
+        // A named target has the oldest CPU of its architecture: SSE2 for x86-64, ARMv8.0 for AArch64.
         let engine = Engine::new(config().target(env!("TARGET"))?)?;
         Ok(std::fs::write(to, engine.precompile_component(&std::fs::read(file)?)?)?)
     };
@@ -66,6 +67,3 @@ const CODE: Option<&[u8]> = Some(include_bytes!(env!("KEYVAULT_GATEWAY_CODE")));
 
 #[cfg(not(embedded))]
 const CODE: Option<&[u8]> = None;
-
-const NO_COMPONENT: &str =
-    "this build has no embedded component: name one with --component, or build with `cargo xtask build host`";

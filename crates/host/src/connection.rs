@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::StreamExt as _;
 use http::uri::PathAndQuery;
 use http::{Request, Response, Version};
@@ -31,7 +31,7 @@ use wasmtime_wasi_http::Error;
 
 use crate::instance::{Job, JobBody};
 use crate::options::Limits;
-use crate::worker::{Queue, Shared};
+use crate::shared::{Queue, Shared};
 
 /// A new connection. Its socket is not yet known to the runtime of the thread that serves it.
 pub struct Accepted {
@@ -50,7 +50,7 @@ pub enum Socket {
 impl Accepted {
     /// Serves the connection to its end. One that fails ends, and nothing else happens.
     pub async fn serve(self, shared: &Shared, queue: &Queue) {
-        let Self { socket, permit, of_address } = self;
+        let Self { socket, permit: _permit, of_address: _of_address } = self;
         let tls = shared.server.borrow().clone();
         match (socket, tls) {
             (Socket::Tcp(socket), tls) => {
@@ -69,7 +69,6 @@ impl Accepted {
                 }
             }
         }
-        drop((permit, of_address));
     }
 }
 
@@ -80,17 +79,18 @@ where
 {
     let (limits, activity) = (&shared.limits, Arc::new(Activity::new()));
     let mut builder = Builder::new(TokioExecutor::new());
-    // The limit for heads is that of `Activity`, as hyper's begins when it waits for a head and not with the
-    // head.
+    // `Activity` limits heads, as hyper's timeout begins when it waits for a head and not with the head.
     builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32);
     builder.http2().max_concurrent_streams(MAX_STREAMS).keep_alive_interval(limits.idle_seconds);
+    builder.http2().initial_stream_window_size(MAX_SENT_AHEAD).initial_connection_window_size(MAX_SENT_AHEAD);
     let service = service_fn(|request| {
         let activity = Arc::clone(&activity);
-        let (queue, requests) = (queue.clone(), Arc::clone(&shared.requests));
+        let (queue, requests, room) = (queue.clone(), Arc::clone(&shared.requests), Arc::clone(&shared.room));
         async move {
-            let _busy = activity.begin(request.version());
-            Ok::<_, Infallible>(respond(request, &queue, requests).await)
+            let busy = activity.begin(request.version());
+            let response = respond(request, &queue, requests).await;
+            Ok::<_, Infallible>(hold(response, busy, room))
         }
     });
     let watched = Arc::clone(&activity);
@@ -98,9 +98,7 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_stopping = shared.is_stopping.clone();
     let mut stops = pin!(async { drop(is_stopping.wait_for(|is_stopping| *is_stopping).await) });
-    // Often enough for the shorter limit.
-    let check = limits.header_seconds.min(limits.idle_seconds).min(MAX_CHECK);
-    let mut wait = pin!(sleep(check));
+    let mut wait = pin!(sleep(CHECK_INTERVAL));
     loop {
         tokio::select! {
             biased;
@@ -111,7 +109,7 @@ where
                     let _ = timeout(GOODBYE_LIMIT, connection.as_mut()).await;
                     return;
                 }
-                wait.set(sleep(check));
+                wait.set(sleep(CHECK_INTERVAL));
             }
             () = &mut stops => break,
         }
@@ -122,11 +120,7 @@ where
 }
 
 /// Answers one request: by the instance, or else by the host.
-async fn respond(
-    request: Request<Incoming>,
-    queue: &Queue,
-    requests: Arc<Semaphore>,
-) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, queue: &Queue, requests: Arc<Semaphore>) -> Response<Bytes> {
     let (head, body) = request.into_parts();
     let authority = match authority(&head.uri, &head.headers, head.version) {
         Ok(authority) => authority,
@@ -146,8 +140,39 @@ async fn respond(
 }
 
 /// Makes a response of the host itself.
-fn of_host(reply: Reply) -> Response<Full<Bytes>> {
-    reply.into_http().map(Full::from)
+fn of_host(reply: Reply) -> Response<Bytes> {
+    reply.into_http().map(Bytes::from)
+}
+
+/// Makes a response hold its room until the client has taken it. If all room is taken the client learns that.
+fn hold(response: Response<Bytes>, mut busy: Busy, room: Arc<Semaphore>) -> Response<Full<Unsent>> {
+    let kibibytes = u32::try_from(response.body().len() / 1024).unwrap_or(u32::MAX);
+    let (response, room) = match room.try_acquire_many_owned(kibibytes) {
+        Ok(room) => (response, Some(room)),
+        Err(_) => (of_host(Reply::unavailable()), None),
+    };
+    busy.answered();
+    response.map(|bytes| Full::new(Unsent { bytes, _held: (busy, room) }))
+}
+
+/// The bytes of a reply that the client has not taken yet, with what they hold until then.
+struct Unsent {
+    bytes: Bytes,
+    _held: (Busy, Option<OwnedSemaphorePermit>),
+}
+
+impl Buf for Unsent {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
 }
 
 /// Takes what has arrived of a body with the head: all of a small one, or the beginning of a stream.
@@ -155,10 +180,8 @@ async fn begin_body(mut body: Incoming) -> JobBody {
     if body.is_end_stream() {
         return JobBody::Whole(Bytes::new());
     }
-    let first = match poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await {
-        Poll::Ready(first) => first,
-        Poll::Pending => None,
-    };
+    let first = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
+    let first = if let Poll::Ready(first) = first { first } else { None };
     if let Some(Ok(frame)) = &first
         && let Some(bytes) = frame.data_ref()
         && body.is_end_stream()
@@ -176,9 +199,11 @@ struct Activity(Mutex<State>);
 struct State {
     /// The requests in progress.
     requests: usize,
+    /// The replies that the client has not taken.
+    unsent: usize,
     /// Whether the client owes the rest of a head. A new connection owes one.
     owes_head: bool,
-    /// When the last request ended, or the head that is owed began.
+    /// When the last reply was ready or taken, or the head that is owed began.
     since: Instant,
     /// Whether the protocol sends frames that belong to no request.
     has_frames: bool,
@@ -186,7 +211,8 @@ struct State {
 
 impl Activity {
     fn new() -> Self {
-        Self(Mutex::new(State { requests: 0, owes_head: true, since: Instant::now(), has_frames: false }))
+        let (requests, unsent, since) = (0, 0, Instant::now());
+        Self(Mutex::new(State { requests, unsent, owes_head: true, since, has_frames: false }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -196,34 +222,51 @@ impl Activity {
     /// Notes that something was received.
     fn received(&self, bytes: &[u8]) {
         let mut state = self.state();
-        if !bytes.is_empty() && state.requests == 0 && !state.owes_head && !state.has_frames {
+        let is_idle = state.requests == 0 && state.unsent == 0;
+        if !bytes.is_empty() && is_idle && !state.owes_head && !state.has_frames {
             (state.owes_head, state.since) = (true, Instant::now());
         }
     }
 
-    /// Notes that a head has been read. The request ends when the result is dropped.
+    /// Notes that a head has been read. The result lives until the client has taken the reply, or is gone.
     fn begin(self: &Arc<Self>, version: Version) -> Busy {
         let mut state = self.state();
         state.requests = state.requests.saturating_add(1);
         (state.owes_head, state.has_frames) = (false, version == Version::HTTP_2);
-        Busy(Arc::clone(self))
+        Busy { activity: Arc::clone(self), is_answered: false }
     }
 
-    /// Whether the client has been silent, or slow with a head, for too long.
+    /// Whether the client has been silent, or slow with a head or a reply, for too long.
     fn is_over(&self, limits: &Limits, now: Instant) -> bool {
         let state = self.state();
-        let limit = if state.owes_head { limits.header_seconds } else { limits.idle_seconds };
+        let limit = match (state.owes_head, state.unsent) {
+            (true, _) => limits.header_seconds,
+            (false, 1..) => limits.reply_seconds,
+            (false, 0) => limits.idle_seconds,
+        };
         state.requests == 0 && now.saturating_duration_since(state.since) >= limit
     }
 }
 
-/// A request in progress.
-struct Busy(Arc<Activity>);
+/// A request in progress, or a reply that the client has not taken.
+struct Busy {
+    activity: Arc<Activity>,
+    is_answered: bool,
+}
+
+impl Busy {
+    fn answered(&mut self) {
+        let mut state = self.activity.state();
+        (state.requests, state.unsent) = (state.requests.saturating_sub(1), state.unsent.saturating_add(1));
+        (state.since, self.is_answered) = (Instant::now(), true);
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.requests = state.requests.saturating_sub(1);
+        let mut state = self.activity.state();
+        let count = if self.is_answered { &mut state.unsent } else { &mut state.requests };
+        *count = count.saturating_sub(1);
         state.since = Instant::now();
     }
 }
@@ -242,16 +285,21 @@ impl Addresses {
     }
 }
 
-/// The largest head of a request. The component refuses more than 32 KiB with 431, which needs some room
-/// above that.
+/// The largest head of a request: more than the 32 KiB from which the component itself answers 431.
 const MAX_HEAD: usize = 40 * 1024;
 
 /// The requests at a time on one connection of HTTP/2, the number that its specification recommends at least
 /// (RFC 9113, section 6.5.2).
 const MAX_STREAMS: u32 = 100;
 
-/// How often a connection looks at its limits, at least.
-const MAX_CHECK: Duration = Duration::from_secs(10);
+/// The bytes that a client of HTTP/2 may send before they are read: the least that the protocol allows.
+const MAX_SENT_AHEAD: u32 = 65_535;
+
+/// The size of all replies that clients have not taken, in KiB. One connection can leave a hundred.
+pub const MAX_UNSENT: usize = 32 * 1024;
+
+/// How often a connection looks at its limits.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a connection that is over may take to say so.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);

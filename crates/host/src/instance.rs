@@ -42,7 +42,7 @@ pub struct Job {
     pub authority: Option<Authority>,
     pub headers: HeaderMap,
     pub body: JobBody,
-    pub reply: oneshot::Sender<Response<Full<Bytes>>>,
+    pub reply: oneshot::Sender<Response<Bytes>>,
     /// One of the requests in progress. It ends with the work of the instance, even if the client is gone.
     pub permit: OwnedSemaphorePermit,
 }
@@ -102,7 +102,7 @@ impl Program {
         let instance = self.service.instance_pre().instantiate_async(&mut store).await?;
         let service = Service::new(&mut store, &instance)?;
         let immediate = self.immediate.as_ref().map(|index| instance.get_typed_func(&mut store, index));
-        let exports = Exports { service, immediate: immediate.transpose()? };
+        let exports = (service, immediate.transpose()?);
         let max_requests = limits.instance_requests;
         let mut run = Box::pin(async move {
             let serve =
@@ -116,10 +116,8 @@ impl Program {
     }
 }
 
-struct Exports {
-    service: Service,
-    immediate: Option<TypedFunc<(ImmediateRequest,), (Option<ImmediateReply>,)>>,
-}
+/// `wasi:http/handler`, and `keyvault:gateway/immediate` if the component has it.
+type Exports = (Service, Option<TypedFunc<(ImmediateRequest,), (Option<ImmediateReply>,)>>);
 
 async fn serve(
     accessor: &Accessor<Guest>,
@@ -155,7 +153,7 @@ async fn serve(
 
 /// Answers one request, and returns whether the memory of the instance is nearly full.
 async fn answer(accessor: &Accessor<Guest>, exports: &Exports, job: Job) -> wasmtime::Result<bool> {
-    let immediate = match (&exports.immediate, &job.body) {
+    let immediate = match (&exports.1, &job.body) {
         (Some(function), JobBody::Whole(body)) => {
             function.call_concurrent(accessor, (ImmediateRequest::new(&job, body),)).await?.0
         }
@@ -173,12 +171,12 @@ async fn answer(accessor: &Accessor<Guest>, exports: &Exports, job: Job) -> wasm
                 let fields = FieldMap::new_immutable(access.get().http().hooks, headers);
                 Request::new(method, None, authority, Some(target), fields, None, body).0
             });
-            match exports.service.handle(accessor, request).await? {
+            match exports.0.handle(accessor, request).await? {
                 Ok(response) => {
                     let response = accessor.with(|access| response.into_http(access, async { Ok(()) }))?;
                     let (head, body) = response.into_parts();
                     let body = body.collect().await.ok();
-                    body.map(|body| Response::from_parts(head, Full::new(body.to_bytes())))
+                    body.map(|body| Response::from_parts(head, body.to_bytes()))
                 }
                 Err(_) => None,
             }
@@ -230,8 +228,8 @@ impl ImmediateRequest {
 
 impl ImmediateReply {
     /// Makes the response. There is none if the component does not keep to HTTP.
-    fn into_response(self) -> Option<Response<Full<Bytes>>> {
-        let mut response = Response::new(Full::new(self.body));
+    fn into_response(self) -> Option<Response<Bytes>> {
+        let mut response = Response::new(self.body);
         *response.status_mut() = StatusCode::from_u16(self.status).ok()?;
         for (name, value) in self.fields {
             let value = HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?;

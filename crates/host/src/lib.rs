@@ -13,6 +13,7 @@ mod log;
 mod options;
 mod outbound;
 mod settings;
+mod shared;
 mod tls;
 mod worker;
 
@@ -30,12 +31,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
 use wasmtime::Engine;
 
-use connection::Addresses;
+use connection::{Addresses, MAX_UNSENT};
 use instance::{Program, TICK};
 use listen::Acceptor;
 use log::Log;
 use settings::Settings;
-use worker::Shared;
+use shared::Shared;
 
 impl Options {
     /// Runs the host until a signal ends it.
@@ -65,13 +66,6 @@ impl Options {
 
     async fn serve(self, checked: Checked) -> Result<(), String> {
         let failed = |error: std::io::Error| error.to_string();
-        if self.until_input_ends {
-            std::thread::spawn(|| {
-                // A read error ends the process, too.
-                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-                std::process::exit(0)
-            });
-        }
         // Each signal: whether it asks for new settings, and not for the end.
         let (sender, mut signals) = mpsc::unbounded_channel();
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
@@ -103,6 +97,7 @@ impl Options {
             server: current_tls,
             is_stopping: is_stopping.clone(),
             requests: Arc::new(Semaphore::new(limits.max_requests.get())),
+            room: Arc::new(Semaphore::new(MAX_UNSENT)),
         });
         tokio::spawn(async move {
             let mut ticks = interval(TICK);
@@ -186,7 +181,7 @@ impl Checked {
             _ => None,
         };
         let client = tls::client(&options.ca_file)?;
-        let proxy = outbound::proxy(|name| std::env::var(name).ok())?;
+        let proxy = outbound::proxy(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))?;
         Ok(Self { settings: Settings::load()?, server, client, proxy })
     }
 }

@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -19,23 +19,18 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// The queue to the thread that writes standard error.
 #[derive(Clone)]
 pub struct Log {
-    queue: SyncSender<Entry>,
-    lost: Arc<AtomicU64>,
-}
-
-enum Entry {
-    Line(Bytes),
-    /// All lines before it have been written when the sender is dropped.
-    Flush(#[expect(dead_code, reason = "the signal is its drop")] Sender<()>),
+    queue: SyncSender<Bytes>,
+    /// The lines that wait, and those that were lost.
+    counts: Arc<[AtomicU64; 2]>,
 }
 
 impl Log {
     /// Starts the thread that writes.
     pub fn start() -> io::Result<Self> {
         let (queue, entries) = mpsc::sync_channel(MAX_ENTRIES);
-        let log = Self { queue, lost: Arc::default() };
-        let lost = Arc::clone(&log.lost);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(&entries, &lost))?;
+        let log = Self { queue, counts: Arc::default() };
+        let counts = Arc::clone(&log.counts);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&entries, &counts))?;
         Ok(log)
     }
 
@@ -55,27 +50,23 @@ impl Log {
     }
 
     fn push(&self, line: Bytes) {
-        if self.queue.try_send(Entry::Line(line)).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let is_lost = self.queue.try_send(line).is_err();
+        self.counts[usize::from(is_lost)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until everything so far has been written, for at most a second.
     pub fn flush(&self) {
-        let (done, written) = mpsc::channel();
-        if self.queue.try_send(Entry::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(FLUSH_LIMIT);
-        }
+        let is_waiting = || self.counts[0].load(Ordering::Relaxed) > 0;
+        (0..100).take_while(|_| is_waiting()).for_each(|_| thread::sleep(Duration::from_millis(10)));
     }
 }
 
-fn write(entries: &Receiver<Entry>, lost: &AtomicU64) {
+fn write(entries: &Receiver<Bytes>, [waiting, lost]: &[AtomicU64; 2]) {
     let mut error = io::stderr();
-    for entry in entries {
+    for line in entries {
         // There is no place to report a failure to.
-        if let Entry::Line(line) = entry {
-            let _ = error.write_all(&line);
-        }
+        let _ = error.write_all(&line);
+        waiting.fetch_sub(1, Ordering::Relaxed);
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
             let lost = format!("lost {count} lines of the log, as standard error is read too slowly");
@@ -133,5 +124,3 @@ const MAX_ENTRIES: usize = 32_768;
 
 /// The bytes of one write; lines of the component have at most some hundreds.
 const MAX_WRITE: usize = 64 * 1024;
-
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);

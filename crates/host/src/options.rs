@@ -47,10 +47,6 @@ pub struct Options {
     #[arg(long, value_name = "FILE", requires = "component")]
     pub compile_to: Option<PathBuf>,
 
-    /// Exit when standard input ends, and so with the parent process
-    #[arg(long, hide = true)]
-    pub until_input_ends: bool,
-
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -65,6 +61,10 @@ pub struct Limits {
     /// The time for the head of a request, from its first byte; on a new connection from its start
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub header_seconds: Duration,
+
+    /// The time for a client to take a reply
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub reply_seconds: Duration,
 
     // More than the four minutes after which a load balancer of Azure drops an idle connection by default, so
     // that it is not the server that closes a connection just when a request comes (Microsoft, "Configure TCP

@@ -10,8 +10,7 @@ use keyvault_gateway::azure::Endpoint;
 use keyvault_gateway::config::Config;
 use keyvault_gateway::env::{Lookup, NAMES, Setting, Unreadable};
 
-/// The settings, read once and checked with the code of the component. They contain keys, so there is no
-/// `Debug`.
+/// The settings, checked with the code of the component. They contain keys, so there is no `Debug`.
 pub struct Settings {
     /// The environment of the component: nothing else of the host's environment is passed on.
     pub variables: Vec<(String, String)>,
@@ -39,18 +38,17 @@ impl Settings {
     }
 }
 
-/// Reads a variable, or else the credential of this name: a file, whose last line end is not a part of it.
+/// Reads a variable, or if that is empty or not set the credential of this name: a file, whose last line end
+/// is not a part of it.
 fn read(name: &str) -> Setting {
     match (env::var(name), env::var_os("CREDENTIALS_DIRECTORY")) {
-        (Ok(text), _) => Ok(Some(text)),
+        (Ok(text), _) if !text.is_empty() => Ok(Some(text)),
         (Err(VarError::NotUnicode(_)), _) => Err(Unreadable),
-        (Err(VarError::NotPresent), None) => Ok(None),
-        (Err(VarError::NotPresent), Some(folder)) => {
-            match fs::read_to_string(Path::new(&folder).join(name)) {
-                Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                Err(_) => Err(Unreadable),
-            }
-        }
+        (_, None) => Ok(None),
+        (_, Some(folder)) => match fs::read_to_string(Path::new(&folder).join(name)) {
+            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(_) => Err(Unreadable),
+        },
     }
 }

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-/// Reads the certificate chain and the key that clients see. An error names the file that is missing or
-/// wrong.
+/// Reads the certificate chain and the key that clients see. An error names the file.
 pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
-    let versions = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let versions = ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions();
     let builder = versions.map_err(|error| error.to_string())?.with_no_client_auth();
     let config = builder.with_single_cert(certificates(certificate)?, private);
     let fits = |error| format!("{} does not fit {}: {error}", key.display(), certificate.display());
@@ -39,7 +39,8 @@ pub fn client(files: &[impl AsRef<Path>]) -> Result<ClientConfig, String> {
             roots.add(certificate).map_err(|error| unreadable(file.as_ref(), &error))?;
         }
     }
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
@@ -56,8 +57,4 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn unreadable(file: &Path, error: &dyn std::fmt::Display) -> String {
     format!("{} cannot be used: {error}", file.display())
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }

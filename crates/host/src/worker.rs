@@ -5,38 +5,15 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
-use hyper_util::client::proxy::matcher::Matcher;
-use rustls::{ClientConfig, ServerConfig};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::Accepted;
-use crate::instance::{Job, Program};
-use crate::log::Log;
-use crate::options::Limits;
+use crate::instance::Job;
 use crate::outbound::{Egress, Network};
 use crate::settings::Settings;
-
-/// What the threads have in common.
-pub struct Shared {
-    pub program: Program,
-    pub limits: Limits,
-    pub log: Log,
-    pub tls: ClientConfig,
-    pub proxy: Option<Arc<Matcher>>,
-    /// The settings; a change replaces every instance.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// The certificate that clients see.
-    pub server: watch::Receiver<Option<Arc<ServerConfig>>>,
-    /// Becomes true when no connection should take another request.
-    pub is_stopping: watch::Receiver<bool>,
-    /// The requests that may be in progress.
-    pub requests: Arc<Semaphore>,
-}
-
-/// The queue to the instance of a thread that takes new requests, if there is one at the moment.
-pub type Queue = watch::Receiver<Option<mpsc::UnboundedSender<Job>>>;
+use crate::shared::Shared;
 
 /// Starts a thread, which serves the connections of the channel until that is closed and all have ended.
 /// `ready` learns whether there is an instance, and `end` when the thread is done.
@@ -69,8 +46,9 @@ pub fn start(
     Ok(())
 }
 
-/// Keeps an instance at work. One that traps is replaced, with a growing pause if that happens soon again;
-/// one that is worn or has old settings is replaced, too, and answers the requests that it has.
+/// Keeps an instance at work. One that traps is replaced; one that is worn or has old settings is replaced,
+/// too, and answers the requests that it has. The pause before the next one grows while instances do not live
+/// long.
 async fn supervise(
     shared: Arc<Shared>,
     queue: watch::Sender<Option<mpsc::UnboundedSender<Job>>>,
@@ -99,25 +77,27 @@ async fn supervise(
                 continue;
             }
         };
-        // The loop does hundreds of operations of Tokio for each poll, more than its budget of 128.
-        let mut run = tokio::spawn(unconstrained(run));
         queue.send_replace(Some(sender));
-        tokio::select! {
-            result = &mut run => {
-                queue.send_replace(None);
-                let trap = match result {
-                    Ok(Ok(())) => "it ended".to_owned(),
-                    // The first line: what follows are the functions of the component.
-                    Ok(Err(trap)) => format!("{:#}", trap.root_cause()),
-                    Err(panic) => panic.to_string(),
-                };
-                shared.log.error(&format!("replaced the instance after a trap: {trap}"));
-                pause = next_pause(pause, start.elapsed());
-                sleep(pause).await;
+        let log = shared.log.clone();
+        // The loop does hundreds of operations of Tokio for each poll, more than its budget of 128.
+        let mut run = tokio::spawn(async move {
+            // The first line: what follows are the functions of the component.
+            if let Err(trap) = unconstrained(run).await {
+                log.error(&format!("an instance has ended after a trap: {:#}", trap.root_cause()));
             }
-            Ok(reason) = is_worn => shared.log.info(&format!("replaced the instance: {reason}")),
-            Ok(()) = settings.changed() => shared.log.info("replaced the instance: the settings were read again"),
-        }
+        });
+        let reason = tokio::select! {
+            _ = &mut run => {
+                queue.send_replace(None);
+                "it has ended"
+            }
+            Ok(reason) = is_worn => reason,
+            Ok(()) = settings.changed() => "the settings were read again",
+        };
+        // An instance that is worn serves on until there is the next one.
+        pause = next_pause(pause, start.elapsed());
+        sleep(pause).await;
+        shared.log.info(&format!("replaced the instance: {reason}"));
     }
 }
 
@@ -133,7 +113,7 @@ async fn instantiate(
     shared.program.instantiate(&settings.variables, network, log, &shared.limits, jobs, worn).await
 }
 
-/// How long to wait after an instance that has trapped: twice as long as last time, if it has not lived long.
+/// How long to wait before the next instance: twice as long as last time, if the last one has not lived long.
 fn next_pause(last: Duration, lived: Duration) -> Duration {
     if lived < MAX_PAUSE { last.saturating_mul(2).clamp(MIN_PAUSE, MAX_PAUSE) } else { Duration::ZERO }
 }
@@ -143,7 +123,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 #[test]
-fn the_pause_grows_while_instances_trap_soon() {
+fn the_pause_grows_while_instances_end_soon() {
     let mut pause = Duration::ZERO;
     let pauses = [1, 1, 1, 9, 1, 1, 1, 1, 1, 1, 1, 1, 10, 1].map(|lived| {
         pause = next_pause(pause, Duration::from_secs(lived));
