@@ -120,10 +120,8 @@ fn an_unreachable_azure_ends_within_the_deadline() {
         // The first vault call has half of the deadline. A slow machine that needs the other half before it
         // gets an error of the vault instead of a timeout.
         let settings = [("GATEWAY_DEADLINE_SECONDS", "4")];
-        let single_use = ["--max-instance-reuse-count", "1"];
-        let options: &[_] = if component == OWN_HOST { &["--instance-requests", "1"] } else { &single_use };
-        let harness = Harness::start_with(component, Source::AppService2019, &settings, options);
         for effect in [Effect::HangBeforeHeaders, Effect::HangWithinBody] {
+            let harness = Harness::start(component, Source::AppService2019, &settings);
             let start = Instant::now();
             harness.emulator.fault(Fault::new(Upstream::Vault, effect));
             assert_eq!(harness.post().error(), (504, "Timeout".to_owned()), "{component}");
