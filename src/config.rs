@@ -68,8 +68,9 @@ impl Config {
     /// The addresses of all that the gateway calls: token source, vault, and the JWKS of the callers' tenant.
     pub fn destinations(&self) -> Vec<&Endpoint> {
         let fixed = [self.token_source.endpoint(), self.vault.origin()];
+        let assertion = self.token_source.assertion_endpoint();
         let jwks = self.callers.tenant().map(|tenant| tenant.jwks_endpoint().endpoint());
-        fixed.into_iter().chain(jwks).collect()
+        fixed.into_iter().chain(assertion).chain(jwks).collect()
     }
 
     /// What the settings mean, for an operator: the vault, the token source, the callers and the
@@ -85,13 +86,13 @@ impl Config {
         format!("vault: {vault}\ntoken source: {source}\ncallers: {callers}\ncalls go to: {calls}")
     }
 
-    /// Parses settings for a host without a key-value store.
+    /// Parses settings for a host without a key-value store. Whether it `has_reader` is as in [`Host`].
     ///
     /// # Errors
     ///
     /// Fails for the first setting that is missing or wrong.
-    pub fn without_store(settings: Lookup<'_>) -> Result<Self, SettingError> {
-        Self::parse(settings, |_| None)
+    pub fn without_store(settings: Lookup<'_>, has_reader: bool) -> Result<Self, SettingError> {
+        Self::parse(settings, has_reader, |_| None)
     }
 
     /// Loads all settings from `host` and parses them.
@@ -107,7 +108,7 @@ impl Config {
         // The store is asked for anew after each await: where there is none, the compiler sees that and
         // leaves out what needs one.
         let seal = |key: &[u8]| host.key_value().and_then(|_| Seal::new(key));
-        let config = Self::parse(Lookup::new(&texts), seal).map_err(Error::Setting)?;
+        let config = Self::parse(Lookup::new(&texts), host.has_reader(), seal).map_err(Error::Setting)?;
         // A store that is not there would cost two calls for each read, and no operator would know why.
         if let Some(store) = &config.store
             && let Some(key_value) = host.key_value()
@@ -119,10 +120,14 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(settings: Lookup<'_>, seal: impl Fn(&[u8]) -> Option<Seal>) -> Result<Self, SettingError> {
+    fn parse(
+        settings: Lookup<'_>,
+        has_reader: bool,
+        seal: impl Fn(&[u8]) -> Option<Seal>,
+    ) -> Result<Self, SettingError> {
         let vault = vault(settings)?;
         Ok(Self {
-            token_source: TokenSource::detect(settings, &vault)?,
+            token_source: TokenSource::detect(settings, &vault, has_reader)?,
             callers: Callers::parse(settings, &vault)?,
             caller_rate: Rate::per_second(settings.number(
                 "GATEWAY_CALLER_CALLS_PER_SECOND",
@@ -364,7 +369,7 @@ mod tests {
         let setting =
             |text: &str| if text == UNREADABLE { Err(Unreadable) } else { Ok(Some(text.to_owned())) };
         let settings: Vec<_> = settings.iter().map(|(name, text)| (*name, setting(text))).collect();
-        Config::parse(Lookup::new(&settings), Seal::new)
+        Config::parse(Lookup::new(&settings), false, Seal::new)
     }
 
     const VAULT: (&str, &str) = ("KeyVaultUri", "https://my-vault.vault.azure.net");

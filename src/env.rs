@@ -8,7 +8,7 @@ use crate::error::SettingError;
 use crate::model::Redacted;
 
 /// The names of all settings. A host reads them at once; `docs/settings.md` explains them.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 41] = [
     "KeyVaultUri",
     "KEY_VAULT_URI",
     "KEY_VAULT_RESOURCE",
@@ -29,6 +29,11 @@ pub const NAMES: [&str; 36] = [
     "AZURE_CLIENT_SECRET",
     "AZURE_FEDERATED_TOKEN_FILE",
     "AZURE_AUTHORITY_HOST",
+    "FEDERATION_TENANT_ID",
+    "FEDERATION_CLIENT_ID",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "GCE_METADATA_HOST",
     "GATEWAY_KEY",
     "GATEWAY_CALLERS",
     "GATEWAY_JWT_TENANT",

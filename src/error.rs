@@ -1,4 +1,4 @@
-//! All errors. No variant contains text from outside, except for a [`Code`].
+//! All errors. No variant contains text from outside, except for a [`Code`] and an [`Excerpt`].
 
 use std::fmt;
 use std::time::Duration;
@@ -58,7 +58,11 @@ pub enum Error {
         status: u16,
         /// The code in its answer.
         code: Option<Code>,
+        /// What the refused assertion says of itself, if Entra ID does not trust it.
+        claims: Option<Box<Claims>>,
     },
+    /// The file with the assertion, or with the key of Azure Arc, cannot be read.
+    TokenFile(TokenFileError),
     /// There is no metadata service: something else answered at its address, with this status.
     TokenSourceAbsent(u16),
     /// The token source answered with something that is not a token.
@@ -185,7 +189,71 @@ pub enum TokenRefusal {
     Application,
     /// A policy of the tenant forbids the sign-in (Conditional Access for workload identities).
     Policy,
+    /// Entra ID trusts no assertion with this issuer, subject and audience: the federated credential is
+    /// missing or different, or has not spread yet.
+    Trust,
+    /// Entra ID does not accept the assertion, whose trust is not in doubt: it has expired, or its signature
+    /// or its form is wrong.
+    Assertion,
     Other,
+}
+
+/// What an assertion says of itself. None of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    pub issuer: Excerpt,
+    pub subject: Excerpt,
+    /// Several audiences are separated by question marks.
+    pub audience: Excerpt,
+}
+
+impl fmt::Display for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer: Excerpt(issuer), subject: Excerpt(subject), audience: Excerpt(audience) } = self;
+        write!(f, "issuer {issuer}, subject {subject}, audience {audience}")
+    }
+}
+
+/// A text from outside for the log: bounded, and of visible ASCII characters without quotation marks and
+/// backslashes. Others are question marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(String);
+
+impl Excerpt {
+    pub fn new(text: &str) -> Self {
+        let plain = |character: char| {
+            if character.is_ascii_graphic() && !matches!(character, '"' | '\\') { character } else { '?' }
+        };
+        let mut excerpt: String = text.chars().take(MAX_EXCERPT).map(plain).collect();
+        if text.chars().nth(MAX_EXCERPT).is_some() {
+            excerpt.push_str("...");
+        }
+        Self(excerpt)
+    }
+}
+
+/// Longer than the subjects of Kubernetes, with two names of at most 63 characters, and of GitHub mostly are.
+const MAX_EXCERPT: usize = 200;
+
+/// Why the file of a token source cannot be read. The names are those of `keyvault:gateway/assertion`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFileError {
+    /// The name is not an absolute path of plain names.
+    InvalidName,
+    /// No directory that the host gives to the reader contains the file, or there is no reader.
+    NoDirectory,
+    /// There is no such file.
+    NotFound,
+    /// The host does not allow to read it: its permissions, or a link that leaves the directory.
+    NotPermitted,
+    /// The file is empty.
+    Empty,
+    /// The file is larger than a token.
+    TooLarge,
+    /// The file has characters that no token has.
+    NotAToken,
+    /// Reading failed.
+    Failed,
 }
 
 /// Why the vault denied access, as far as its answer says.
@@ -280,6 +348,7 @@ impl Error {
         matches!(
             self,
             Self::TokenSourceRefused { .. }
+                | Self::TokenFile(_)
                 | Self::TokenSourceAbsent(_)
                 | Self::TokenSourceUnusable
                 | Self::Upstream { service: Service::TokenSource, .. }
@@ -314,7 +383,17 @@ impl fmt::Display for Error {
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
             }
-            Self::TokenSourceRefused { reason, source, status, code } => {
+            Self::TokenFile(error) => match error {
+                TokenFileError::InvalidName => "the token file has a name that the reader does not take",
+                TokenFileError::NoDirectory => "the host gives the reader no directory with the token file",
+                TokenFileError::NotFound => "there is no token file",
+                TokenFileError::NotPermitted => "the host does not let the reader read the token file",
+                TokenFileError::Empty => "the token file is empty",
+                TokenFileError::TooLarge => "the token file is larger than a token",
+                TokenFileError::NotAToken => "the token file has something that is not a token",
+                TokenFileError::Failed => "the token file could not be read",
+            },
+            Self::TokenSourceRefused { reason, source, status, code, claims } => {
                 let reason = match reason {
                     TokenRefusal::NoSuchIdentity => "the token source knows no such identity",
                     TokenRefusal::SeveralIdentities => {
@@ -327,9 +406,12 @@ impl fmt::Display for Error {
                         "the token source knows no such application, or it is disabled"
                     }
                     TokenRefusal::Policy => "a policy of the tenant forbids the sign-in",
+                    TokenRefusal::Trust => "no federated credential trusts the assertion",
+                    TokenRefusal::Assertion => "the token source does not accept the assertion",
                     TokenRefusal::Other => "the token source refused",
                 };
-                return write!(f, "{reason} ({source}, status {status}{})", CodeSuffix(code.as_ref()));
+                write!(f, "{reason} ({source}, status {status}{})", CodeSuffix(code.as_ref()))?;
+                return claims.as_ref().map_or(Ok(()), |claims| write!(f, ": {claims}"));
             }
             Self::TokenSourceAbsent(status) => {
                 return write!(f, "there is no metadata service at its address (imds, status {status})");

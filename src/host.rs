@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::azure::{Answer, Call, CallError};
 use crate::env::Unreadable;
-use crate::error::Error;
-use crate::model::Moment;
+use crate::error::{Error, TokenFileError};
+use crate::model::{Moment, Redacted};
 
 /// The host of an instance: its settings, clocks, random bits, log, HTTP client and key-value store.
 pub trait Host {
@@ -38,6 +38,21 @@ pub trait Host {
     /// The host's key-value store, which outlives an instance. Most hosts have none.
     fn key_value(&self) -> Option<&dyn KeyValue> {
         None
+    }
+
+    /// Whether the host has a reader of token files ([`read_token_file`](Self::read_token_file)).
+    fn has_reader(&self) -> bool {
+        false
+    }
+
+    /// Reads the token in the file with this path, anew each time. The instance stands still meanwhile, which
+    /// no deadline ends: the file system has to be one that answers.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the file, or that there is no reader.
+    fn read_token_file(&self, _path: &str) -> Result<Redacted, TokenFileError> {
+        Err(TokenFileError::NoDirectory)
     }
 
     /// Sends `call` and reads its whole answer, within `limit` and within [`Call::answer_limit`] bytes.

@@ -54,7 +54,9 @@ impl From<&Error> for ReadError {
             Error::OutOfScope => Self::Forbidden,
             Error::NoValidVersion => Self::InvalidVersion,
             Error::Setting(error) => Self::Configuration(error.name),
-            Error::TokenSourceRefused { .. } | Error::TokenSourceUnusable => Self::Identity,
+            Error::TokenSourceRefused { .. } | Error::TokenFile(_) | Error::TokenSourceUnusable => {
+                Self::Identity
+            }
             Error::SecretNotFound(..) => Self::NotFound,
             Error::SecretDisabled => Self::Disabled,
             Error::VaultDenied(..) => Self::AccessDenied,

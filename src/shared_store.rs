@@ -250,7 +250,8 @@ impl<'a, H: Host> SharedStore<'a, H> {
 
     fn id(&self, kind: &str, of_kind: [&str; 3]) -> EntryId {
         let source = &self.config.token_source;
-        let call = source.call(self.config.vault.audience());
+        // An assertion changes; the issuer, and with it the identity, is that of the name of the source.
+        let call = source.call(self.config.vault.audience(), "");
         let (endpoint, form) = (call.endpoint(), str::from_utf8(call.body().expose()).unwrap_or_default());
         let [vault, name, version] = of_kind;
         let parts =

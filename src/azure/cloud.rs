@@ -12,6 +12,8 @@ pub(super) struct Cloud {
     pub(super) audience: &'static str,
     /// The address of Entra ID.
     authority: &'static str,
+    /// The audience of an assertion for Entra ID.
+    pub(super) exchange: &'static str,
     /// The part of an issuer before the tenant, in version 1 of tokens.
     pub(super) issuer_v1: &'static str,
     /// The same in version 2 of tokens.
@@ -66,7 +68,8 @@ pub(super) const PUBLIC: &Cloud = &CLOUDS[0];
 /// Suffixes and audiences: Microsoft, "About keys, secrets, and certificates", table "DNS suffixes for object
 /// identifiers". Authorities: Microsoft, "Microsoft Entra authentication and national clouds". Issuers: the
 /// member `issuer` of each authority's OpenID configuration, without and with `/v2.0` in its address, as
-/// Microsoft's MSAL libraries and the Azure Toolkit have them.
+/// Microsoft's MSAL libraries and the Azure Toolkit have them. Audiences of assertions: Microsoft, "Configure
+/// an application to trust a managed identity", table of clouds.
 ///
 /// Microsoft Cloud Germany (`vault.microsoftazure.de`) closed on 2021-10-29 and is not listed.
 const CLOUDS: [Cloud; 3] = [
@@ -74,6 +77,7 @@ const CLOUDS: [Cloud; 3] = [
         suffix: ".vault.azure.net",
         audience: "https://vault.azure.net",
         authority: "https://login.microsoftonline.com",
+        exchange: "api://AzureADTokenExchange",
         issuer_v1: "https://sts.windows.net",
         issuer_v2: "https://login.microsoftonline.com",
     },
@@ -81,6 +85,7 @@ const CLOUDS: [Cloud; 3] = [
         suffix: ".vault.azure.cn",
         audience: "https://vault.azure.cn",
         authority: "https://login.chinacloudapi.cn",
+        exchange: "api://AzureADTokenExchangeChina",
         issuer_v1: "https://sts.chinacloudapi.cn",
         issuer_v2: "https://login.partner.microsoftonline.cn",
     },
@@ -88,6 +93,7 @@ const CLOUDS: [Cloud; 3] = [
         suffix: ".vault.usgovcloudapi.net",
         audience: "https://vault.usgovcloudapi.net",
         authority: "https://login.microsoftonline.us",
+        exchange: "api://AzureADTokenExchangeUSGov",
         issuer_v1: "https://sts.windows.net",
         issuer_v2: "https://login.microsoftonline.us",
     },

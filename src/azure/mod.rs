@@ -250,6 +250,11 @@ impl Answer {
         Some(Duration::from_secs(date.saturating_sub(unix_time)))
     }
 
+    /// The body as text.
+    fn text(&self) -> Option<&str> {
+        str::from_utf8(self.body.expose()).ok()
+    }
+
     /// Parses the body as a JSON object.
     fn json(&self) -> Option<Object> {
         if let Json::Object(object) = Json::parse_body(self.body.expose())? { Some(object) } else { None }

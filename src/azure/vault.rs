@@ -204,6 +204,11 @@ impl Audience {
         (endpoint.is_tls() && endpoint.is_origin() && !text.ends_with('/')).then(|| Self(text.to_owned()))
     }
 
+    /// The audience of an assertion for Entra ID in this cloud, in place of a vault's.
+    pub(super) fn of_assertion(cloud: &Cloud) -> Self {
+        Self(cloud.exchange.to_owned())
+    }
+
     /// The audience, as token sources take it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,6 +3,7 @@
 pub mod circuit_breaker;
 pub mod retry;
 pub mod retry_budget;
+mod sign_in;
 pub mod token_cache;
 
 use std::time::Duration;

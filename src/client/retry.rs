@@ -98,7 +98,12 @@ impl<H: Host> Client<'_, H> {
 
     /// Waits for `delay`, if the budget has retries and time for the wait and for a call after it; otherwise
     /// fails with `error`.
-    async fn back_off(&self, delay: Duration, budget: RetryBudget, error: Error) -> Result<(), Failure> {
+    pub(super) async fn back_off(
+        &self,
+        delay: Duration,
+        budget: RetryBudget,
+        error: Error,
+    ) -> Result<(), Failure> {
         let left = budget.by.left(self.host.now())?;
         if !budget.retries || delay.saturating_add(MIN_CALL_TIME) >= left {
             return Err(Failure::local(error));

@@ -152,11 +152,9 @@ impl<H: Host> Client<'_, H> {
 
     /// Fetches a token from the token source and caches it; or remembers for a while why there is none.
     async fn fetch_token(&self, budget: RetryBudget) -> Result<Rc<Token>, Failure> {
-        let (source, cache) = (&self.config.token_source, &self.state.tokens);
-        let call = || source.call(self.config.vault.audience());
-        let parse = |answer| source.parse_token(answer, self.host.now(), self.host.unix_time());
-        match self.call(&call, source.name(), parse, &mut |_| false, budget).await {
-            Ok((token, _)) => {
+        let cache = &self.state.tokens;
+        match self.sign_in(budget).await {
+            Ok(token) => {
                 let token = Rc::new(token);
                 cache.token.replace(Some(Rc::clone(&token)));
                 Ok(token)

@@ -296,9 +296,12 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
                 TokenRefusal::Tenant => "The token source does not know the tenant.",
                 TokenRefusal::Application => "The token source knows no such application, or it is disabled.",
                 TokenRefusal::Policy => "A policy of the tenant forbids the gateway to sign in.",
+                TokenRefusal::Trust => "Entra ID does not trust the gateway's assertion.",
+                TokenRefusal::Assertion => "Entra ID does not accept the gateway's assertion.",
                 TokenRefusal::Other => "The token source refused to give a token.",
             },
         ),
+        Error::TokenFile(_) => (IDENTITY_ERROR, "The gateway cannot read the file with its token."),
         Error::TokenSourceAbsent(_) => (UNAVAILABLE, "There is no metadata service where the gateway runs."),
         Error::TokenSourceUnusable => {
             (IDENTITY_ERROR, "The token source gave an answer that cannot be used.")

@@ -403,7 +403,9 @@ fn allows_stale(error: &Error, freshness: Freshness) -> bool {
         (Some((FailureKind::Throttled | FailureKind::Failing, _)), freshness) => {
             freshness == Freshness::WithinTtl
         }
-        (None, _) => matches!(error, Error::DeadlineExceeded | Error::TokenSourceAbsent(_)),
+        (None, _) => {
+            matches!(error, Error::DeadlineExceeded | Error::TokenSourceAbsent(_) | Error::TokenFile(_))
+        }
     }
 }
 

@@ -10,6 +10,14 @@ wit_bindgen::generate!({ path: "wit/gateway", world: "gateway" });
 #[cfg(feature = "service")]
 wit_bindgen::generate!({ path: "wit/gateway", world: "async-gateway" });
 
+/// The reader of token files, which is composed with the gateway. Without the feature nothing is imported.
+#[cfg(feature = "federated")]
+pub(super) mod reader {
+    wit_bindgen::generate!({ path: "wit/gateway", world: "federated" });
+
+    pub(in crate::wasi) use keyvault::gateway::assertion::{Error, read};
+}
+
 #[cfg(feature = "proxy")]
 pub(super) use exports::keyvault::gateway::secrets::Guest as Secrets;
 

@@ -34,8 +34,12 @@ use bindings::random::random::get_random_u64;
 
 use crate::azure::{Answer, Call, CallError};
 use crate::env::{Setting, Unreadable};
+#[cfg(feature = "federated")]
+use crate::error::TokenFileError;
 use crate::host::{Host, KeyValue, Signal};
 use crate::model::Moment;
+#[cfg(feature = "federated")]
+use crate::model::Redacted;
 
 /// The host of a component.
 struct Wasi;
@@ -79,6 +83,25 @@ impl Host for Wasi {
         return Some(&spin::SpinStores);
         #[cfg(not(feature = "spin"))]
         return None;
+    }
+
+    fn has_reader(&self) -> bool {
+        cfg!(feature = "federated")
+    }
+
+    #[cfg(feature = "federated")]
+    fn read_token_file(&self, path: &str) -> Result<Redacted, TokenFileError> {
+        use component_api::reader::{Error, read};
+        read(path).map(Redacted::new).map_err(|error| match error {
+            Error::InvalidName => TokenFileError::InvalidName,
+            Error::NoDirectory => TokenFileError::NoDirectory,
+            Error::NotFound => TokenFileError::NotFound,
+            Error::NotPermitted => TokenFileError::NotPermitted,
+            Error::Empty => TokenFileError::Empty,
+            Error::TooLarge => TokenFileError::TooLarge,
+            Error::NotAToken => TokenFileError::NotAToken,
+            Error::Failed => TokenFileError::Failed,
+        })
     }
 
     fn send(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, CallError>> {

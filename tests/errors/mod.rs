@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyvault_gateway::error::{
-    Code, Denial, Error, FailureKind, Service, SettingError, TokenMismatch, TokenRefusal,
+    Code, Denial, Error, FailureKind, Service, SettingError, TokenFileError, TokenMismatch, TokenRefusal,
 };
 use keyvault_gateway::model::SecretName;
 
@@ -42,6 +42,18 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::VaultUnusable, 502, "VaultError"),
         (Error::DeadlineExceeded, 504, "Timeout"),
     ];
+    for problem in [
+        TokenFileError::InvalidName,
+        TokenFileError::NoDirectory,
+        TokenFileError::NotFound,
+        TokenFileError::NotPermitted,
+        TokenFileError::Empty,
+        TokenFileError::TooLarge,
+        TokenFileError::NotAToken,
+        TokenFileError::Failed,
+    ] {
+        table.push((Error::TokenFile(problem), 502, "IdentityError"));
+    }
     for (service, throttled) in [
         (Service::TokenSource, "IdentityThrottled"),
         (Service::Jwks, "IdentityThrottled"),
@@ -63,10 +75,12 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         TokenRefusal::Tenant,
         TokenRefusal::Application,
         TokenRefusal::Policy,
+        TokenRefusal::Trust,
+        TokenRefusal::Assertion,
         TokenRefusal::Other,
     ] {
         let code = Code::parse("invalid_request");
-        let error = Error::TokenSourceRefused { reason, source: "imds", status: 400, code };
+        let error = Error::TokenSourceRefused { reason, source: "imds", status: 400, code, claims: None };
         table.push((error, 502, "IdentityError"));
     }
     for denial in [
@@ -93,6 +107,7 @@ fn is_in_the_table(error: &Error) {
     use Denial::*;
     use Error::*;
     use FailureKind::*;
+    use TokenFileError::*;
     use TokenRefusal::*;
     match error {
         NoRoute | WrongMethod(_) | HeadersTooLarge | NotJson | NotUtf8 | BodyTooLarge | BodyLost
@@ -103,7 +118,10 @@ fn is_in_the_table(error: &Error) {
         SecretNotFound(_, _) | TokenNotAccepted { .. } | VaultRefused(_, _) => {}
         TokenSourceRefused { reason, .. } => match reason {
             NoSuchIdentity | SeveralIdentities | Audience | Credential | Tenant | Application | Policy
-            | Other => {}
+            | Trust | Assertion | Other => {}
+        },
+        TokenFile(problem) => match problem {
+            InvalidName | NoDirectory | NotFound | NotPermitted | Empty | TooLarge | NotAToken | Failed => {}
         },
         VaultDenied(denial, _) => match denial {
             AccessPolicy | RoleAssignment | Firewall | PrivateLink | OnBehalfOf | Unexplained => {}

@@ -4,6 +4,7 @@ mod access_tokens;
 mod azure_tokens;
 mod cache;
 mod component_api;
+mod federation;
 mod forged_tokens;
 mod immediate;
 mod isolation;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http::Method;
 use keyvault_gateway::azure::{Call, CallError};
-use keyvault_gateway::error::Service;
+use keyvault_gateway::error::{Service, TokenFileError};
 use keyvault_gateway::gateway::{Answered, Gateway};
 use keyvault_gateway::http::request::Head;
 use keyvault_gateway::http::response::Reply;
@@ -87,6 +87,14 @@ pub const DEFAULT_SETTINGS: [(&str, &str); 4] = [
 /// Settings that select the Instance Metadata Service as the token source.
 pub const IMDS: &[(&str, &str)] = &[("MSI_ENDPOINT", ""), ("MSI_SECRET", "")];
 
+/// Settings of a pod with workload identity, as the webhook of AKS sets them.
+pub const WORKLOAD_IDENTITY: &[(&str, &str)] = &[
+    ("AZURE_CLIENT_ID", "the-client-id"),
+    ("AZURE_TENANT_ID", "the-tenant"),
+    ("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/"),
+    ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/wi/token/azure-identity-token"),
+];
+
 /// A caller with the scope `ops-*`, and its API key.
 pub const OPS: &str = r#"[{"name":"ops","secrets":["ops-*"],
     "key_sha256":["97a1525552707dffb403e9124bf88cf83ef37b5ba47a5d2ff6e933aeac1b4c5b"]}]"#;
@@ -142,7 +150,9 @@ impl Scripted {
         let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let has_store = settings.iter().any(|(name, _)| *name == "GATEWAY_STORE");
         let store = has_store.then(FakeStore::default);
-        let world = Rc::new(World { settings: owned.collect(), store, ..World::default() });
+        let has_reader = settings.iter().any(|(name, _)| *name == "AZURE_FEDERATED_TOKEN_FILE");
+        let world = World { settings: owned.collect(), store, has_reader, ..World::default() };
+        let world = Rc::new(world);
         let gateway = Gateway::new(FakeHost(Rc::clone(&world)));
         let (refresh, private, searched, transcript, immediate) = Default::default();
         let scripted = Self { gateway, world, refresh, private, searched, transcript, immediate };
@@ -152,6 +162,19 @@ impl Scripted {
             let kind = kind.or((*name == "GATEWAY_KEY").then_some(Private::CallerKey));
             kind.into_iter().for_each(|kind| scripted.register(kind, value));
         }
+        scripted
+    }
+
+    /// Creates a gateway whose host has a reader of token files, with the settings of workload identity and
+    /// these. The reader returns the contents or problems in turn, and the last of them again and again.
+    pub fn with_token_files(
+        settings: &[(&str, &str)],
+        files: &[Result<&'static str, TokenFileError>],
+    ) -> Self {
+        let scripted =
+            Self::with_settings(&[&DEFAULT_SETTINGS[..], IMDS, WORKLOAD_IDENTITY, settings].concat());
+        files.iter().flatten().for_each(|text| scripted.register(Private::IdentitySecret, text));
+        scripted.world.token_files.replace(files.iter().copied().collect());
         scripted
     }
 

@@ -1,5 +1,6 @@
 //! The components of this repository, one for each kind of host.
 
+use crate::compose;
 use crate::process::{Result, cargo, cargo_home, root, run, rustc, target};
 use clap::ValueEnum;
 use std::env;
@@ -7,25 +8,40 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A component: the gateway in one of its worlds, or the config store of composed applications.
+/// A component: the gateway in one of its worlds, alone or composed with the reader of token files; that reader;
+/// or the config store of composed applications.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(crate) enum Component {
     Proxy,
     Service,
+    TokenFile,
+    ProxyFederated,
+    ServiceFederated,
     ProxySpin,
     ServiceSpin,
     ConfigStore,
 }
 
 impl Component {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Proxy, Self::Service, Self::ProxySpin, Self::ServiceSpin, Self::ConfigStore];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Proxy,
+        Self::Service,
+        Self::TokenFile,
+        Self::ProxyFederated,
+        Self::ServiceFederated,
+        Self::ProxySpin,
+        Self::ServiceSpin,
+        Self::ConfigStore,
+    ];
 
     /// Name, Cargo package, and the features that pick the host.
     const fn parts(self) -> [&'static str; 3] {
         match self {
             Self::Proxy => ["proxy", "keyvault-gateway", "proxy"],
             Self::Service => ["service", "keyvault-gateway", "service"],
+            Self::TokenFile => ["token-file", "token-file", "component"],
+            Self::ProxyFederated => ["proxy-federated", "keyvault-gateway", "proxy,federated"],
+            Self::ServiceFederated => ["service-federated", "keyvault-gateway", "service,federated"],
             Self::ProxySpin => ["proxy-spin", "keyvault-gateway", "proxy,spin"],
             Self::ServiceSpin => ["service-spin", "keyvault-gateway", "service,spin"],
             Self::ConfigStore => ["config-store", "config-store", "component"],
@@ -46,7 +62,12 @@ impl Component {
 pub(crate) fn build(components: &[Component]) -> Result {
     for component in components {
         let [name, package, features] = component.parts();
-        build_as(name, package, features)?;
+        if matches!(component, Component::ProxyFederated | Component::ServiceFederated) {
+            build(&[Component::TokenFile])?;
+            compose::build(name, package, features, &[Component::TokenFile])?;
+        } else {
+            build_as(name, package, features)?;
+        }
     }
     Ok(())
 }

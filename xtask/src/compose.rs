@@ -1,4 +1,5 @@
-//! Composed applications: the examples with the components that they import.
+//! Compositions: the gateway with the reader of token files, and the examples with the components that they
+//! import.
 
 use crate::components::{self, Component};
 use crate::process::Result;
@@ -8,14 +9,14 @@ use std::path::{Path, PathBuf};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
 
-/// Builds each example alone (`target/components/NAME-alone.wasm`) and composed (`NAME.wasm`), from built
-/// parts.
+/// Builds each example, alone and composed, from built parts.
 pub(crate) fn examples() -> Result {
     EXAMPLES.iter().try_for_each(|(name, package, world, parts)| build(name, package, world, parts))
 }
 
-/// Builds an application and composes it with `parts`. Each part can import from the parts after it.
-fn build(name: &str, package: &str, features: &str, parts: &[Component]) -> Result {
+/// Builds an application (`target/components/NAME-alone.wasm`) and composes it with `parts` (`NAME.wasm`), which
+/// are built. Each part can import from the parts after it.
+pub(crate) fn build(name: &str, package: &str, features: &str, parts: &[Component]) -> Result {
     let application = components::build_as(&format!("{name}-alone"), package, features)?;
     let files: Vec<_> = std::iter::once(application).chain(parts.iter().map(|part| part.path())).collect();
     let whole = components::path(name);

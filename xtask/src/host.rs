@@ -16,15 +16,18 @@ pub(crate) enum Host {
     Wasmtime,
 }
 
+/// The component of the own host: it may read the token file of workload identity, by its reader.
+const EMBEDDED: Component = Component::ServiceFederated;
+
 /// The own host is for Linux and macOS.
 pub(crate) const DEFAULT: &str = if cfg!(unix) { "gateway" } else { "wasmtime" };
 
 /// Starts `demo` or `dev` of the host: a component with an emulated Key Vault.
 pub(crate) fn demo(command: &str, options: &[OsString]) -> Result<ExitCode> {
     eprintln!("building the component (about a minute the first time)");
-    components::build(&[Component::Service])?;
+    components::build(&[EMBEDDED])?;
     let mut host = Command::new(build(false)?);
-    host.args([command, "--component"]).arg(Component::Service.path());
+    host.args([command, "--component"]).arg(EMBEDDED.path());
     if command == "dev" {
         host.arg("--secrets").arg(root().join("dev/secrets.json"));
     }
@@ -75,11 +78,11 @@ pub(crate) fn attack(
 /// Measures the gateway, and writes the report to `docs/performance` without the option `--report`.
 pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode> {
     use Component::{Proxy, Service};
-    components::build(&[Proxy, Service])?;
+    components::build(&[Proxy, Service, EMBEDDED])?;
     let floor = |world: &str| components::build_as(&format!("floor-{world}"), "floor", world);
     let floors = [floor("proxy")?, floor("service")?];
     let host = build(true)?;
-    let own_host = embed(&Service.path(), &host)?;
+    let own_host = embed(&EMBEDDED.path(), &host)?;
     eprintln!("building the native service (about 3 minutes the first time)");
     let native = build_program("native", "host")?;
 
@@ -94,16 +97,16 @@ pub(crate) fn bench(options: &[OsString]) -> Result<ExitCode> {
 
 /// Measures the memory of the own host under a million requests.
 pub(crate) fn soak(options: &[OsString]) -> Result<ExitCode> {
-    components::build(&[Component::Service])?;
+    components::build(&[EMBEDDED])?;
     let host = build(true)?;
-    let own_host = embed(&Component::Service.path(), &host)?;
+    let own_host = embed(&EMBEDDED.path(), &host)?;
     exec(Command::new(host).arg("soak").arg("--own-host").arg(own_host).args(options))
 }
 
-/// Builds the gateway's own host with the component `service` embedded.
+/// Builds the gateway's own host with its component embedded.
 pub(crate) fn build_gateway() -> Result {
-    components::build(&[Component::Service])?;
-    embed(&Component::Service.path(), &build(false)?).map(drop)
+    components::build(&[EMBEDDED])?;
+    embed(&EMBEDDED.path(), &build(false)?).map(drop)
 }
 
 /// Builds the gateway's own host with this component, which `compiler` compiles, and returns its path.

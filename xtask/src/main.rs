@@ -41,7 +41,10 @@ fn main() -> ExitCode {
 enum Task {
     /// Build components into target/components, or the gateway's own host into target/gateway; default: everything
     Build {
-        #[arg(value_parser = ["proxy", "service", "proxy-spin", "service-spin", "config-store", "host"])]
+        #[arg(value_parser = [
+            "proxy", "service", "token-file", "proxy-federated", "service-federated", "proxy-spin", "service-spin",
+            "config-store", "host",
+        ])]
         parts: Vec<String>,
     },
     /// Build everything, read one secret from an emulated Key Vault and show each step
@@ -57,7 +60,7 @@ enum Task {
         #[arg(long, default_value = host::DEFAULT)]
         host: Host,
         /// A component of this repository, or a .wasm file
-        #[arg(long, default_value = "service")]
+        #[arg(long, default_value = "service-federated")]
         component: OsString,
         /// Options of the host, after --, as `--listen 127.0.0.1:80` or Wasmtime's `--addr`
         #[arg(last = true)]

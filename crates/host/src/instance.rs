@@ -18,7 +18,8 @@ use wasmtime::component::{
 };
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use wasmtime_wasi_http::p3::{self, Request};
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -26,6 +27,7 @@ use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiH
 use crate::log::Log;
 use crate::options::Limits;
 use crate::outbound::{Network, is_forbidden};
+use crate::settings::Settings;
 
 /// The component, compiled and linked, of which instances are made.
 pub struct Program {
@@ -54,9 +56,9 @@ pub enum JobBody {
 }
 
 impl Program {
-    /// Links the component with what it may import: no files, no sockets.
+    /// Links the component with what it may import: no sockets, and of files those of one directory, if any.
     pub fn new(engine: Engine, component: &Component) -> wasmtime::Result<Self> {
-        use wasmtime_wasi::p2::bindings::cli;
+        use wasmtime_wasi::p2::bindings::{cli, filesystem};
         let mut linker = Linker::<Guest>::new(&engine);
         wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(&mut linker)?;
         cli::environment::add_to_linker::<_, WasiCli>(&mut linker, Guest::cli)?;
@@ -66,6 +68,8 @@ impl Program {
         cli::terminal_stdin::add_to_linker::<_, WasiCli>(&mut linker, Guest::cli)?;
         cli::terminal_stdout::add_to_linker::<_, WasiCli>(&mut linker, Guest::cli)?;
         cli::terminal_stderr::add_to_linker::<_, WasiCli>(&mut linker, Guest::cli)?;
+        filesystem::types::add_to_linker::<_, WasiFilesystem>(&mut linker, Guest::filesystem)?;
+        filesystem::preopens::add_to_linker::<_, WasiFilesystem>(&mut linker, Guest::filesystem)?;
         wasmtime_wasi::p3::clocks::add_to_linker(&mut linker)?;
         wasmtime_wasi::p3::random::add_to_linker(&mut linker)?;
         p3::add_to_linker(&mut linker)?;
@@ -75,12 +79,12 @@ impl Program {
         Ok(Self { service: ServicePre::new(linker.instantiate_pre(component)?)?, engine, immediate })
     }
 
-    /// Makes an instance with these environment variables. The future that is returned answers the requests
+    /// Makes an instance with these settings. The future that is returned answers the requests
     /// of `jobs` until that is closed and all are answered, and sends `worn` when the instance should be
     /// replaced. Both fail if the instance traps.
     pub async fn instantiate(
         &self,
-        variables: &[(String, String)],
+        settings: &Settings,
         network: Network,
         log: Log,
         limits: &Limits,
@@ -88,8 +92,14 @@ impl Program {
         worn: oneshot::Sender<&'static str>,
     ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<()>> + Send + use<>> {
         let max = usize::try_from(limits.max_memory)?.saturating_mul(1 << 20);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.envs(&settings.variables).stderr(log);
+        if let Some(directory) = &settings.token_directory {
+            // The same name inside: the setting names the file by its path.
+            wasi.preopened_dir(directory, directory.to_string_lossy(), FsPerms::ReadOnly)?;
+        }
         let guest = Guest {
-            wasi: WasiCtxBuilder::new().envs(variables).stderr(log).build(),
+            wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             network,
             table: ResourceTable::new(),

@@ -182,7 +182,7 @@ impl Checked {
         };
         let client = tls::client(&options.ca_file)?;
         let proxy = outbound::proxy(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))?;
-        Ok(Self { settings: Settings::load()?, server, client, proxy })
+        Ok(Self { settings: Settings::load(options.token_directory.as_deref())?, server, client, proxy })
     }
 }
 

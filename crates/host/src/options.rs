@@ -30,6 +30,11 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub ca_file: Vec<PathBuf>,
 
+    /// A directory that the component may read, for its token files [default: that of
+    /// AZURE_FEDERATED_TOKEN_FILE if the token source needs it, else none]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub token_directory: Option<PathBuf>,
+
     /// The number of threads. Each has an instance with a cache of its own
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     pub threads: NonZeroUsize,

@@ -110,7 +110,7 @@ async fn instantiate(
     let egress = Egress { destinations: settings.destinations.clone(), refused: AtomicU64::new(0) };
     let log = shared.log.clone();
     let network = Network::new(shared.tls.clone(), shared.proxy.clone(), Arc::new(egress), log.clone());
-    shared.program.instantiate(&settings.variables, network, log, &shared.limits, jobs, worn).await
+    shared.program.instantiate(settings, network, log, &shared.limits, jobs, worn).await
 }
 
 /// How long to wait before the next instance: twice as long as last time, if the last one has not lived long.

@@ -157,9 +157,24 @@ impl Azure {
                 delay = Duration::from_millis(milliseconds);
                 self.working_answer(call, &target)
             }
-            Some(FaultKind::ShortLived(_)) | None => self.working_answer(call, &target),
+            Some(FaultKind::RefusesAssertion(code)) => {
+                let body = format!(r#"{{"error":"invalid_client","error_codes":[{code}],"trace_id":"{MARKER}"}}"#);
+                answered(401, None, body, Meaning::Other(401))
+            }
+            Some(FaultKind::ShortLived(_) | FaultKind::NoTokenFile) | None => {
+                self.working_answer(call, &target)
+            }
         };
         (target, response, delay)
+    }
+
+    /// The content of the token file, which is renewed every ten seconds, if it can be read.
+    pub fn assertion(&mut self, now: Duration) -> Option<String> {
+        let is_gone = self.plan.faults.iter().any(|fault| {
+            let active = fault.kind == FaultKind::NoTokenFile && fault.from <= now && now < fault.until;
+            active && self.random.u8(..100) < fault.percent
+        });
+        (!is_gone).then(|| format!("{MARKER}-assertion-{}", now.as_secs() / 10))
     }
 
     /// Counts a call to the vault. Returns whether the vault throttles it.
@@ -192,8 +207,8 @@ impl Azure {
         let text = format!("{MARKER}-token-{}", self.tokens.len());
         let refresh =
             if self.plan.refresh_in { format!(r#","refresh_in":"{}""#, life / 3) } else { String::new() };
-        // App Service returns the date of expiry, the metadata service the lifetime.
-        let end = if self.plan.imds {
+        // App Service returns the date of expiry, the metadata service and Entra ID the lifetime.
+        let end = if self.plan.knows_lifetime() {
             format!(r#""expires_in":"{life}""#)
         } else {
             format!(r#""expires_on":"{}""#, BEGINNING + self.now.as_secs() + life)
@@ -214,7 +229,7 @@ impl Azure {
             .any(|token| is_sent(token) && self.now < token.expires + Duration::from_secs(30));
         // Where the expiry is a date and the calendar clock jumps, the gateway cannot know it.
         let expired = |token: &Token| is_sent(token) && self.now >= token.expires + EXPIRY_GRACE;
-        self.got_expired_token |= self.plan.imds && self.tokens.iter().any(expired);
+        self.got_expired_token |= self.plan.knows_lifetime() && self.tokens.iter().any(expired);
         if !known {
             return refusal(Service::Vault, 401, None);
         }
@@ -301,7 +316,10 @@ pub fn target_of(call: &Call) -> Target {
     let path = endpoint.path_and_query();
     match call.service() {
         Service::TokenSource => {
-            assert!(path.contains("resource=https%3A%2F%2Fvault.azure.net"), "{path}");
+            let form = String::from_utf8_lossy(call.body().expose());
+            let is_federated = form.contains("client_assertion=MARKER-assertion-");
+            let parameters = if is_federated { &*form } else { path };
+            assert!(parameters.contains("=https%3A%2F%2Fvault.azure.net"), "{parameters}");
             assert_eq!(authorization(call), None, "token sent to the token source");
             Target::Token
         }

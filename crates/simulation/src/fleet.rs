@@ -10,12 +10,13 @@ use futures_channel::oneshot;
 use http::Method;
 use keyvault_gateway::azure::{Answer, Call, CallError};
 use keyvault_gateway::env::Setting;
+use keyvault_gateway::error::TokenFileError;
 use keyvault_gateway::gateway::{Answered, Gateway};
 use keyvault_gateway::host::{Body, BodyError, Host, Signal, within};
 use keyvault_gateway::http::headers::Headers;
 use keyvault_gateway::http::request::Head;
 use keyvault_gateway::http::response::Reply;
-use keyvault_gateway::model::Moment;
+use keyvault_gateway::model::{Moment, Redacted};
 
 use crate::azure::{
     AUDIENCE, Azure, BEGINNING, CALLER, MARKER, Response, TENANT, access_token, forged_token, name,
@@ -204,6 +205,19 @@ impl Host for SimulatedHost {
         self.environment.checks.borrow_mut().line_logged(line);
     }
 
+    fn has_reader(&self) -> bool {
+        true
+    }
+
+    fn read_token_file(&self, _: &str) -> Result<Redacted, TokenFileError> {
+        let Environment { executor, azure, checks, .. } = &*self.environment;
+        let assertion = azure.borrow_mut().assertion(executor.now());
+        if assertion.is_none() {
+            checks.borrow_mut().count("no token file");
+        }
+        assertion.map(Redacted::new).ok_or(TokenFileError::NotFound)
+    }
+
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {
         let Environment { executor, azure, checks, .. } = &*self.environment;
         let (now, task) = (executor.now(), executor.current());
@@ -305,7 +319,16 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
         ("GATEWAY_CACHE_ENTRIES", plan.entries.to_string()),
         ("GATEWAY_DEADLINE_SECONDS", plan.deadline.to_string()),
     ];
-    if !plan.imds {
+    if plan.federated {
+        settings.extend(
+            [
+                ("AZURE_TENANT_ID", TENANT),
+                ("AZURE_CLIENT_ID", CALLER),
+                ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/wi/token/azure-identity-token"),
+            ]
+            .map(|(name, text)| (name, text.to_owned())),
+        );
+    } else if !plan.imds {
         settings.push(("IDENTITY_ENDPOINT", "http://127.0.0.1:41741/msi/token".to_owned()));
         settings.push(("IDENTITY_HEADER", format!("{MARKER}-identity-header")));
     }

@@ -17,6 +17,8 @@ pub struct Plan {
     pub deadline: u64,
     /// Whether the token source is the Instance Metadata Service instead of App Service.
     pub imds: bool,
+    /// Whether it is Entra ID instead of either, with an assertion in a file: one run in three.
+    pub federated: bool,
     pub host: HostPlan,
     pub secrets: usize,
     /// The lifetime of an access token, in seconds.
@@ -82,6 +84,10 @@ pub enum FaultKind {
     Garbage,
     /// A token with this lifetime, in seconds.
     ShortLived(u64),
+    /// The host cannot read the token file.
+    NoTokenFile,
+    /// A refusal of the assertion, with this AADSTS code.
+    RefusesAssertion(u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +160,7 @@ impl Plan {
             entries: *pick(random, &[1, 2, 1000, 1000, 1000]),
             deadline: *pick(random, &[1, 2, 5, 10, 10, 10]),
             imds: random.bool(),
+            federated: seed % 3 == 1,
             host: draw_host(random),
             secrets,
             token_lifetime: *pick(random, &[5, 30, 600, 3600, 86_400]),
@@ -172,6 +179,9 @@ impl Plan {
         for _ in 0..random.usize(0..8) {
             plan.faults.push(draw_fault(random, faults_end));
         }
+        for _ in 0..if plan.federated { random.usize(0..4) } else { 0 } {
+            plan.faults.push(draw_assertion_fault(random, faults_end));
+        }
         for _ in 0..random.usize(0..10) {
             let at = moment(random, faults_end);
             plan.changes.push((at, draw_change(random, secrets)));
@@ -184,6 +194,11 @@ impl Plan {
         }
         plan.requests.sort_by_key(|request| request.at);
         plan
+    }
+
+    /// Whether a token comes with its lifetime, and not with the date of its expiry.
+    pub const fn knows_lifetime(&self) -> bool {
+        self.imds || self.federated
     }
 
     /// Draws the plan of `seed` with a load spike: thousands of requests within a second, for all secrets, on
@@ -361,6 +376,18 @@ fn draw_fault(random: &mut Rng, faults_end: Duration) -> Fault {
         _ => FaultKind::Status(503, None),
     };
     Fault { from, until, upstream, percent: *pick(random, &[10, 50, 90, 100, 100]), kind }
+}
+
+/// Draws a fault of the assertion: of its file, or of Entra ID that does not accept it.
+fn draw_assertion_fault(random: &mut Rng, faults_end: Duration) -> Fault {
+    let from = moment(random, faults_end);
+    let until = (from + Duration::from_millis(random.u64(200..20_000))).min(faults_end);
+    let kind = match random.u8(..3) {
+        0 => FaultKind::NoTokenFile,
+        _ => FaultKind::RefusesAssertion(*pick(random, &[70_021, 700_211, 700_213, 700_024, 700_212])),
+    };
+    let percent = *pick(random, &[2, 10, 50, 100]);
+    Fault { from, until, upstream: Service::TokenSource, percent, kind }
 }
 
 fn draw_change(random: &mut Rng, secrets: usize) -> Change {

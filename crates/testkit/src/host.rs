@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use keyvault_gateway::azure::{Answer, Call, CallError};
 use keyvault_gateway::env::Setting;
+use keyvault_gateway::error::TokenFileError;
 use keyvault_gateway::host::{Body, BodyError, Host, KeyValue, KeyValueFuture, Signal};
-use keyvault_gateway::model::Moment;
+use keyvault_gateway::model::{Moment, Redacted};
 
 /// The outcome of a call. `Held` ends when the test releases it, `Late` after the limit of the call.
 #[derive(Clone, Debug)]
@@ -82,6 +83,12 @@ pub struct World {
     pub log: RefCell<Vec<String>>,
     pub body_was_read: Cell<bool>,
     pub store: Option<FakeStore>,
+    /// Whether there is a reader of token files, and what it returns: these in turn, and the last of them
+    /// again and again.
+    pub has_reader: bool,
+    pub token_files: RefCell<VecDeque<Result<&'static str, TokenFileError>>>,
+    /// The paths that were read.
+    pub read_files: RefCell<Vec<String>>,
 }
 
 /// A key-value store of the fake host.
@@ -164,6 +171,17 @@ impl Host for FakeHost {
 
     fn log(&self, line: &str) {
         self.0.log.borrow_mut().push(line.to_owned());
+    }
+
+    fn has_reader(&self) -> bool {
+        self.0.has_reader
+    }
+
+    fn read_token_file(&self, path: &str) -> Result<Redacted, TokenFileError> {
+        self.0.read_files.borrow_mut().push(path.to_owned());
+        let mut files = self.0.token_files.borrow_mut();
+        let next = if files.len() > 1 { files.pop_front() } else { files.front().copied() };
+        next.expect("there is no file").map(|text| Redacted::new(text.to_owned()))
     }
 
     async fn send(&self, call: Call, limit: Duration) -> Result<Answer, CallError> {

@@ -174,7 +174,7 @@ fn builds_get_requests() {
             "metadata: true",
         ),
     ] {
-        let call = detect(&settings).unwrap().call(vault().audience());
+        let call = detect(&settings).unwrap().call(vault().audience(), "");
         assert_eq!(*call.method(), http::Method::GET);
         assert_eq!(address_of(&call), (false, address), "{settings:?}");
         assert_eq!(last_header(&call), secret, "{settings:?}");
@@ -206,7 +206,7 @@ fn builds_form_requests() {
             form,
         ),
     ] {
-        let call = detect(&settings).unwrap().call(vault().audience());
+        let call = detect(&settings).unwrap().call(vault().audience(), "");
         assert_eq!(*call.method(), http::Method::POST);
         assert_eq!(address_of(&call), address);
         assert!(call.headers().iter().any(|(name, _)| *name == "content-type"));
@@ -224,7 +224,7 @@ fn each_cloud_has_its_authority() {
         ("vault.usgovcloudapi.net", "login.microsoftonline.us"),
     ] {
         let vault = Vault::parse("KeyVaultUri", &format!("https://my-vault.{suffix}"), None, None).unwrap();
-        let call = detect_for(&settings, &vault).unwrap().call(vault.audience());
+        let call = detect_for(&settings, &vault).unwrap().call(vault.audience(), "");
         assert_eq!(call.endpoint().authority(), authority);
         let form = String::from_utf8(call.body().expose().clone()).unwrap();
         assert!(form.ends_with(&format!("scope=https%3A%2F%2F{suffix}%2F.default")), "{suffix}");
@@ -336,7 +336,7 @@ fn maps_answers_without_a_token_to_errors() {
             r#"{"error":"x","error_codes":[900023]}"#.to_owned(),
             refused(Tenant, "AADSTS900023"),
         ),
-        (&[&entra], 401, aadsts("invalid_client", 700_027), refused(Credential, "AADSTS700027")),
+        (&[&entra], 401, aadsts("invalid_client", 700_027), refused(Assertion, "AADSTS700027")),
         (&[&entra], 400, flat("temporarily_unavailable", ""), None),
         // Only a valid code is logged.
         (&[&newer], 401, nested("two words"), refused(Credential, "")),
@@ -357,6 +357,7 @@ fn maps_answers_without_a_token_to_errors() {
                     source: source.name(),
                     status,
                     code: Code::parse(&code),
+                    claims: None,
                 },
             );
             let error = parse_error(source, status, None, &body);
@@ -438,7 +439,7 @@ fn maps_answers_without_a_token_to_errors() {
         (CallError::TooLarge, Error::TokenSourceUnusable),
     ] {
         assert_eq!(
-            imds.parse_token(Err(call_error), Moment::after_start(Duration::ZERO), 0).unwrap_err(),
+            imds.parse_token(Err(call_error), "", Moment::after_start(Duration::ZERO), 0).unwrap_err(),
             error
         );
     }
@@ -452,14 +453,14 @@ fn debug_output_has_no_credential() {
         vec![("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "marker")],
     ] {
         let source = detect(&settings).unwrap();
-        let call = source.call(vault().audience());
+        let call = source.call(vault().audience(), "");
         assert!(!format!("{source:?} {call:?}").contains("marker"), "{}", source.name());
     }
 }
 
 fn parse_error(source: &TokenSource, status: u16, retry_after: Option<&str>, body: &str) -> Error {
     let answer = Answer::new(status, retry_after.map(str::to_owned), body.into());
-    source.parse_token(Ok(answer), Moment::after_start(Duration::ZERO), 0).unwrap_err()
+    source.parse_token(Ok(answer), "", Moment::after_start(Duration::ZERO), 0).unwrap_err()
 }
 
 const GUID: &str = "5e29463d-71da-4fe0-8e69-999b57db23b0";
@@ -480,7 +481,7 @@ fn detect_for(
 ) -> Result<TokenSource, crate::error::SettingError> {
     let settings: Vec<_> =
         settings.iter().map(|(name, text)| (*name, Ok(Some((*text).to_owned())))).collect();
-    TokenSource::detect(Lookup::new(&settings), vault)
+    TokenSource::detect(Lookup::new(&settings), vault, false)
 }
 
 fn vault() -> Vault {

@@ -41,7 +41,8 @@ pub(super) fn error(answer: &Answer, source: &TokenSource, unix_time: u64) -> Er
         Meaning::Throttled => Error::upstream(Service::TokenSource, FailureKind::Throttled, retry_after()),
         Meaning::Failing => Error::upstream(Service::TokenSource, FailureKind::Failing, retry_after()),
         Meaning::Refused(reason) => {
-            Error::TokenSourceRefused { reason, source: source.name(), status, code: body.operator_code() }
+            let code = body.operator_code();
+            Error::TokenSourceRefused { reason, source: source.name(), status, code, claims: None }
         }
     }
 }
@@ -65,7 +66,9 @@ const fn by_status(status: u16, source: &TokenSource) -> Meaning {
         ) => Meaning::Refused(TokenRefusal::NoSuchIdentity),
         // Cloud Shell has only one identity.
         (400, TokenSource::CloudShell(_)) => Meaning::Refused(TokenRefusal::Audience),
-        (400, TokenSource::ClientSecret(_)) | (401 | 403, _) => Meaning::Refused(TokenRefusal::Credential),
+        (400, TokenSource::ClientSecret(_) | TokenSource::Federated(_)) | (401 | 403, _) => {
+            Meaning::Refused(TokenRefusal::Credential)
+        }
         _ => Meaning::Refused(TokenRefusal::Other),
     }
 }
@@ -74,7 +77,7 @@ const fn by_status(status: u16, source: &TokenSource) -> Meaning {
 /// handling"), of Container Instances, which has Service Fabric's (Azure/azure-sdk-for-net issue 45547), of
 /// Cloud Shell, of OAuth (RFC 6749, section 5.2) and of Entra ID (Microsoft, "Microsoft Entra authentication
 /// and authorization error codes").
-const CODES: [(&str, Meaning); 28] = [
+const CODES: [(&str, Meaning); 50] = [
     ("AADSTS50001", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS500011", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS70011", Meaning::Refused(TokenRefusal::Audience)),
@@ -86,6 +89,30 @@ const CODES: [(&str, Meaning); 28] = [
     ("AADSTS7000216", Meaning::Refused(TokenRefusal::Credential)),
     ("AADSTS7000218", Meaning::Refused(TokenRefusal::Credential)),
     ("AADSTS7000222", Meaning::Refused(TokenRefusal::Credential)),
+    // Of assertions, where a federated credential is missing or differs.
+    ("AADSTS70021", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700211", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700212", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700213", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS7002137", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS7002138", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700222", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700226", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700229", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700236", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS7002206", Meaning::Refused(TokenRefusal::Trust)),
+    ("AADSTS700024", Meaning::Refused(TokenRefusal::Assertion)),
+    ("AADSTS50027", Meaning::Refused(TokenRefusal::Assertion)),
+    ("AADSTS700027", Meaning::Refused(TokenRefusal::Assertion)),
+    ("AADSTS7000272", Meaning::Refused(TokenRefusal::Assertion)),
+    // Entra ID could not reach the documents of the assertion's issuer.
+    ("AADSTS50166", Meaning::Failing),
+    ("AADSTS501661", Meaning::Failing),
+    ("AADSTS90061", Meaning::Failing),
+    ("AADSTS700223", Meaning::Refused(TokenRefusal::Policy)),
+    ("AADSTS700238", Meaning::Refused(TokenRefusal::Policy)),
+    ("AADSTS7002381", Meaning::Refused(TokenRefusal::Policy)),
+    ("AADSTS700022", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS53003", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS530032", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS50196", Meaning::Throttled),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use testkit::leaks::{Private, SHORTEST, Search};
 use tokio::runtime::Runtime;
 
-/// The components under `wasmtime serve`, and `service` on the gateway's own host.
+/// The components under `wasmtime serve`, and `service-federated` on the gateway's own host.
 pub(crate) const ALL: [&str; 3] = ["proxy", "service", OWN_HOST];
 
 pub(crate) const OWN_HOST: &str = "own host";
@@ -68,7 +68,7 @@ impl Harness {
             text.replace("{proxy}", &served.proxy_base()).replace("{ca}", ca.path().to_str().unwrap())
         };
         let launch = if component == OWN_HOST {
-            Launch::new(HOST, dev_host::component("service").unwrap()).host(Host::Gateway)
+            Launch::new(HOST, dev_host::component("service-federated").unwrap()).host(Host::Gateway)
         } else {
             Launch::new(HOST, compiled(component)).options(["--allow-precompiled"])
         };
@@ -91,6 +91,11 @@ impl Harness {
             ("HTTPS_PROXY", "{proxy}"),
         ];
         Self::start_with(component, Source::ClientSecret, &settings, &["--ca-file", "{ca}"])
+    }
+
+    /// Adds a text that the token source alone may see.
+    pub(crate) fn hide(&mut self, text: &str) {
+        self.private.add(Private::IdentitySecret, text);
     }
 
     /// Sends a signal to the host.
@@ -197,6 +202,10 @@ impl Drop for Harness {
     }
 }
 
+/// The settings that are credentials for a token source.
+const IDENTITY_SECRETS: [&str; 4] =
+    ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
+
 /// Returns a search for the text that is private from the start.
 fn private(emulator: &Emulator) -> Search {
     let mut search = Search::new();
@@ -205,7 +214,7 @@ fn private(emulator: &Emulator) -> Search {
     facts::ALL.iter().for_each(|fact| search.add(Private::Azure, fact));
     let everywhere = Source::ALL.iter().flat_map(|source| emulator.settings(source.1, ""));
     for (name, value) in everywhere.filter(|setting| setting.1.len() >= SHORTEST) {
-        if ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"].contains(&name) {
+        if IDENTITY_SECRETS.contains(&name) {
             search.add(Private::IdentitySecret, value);
         }
     }

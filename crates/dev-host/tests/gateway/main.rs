@@ -3,9 +3,11 @@
 //! Azure's faults are tested in `embedded`, in virtual time. Each token source is in one of the tests here.
 
 mod composed;
+mod federated;
 mod harness;
 mod own_host;
 mod schemathesis;
+mod volume;
 
 use std::io::{BufReader, Write as _};
 use std::net::Ipv4Addr;

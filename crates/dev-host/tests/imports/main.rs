@@ -17,8 +17,9 @@ fn components_import_and_export_exactly_the_listed_names() {
         let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let listed: BTreeSet<String> = lines.map(str::to_owned).collect();
         let found = interface(component);
-        let reaches = |name: &String| name.contains("wasi:filesystem") || name.contains("wasi:sockets");
-        assert!(!found.iter().any(reaches), "{component}: {found:#?}");
+        let reaches = |what| found.iter().any(|name| name.contains(what));
+        assert!(!reaches("wasi:sockets"), "{component}: {found:#?}");
+        assert!(!(reaches("wasi:filesystem") && reaches("wasi:http")), "{component}: {found:#?}");
 
         let difference = |mark: &str, one: &BTreeSet<String>, other: &BTreeSet<String>| -> String {
             one.difference(other).map(|name| format!("{mark} {name}\n")).collect()
@@ -42,6 +43,23 @@ fn security_md_shows_all_imports_and_exports() {
     }
 }
 
+/// The part that can read files has no network, and the part that has the network can read no file: the gateway
+/// imports one function more than without the reader. The whole imports what both do.
+#[test]
+fn a_federated_gateway_is_a_gateway_and_a_reader() {
+    let reader = interface("token-file");
+    let read = "import keyvault:gateway/assertion@0.1.0".to_owned();
+    let files = reader.iter().filter(|name| name.starts_with("import ")).cloned();
+    for name in ["proxy", "service"] {
+        let gateway = interface(name);
+        let with_reader: BTreeSet<_> = gateway.iter().cloned().chain([read.clone()]).collect();
+        assert_eq!(interface(&format!("{name}-federated-alone")), with_reader);
+        let whole: BTreeSet<_> = gateway.into_iter().chain(files.clone()).collect();
+        let composed = interface(&format!("{name}-federated"));
+        assert_eq!(without_patches(composed), without_patches(whole), "{name}");
+    }
+}
+
 /// The gateway's imports are resolved, and its exports are not visible from outside.
 #[test]
 fn a_composition_adds_no_import_or_export() {
@@ -51,16 +69,19 @@ fn a_composition_adds_no_import_or_export() {
         ("awaiting", &["awaiting-alone", "service"]),
     ] {
         let has = |name: &String, start: &str| name.starts_with(start) && !name.contains(" keyvault:");
-        // The parts use two patch versions of WASI 0.2; the composition uses the newer one of each interface.
-        let without_patch = |name: String| name.split("@0.2.").next().unwrap_or_default().to_owned();
         let of = |names: BTreeSet<String>, start: &str| -> BTreeSet<String> {
-            names.into_iter().filter(|name| has(name, start)).map(without_patch).collect()
+            without_patches(names.into_iter().filter(|name| has(name, start)).collect())
         };
         let of_parts: BTreeSet<_> = parts.iter().flat_map(|part| of(interface(part), "import ")).collect();
         assert_eq!(of(interface(name), "import "), of_parts, "{name}");
         assert_eq!(of(interface(name), "export "), of(interface(parts[0]), "export "), "{name}");
         assert!(!interface(name).iter().any(|name| name.contains("keyvault:")), "{name}");
     }
+}
+
+/// The parts of a composition use several patch versions of WASI 0.2, and the whole the newest of each interface.
+fn without_patches(names: BTreeSet<String>) -> BTreeSet<String> {
+    names.into_iter().map(|name| name.split("@0.2.").next().unwrap_or_default().to_owned()).collect()
 }
 
 /// Returns the imports and exports of a component, each after `import` or `export`.
@@ -85,7 +106,8 @@ fn interface(name: &str) -> BTreeSet<String> {
     names
 }
 
-const COMPONENTS: [&str; 5] = ["proxy", "service", "proxy-spin", "service-spin", "config-store"];
+const COMPONENTS: [&str; 6] =
+    ["proxy", "service", "token-file", "proxy-spin", "service-spin", "config-store"];
 
 /// The examples before composition: none can reach another host.
 const APPLICATIONS: [&str; 3] = ["configured-proxy-alone", "configured-service-alone", "awaiting-alone"];
