@@ -16,7 +16,7 @@ if [[ -n $uncommitted ]]; then
 fi
 rm -rf "$dist"
 mkdir -p "$dist/wit"
-components=(proxy service proxy-spin service-spin config-store)
+components=(proxy service token-file proxy-federated service-federated proxy-spin service-spin config-store)
 cargo xtask build "${components[@]}"
 ci/sbom.sh
 # The workflow brings the own host from a machine of each architecture.

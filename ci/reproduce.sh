@@ -2,7 +2,7 @@
 # Builds HEAD in two clean clones and compares the bytes of the components: ci/reproduce.sh [NAME ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- proxy service proxy-spin service-spin config-store
+[ $# -gt 0 ] || set -- proxy service token-file proxy-federated service-federated proxy-spin service-spin config-store
 commit="$(git rev-parse HEAD)"
 echo "building $commit in two clean clones, without uncommitted changes"
 # The builds use no variables of Cargo and rustc, and no Cargo configuration of a parent directory.

@@ -10,10 +10,11 @@ mkdir -p target/sbom
 workspace="$(mktemp -d)"
 trap 'rm -rf "$workspace"' EXIT
 cp Cargo.toml Cargo.lock "$workspace"
-mkdir -p "$workspace/src" "$workspace/crates/config-store/src" "$workspace/crates/host/src"
-touch "$workspace/src/lib.rs" "$workspace"/crates/{config-store,host}/src/lib.rs "$workspace/crates/host/src/main.rs"
-cp crates/config-store/Cargo.toml "$workspace/crates/config-store"
-cp crates/host/Cargo.toml "$workspace/crates/host"
+mkdir -p "$workspace/src" "$workspace"/crates/{config-store,token-file,host}/src
+touch "$workspace/src/lib.rs" "$workspace"/crates/{config-store,token-file,host}/src/lib.rs "$workspace/crates/host/src/main.rs"
+for package in config-store token-file host; do
+  cp "crates/$package/Cargo.toml" "$workspace/crates/$package"
+done
 sed -i -e '/path = "crates\//d' -e '/^toml/d' "$workspace/Cargo.toml"
 describe() {
   sed -i "s,^members = .*,members = [$3]," "$workspace/Cargo.toml"
@@ -24,9 +25,13 @@ describe() {
 }
 describe proxy . '' proxy
 describe service . '' service
+describe token-file crates/token-file '"crates/token-file"' component
+# Without the reader of token files that is composed with them.
+describe proxy-federated . '' proxy,federated
+describe service-federated . '' service,federated
 describe proxy-spin . '' proxy,spin
 describe service-spin . '' service,spin
 describe config-store crates/config-store '"crates/config-store"' component
-# Without the component that is embedded in it, which is `service`.
+# Without the component that is embedded in it, which is `service-federated`.
 describe linux-x64 crates/host '"crates/host"' '' x86_64-unknown-linux-gnu
 describe linux-arm64 crates/host '"crates/host"' '' aarch64-unknown-linux-gnu

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Client;
 use super::retry_budget::RetryBudget;
 use crate::azure::token_source::{Proof, Token};
-use crate::error::{Code, Error, Failure, TokenRefusal};
+use crate::error::{Code, Error, Failure, TokenFileError, TokenRefusal};
 use crate::host::Host;
 use crate::model::Redacted;
 
@@ -66,7 +66,12 @@ impl<H: Host> Client<'_, H> {
         match proof {
             Proof::Unneeded => Ok(Redacted::new(String::new())),
             Proof::Assertion(text) => Ok(text),
-            Proof::File(path) => Ok(self.host.read_token_file(&path).map_err(Error::TokenFile)?),
+            Proof::File(path) => {
+                let text = self.host.read_token_file(&path).map_err(Error::TokenFile)?;
+                // It goes into a form or a header, so the reader's word is not enough.
+                let is_plain = text.expose().bytes().all(|byte| byte.is_ascii_graphic());
+                if is_plain { Ok(text) } else { Err(Error::TokenFile(TokenFileError::NotAToken).into()) }
+            }
         }
     }
 }

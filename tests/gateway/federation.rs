@@ -120,6 +120,13 @@ fn a_file_without_a_token_is_an_error_of_its_own() {
 }
 
 #[test]
+fn a_reader_cannot_write_a_header() {
+    let gateway = Scripted::with_token_files(&[], &[Ok("a.b.c\r\nx-more: y")]);
+    assert_eq!((gateway.read("a").1, gateway.calls().len()), ("IdentityError", 0));
+    assert!(gateway.log()[0].contains("the token file has something that is not a token"));
+}
+
+#[test]
 fn an_assertion_of_google_cloud_takes_one_more_call() {
     let google = ("IDENTITY_SOURCE", "google-cloud");
     let gateway = Scripted::with_token_files(&[google, ("AZURE_FEDERATED_TOKEN_FILE", "")], &[]);

@@ -19,11 +19,12 @@ pub(crate) enum Component {
     ServiceFederated,
     ProxySpin,
     ServiceSpin,
+    ServiceSpinFederated,
     ConfigStore,
 }
 
 impl Component {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Proxy,
         Self::Service,
         Self::TokenFile,
@@ -31,6 +32,7 @@ impl Component {
         Self::ServiceFederated,
         Self::ProxySpin,
         Self::ServiceSpin,
+        Self::ServiceSpinFederated,
         Self::ConfigStore,
     ];
 
@@ -44,6 +46,9 @@ impl Component {
             Self::ServiceFederated => ["service-federated", "keyvault-gateway", "service,federated"],
             Self::ProxySpin => ["proxy-spin", "keyvault-gateway", "proxy,spin"],
             Self::ServiceSpin => ["service-spin", "keyvault-gateway", "service,spin"],
+            Self::ServiceSpinFederated => {
+                ["service-spin-federated", "keyvault-gateway", "service,spin,federated"]
+            }
             Self::ConfigStore => ["config-store", "config-store", "component"],
         }
     }
@@ -62,7 +67,7 @@ impl Component {
 pub(crate) fn build(components: &[Component]) -> Result {
     for component in components {
         let [name, package, features] = component.parts();
-        if matches!(component, Component::ProxyFederated | Component::ServiceFederated) {
+        if features.ends_with("federated") {
             build(&[Component::TokenFile])?;
             compose::build(name, package, features, &[Component::TokenFile])?;
         } else {

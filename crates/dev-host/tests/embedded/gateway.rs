@@ -125,15 +125,25 @@ impl Gateway {
 
     /// Starts the component of `world` with exactly these settings, and the emulator as its network.
     pub(crate) fn start(world: World, emulator: &Emulator, settings: &[(&str, String)]) -> Self {
+        Self::start_by(MANIFEST, world, emulator, settings)
+    }
+
+    /// Starts it with this manifest, if the host is Spin.
+    pub(crate) fn start_by(
+        manifest: &str,
+        world: World,
+        emulator: &Emulator,
+        settings: &[(&str, String)],
+    ) -> Self {
         let (stdout, stderr) = (MemoryOutputPipe::new(MAX_OUTPUT), MemoryOutputPipe::new(MAX_OUTPUT));
         let observed = Arc::new(Observed::default());
         // Spin passes no environment of its own; settings are variables there.
         let (environment, application) = if world.is_spin() {
             let values = settings.iter().map(|(name, value)| (variable_name(name), value.clone())).collect();
-            let uncommented = MANIFEST.replace("# key_value_stores", "key_value_stores");
-            assert_ne!(uncommented, MANIFEST);
+            let uncommented = manifest.replace("# key_value_stores", "key_value_stores");
+            assert_ne!(uncommented, manifest);
             let has_store = settings.iter().any(|setting| setting.0 == "GATEWAY_STORE");
-            let manifest = if has_store { &uncommented } else { MANIFEST };
+            let manifest = if has_store { &uncommented } else { manifest };
             (Vec::new(), Some(Arc::new(Application::load(manifest, &values).unwrap())))
         } else {
             let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));

@@ -14,6 +14,8 @@ pub(crate) struct Application {
     variables: BTreeMap<String, String>,
     stores: Vec<String>,
     allowed: Vec<String>,
+    /// The directories that dependencies get, with their names inside.
+    pub(crate) files: Vec<Files>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +35,23 @@ struct Component {
     #[serde(default)]
     key_value_stores: Vec<String>,
     variables: BTreeMap<String, String>,
+    #[serde(default)]
+    files: Vec<Files>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Files {
+    pub(crate) source: String,
+    pub(crate) destination: String,
+}
+
+/// A component that the component is composed with. By default it inherits nothing.
+#[derive(Deserialize)]
+struct Dependency {
+    #[serde(default)]
+    inherit_configuration: Vec<String>,
 }
 
 impl Application {
@@ -52,7 +71,10 @@ impl Application {
             Ok((name, value.clone()))
         };
         let variables = component.variables.into_iter().map(resolved).collect::<Result<_, String>>()?;
-        Ok(Self { variables, stores: component.key_value_stores, allowed: component.allowed_outbound_hosts })
+        let inherits = |dependency: &Dependency| dependency.inherit_configuration.iter().any(|one| one == "files");
+        let files = if component.dependencies.values().any(inherits) { component.files } else { Vec::new() };
+        let (stores, allowed) = (component.key_value_stores, component.allowed_outbound_hosts);
+        Ok(Self { variables, stores, allowed, files })
     }
 
     /// Returns a variable of the component.

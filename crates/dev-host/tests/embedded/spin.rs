@@ -74,6 +74,35 @@ fn settings_are_variables_and_wrong_ones_are_named() {
     assert_eq!(error, "key_vault_uri is required and has no value");
 }
 
+/// The lines that docs/hosts.md adds to the manifest, with another directory.
+#[test]
+fn the_reader_of_token_files_gets_what_the_manifest_lets_it_inherit() {
+    let page = include_str!("../../../../docs/hosts.md");
+    let added = page.split("```toml\n").find(|block| block.starts_with("[component.keyvault-gateway]\n"));
+    let added = added.unwrap().split("```").next().unwrap();
+    let (directory, mount) = (tempfile::tempdir().unwrap(), "/var/run/secrets/azure/wi");
+    let source = format!("source = \"{mount}\"");
+    assert!(added.contains(&source));
+    let added = added.replace(&source, &format!("source = {:?}", directory.path()));
+    let (component, dependency) = added.split_once("\n\n").unwrap();
+    let manifest = MANIFEST.replace("[component.keyvault-gateway]\n", &format!("{component}\n")) + dependency;
+    let emulator = azure();
+    std::fs::create_dir(directory.path().join("token")).unwrap();
+    std::fs::write(directory.path().join("token/azure-identity-token"), emulator.cluster_assertion()).unwrap();
+    let mut settings = settings(&emulator, Source::WorkloadIdentity);
+    settings.push(("AZURE_FEDERATED_TOKEN_FILE", format!("{mount}/token/azure-identity-token")));
+    for (manifest, outcome) in [
+        (manifest.clone(), (200, "")),
+        (manifest.replace(r#"["files"]"#, r#"["variables"]"#), (502, "IdentityError")),
+    ] {
+        in_virtual_time(async {
+            let world = World::FederatedOnSpin;
+            let gateway = Gateway::start_by(&manifest, world, &emulator, &settings);
+            gateway.post().await.expect(outcome, &manifest);
+        });
+    }
+}
+
 /// Runs a test with the components of both worlds on Spin.
 pub(crate) fn on_spin(test: impl AsyncFn(World)) {
     SPIN.into_iter().for_each(|world| in_virtual_time(test(world)));

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use wasmtime::component::{Component, ComponentType, Linker, Lower, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreContextMut};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{
     HandlerState, Instance, Proxy, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
@@ -46,16 +46,20 @@ pub(crate) enum World {
     ServiceOnSpin,
     /// WASI 0.3, and a request goes to `keyvault:gateway/immediate` first, as in the gateway's own host.
     Immediate,
+    /// `ServiceOnSpin` with the reader of token files, as Spin composes it by the manifest.
+    FederatedOnSpin,
 }
 
 impl World {
     /// Returns whether the host is Spin.
     pub(crate) const fn is_spin(self) -> bool {
-        matches!(self, Self::ProxyOnSpin | Self::ServiceOnSpin)
+        matches!(self, Self::ProxyOnSpin | Self::ServiceOnSpin | Self::FederatedOnSpin)
     }
 
     const fn component(self) -> &'static str {
-        ["proxy", "service", "proxy-spin", "service-spin", "service"][self as usize]
+        let names =
+            ["proxy", "service", "proxy-spin", "service-spin", "service", "service-spin-federated"];
+        names[self as usize]
     }
 }
 
@@ -157,14 +161,14 @@ impl HandlerState for Host {
         // Compilation must not count as time of the instance.
         let component = component(self.world);
         self.observed.instances.fetch_add(1, Ordering::Relaxed);
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.envs(&self.environment).stdout(self.stdout.clone()).stderr(self.stderr.clone());
+        wasi.monotonic_clock(Clock::start()).wall_clock(self.wall_clock);
+        for files in self.application.iter().flat_map(|application| &application.files) {
+            wasi.preopened_dir(&files.source, &files.destination, FsPerms::ReadOnly)?;
+        }
         let guest = Guest {
-            wasi: WasiCtxBuilder::new()
-                .envs(&self.environment)
-                .stdout(self.stdout.clone())
-                .stderr(self.stderr.clone())
-                .monotonic_clock(Clock::start())
-                .wall_clock(self.wall_clock)
-                .build(),
+            wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             network: Network {
                 application: self.application.clone(),
@@ -377,7 +381,7 @@ struct Compiled {
 
 fn component(world: World) -> &'static Compiled {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    static COMPILED: [OnceLock<Compiled>; 4] = [const { OnceLock::new() }; 4];
+    static COMPILED: [OnceLock<Compiled>; 6] = [const { OnceLock::new() }; 6];
     // Fuel counts instructions.
     let engine = ENGINE.get_or_init(|| Engine::new(Config::new().consume_fuel(true)).unwrap());
     let world = if world == World::Immediate { World::Service } else { world };
@@ -398,7 +402,7 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
         variables.func_wrap("get", |store, (name,): (String,)| Ok((variable(store.data(), name),)))?;
         key_value_store::add_to_linker(&mut linker)?;
     }
-    if world == World::ServiceOnSpin {
+    if matches!(world, World::ServiceOnSpin | World::FederatedOnSpin) {
         let mut variables = linker.instance("spin:variables/variables@3.0.0")?;
         variables.func_wrap_concurrent("get", |accessor, (name,): (String,)| {
             Box::pin(async move { Ok((accessor.with(|mut access| variable(access.get(), name)),)) })
@@ -413,7 +417,7 @@ fn compile(engine: &'static Engine, world: World) -> wasmtime::Result<Compiled> 
     assert_eq!(handlers.count(), 1, "{world:?}");
     let proxy = match world {
         World::Proxy | World::ProxyOnSpin => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
-        World::Service | World::Immediate | World::ServiceOnSpin => {
+        World::Service | World::Immediate | World::ServiceOnSpin | World::FederatedOnSpin => {
             ProxyPre::P3(p3::bindings::ServicePre::new(instance)?)
         }
     };
