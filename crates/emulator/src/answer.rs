@@ -6,7 +6,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::cloud::HostRole;
 use crate::faults::{self, Faults};
-use crate::identity::{self, Credentials, Issuer};
+use crate::identity::arc::ArcKeys;
+use crate::identity::{self, Issuer};
 use crate::journal::Journal;
 use crate::refusal::VaultError;
 use crate::request::Request;
@@ -14,7 +15,8 @@ use crate::signing::PublishedKeys;
 use crate::store::Store;
 use crate::tokens::{TokenStatus, Tokens};
 use crate::{
-    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, control, now, response, vault,
+    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, assertions, control, now,
+    response, vault,
 };
 
 impl Emulator {
@@ -43,7 +45,8 @@ impl Emulator {
             return Ok(control::answer(self, &request).map(faults::full_body));
         }
 
-        let (number, fault) = self.lock().record(&self.credentials, &request);
+        let credential = self.credential(&request);
+        let (number, fault) = self.lock().record(&request, credential);
         if let Some(fault) = &fault {
             fault.before_headers().await?;
         }
@@ -54,6 +57,20 @@ impl Emulator {
         };
         self.lock().journal.record_status(number, response.status().as_u16());
         Ok(response)
+    }
+
+    /// Checks the credential in a request, for the journal.
+    fn credential(&self, request: &Request) -> Credential {
+        if let Kind::Token(source) = request.kind {
+            return identity::credential(request, source, &Issuer::new(self), now());
+        }
+        let state = self.lock();
+        let status = |token| state.tokens.check(token, vault::audience(request, &state.settings), now());
+        match request.bearer().map(status) {
+            None => Credential::Absent,
+            Some(TokenStatus::Valid) => Credential::Right,
+            Some(_) => Credential::Wrong,
+        }
     }
 
     /// Returns Azure's response, or the refusal that the fault selects.
@@ -76,6 +93,11 @@ impl Emulator {
                 let keys = self.lock().published_keys;
                 identity::entra::jwks(request, keys)
             }
+            (Kind::AssertionIssuer, Some(Effect::Status(status))) => response::empty(*status),
+            (Kind::AssertionIssuer, _) => {
+                let keys = self.lock().assertion_keys;
+                assertions::document(request, keys)
+            }
             (Kind::Control | Kind::Nothing, effect) => response::empty(match (effect, request.host_role) {
                 (Some(Effect::Status(status)), _) => *status,
                 (_, HostRole::Unknown) => StatusCode::MISDIRECTED_REQUEST,
@@ -90,6 +112,8 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) tokens: Tokens,
     pub(crate) published_keys: PublishedKeys,
+    pub(crate) assertion_keys: PublishedKeys,
+    pub(crate) arc_keys: ArcKeys,
     pub(crate) settings: Settings,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
@@ -97,19 +121,7 @@ pub(crate) struct State {
 
 impl State {
     /// Records a request in the journal. Returns its number and the fault that matches it.
-    fn record(&mut self, credentials: &Credentials, request: &Request) -> (u64, Option<Fault>) {
-        let credential = match request.kind {
-            Kind::Token(source) => identity::credential(request, source, credentials),
-            _ => {
-                let status =
-                    |token| self.tokens.check(token, vault::audience(request, &self.settings), now());
-                match request.bearer().map(status) {
-                    None => Credential::Absent,
-                    Some(TokenStatus::Valid) => Credential::Right,
-                    Some(_) => Credential::Wrong,
-                }
-            }
-        };
+    fn record(&mut self, request: &Request, credential: Credential) -> (u64, Option<Fault>) {
         let fault = self.faults.take(request);
         let number = self.journal.record_request(
             request,

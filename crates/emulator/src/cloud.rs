@@ -22,12 +22,15 @@ pub(crate) enum HostRole {
     Vault(&'static Cloud),
     Entra,
     Imds,
+    /// Google Cloud's metadata server.
+    GoogleMetadata,
     /// A loopback address or `localhost`: serves all routes, including the control routes.
     Loopback,
     Unknown,
 }
 
-/// Returns the role of `host`, which has no port. Vaults and Entra accept only HTTPS, IMDS only plain HTTP.
+/// Returns the role of `host`, which has no port. Vaults and Entra accept only HTTPS, metadata
+/// servers only plain HTTP.
 pub(crate) fn host_role(scheme: &str, host: &str) -> HostRole {
     let host = host.to_ascii_lowercase();
     let https = scheme == "https";
@@ -37,6 +40,7 @@ pub(crate) fn host_role(scheme: &str, host: &str) -> HostRole {
         Some(cloud) if https => HostRole::Vault(cloud),
         Some(_) => HostRole::Unknown,
         None if host == IMDS && !https => HostRole::Imds,
+        None if host == GOOGLE_METADATA && !https => HostRole::GoogleMetadata,
         None if is_loopback(&host) => HostRole::Loopback,
         None if https && CLOUDS.iter().any(|cloud| cloud.authority_host == host) => HostRole::Entra,
         None => HostRole::Unknown,
@@ -73,6 +77,7 @@ const CLOUDS: [Cloud; 3] = [
 ];
 
 const IMDS: &str = "169.254.169.254";
+const GOOGLE_METADATA: &str = "metadata.google.internal";
 
 fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);

@@ -39,6 +39,10 @@ fn dispatch(emulator: &Emulator, request: &Request) -> Result<Option<Value>, Str
             emulator.configure(|settings| *settings = new);
         }
         ("POST", ["emulator", "signing-keys"]) => emulator.rotate_signing_keys(),
+        ("POST", ["emulator", "assertion-keys"]) => emulator.rotate_assertion_keys(),
+        ("POST", ["emulator", "assertions"]) => {
+            return Ok(Some(json!({"value": emulator.cluster_assertion()})));
+        }
         ("DELETE", ["emulator", "tokens"]) => emulator.forget_tokens(),
         ("PUT", ["emulator", "secrets", name]) => {
             return change_secret(emulator, name, parse_body(request)?).map(Some);

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::request::{Kind, Request};
 use crate::response::with_header;
 use crate::store::is_secret_name;
-use crate::{Body, Cut, Refusal, TokenRefusal, response};
+use crate::{Body, Cut, Refusal, Source, TokenRefusal, response};
 
 /// The requests that a fault matches, and its effect on them.
 ///
@@ -29,6 +29,7 @@ use crate::{Body, Cut, Refusal, TokenRefusal, response};
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     upstream: Upstream,
+    source: Option<Source>,
     secret: Option<String>,
     times: Option<u32>,
     every: Option<u32>,
@@ -131,6 +132,12 @@ impl Fault {
         Self { lasts_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), ..self }
     }
 
+    /// Matches only requests to the endpoint of this token source. [`Source::WorkloadIdentity`] selects
+    /// Entra's, for each request with a client assertion, and no endpoint that issues one.
+    pub fn source(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
     pub fn secret(self, name: &str) -> Self {
         Self { secret: Some(name.to_owned()), ..self }
     }
@@ -159,6 +166,10 @@ impl Fault {
                 by_token_source && self.upstream != Upstream::Token,
                 "`refuse_token` is for a token source only",
             ),
+            (
+                self.source.is_some() && self.upstream != Upstream::Token,
+                "only token requests have a `source`",
+            ),
             (elsewhere && self.secret.is_some(), "only vault requests have a `secret`"),
             (bad_name, "a secret's name is 1 to 127 letters, digits and hyphens"),
             (self.times == Some(0) || self.every == Some(0), "`times` and `every` must be at least 1"),
@@ -172,7 +183,10 @@ impl Fault {
         let upstream = match self.upstream {
             Upstream::Any => true,
             Upstream::Vault => request.kind == Kind::Vault,
-            Upstream::Token => matches!(request.kind, Kind::Token(_)),
+            Upstream::Token => match request.kind {
+                Kind::Token(source) => self.source.is_none_or(|known| known == source),
+                _ => false,
+            },
             Upstream::SigningKeys => request.kind == Kind::SigningKeys,
         };
         let secret = match &self.secret {

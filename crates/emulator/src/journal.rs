@@ -22,7 +22,7 @@ pub struct Call {
     /// The header names in lower case, repeated as often as sent.
     pub headers: Vec<String>,
     pub credential: Credential,
-    /// The resource or scope of a token request.
+    /// The resource, scope or audience of a token request.
     pub audience: Option<String>,
     /// The secret name in a vault request.
     pub secret: Option<String>,
@@ -37,9 +37,10 @@ pub struct Call {
 
 /// Whether a request has the required credential.
 ///
-/// A vault requires a bearer token, App Service `X-IDENTITY-HEADER` or `secret`, Entra `client_secret`. IMDS
-/// and Cloud Shell require the header `Metadata` instead. Entra's public documents require no credential; a
-/// bearer token sent there is recorded as wrong.
+/// A vault requires a bearer token, App Service `X-IDENTITY-HEADER` or `secret`, Entra `client_secret` or
+/// `client_assertion`, GitHub the token of the job, Azure Arc a key. IMDS, Cloud Shell and Google Cloud
+/// require the header `Metadata` or `Metadata-Flavor` instead. Entra's public documents require no credential;
+/// a bearer token sent there is recorded as wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
@@ -114,12 +115,13 @@ fn redacted((name, value): &(String, String)) -> (String, String) {
 
 fn audience(request: &Request) -> Option<String> {
     let form = request.form().unwrap_or_default();
-    let audience = request.parameter("resource").or(find(&form, "resource")).or(find(&form, "scope"));
+    let audience = ["resource", "audience"].iter().find_map(|name| request.parameter(name));
+    let audience = audience.or(find(&form, "resource")).or(find(&form, "scope"));
     matches!(request.kind, Kind::Token(_)).then_some(audience?.to_owned())
 }
 
 /// The maximum of recorded requests, more than a test counts.
 const MAX_CALLS: usize = 10_000;
 
-const PARAMETERS: &str = "api-version resource client_id clientid principal_id object_id mi_res_id \
+const PARAMETERS: &str = "api-version audience resource client_id clientid principal_id object_id mi_res_id \
                           msi_res_id maxresults $skiptoken outContentType";

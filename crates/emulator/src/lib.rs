@@ -22,11 +22,14 @@
 //! ```
 //!
 //! It also acts as Entra for the callers of a gateway: it signs access tokens ([`Emulator::caller_claims`]),
-//! publishes the JWKS, and issues tokens for [`Settings::caller_audience`].
+//! publishes the JWKS, and issues tokens for [`Settings::caller_audience`]. For federated sign-in it makes
+//! client assertions ([`Emulator::cluster_assertion`]) and accepts those that match
+//! [`Settings::federated_credentials`].
 //!
 //! `README.md` lists the routes, the control routes, and the differences to Azure.
 
 mod answer;
+mod assertions;
 mod bundle;
 mod certificates;
 mod cloud;
@@ -60,10 +63,11 @@ pub use crate::refusal::Refusal;
 pub use crate::request::Kind;
 pub use crate::seed::read_secrets;
 pub use crate::server::{Addresses, Served};
-pub use crate::settings::{ExpiresIn, ExpiresOn, Settings, Source, UserAssigned};
+pub use crate::settings::{ExpiresIn, ExpiresOn, FederatedCredential, Settings, Source, UserAssigned};
 
 use crate::answer::State;
 use crate::identity::Credentials;
+use crate::signing::PublishedKeys;
 use crate::store::Properties;
 use crate::tokens::Tokens;
 
@@ -96,9 +100,14 @@ impl Default for Emulator {
 impl Emulator {
     /// Creates an empty vault and new credentials for each token source.
     pub fn new() -> Self {
-        let credentials =
-            Credentials { identity_header: random::text::<40>(), client_secret: random::text::<40>() };
-        Self { credentials: Arc::new(credentials), state: Arc::default() }
+        let credentials = Credentials {
+            identity_header: random::text::<40>(),
+            client_secret: random::text::<40>(),
+            github_token: random::text::<40>(),
+        };
+        let assertion_keys = PublishedKeys::from_number(FIRST_ASSERTION_KEY);
+        let state = State { assertion_keys, ..State::default() };
+        Self { credentials: Arc::new(credentials), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Adds a secret or a version of it, and returns the version. Recovers a deleted secret first.
@@ -180,8 +189,16 @@ impl Emulator {
     /// Returns the environment of a program that uses one token source of this emulator at `base`, such as
     /// `http://127.0.0.1:8080`. Some of the values are credentials.
     pub fn settings(&self, source: Source, base: &str) -> Vec<(&'static str, String)> {
-        let (identity, client) =
-            (self.credentials.identity_header.clone(), self.credentials.client_secret.clone());
+        let Credentials { identity_header: identity, client_secret: client, github_token } =
+            Credentials::clone(&self.credentials);
+        // The names of Azure's SDKs for the application, and the authority of a cloud.
+        let application = |authority_host: String| {
+            vec![
+                ("AZURE_TENANT_ID", facts::TENANT.to_owned()),
+                ("AZURE_CLIENT_ID", facts::APP_ID.to_owned()),
+                ("AZURE_AUTHORITY_HOST", authority_host),
+            ]
+        };
         let source = match source {
             Source::AppService2019 => {
                 vec![("IDENTITY_ENDPOINT", format!("{base}/msi/token")), ("IDENTITY_HEADER", identity)]
@@ -197,6 +214,35 @@ impl Emulator {
                 ("AZURE_CLIENT_SECRET", client),
                 ("AZURE_AUTHORITY_HOST", base.to_owned()),
             ],
+            // The webhook of Workload Identity writes the authority with a slash.
+            Source::WorkloadIdentity => application(format!("{base}/")),
+            Source::ManagedIdentityFederation => vec![
+                ("IDENTITY_SOURCE", "managed-identity-federation".to_owned()),
+                ("FEDERATION_TENANT_ID", facts::TENANT.to_owned()),
+                ("FEDERATION_CLIENT_ID", facts::APP_ID.to_owned()),
+                ("AZURE_AUTHORITY_HOST", base.to_owned()),
+                ("AZURE_POD_IDENTITY_AUTHORITY_HOST", base.to_owned()),
+            ],
+            Source::GithubActions => {
+                let mut settings = application(base.to_owned());
+                settings.extend([
+                    ("IDENTITY_SOURCE", "github-actions".to_owned()),
+                    ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{base}/github/idtoken?api-version=2.0")),
+                    ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", github_token),
+                ]);
+                settings
+            }
+            Source::GoogleCloud => {
+                let host = base.split_once("://").map_or(base, |(_, host)| host).to_owned();
+                let mut settings = application(base.to_owned());
+                settings
+                    .extend([("IDENTITY_SOURCE", "google-cloud".to_owned()), ("GCE_METADATA_HOST", host)]);
+                settings
+            }
+            Source::AzureArc => vec![
+                ("IDENTITY_ENDPOINT", format!("{base}/metadata/identity/oauth2/token")),
+                ("IMDS_ENDPOINT", base.to_owned()),
+            ],
         };
         let vault = [
             ("KeyVaultUri", format!("{base}/")),
@@ -210,6 +256,10 @@ impl Emulator {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The keys of client assertions have higher numbers than those of callers' tokens, unless a test rotates the
+/// latter a thousand times.
+const FIRST_ASSERTION_KEY: usize = 1_000;
 
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -69,7 +69,8 @@ fn setup_text(emulator: &Emulator, served: &Served, source: Source, ca_file: &Pa
     };
     let (http, https, proxy) = (served.http_base(), served.https_base(), served.proxy_base());
     // MSAL accepts only an HTTPS authority.
-    let base = if source == Source::ClientSecret { &https } else { &http };
+    let has_authority = matches!(source, Source::ClientSecret | Source::WorkloadIdentity);
+    let base = if has_authority { &https } else { &http };
     format!(
         include_str!("setup.txt"),
         settings = lines("", &served.settings(source)),

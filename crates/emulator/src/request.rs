@@ -32,6 +32,8 @@ pub enum Kind {
     Discovery,
     /// Entra's JWKS of a tenant.
     SigningKeys,
+    /// The public documents of the issuer of client assertions.
+    AssertionIssuer,
     /// The emulator's control routes, which the journal does not record.
     Control,
     Nothing,
@@ -51,7 +53,13 @@ impl Request {
         let query = pairs(parts.uri.query().unwrap_or_default().as_bytes());
         let kind = kind(host_role, &segments(&path), &query);
         let Parts { method, headers, .. } = parts;
-        Some(Self { method, scheme, authority, path, query, headers, body, host_role, kind })
+        let mut request = Self { method, scheme, authority, path, query, headers, body, host_role, kind };
+        if kind == Kind::Token(Source::ClientSecret)
+            && request.form().is_some_and(|form| find(&form, "client_assertion").is_some())
+        {
+            request.kind = Kind::Token(Source::WorkloadIdentity);
+        }
+        Some(request)
     }
 
     /// Splits the path at its slashes. A slash at the end is ignored.
@@ -113,8 +121,12 @@ fn kind(host_role: HostRole, segments: &[&str], query: &[(String, String)]) -> K
     let vault = loopback || matches!(host_role, HostRole::Vault(_));
     let entra = loopback || matches!(host_role, HostRole::Entra);
     let imds = loopback || matches!(host_role, HostRole::Imds);
+    let google = loopback || matches!(host_role, HostRole::GoogleMetadata);
+    let is_arc =
+        loopback && find(query, "api-version").is_some_and(|version| ARC_VERSIONS.contains(&version));
     match segments {
         ["secrets" | "deletedsecrets", ..] if vault => Kind::Vault,
+        ["metadata", "identity", "oauth2", "token"] if is_arc => Kind::Token(Source::AzureArc),
         ["metadata", "identity", "oauth2", "token"] if imds => Kind::Token(Source::Imds),
         // App Service sets `/MSI/token/` on Windows and `/msi/token` on Linux.
         [msi, "token"] if loopback && msi.eq_ignore_ascii_case("msi") => match find(query, "api-version") {
@@ -125,9 +137,21 @@ fn kind(host_role: HostRole, segments: &[&str], query: &[(String, String)]) -> K
         [_, "oauth2", "v2.0", "token"] if entra => Kind::Token(Source::ClientSecret),
         [_, "v2.0", ".well-known", "openid-configuration"] if entra => Kind::Discovery,
         [_, "discovery", "v2.0", "keys"] if entra => Kind::SigningKeys,
+        ["oidc", ".well-known", "openid-configuration"] | ["oidc", "keys"] if loopback => {
+            Kind::AssertionIssuer
+        }
+        ["github", "idtoken"] if loopback => Kind::Token(Source::GithubActions),
+        ["computeMetadata", "v1", "instance", "service-accounts", "default", "identity"] if google => {
+            Kind::Token(Source::GoogleCloud)
+        }
         ["emulator", ..] if loopback => Kind::Control,
         // Key Vault refuses other paths, after it has checked the token.
         _ if matches!(host_role, HostRole::Vault(_)) => Kind::Vault,
         _ => Kind::Nothing,
     }
 }
+
+/// The versions with which clients call the agent of Azure Arc, on the path that it shares with IMDS: of the
+/// documents' samples ("Authenticate against Azure resources with Azure Arc-enabled servers") and of
+/// `azure_identity` for Rust. On loopback, requests to IMDS have other versions.
+const ARC_VERSIONS: [&str; 3] = ["2019-11-01", "2020-06-01", "2021-02-01"];

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+use crate::facts;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// App Service, Functions, Container Apps: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
@@ -19,16 +21,32 @@ pub enum Source {
     CloudShell,
     /// Entra's token endpoint with a client secret, for applications outside Azure.
     ClientSecret,
+    /// Entra's token endpoint with a client assertion from a file: a pod of AKS with Workload Identity.
+    WorkloadIdentity,
+    /// A token of IMDS as the client assertion for Entra's token endpoint. The journal shows two requests:
+    /// one to [`Imds`](Self::Imds) and one to [`WorkloadIdentity`](Self::WorkloadIdentity).
+    ManagedIdentityFederation,
+    /// The ID token of a GitHub Actions job, as a client assertion.
+    GithubActions,
+    /// The identity token of a service account, from Google Cloud's metadata server, as a client assertion.
+    GoogleCloud,
+    /// The agent of an Azure Arc-enabled server: a challenge that names a file with a key.
+    AzureArc,
 }
 
 impl Source {
     /// Each source with its name on the command line and in the control routes.
-    pub const ALL: [(&str, Self); 5] = [
+    pub const ALL: [(&str, Self); 10] = [
         ("app-service-2019", Self::AppService2019),
         ("app-service-2017", Self::AppService2017),
         ("imds", Self::Imds),
         ("cloud-shell", Self::CloudShell),
         ("client-secret", Self::ClientSecret),
+        ("workload-identity", Self::WorkloadIdentity),
+        ("managed-identity-federation", Self::ManagedIdentityFederation),
+        ("github-actions", Self::GithubActions),
+        ("google-cloud", Self::GoogleCloud),
+        ("azure-arc", Self::AzureArc),
     ];
 }
 
@@ -43,6 +61,9 @@ pub struct Settings {
     pub caller_audience: Option<String>,
     pub system_assigned: bool,
     pub user_assigned: Vec<UserAssigned>,
+    /// The trusted issuers, subjects and audiences of client assertions. Default: one for each of the
+    /// emulator's issuers.
+    pub federated_credentials: Vec<FederatedCredential>,
     /// The lifetime of new tokens in seconds; 0 or less means expired. Default: 24 hours, or one with a
     /// client secret.
     pub lifetime: Option<i64>,
@@ -59,6 +80,7 @@ impl Default for Settings {
             caller_audience: None,
             system_assigned: true,
             user_assigned: Vec::new(),
+            federated_credentials: FederatedCredential::defaults(),
             lifetime: None,
             expires_on: None,
             expires_in: None,
@@ -74,6 +96,39 @@ pub struct UserAssigned {
     pub object_id: String,
     /// The Azure resource id: `/subscriptions/…/userAssignedIdentities/…`.
     pub resource_id: String,
+}
+
+/// A federated identity credential of an application: the client assertions that Entra accepts for it.
+/// Issuer, subject and audience are compared exactly, with case.
+///
+/// Source: Microsoft Learn, "Important considerations and restrictions for federated identity credentials".
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederatedCredential {
+    pub client_id: String,
+    pub issuer: String,
+    pub subject: String,
+    pub audience: String,
+}
+
+impl FederatedCredential {
+    /// Returns one credential for each issuer whose assertions the emulator makes.
+    fn defaults() -> Vec<Self> {
+        let managed_identities = facts::managed_identity_issuer();
+        let trusted = [
+            (facts::CLUSTER_ISSUER, facts::CLUSTER_SUBJECT),
+            (facts::GITHUB_ISSUER, facts::GITHUB_SUBJECT),
+            (facts::GOOGLE_ISSUER, facts::GOOGLE_SUBJECT),
+            (managed_identities.as_str(), facts::OBJECT_ID),
+        ];
+        let credential = |(issuer, subject): (&str, &str)| Self {
+            client_id: facts::APP_ID.to_owned(),
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            audience: facts::EXCHANGE_AUDIENCE.to_owned(),
+        };
+        trusted.into_iter().map(credential).collect()
+    }
 }
 
 /// Formats of `expires_on` in token responses. Azure's services send or have sent each of them.

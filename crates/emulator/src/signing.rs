@@ -47,7 +47,7 @@ impl Emulator {
 
     /// Rotates the signing keys: adds a new key to the JWKS, signs with it, and removes the oldest key.
     pub fn rotate_signing_keys(&self) {
-        self.lock().published_keys.rotations += 1;
+        self.lock().published_keys.rotate();
     }
 
     fn current_key(&self) -> SigningKey {
@@ -64,6 +64,13 @@ pub(crate) struct Lifetime {
     pub(crate) expires: i64,
 }
 
+/// Returns version 2 claims of a managed identity.
+pub(crate) fn claims_v2(audience: &str, oid: &str, appid: &str, lifetime: Lifetime) -> Value {
+    let mut claims = application(audience, oid, appid, &[]).claims_v2(lifetime.issued.unsigned_abs());
+    claims["exp"] = lifetime.expires.into();
+    claims
+}
+
 /// Returns version 1 claims for a managed identity or another application with a certificate.
 pub(crate) fn claims(audience: &str, oid: &str, appid: &str, roles: &[&str], lifetime: Lifetime) -> Value {
     let mut claims = application(audience, oid, appid, roles).claims(lifetime.issued.unsigned_abs());
@@ -75,22 +82,35 @@ fn application<'a>(audience: &'a str, oid: &'a str, appid: &'a str, roles: &'a [
     Application { tenant: facts::TENANT, audience, oid, appid, roles }
 }
 
-/// The keys in one emulator's JWKS: consecutive numbers of the keys of this process.
+/// The keys in one JWKS of an emulator: consecutive numbers of the keys of this process.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct PublishedKeys {
-    rotations: usize,
+    oldest: usize,
 }
 
 impl PublishedKeys {
+    /// Returns a set of keys that contains none of another set, unless that is rotated very often.
+    pub(crate) fn from_number(oldest: usize) -> Self {
+        Self { oldest }
+    }
+
+    /// Adds a new key, and removes the oldest.
+    pub(crate) fn rotate(&mut self) {
+        self.oldest += 1;
+    }
+
+    pub(crate) fn keys(self) -> impl DoubleEndedIterator<Item = SigningKey> {
+        (self.oldest..self.oldest + KEY_COUNT).map(SigningKey::number)
+    }
+
     /// Returns the newest key, which signs. The older keys verify earlier tokens.
     pub(crate) fn current(self) -> SigningKey {
-        SigningKey::number(self.rotations + KEY_COUNT - 1)
+        SigningKey::number(self.oldest + KEY_COUNT - 1)
     }
 
     /// Returns the JWKS, oldest key first: RFC 7517, with the members that Entra adds.
     pub(crate) fn document(self) -> Value {
-        let keys = (self.rotations..).take(KEY_COUNT).map(SigningKey::number);
-        testkit::entra::document(facts::TENANT, keys)
+        testkit::entra::document(facts::TENANT, self.keys())
     }
 }
 

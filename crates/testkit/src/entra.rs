@@ -4,6 +4,7 @@
 //! Microsoft identity platform" and "Access token claims reference"; RFC 7515 (JWS), 7517 (JWK) and 7518
 //! (JWA). A process generates its private keys and keeps them in memory only.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -100,12 +101,9 @@ struct Parts {
 impl SigningKey {
     /// Returns the key with this number. A process generates each key once, at its first use.
     pub fn number(number: usize) -> Self {
-        static MADE: Mutex<Vec<SigningKey>> = Mutex::new(Vec::new());
+        static MADE: Mutex<BTreeMap<usize, SigningKey>> = Mutex::new(BTreeMap::new());
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        while made.len() <= number {
-            made.push(Self::generate());
-        }
-        made[number].clone()
+        made.entry(number).or_insert_with(Self::generate).clone()
     }
 
     /// Returns a key that no tenant publishes.
@@ -156,6 +154,13 @@ impl SigningKey {
 
     pub fn header(&self) -> Value {
         json!({"typ": "JWT", "alg": "RS256", "x5t": self.0.id, "kid": self.0.id})
+    }
+
+    /// Whether the signature of this token is one of this key by RS256, whatever the header contains.
+    pub fn verifies(&self, token: &str) -> bool {
+        let Some((signed, signature)) = token.rsplit_once('.') else { return false };
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        self.0.public.pkcs1v15_verify::<Sha256>(signed.as_bytes(), &signature).is_ok()
     }
 
     /// Signs this header and these claims by RS256, whatever the header contains.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use keyvault_emulator::{Answer, Effect, Emulator, Fault, Refusal, Source, TokenRefusal, Upstream};
 
-use crate::gateway::{Gateway, World, azure, in_both_worlds};
+use crate::gateway::{Gateway, SOURCES, World, azure, in_both_worlds};
 
 #[test]
 fn a_vault_fault_has_the_response_of_the_contract() {
@@ -35,7 +35,7 @@ fn a_token_source_fault_has_the_response_of_the_contract() {
         (400, r#"{"error":7}"#),
     ];
     let responses = responses.map(|(status, body)| response((status, body.to_owned())));
-    for (_, source) in Source::ALL {
+    for source in SOURCES {
         let refusals = TokenRefusal::ALL.map(Effect::RefuseToken);
         let effects = connection_faults().into_iter().chain(statuses()).chain(responses.clone());
         for effect in effects.chain(refusals) {
@@ -141,9 +141,25 @@ fn from_token_source(source: Source, effect: &Effect) -> (u16, &'static str) {
                 | TokenRefusal::Proxy
                 | TokenRefusal::Aadsts7000215
                 | TokenRefusal::Aadsts7000222
+                | TokenRefusal::Aadsts700211
+                | TokenRefusal::Aadsts700212
+                | TokenRefusal::Aadsts700213
+                | TokenRefusal::Aadsts7002138
+                | TokenRefusal::Aadsts700024
+                | TokenRefusal::Aadsts700027
+                | TokenRefusal::Aadsts7000272
+                | TokenRefusal::Aadsts700222
+                | TokenRefusal::Aadsts700226
+                | TokenRefusal::Aadsts700229
+                | TokenRefusal::Aadsts700236
+                | TokenRefusal::Aadsts7002206
+                | TokenRefusal::Aadsts700223
+                | TokenRefusal::Aadsts700238
+                | TokenRefusal::Aadsts7002381
                 | TokenRefusal::MachineLearning,
                 Source::Imds,
             ) => (503, "Unavailable"),
+            (TokenRefusal::Aadsts50196 | TokenRefusal::Aadsts90055, _) => (503, "IdentityThrottled"),
             _ => (502, "IdentityError"),
         },
         Effect::Status(status) => match (status.as_u16(), source) {

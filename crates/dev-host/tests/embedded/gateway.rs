@@ -85,12 +85,22 @@ pub(crate) fn value_of(name: &str) -> &'static str {
     VALUES[index.unwrap_or_else(|| panic!("there is no secret {name:?}"))]
 }
 
+/// The sources that the gateway supports.
+pub(crate) const SOURCES: [Source; 5] =
+    [Source::AppService2019, Source::AppService2017, Source::Imds, Source::CloudShell, Source::ClientSecret];
+
 /// Returns the settings of a gateway in Azure's public cloud, as the platform of this token source sets them.
 pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str, String)> {
     let base = match source {
         Source::AppService2019 | Source::AppService2017 => "http://127.0.0.1:41741",
         Source::CloudShell => "http://localhost:50342",
-        Source::Imds | Source::ClientSecret => "",
+        Source::AzureArc => "http://localhost:40342",
+        Source::GithubActions => "http://127.0.0.1:41741",
+        Source::GoogleCloud => "http://metadata.google.internal",
+        Source::Imds
+        | Source::ClientSecret
+        | Source::WorkloadIdentity
+        | Source::ManagedIdentityFederation => "",
     };
     let mut settings = vec![("KeyVaultUri", "https://demo.vault.azure.net/".to_owned())];
     // The others would lead to the emulator's own addresses.

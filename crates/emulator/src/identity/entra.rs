@@ -1,4 +1,5 @@
-//! Entra: the token endpoint for an application with a client secret, and the public documents.
+//! Entra: the token endpoint for an application with a client secret or a client assertion, and the public
+//! documents.
 //!
 //! Source: Microsoft Learn, "Microsoft identity platform and the OAuth 2.0 client credentials flow".
 
@@ -6,24 +7,26 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Issuer, expiry};
-use crate::request::{Request, find};
-use crate::settings::{ExpiresIn, ExpiresOn};
+use super::{Issuer, assertion, expiry};
+use crate::request::{Kind, Request, find};
+use crate::settings::{ExpiresIn, ExpiresOn, Source};
 use crate::signing::{self, Lifetime, PublishedKeys};
 use crate::{facts, now, random, response};
 
 pub(super) fn answer(request: &Request, issuer: &Issuer<'_>, now: i64) -> Response<Bytes> {
     let settings = &issuer.settings;
-    let audience = match requested_audience(request, issuer) {
-        Ok(audience) => audience,
+    let (client_id, audience) = match check_request(request, issuer, now) {
+        Ok(accepted) => accepted,
         Err(error) => return error_response(&error),
     };
     let expires = now.saturating_add(settings.lifetime.unwrap_or(LIFETIME));
     let lifetime = Lifetime { issued: now, expires };
     let token = issuer.issue(&audience, lifetime, || {
-        let mut claims = signing::claims(&audience, facts::OBJECT_ID, facts::APP_ID, &[], lifetime);
-        // The application authenticated with a client secret.
-        claims["appidacr"] = "1".into();
+        let mut claims = signing::claims(&audience, facts::OBJECT_ID, &client_id, &[], lifetime);
+        if request.kind == Kind::Token(Source::ClientSecret) {
+            // The application authenticated with a client secret.
+            claims["appidacr"] = "1".into();
+        }
         claims
     });
     let left = expires.saturating_sub(now);
@@ -78,8 +81,8 @@ pub(crate) fn error_with_status(status: u16, public: bool) -> Response<Bytes> {
     })
 }
 
-/// Checks a token request, and returns its audience.
-fn requested_audience(request: &Request, issuer: &Issuer<'_>) -> Result<String, EntraError> {
+/// Checks a token request, and returns the application's id and the audience.
+fn check_request(request: &Request, issuer: &Issuer<'_>, now: i64) -> Result<(String, String), EntraError> {
     if request.method != Method::POST {
         return Err(wrong_method("POST"));
     }
@@ -94,11 +97,20 @@ fn requested_audience(request: &Request, issuer: &Issuer<'_>) -> Result<String, 
         return Err(entra_error(400, "unsupported_grant_type", 70_003, text));
     }
     let id = field("client_id")?;
-    if !id.eq_ignore_ascii_case(facts::APP_ID) {
+    let mut applications = issuer.settings.federated_credentials.iter().map(|known| &*known.client_id);
+    let is_federated = applications.any(|known| known.eq_ignore_ascii_case(id));
+    if !is_federated && !id.eq_ignore_ascii_case(facts::APP_ID) {
         return Err(application_not_found(id));
     }
     let secret = find(&form, "client_secret");
-    if secret.ok_or_else(|| entra_error(401, "invalid_client", 7_000_216, MISSING_SECRET))?
+    if let Some(text) = find(&form, "client_assertion") {
+        if field("client_assertion_type")? != assertion::TYPE {
+            // Entra's text (AzureAD/azure-activedirectory-library-for-ruby pull request 53).
+            let text = "Unexpected client assertion type.";
+            return Err(entra_error(400, "invalid_request", 90_011, text));
+        }
+        assertion::check(text, id, issuer, now)?;
+    } else if secret.ok_or_else(|| entra_error(401, "invalid_client", 7_000_216, MISSING_SECRET))?
         != issuer.emulator.credentials.client_secret
     {
         return Err(invalid_secret());
@@ -111,13 +123,18 @@ fn requested_audience(request: &Request, issuer: &Issuer<'_>) -> Result<String, 
             format!("The resource principal named in the scope was not found in the tenant named {tenant}.");
         return Err(entra_error(400, "invalid_resource", 500_011, text));
     }
-    Ok(audience.to_owned())
+    Ok((id.to_ascii_lowercase(), audience.to_owned()))
 }
 
 /// Status, error, code and text, from "Microsoft Entra authentication and authorization error codes".
-struct EntraError(u16, &'static str, u32, String);
+pub(super) struct EntraError(u16, &'static str, u32, String);
 
-fn entra_error(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> EntraError {
+pub(super) fn entra_error(
+    status: u16,
+    error: &'static str,
+    code: u32,
+    text: impl Into<String>,
+) -> EntraError {
     EntraError(status, error, code, text.into())
 }
 
@@ -139,7 +156,7 @@ fn invalid_secret() -> EntraError {
     entra_error(401, "invalid_client", 7_000_215, format!("{WRONG_SECRET} '{}'.", facts::APP_ID))
 }
 
-fn error_response(EntraError(status, error, code, text): &EntraError) -> Response<Bytes> {
+pub(super) fn error_response(EntraError(status, error, code, text): &EntraError) -> Response<Bytes> {
     let response = response::json(response::status_code(*status), &error_body(error, *code, text));
     with_cache_control("no-store, no-cache", response)
 }

@@ -1,5 +1,5 @@
-//! Token endpoints of managed identities in App Service, IMDS and Cloud Shell: checks, selection of the
-//! identity, the platform's token cache, and errors.
+//! Token endpoints of managed identities in App Service, IMDS, Cloud Shell and Azure Arc: checks, selection of
+//! the identity, the platform's token cache, and errors.
 //!
 //! Sources: Microsoft Learn, "How to use managed identities for App Service and Azure Functions", section
 //! "REST endpoint reference"; "How to use managed identities on an Azure virtual machine to acquire an access
@@ -28,10 +28,10 @@ pub(super) fn answer(request: &Request, source: Source, issuer: &Issuer<'_>, now
 }
 
 fn respond(request: &Request, source: Source, issuer: &Issuer<'_>, now: i64) -> Result<Response<Bytes>> {
-    let parameters = check_request(request, source, issuer)?;
+    let parameters = check_request(request, source, issuer, now)?;
     let resource = find(&parameters, "resource").ok_or(Failure::ResourceMissing)?;
     let identity = select(source, &issuer.settings, &parameters)?;
-    if !issuer.knows(resource) {
+    if !issuer.knows(resource) && !is_exchange(resource) {
         return Err(Failure::UnknownResource);
     }
     let (token, lifetime) = platform_token(issuer, resource, &identity, now);
@@ -43,7 +43,14 @@ fn respond(request: &Request, source: Source, issuer: &Issuer<'_>, now: i64) -> 
         }
         // The format of App Service on Windows.
         Source::AppService2017 => (ExpiresOn::Windows2017, ExpiresIn::Absent),
-        Source::Imds | Source::CloudShell | Source::ClientSecret => {
+        Source::Imds
+        | Source::CloudShell
+        | Source::AzureArc
+        | Source::ClientSecret
+        | Source::WorkloadIdentity
+        | Source::ManagedIdentityFederation
+        | Source::GithubActions
+        | Source::GoogleCloud => {
             body["refresh_token"] = "".into();
             body["not_before"] = lifetime.issued.to_string().into();
             (ExpiresOn::Text, ExpiresIn::Text)
@@ -54,13 +61,23 @@ fn respond(request: &Request, source: Source, issuer: &Issuer<'_>, now: i64) -> 
 }
 
 /// Checks the form of a request to this source, and returns its parameters.
-fn check_request(request: &Request, source: Source, issuer: &Issuer<'_>) -> Result<Vec<(String, String)>> {
+fn check_request(
+    request: &Request,
+    source: Source,
+    issuer: &Issuer<'_>,
+    now: i64,
+) -> Result<Vec<(String, String)>> {
     let method = if source == Source::CloudShell { Method::POST } else { Method::GET };
     if request.method != method {
         return Err(Failure::Method);
     }
     // IMDS accepts only the lower-case `true`, as a protection against server-side request forgery.
-    if credential(request, source, &issuer.emulator.credentials) != Credential::Right {
+    let sent = match source {
+        // `arc` has checked the key.
+        Source::AzureArc => Credential::compare(request.header("metadata"), "true"),
+        others => credential(request, others, issuer, now),
+    };
+    if sent != Credential::Right {
         return Err(Failure::Credential);
     }
     let version = request.parameter("api-version").unwrap_or_default();
@@ -78,8 +95,16 @@ fn check_request(request: &Request, source: Source, issuer: &Issuer<'_>) -> Resu
         }
         // "Requests with duplicate query parameter names will be rejected"; the text is not documented.
         Source::Imds if names.len() < request.query.len() => return Err(Failure::Duplicate),
-        // A request is one to App Service 2017 because of its version, 2017-09-01.
-        Source::AppService2019 | Source::AppService2017 | Source::Imds | Source::ClientSecret => {}
+        // A request is one to App Service 2017 or to Azure Arc because of its version.
+        Source::AppService2019
+        | Source::AppService2017
+        | Source::Imds
+        | Source::AzureArc
+        | Source::ClientSecret
+        | Source::WorkloadIdentity
+        | Source::ManagedIdentityFederation
+        | Source::GithubActions
+        | Source::GoogleCloud => {}
     }
     Ok(request.query.clone())
 }
@@ -140,10 +165,22 @@ fn platform_token(issuer: &Issuer<'_>, resource: &str, identity: &UserAssigned, 
     }
     let expires = now.saturating_add(issuer.settings.lifetime.unwrap_or(LIFETIME));
     let lifetime = Lifetime { issued: now, expires };
-    let token = issuer.issue(resource, lifetime, || {
-        signing::claims(resource, &identity.object_id, &identity.client_id, &[], lifetime)
-    });
+    let (oid, appid) = (identity.object_id.as_str(), identity.client_id.as_str());
+    let token = if is_exchange(resource) {
+        let claims = signing::claims_v2(resource, oid, appid, lifetime);
+        issuer.issue_assertion(resource, lifetime, &claims)
+    } else {
+        issuer.issue(resource, lifetime, || signing::claims(resource, oid, appid, &[], lifetime))
+    };
     issuer.emulator.lock().tokens.cache(key, (token, lifetime), now)
+}
+
+/// Whether a token for `resource` is a client assertion, in one of the clouds.
+///
+/// Source: Microsoft Learn, "Configure an application to trust a managed identity".
+fn is_exchange(resource: &str) -> bool {
+    let cloud = resource.strip_prefix(facts::EXCHANGE_AUDIENCE);
+    cloud.is_some_and(|cloud| ["", "USGov", "China"].contains(&cloud))
 }
 
 #[derive(Clone, Copy)]
@@ -166,8 +203,14 @@ pub(super) fn error_response(source: Source, error: Failure) -> Response<Bytes> 
     match source {
         Source::AppService2019 => app_service(error, false),
         Source::AppService2017 => app_service(error, true),
-        Source::Imds => imds(error),
-        Source::CloudShell | Source::ClientSecret => cloud_shell(error),
+        // The errors of Azure Arc are not documented.
+        Source::Imds | Source::AzureArc => imds(error),
+        Source::CloudShell
+        | Source::ClientSecret
+        | Source::WorkloadIdentity
+        | Source::ManagedIdentityFederation
+        | Source::GithubActions
+        | Source::GoogleCloud => cloud_shell(error),
     }
 }
 

@@ -67,6 +67,89 @@ refusals! {
     /// 400 of Entra: blocked by Conditional Access.
     Aadsts53003 = 400 error_body("invalid_grant", 53_003,
         "Access has been blocked by Conditional Access policies.");
+    /// 400 of Entra: the same by a security policy of the tenant. The status is not documented.
+    Aadsts530032 = 400 error_body("invalid_grant", 530_032,
+        "The tenant admin has configured a security policy that blocks this request.");
+    /// 400 of Entra: the client repeats the same request (Microsoft Learn, "What's new for authentication?").
+    Aadsts50196 = 400 error_body("invalid_grant", 50_196,
+        "The server terminated an operation because it encountered a loop while processing a request.");
+    /// 429 of Entra: the tenant is throttled. The status is not documented.
+    Aadsts90055 = 429 error_body("temporarily_unavailable", 90_055, "There are too many incoming requests.");
+    /// 400 of Entra: the application is disabled. The status is not documented.
+    Aadsts7000112 = 400 error_body("unauthorized_client", 7_000_112, "Application is disabled.");
+    /// 400 of Entra: the tenant does not know the resource.
+    Aadsts500011 = 400 error_body("invalid_resource", 500_011,
+        "The resource principal named r was not found in the tenant named contoso.");
+    /// 400 of Entra: the scope is malformed.
+    Aadsts70011 = 400 error_body("invalid_scope", 70_011, "The provided value for scope s is not valid.");
+    /// 400 of Entra: a scope with several resources. The status is not documented.
+    Aadsts700022 = 400 error_body("invalid_request", 700_022,
+        "The provided value for the input parameter scope is not valid because it contains more than one \
+        resource.");
+    /// 400 of Entra: a scope without a resource. The status is not documented.
+    Aadsts700023 = 400 error_body("invalid_request", 700_023,
+        "The provided value for the input parameter scope is not valid because it contains no resource.");
+    /// 400 of Entra: the client assertion is not a JWT (panva/openid-client issue 348).
+    Aadsts50027 = 400 error_body("invalid_request", 50_027, "JWT token is invalid or malformed.");
+    /// 400 of Entra: no credential matches the assertion, in a former version that does not name the
+    /// difference (Azure/azure-workload-identity issue 616).
+    Aadsts70021 = 400 error_body("invalid_request", 70_021, &format!("{NO_MATCH}. Assertion Issuer: 'i'. \
+        Assertion Subject: 's'. Assertion Audience: 'a'. {FEDERATION}"));
+    /// 401 of Entra: no credential has this issuer (Azure/azure-workload-identity issue 1200).
+    Aadsts700211 = 401 error_body("invalid_client", 700_211, &format!("{NO_MATCH} issuer 'i'. {CHECK}"));
+    /// 401 of Entra: the credential has another audience.
+    Aadsts700212 = 401 error_body("invalid_client", 700_212, &format!("{NO_MATCH} audience 'a'. {CHECK}"));
+    /// 401 of Entra: no credential has this subject, or it is not in effect yet (kedacore/keda issue 8152).
+    Aadsts700213 = 401 error_body("invalid_client", 700_213, &format!("{NO_MATCH} subject 's'. {CHECK}"));
+    /// 401 of Entra: the subject differs in case only (Azure/login issue 515).
+    Aadsts7002138 = 401 error_body("invalid_client", 7_002_138, &format!("{NO_MATCH} subject 'S'. The \
+        subject matches with case-insensitive comparison, but not with case-sensitive comparison. {CHECK}"));
+    /// 401 of Entra: the assertion is not valid yet, or no longer (Azure/login issue 180).
+    Aadsts700024 = 401 error_body("invalid_client", 700_024,
+        "Client assertion is not within its valid time range.");
+    /// 401 of Entra: the signature is wrong (AzureAD/passport-azure-ad issue 453).
+    Aadsts700027 = 401 error_body("invalid_client", 700_027,
+        "Client assertion contains an invalid signature.");
+    /// 401 of Entra: the issuer publishes no such key (Azure/azure-workload-identity issue 1232).
+    Aadsts7000272 = 401 error_body("invalid_client", 7_000_272,
+        "The certificate with identifier k used to sign the federated credential could not be found in the \
+        metadata of identity provider i.");
+    /// 400 of Entra: it cannot read the issuer's documents (Azure/azure-workload-identity issue 642).
+    Aadsts50166 = 400 error_body("invalid_request", 50_166, "Request to External OIDC endpoint failed.");
+    /// The same with another code (Azure/login issue 283).
+    Aadsts501661 = 400 error_body("invalid_request", 501_661, "Request to External OIDC endpoint failed.");
+    /// The same with the former code (Azure/azure-workload-identity issue 605).
+    Aadsts90061 = 400 error_body("invalid_request", 90_061, "Request to External OIDC endpoint failed.");
+    /// 401 of Entra: an assertion of Entra, in a former version (MicrosoftDocs/azure-docs issue 116459). The
+    /// status of this and of the following refusals is not documented.
+    Aadsts700222 = 401 error_body("invalid_client", 700_222,
+        "AAD-issued tokens may not be used for federated identity flows.");
+    /// 401 of Entra: an assertion of Entra that is not the token of a managed identity.
+    Aadsts700226 = 401 error_body("invalid_client", 700_226,
+        "Only MSI tokens may be used as Federated Identity Credentials for AAD issuer.");
+    /// 401 of Entra: an assertion of Entra that is a user's token (MicrosoftDocs/azure-docs issue 109083).
+    Aadsts700229 = 401 error_body("invalid_client", 700_229,
+        "Forbidden token type. Only app-only tokens may be used as Federated Identity Credentials for AAD \
+        issuer.");
+    /// 401 of Entra: the managed identity and the application belong to different tenants.
+    Aadsts700236 = 401 error_body("invalid_client", 700_236,
+        "Entra ID tokens issued by issuer 'i' may not be used for federated identity credential flows for \
+        applications or managed identities registered in this tenant.");
+    /// 401 of Entra: the managed identity's token has another audience; a text of our own.
+    Aadsts7002206 = 401 error_body("invalid_client", 7_002_206,
+        "The audience of the Entra ID token is not that of a federated identity credential.");
+    /// 401 of Entra: a policy of the tenant forbids federation (Microsoft Learn, "Troubleshoot Azure Resource
+    /// Manager workload identity service connections"); a text of our own.
+    Aadsts700223 = 401 error_body("invalid_client", 700_223,
+        "A policy of the tenant does not allow federated identity credentials.");
+    /// 401 of Entra: the same for an issuer; a text of our own.
+    Aadsts700238 = 401 error_body("invalid_client", 700_238,
+        "A policy of the tenant does not allow federated identity credentials of issuer 'i'.");
+    /// 401 of Entra: the tenant requires a claim of GitHub's tokens.
+    Aadsts7002381 = 401 error_body("invalid_client", 7_002_381,
+        "Federated identity credentials issued by 'https://token.actions.githubusercontent.com/' for \
+        applications or managed identities registered in this tenant must contain the enterprise claim with \
+        value 'e' but actual value is ''.");
 }
 
 impl TokenRefusal {
@@ -80,5 +163,12 @@ impl TokenRefusal {
 /// App Service's text for an identity that is not assigned.
 pub(super) const NO_IDENTITY: &str =
     "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.";
+
+const NO_MATCH: &str = "No matching federated identity record found for presented assertion";
+const CHECK: &str = "Check your federated identity credential Subject, Audience and Issuer against the \
+                     presented assertion. \
+                     https://learn.microsoft.com/entra/workload-id/workload-identity-federation";
+const FEDERATION: &str = "https://docs.microsoft.com/en-us/azure/active-directory/develop/\
+                          workload-identity-federation";
 
 const CORRELATION_ID: &str = "0507ee4d-6f33-4a5c-9d41-2b8c7e1f0a96";

@@ -82,6 +82,7 @@ impl Case {
             ("$object", facts::OBJECT_ID.to_owned()),
             ("$IDENTITY_HEADER", setting(Source::AppService2019, 3)),
             ("$AZURE_CLIENT_SECRET", setting(Source::ClientSecret, 4)),
+            ("$GITHUB_TOKEN", setting(Source::GithubActions, 7)),
         ]);
         // Longer names first, because a name can begin with another name.
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));

@@ -1,7 +1,8 @@
-//! Tests of the emulator: strictness, faults, journal, listeners and signing.
+//! Tests of the emulator: strictness, federated sign-in, faults, journal, listeners and signing.
 
 mod azure;
 mod case;
 mod faults;
+mod federation;
 mod served;
 mod signing;

@@ -17,7 +17,7 @@ use testkit::leaks::Private;
 use self::azure_faults::{azure_faults, jwks_responses};
 use self::requests::{Case, cases};
 use crate::faults::{connection_faults, statuses};
-use crate::gateway::{Gateway, REQUEST, WAYS, World, azure, in_virtual_time, settings};
+use crate::gateway::{Gateway, REQUEST, SOURCES, WAYS, World, azure, in_virtual_time, settings};
 
 #[test]
 fn no_scenario_leaks_private_text() {
@@ -50,7 +50,7 @@ fn in_world(world: World) -> Coverage {
     let mut coverage = Coverage::default();
     let cases: Vec<Case> = cases();
     let all: Vec<&Case> = cases.iter().collect();
-    for (_, source) in Source::ALL {
+    for source in SOURCES {
         // First without any fault.
         in_virtual_time(send_all(world, source, &[], &all, &mut coverage));
     }
@@ -58,7 +58,7 @@ fn in_world(world: World) -> Coverage {
         all.into_iter().partition(|case| coverage.answered.contains(case.name));
     assert!(answered.len() > 12 && refused.len() > 28, "{world:?}: {coverage:?}");
     for (row, fault) in azure_faults().into_iter().enumerate() {
-        for (column, (_, source)) in Source::ALL.into_iter().enumerate() {
+        for (column, source) in SOURCES.into_iter().enumerate() {
             // Each pair of fault and source gets another fifth of the requests that lead to calls.
             let fifth = answered.iter().skip((row + column) % 5).step_by(5);
             let few = refused.iter().skip((row * 5 + column) % 31).step_by(31);
