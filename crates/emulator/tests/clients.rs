@@ -7,8 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azure_core::credentials::TokenCredential;
 use azure_core::http::{ClientOptions, StatusCode, Transport};
-use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions};
+use azure_identity::{
+    ClientAssertionCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
 use azure_security_keyvault_secrets::models::{
     SecretClientGetSecretOptions, SecretClientListSecretPropertiesOptions, SetSecretParameters,
 };
@@ -17,11 +21,14 @@ use futures_util::TryStreamExt as _;
 use keyvault_emulator::{Emulator, Source, facts};
 use testkit::packages::{NodePackages, PythonPackages, output_within};
 
+/// A program, its arguments, and the directory with its packages.
+type Client<'a> = (&'a Path, &'a [&'a str], &'a Path);
+
 /// Runs a client for each source. `expected` are its token requests and its refused vault requests.
 async fn run_client(
     sources: &[Source],
     expected: (usize, usize),
-    (program, arguments, package_directory): (&Path, &[&str], &Path),
+    (program, arguments, package_directory): Client<'_>,
 ) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let ca_file = directory.path().join("ca.pem");
@@ -35,9 +42,18 @@ async fn run_client(
         // Windows cannot open sockets without SystemRoot.
         let inherited = ["PATH", "SystemRoot"].map(|name| std::env::var_os(name).map(|value| (name, value)));
         command.env_clear().envs(inherited.into_iter().flatten()).envs(served.settings(source));
-        if source == Source::ClientSecret {
-            // MSAL accepts only an HTTPS authority.
-            command.env("AZURE_AUTHORITY_HOST", served.https_base());
+        match source {
+            // The clients accept only an HTTPS authority.
+            Source::ClientSecret | Source::GithubActions => {
+                command.env("AZURE_AUTHORITY_HOST", served.https_base());
+            }
+            Source::WorkloadIdentity => {
+                let file = directory.path().join("azure-identity-token");
+                std::fs::write(&file, emulator.cluster_assertion())?;
+                command.env("AZURE_AUTHORITY_HOST", format!("{}/", served.https_base()));
+                command.env("AZURE_FEDERATED_TOKEN_FILE", file);
+            }
+            _ => {}
         }
         command.env("HTTPS_PROXY", served.proxy_base()).env("HTTP_PROXY", served.proxy_base());
         command.env("NO_PROXY", "127.0.0.1").env("PYTHONDONTWRITEBYTECODE", "1").env("AUDIENCE", AUDIENCE);
@@ -66,7 +82,11 @@ async fn microsofts_python_clients_work() -> Result<(), Box<dyn Error>> {
     let packages = packages.install()?;
     // One of the three tokens has a wrong audience. Vaults refuse it, and a request without a token.
     let program = format!("{FILES}/client.py");
-    run_client(&SOURCES, (3, 2), (Path::new("python3"), &[&program], &packages)).await
+    let command: Client<'_> = (Path::new("python3"), &[&program], &packages);
+    run_client(&SOURCES, (3, 2), command).await?;
+    run_client(&[Source::WorkloadIdentity], (3, 2), command).await?;
+    // Each token needs a client assertion from GitHub.
+    run_client(&[Source::GithubActions], (6, 2), command).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +110,8 @@ async fn microsofts_rust_clients_work() -> Result<(), Box<dyn Error>> {
     }
     let program = std::env::current_exe()?;
     let arguments = ["--exact", "microsofts_rust_clients_work"];
-    run_client(&SOURCES[..1], (1, 1), (&program, &arguments, Path::new("."))).await
+    let sources = [Source::AppService2019, Source::WorkloadIdentity];
+    run_client(&sources, (1, 1), (&program, &arguments, Path::new("."))).await
 }
 
 async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {
@@ -99,9 +120,15 @@ async fn rust_client(ca_file: &str) -> Result<(), Box<dyn Error>> {
     let ca = reqwest::Certificate::from_pem(&std::fs::read(ca_file)?)?;
     let transport = Transport::new(Arc::new(reqwest::Client::builder().tls_certs_only([ca]).build()?));
     let client_options = ClientOptions { transport: Some(transport), ..Default::default() };
-    let options =
-        ManagedIdentityCredentialOptions { client_options: client_options.clone(), ..Default::default() };
-    let credential = ManagedIdentityCredential::new(Some(options))?;
+    let credential: Arc<dyn TokenCredential> = if std::env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some() {
+        let credential_options = ClientAssertionCredentialOptions { client_options: client_options.clone() };
+        let options = WorkloadIdentityCredentialOptions { credential_options, ..Default::default() };
+        WorkloadIdentityCredential::new(Some(options))?
+    } else {
+        let options =
+            ManagedIdentityCredentialOptions { client_options: client_options.clone(), ..Default::default() };
+        ManagedIdentityCredential::new(Some(options))?
+    };
     let options = SecretClientOptions { client_options, ..Default::default() };
     let client = &SecretClient::new("https://demo.vault.azure.net", credential, Some(options))?;
     let set = async |name: &str, value: &str| -> azure_core::Result<String> {

@@ -10,24 +10,42 @@ import ssl
 import jwt
 import requests
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.identity import ClientSecretCredential, ManagedIdentityCredential
+from azure.identity import (
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
 from azure.keyvault.secrets import SecretClient
 
 
 TENANT, AUDIENCE = os.environ["TENANT"], os.environ["AUDIENCE"]
-IS_CLIENT = "AZURE_CLIENT_SECRET" in os.environ
 
 
 def create_credential():
-    if not IS_CLIENT:
-        return ManagedIdentityCredential()
-    return ClientSecretCredential(
-        os.environ["AZURE_TENANT_ID"],
-        os.environ["AZURE_CLIENT_ID"],
-        os.environ["AZURE_CLIENT_SECRET"],
-        authority=os.environ["AZURE_AUTHORITY_HOST"],
-        disable_instance_discovery=True,
-    )
+    """Returns the credential, and the proof and the lifetime in its tokens for an application.
+
+    The proof is 1 for a secret and 2 for a certificate or a client assertion. A token of an application lives for an
+    hour, that of a managed identity for a day, and both are valid 5 minutes before.
+    """
+    options = {"disable_instance_discovery": True}
+    if "AZURE_FEDERATED_TOKEN_FILE" in os.environ:
+        return WorkloadIdentityCredential(**options), ("2", 3_899)
+    if "AZURE_CLIENT_ID" not in os.environ:
+        return ManagedIdentityCredential(), ("2", 86_700)
+    options["authority"] = os.environ["AZURE_AUTHORITY_HOST"]
+    application = (os.environ["AZURE_TENANT_ID"], os.environ["AZURE_CLIENT_ID"])
+    if "AZURE_CLIENT_SECRET" in os.environ:
+        return ClientSecretCredential(*application, os.environ["AZURE_CLIENT_SECRET"], **options), ("1", 3_899)
+    return ClientAssertionCredential(*application, github_token, **options), ("2", 3_899)
+
+
+def github_token():
+    address = os.environ["ACTIONS_ID_TOKEN_REQUEST_URL"] + "&audience=api%3A%2F%2FAzureADTokenExchange"
+    headers = {"Authorization": f"bearer {os.environ['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}"}
+    answer = requests.get(address, headers=headers, timeout=10)
+    answer.raise_for_status()
+    return answer.json()["value"]
 
 
 def expect_refusal(status, code, call):
@@ -106,7 +124,7 @@ def check_audience(credential):
     assert answer.status_code == 401 and "AKV10022: Invalid audience." in answer.text, answer.text
 
 
-def check_caller(credential):
+def check_caller(credential, expected):
     """PyJWT verifies a token for an application with the JWKS."""
     token = credential.get_token(f"{AUDIENCE}/.default").token
     context = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
@@ -120,9 +138,7 @@ def check_caller(credential):
     }
     claims = jwt.decode(token, key, **wanted)
     assert (claims["tid"], claims["oid"], claims["ver"]) == (TENANT, claims["sub"], "1.0"), claims
-    # An application authenticates with a secret (an hour), a managed identity with a certificate (a day).
-    proof = (claims["appidacr"], claims["exp"] - claims["nbf"])
-    assert proof == (("1", 3_899) if IS_CLIENT else ("2", 86_700)), claims
+    assert (claims["appidacr"], claims["exp"] - claims["nbf"]) == expected, claims
 
     signed, signature = token.rsplit(".", 1)
     other = "B" if signature[0] == "A" else "A"
@@ -138,8 +154,8 @@ def check_caller(credential):
         raise AssertionError(f"{refusal} was expected")
 
 
-credential = create_credential()
+credential, proof = create_credential()
 with SecretClient("https://demo.vault.azure.net", credential) as client:
     check(client)
 check_audience(credential)
-check_caller(credential)
+check_caller(credential, proof)
