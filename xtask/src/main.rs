@@ -43,6 +43,7 @@ enum Task {
     Build {
         #[arg(value_parser = [
             "proxy", "service", "token-file", "proxy-federated", "service-federated", "proxy-spin", "service-spin",
+            "service-spin-federated",
             "config-store", "host",
         ])]
         parts: Vec<String>,

@@ -36,6 +36,9 @@ pub const GOOGLE_SUBJECT: &str = "112633961854638529490";
 /// The audience of client assertions for federated identity credentials in the public cloud.
 pub const EXCHANGE_AUDIENCE: &str = "api://AzureADTokenExchange";
 
+/// The directory of the keys of Azure Arc's agent on Linux (`azure-identity` for Python, `azure_arc.py`).
+pub const ARC_KEYS: &str = "/var/opt/azcmagent/tokens";
+
 /// Returns the issuer of the managed identities' tokens, as a federated identity credential names it.
 ///
 /// Source: Microsoft Learn, "Configure an application to trust a managed identity".

@@ -19,8 +19,10 @@ mod worker;
 
 pub use options::{Limits, Options};
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -45,26 +47,33 @@ impl Options {
         if let (Some(file), Some(to)) = (&self.component, &self.compile_to) {
             return finish(code::compile_to(file, to), FAILURE);
         }
+        // The certificates of the machine take as long to read as the component to link.
+        let component = self.component.clone();
+        let program = (!self.check).then(|| thread::spawn(move || program(component.as_deref())));
         let checked = match Checked::new(&self) {
             Ok(checked) => checked,
             Err(error) => return finish(Err(error), WRONG_SETTING),
         };
-        if self.check {
+        let Some(program) = program else {
             println!("{}", checked.settings.description);
             return ExitCode::SUCCESS;
-        }
+        };
         // Each connection is an open file.
         let maximum = getrlimit(Resource::Nofile).maximum;
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = match runtime {
-            Ok(runtime) => runtime.block_on(self.serve(checked)),
+            Ok(runtime) => runtime.block_on(self.serve(checked, program)),
             Err(error) => Err(error.to_string()),
         };
         finish(result, FAILURE)
     }
 
-    async fn serve(self, checked: Checked) -> Result<(), String> {
+    async fn serve(
+        self,
+        checked: Checked,
+        program: JoinHandle<Result<(Engine, Program), String>>,
+    ) -> Result<(), String> {
         let failed = |error: std::io::Error| error.to_string();
         // Each signal: whether it asks for new settings, and not for the end.
         let (sender, mut signals) = mpsc::unbounded_channel();
@@ -77,11 +86,7 @@ impl Options {
         }
         let listeners = listen::listen(&self.listen)?;
         let log = Log::start().map_err(failed)?;
-        let engine = Engine::new(&code::config()).map_err(|error| format!("{error:#}"))?;
-        let component = code::component(&engine, self.component.as_deref())?;
-        let program = Program::new(engine.clone(), &component);
-        let program = program
-            .map_err(|error| format!("the component needs what this host does not have: {error:#}"))?;
+        let (engine, program) = program.join().map_err(|_| "the component cannot be loaded")??;
 
         let (settings, current_settings) = watch::channel(Arc::new(checked.settings));
         let (tls, current_tls) = watch::channel(checked.server);
@@ -164,6 +169,16 @@ impl Options {
         log.flush();
         Ok(())
     }
+}
+
+/// Loads the component in `file`, or the embedded one, and links it.
+fn program(file: Option<&Path>) -> Result<(Engine, Program), String> {
+    let engine = Engine::new(&code::config()).map_err(|error| format!("{error:#}"))?;
+    let component = code::component(&engine, file)?;
+    let program = Program::new(engine.clone(), &component);
+    let program =
+        program.map_err(|error| format!("the component needs what this host has not: {error:#}"))?;
+    Ok((engine, program))
 }
 
 /// What the options and the environment say, read and checked.

@@ -158,7 +158,8 @@ impl Azure {
                 self.working_answer(call, &target)
             }
             Some(FaultKind::RefusesAssertion(code)) => {
-                let body = format!(r#"{{"error":"invalid_client","error_codes":[{code}],"trace_id":"{MARKER}"}}"#);
+                let body =
+                    format!(r#"{{"error":"invalid_client","error_codes":[{code}],"trace_id":"{MARKER}"}}"#);
                 answered(401, None, body, Meaning::Other(401))
             }
             Some(FaultKind::ShortLived(_) | FaultKind::NoTokenFile) | None => {

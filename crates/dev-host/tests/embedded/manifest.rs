@@ -71,7 +71,8 @@ impl Application {
             Ok((name, value.clone()))
         };
         let variables = component.variables.into_iter().map(resolved).collect::<Result<_, String>>()?;
-        let inherits = |dependency: &Dependency| dependency.inherit_configuration.iter().any(|one| one == "files");
+        let inherits =
+            |dependency: &Dependency| dependency.inherit_configuration.iter().any(|one| one == "files");
         let files = if component.dependencies.values().any(inherits) { component.files } else { Vec::new() };
         let (stores, allowed) = (component.key_value_stores, component.allowed_outbound_hosts);
         Ok(Self { variables, stores, allowed, files })

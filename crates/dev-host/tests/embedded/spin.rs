@@ -90,7 +90,8 @@ fn the_reader_of_token_files_gets_what_the_manifest_lets_it_inherit() {
     let manifest = MANIFEST.replace("[component.keyvault-gateway]\n", &format!("{component}\n")) + dependency;
     let emulator = azure();
     std::fs::create_dir(directory.path().join("token")).unwrap();
-    std::fs::write(directory.path().join("token/azure-identity-token"), emulator.cluster_assertion()).unwrap();
+    std::fs::write(directory.path().join("token/azure-identity-token"), emulator.cluster_assertion())
+        .unwrap();
     let mut settings = settings(&emulator, Source::WorkloadIdentity);
     settings.push(("AZURE_FEDERATED_TOKEN_FILE", format!("{mount}/token/azure-identity-token")));
     for (manifest, outcome) in [

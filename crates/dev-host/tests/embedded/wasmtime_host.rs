@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use wasmtime::component::{Component, ComponentType, Linker, Lower, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store, StoreContextMut};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
+};
 use wasmtime_wasi_http::handler::{
     HandlerState, Instance, Proxy, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
@@ -57,8 +59,7 @@ impl World {
     }
 
     const fn component(self) -> &'static str {
-        let names =
-            ["proxy", "service", "proxy-spin", "service-spin", "service", "service-spin-federated"];
+        let names = ["proxy", "service", "proxy-spin", "service-spin", "service", "service-spin-federated"];
         names[self as usize]
     }
 }

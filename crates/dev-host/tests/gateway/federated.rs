@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dev_host::{Host, Launch, wait_for};
+use dev_host::{Host, Launch, WAIT_LIMIT, wait_for};
 use keyvault_emulator::{Emulator, Source, facts};
 
 use crate::harness::{HOST, Harness, OWN_HOST, REUSED_INSTANCES, VALUE};
@@ -42,6 +42,13 @@ fn instances(component: &str, live_on: bool) -> &'static [&'static str] {
         (false, true) => &REUSED_INSTANCES,
         (false, false) => &["--max-instance-reuse-count", "1"],
     }
+}
+
+/// Waits for a line of the log with this text: hosts write them after the response.
+#[track_caller]
+fn expect_line(harness: &Harness, text: &str) {
+    let line = harness.server.wait_for_line(WAIT_LIMIT, |line| line.contains(text));
+    assert!(line.is_some(), "{text}: {:?}", harness.server.log());
 }
 
 #[test]
@@ -93,8 +100,7 @@ fn one_instance_lives_through_a_renewal_and_an_expiry() {
             let mut harness = start(component, &volume, &settings, instances(component, true));
             volume.renew(expired(&harness.emulator));
             assert_eq!(harness.post().error(), (502, "IdentityError".to_owned()), "{component} {layout:?}");
-            let log = harness.server.log().join("\n");
-            assert!(log.contains("code AADSTS700024"), "{component} {log}");
+            expect_line(&harness, "code AADSTS700024");
             renew(&mut harness, &volume);
             let read = || (harness.post().status == 200).then_some(());
             wait_for("a token with the new assertion", read);
@@ -112,7 +118,8 @@ fn what_is_no_token_is_named_in_the_log() {
         let volume = Volume::new(Layout::File, "");
         let settings = [("GATEWAY_DEADLINE_SECONDS", "2")];
         let mut harness = start(component, &volume, &settings, instances(component, false));
-        let mut expect = |cause: &str| {
+        // An instance remembers its last failure for a second.
+        let expect = |cause: &str| {
             let read = || {
                 let error = harness.post().error();
                 assert_eq!(error, (502, "IdentityError".to_owned()), "{component} {cause}");
@@ -154,8 +161,7 @@ fn a_missing_directory_is_told_at_the_start_or_in_the_log() {
     for options in [vec![], vec!["--dir", other.path().to_str().unwrap()]] {
         let harness = Harness::start_with("service-federated", Source::WorkloadIdentity, &[gone], &options);
         assert_eq!(harness.post().error(), (502, "IdentityError".to_owned()));
-        let log = harness.server.log().join("\n");
-        assert!(log.contains("the host gives the reader no directory with the token file"), "{log}");
+        expect_line(&harness, "the host gives the reader no directory with the token file");
         assert_eq!(harness.calls(), (0, 0));
     }
     let component = dev_host::component("service-federated").unwrap();
@@ -188,8 +194,7 @@ fn an_untrusted_assertion_is_shown_to_the_operator_and_to_no_caller() {
         assert_eq!(harness.calls(), (2, 0), "{component}");
         let (issuer, subject) = (facts::CLUSTER_ISSUER, facts::CLUSTER_SUBJECT);
         let claims = format!("code AADSTS700213): issuer {issuer}, subject {subject}, audience ");
-        let log = harness.server.log().join("\n");
-        assert!(log.contains(&claims), "{component} {log}");
+        expect_line(&harness, &claims);
         assert!(!response.body.contains(subject));
     }
 }
@@ -208,7 +213,7 @@ fn an_assertion_may_come_from_another_service() {
 #[test]
 fn azure_arc_gives_a_key_by_a_file() {
     let keys = tempfile::tempdir().unwrap();
-    let mount = format!("{}::/var/opt/azcmagent/tokens", keys.path().display());
+    let mount = format!("{}::{}", keys.path().display(), facts::ARC_KEYS);
     for component in ["proxy-federated", "service-federated"] {
         let options = [&["--dir", mount.as_str()], instances(component, true)].concat();
         let harness = Harness::start_with(component, Source::AzureArc, &[], &options);

@@ -18,7 +18,7 @@ use keyvault_emulator::{Effect, Fault, Source, Upstream};
 use tokio::net::TcpSocket;
 
 use dev_host::wait_for;
-use harness::{ALL, Harness, JSON, KEY, OWN_HOST, REQUEST, SECRET, VALUE, key_field, request_bytes};
+use harness::{ALL, Harness, JSON, KEY, REQUEST, SECRET, VALUE, key_field, request_bytes};
 
 /// Load balancers and uptime monitors send HEAD requests.
 #[test]

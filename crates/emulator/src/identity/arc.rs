@@ -13,10 +13,11 @@ use super::{Issuer, managed};
 use crate::journal::Credential;
 use crate::request::Request;
 use crate::settings::Source;
-use crate::{Emulator, random, response};
+use crate::{Emulator, facts, random, response};
 
 impl Emulator {
-    /// Serves the keys of an Azure Arc-enabled server in `directory`: each challenge makes a new file there.
+    /// Serves the keys of an Azure Arc-enabled server in `directory`: each challenge makes a new file there, and
+    /// names it as a file of [`facts::ARC_KEYS`], which clients insist on.
     pub fn serve_arc_keys_in(&self, directory: &Path) {
         let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         self.lock().arc_keys.directory = Some(absolute);
@@ -63,11 +64,11 @@ fn challenge(emulator: &Emulator) -> Response<Bytes> {
     let Some(directory) = emulator.lock().arc_keys.directory.clone() else {
         return failure("the emulator has no directory for the keys of Azure Arc: serve_arc_keys_in");
     };
-    let (path, key) = (directory.join(format!("{}.key", random::guid())), random::text::<64>());
-    if let Err(error) = write_key(&path, &key) {
-        return failure(&format!("{}: {error}", path.display()));
+    let (name, key) = (format!("{}.key", random::guid()), random::text::<64>());
+    if let Err(error) = write_key(&directory.join(&name), &key) {
+        return failure(&format!("{}: {error}", directory.display()));
     }
-    let Ok(realm) = HeaderValue::try_from(format!("Basic realm={}", path.display())) else {
+    let Ok(realm) = HeaderValue::try_from(format!("Basic realm={}/{name}", facts::ARC_KEYS)) else {
         return failure("the path of a key is not valid in a header");
     };
     emulator.lock().arc_keys.unused.push(key);

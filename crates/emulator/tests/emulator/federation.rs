@@ -202,11 +202,13 @@ async fn journal_records_assertions_by_their_validity() {
 }
 
 /// Asks for a token of Azure Arc without a key. Returns the path in the challenge.
-async fn challenge(emulator: &Emulator) -> PathBuf {
+/// Returns the file in `directory` that a challenge names by its path on a server.
+async fn challenge(emulator: &Emulator, directory: &Path) -> PathBuf {
     let response = get(emulator, ARC, &[("metadata", "true")]).await;
     let header = response.headers["www-authenticate"].to_str().expect("text");
     assert_eq!(response.status, 401);
-    PathBuf::from(header.strip_prefix("Basic realm=").expect("a path"))
+    let path = header.strip_prefix("Basic realm=/var/opt/azcmagent/tokens/");
+    directory.join(path.expect("a path"))
 }
 
 fn basic(path: &Path) -> String {
@@ -218,11 +220,11 @@ async fn azure_arc_gives_one_token_for_each_key() {
     let directory = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::new();
     emulator.serve_arc_keys_in(directory.path());
-    let paths = [challenge(&emulator).await, challenge(&emulator).await];
+    let paths = [challenge(&emulator, directory.path()).await, challenge(&emulator, directory.path()).await];
     assert_ne!(paths[0], paths[1]);
     let line = format!("{ARC}&resource=https://vault.azure.net");
     for path in &paths {
-        assert_eq!((path.parent(), path.extension().unwrap()), (Some(directory.path()), "key".as_ref()));
+        assert_eq!(path.extension(), Some("key".as_ref()));
         let key = basic(path);
         let headers = [("metadata", "true"), ("authorization", key.as_str())];
         let response = get(&emulator, &line, &headers).await;
@@ -245,7 +247,7 @@ async fn the_owner_and_the_group_read_a_key_of_azure_arc() {
     let directory = tempfile::tempdir().expect("a directory");
     let emulator = Emulator::new();
     emulator.serve_arc_keys_in(directory.path());
-    let path = challenge(&emulator).await;
+    let path = challenge(&emulator, directory.path()).await;
     let mode = std::fs::metadata(path).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
 }
