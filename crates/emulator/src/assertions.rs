@@ -24,7 +24,7 @@ impl Emulator {
         expires: i64,
     ) -> String {
         let lifetime = Lifetime { issued, expires };
-        Issuer::new(self).issue_assertion(audience, lifetime, &claims(issuer, subject, audience, lifetime))
+        Issuer::new(self).issue_assertion(&claims(issuer, subject, audience, lifetime))
     }
 
     /// Signs the token that the kubelet writes into the gateway's pod, valid for an hour from now.

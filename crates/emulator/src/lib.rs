@@ -138,9 +138,14 @@ impl Emulator {
         change(&mut self.lock().settings);
     }
 
-    /// Returns the last 10,000 issued tokens, oldest first, for tests that search output for leaked tokens.
+    /// Returns the last 10,000 access tokens, oldest first, for tests that search output for leaked tokens.
     pub fn tokens(&self) -> Vec<String> {
         self.lock().tokens.order.iter().cloned().collect()
+    }
+
+    /// Returns the last 10,000 client assertions, oldest first, for the same tests.
+    pub fn assertions(&self) -> Vec<String> {
+        self.lock().tokens.assertions.iter().cloned().collect()
     }
 
     /// Forgets all issued tokens, which the vault then refuses, and empties the platform's token cache.

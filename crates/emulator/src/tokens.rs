@@ -10,8 +10,10 @@ use crate::signing::Lifetime;
 pub(crate) struct Tokens {
     /// The audience of each token, and its end in Unix seconds.
     issued: HashMap<String, (String, i64)>,
-    /// All issued tokens, oldest first.
+    /// All issued access tokens, oldest first.
     pub(crate) order: VecDeque<String>,
+    /// The last signed assertions, oldest first.
+    pub(crate) assertions: VecDeque<String>,
     cached: HashMap<CacheKey, CachedToken>,
 }
 
@@ -44,6 +46,14 @@ impl Tokens {
         {
             self.issued.remove(&oldest);
             self.cached.retain(|_, (token, _)| *token != oldest);
+        }
+    }
+
+    /// Records a signed assertion.
+    pub(crate) fn record_assertion(&mut self, assertion: String) {
+        self.assertions.push_back(assertion);
+        if self.assertions.len() > MAX_TOKENS {
+            self.assertions.pop_front();
         }
     }
 

@@ -67,7 +67,7 @@ impl Soak {
             let responses = runtime.block_on(load).map_err(|error| error.to_string())?;
             emulator.clear_journal();
             sent += responses.times.len();
-            std::thread::sleep(SETTLE_TIME);
+            settle(&server.url("/healthz"))?;
             let [size, peak] = [memory, peak_memory]
                 .map(|of| of(server.pid()).map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20)));
             sizes.push(size);
@@ -105,8 +105,16 @@ const SETTINGS: [(&str, &str); 3] = [
 /// The requests of one line of the report.
 const BLOCK: usize = 50_000;
 
-/// The time in which connections end and freed memory is returned.
-const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Probes the host for two seconds, in which connections end, and the allocator returns what is free: it does so
+/// when there is something to do.
+fn settle(url: &str) -> Result<(), String> {
+    let agent = dev_host::agent(Duration::from_secs(10));
+    for _ in 0..20 {
+        agent.get(url).call().map_err(|error| format!("the host does not answer a probe: {error}"))?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
 
 /// The most memory at the end, in MiB, and the most growth since the first quarter.
 const MAX_MEMORY: f64 = 35.0;

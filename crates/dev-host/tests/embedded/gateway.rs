@@ -279,7 +279,7 @@ impl Gateway {
         let found = self.observed.resources.load(Ordering::Relaxed);
         let forgotten = match self.handler.state().world {
             World::Proxy | World::ProxyOnSpin => self.observed.timeouts.lock().unwrap().len(),
-            World::Service | World::Immediate | World::ServiceOnSpin => 0,
+            World::Service | World::Immediate | World::ServiceOnSpin | World::FederatedOnSpin => 0,
         };
         found.saturating_sub(forgotten)
     }

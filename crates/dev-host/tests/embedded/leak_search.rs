@@ -51,6 +51,9 @@ impl LeakSearch {
         for host in WELL_KNOWN_HOSTS {
             search.add(Private::Identity, format!("https://{host}/{}/oauth2/v2.0/token", facts::TENANT));
         }
+        for assertion in emulator.assertions() {
+            search.add(Private::IdentitySecret, assertion);
+        }
         for text in [facts::CLIENT_ADDRESS, facts::VAULT] {
             search.add(Private::Azure, text);
         }
@@ -292,7 +295,7 @@ const PUBLIC_FILES: [&str; 4] = [
 ];
 
 /// Public text of requests to Azure and of its responses.
-const PUBLIC_TEXT: [&str; 10] = [
+const PUBLIC_TEXT: [&str; 12] = [
     "FunctionsKey realm=\"keyvault-gateway\", Bearer realm=\"keyvault-gateway\"",
     "accept: application/json",
     "application/json; charset=utf-8",
@@ -303,10 +306,14 @@ const PUBLIC_TEXT: [&str; 10] = [
     "/oauth2/v2.0/token",
     "client_credentials",
     "authorization",
+    // The beginnings of the headers of JWTs: {"typ":"JWT","alg":"RS256"} and {"alg":"RS256",
+    "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9",
+    "eyJhbGciOiJSUzI1NiIs",
 ];
 
 /// The settings with a credential of a token source.
-const CREDENTIALS: [&str; 3] = ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"];
+const CREDENTIALS: [&str; 4] =
+    ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
 
 /// The settings that identify the gateway.
 const IDS: [&str; 4] = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "IDENTITY_OBJECT_ID", "IDENTITY_RESOURCE_ID"];

@@ -22,16 +22,14 @@ fn start(component: &str, volume: &Volume, settings: &[(&str, &str)], options: &
     let directory: &[_] = if component == OWN_HOST { &[] } else { &directory };
     let settings = [settings, &[("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap())]].concat();
     let options = [directory, options].concat();
-    let mut harness = Harness::start_with(component, Source::WorkloadIdentity, &settings, &options);
-    renew(&mut harness, volume);
+    let harness = Harness::start_with(component, Source::WorkloadIdentity, &settings, &options);
+    renew(&harness, volume);
     harness
 }
 
-/// Renews the volume with a new assertion, which no output may have.
-fn renew(harness: &mut Harness, volume: &Volume) {
-    let assertion = harness.emulator.cluster_assertion();
-    harness.hide(&assertion);
-    volume.renew(assertion + "\n");
+/// Renews the volume with a new assertion, as a line.
+fn renew(harness: &Harness, volume: &Volume) {
+    volume.renew(harness.emulator.cluster_assertion() + "\n");
 }
 
 /// The options by which instances live on, or are used once.
@@ -97,11 +95,11 @@ fn one_instance_lives_through_a_renewal_and_an_expiry() {
         for layout in Layout::ALL {
             let volume = Volume::new(layout, "");
             let settings = [("GATEWAY_CACHE_TTL_SECONDS", "0")];
-            let mut harness = start(component, &volume, &settings, instances(component, true));
+            let harness = start(component, &volume, &settings, instances(component, true));
             volume.renew(expired(&harness.emulator));
             assert_eq!(harness.post().error(), (502, "IdentityError".to_owned()), "{component} {layout:?}");
             expect_line(&harness, "code AADSTS700024");
-            renew(&mut harness, &volume);
+            renew(&harness, &volume);
             let read = || (harness.post().status == 200).then_some(());
             wait_for("a token with the new assertion", read);
             assert_eq!((harness.post().value().as_str(), harness.instances()), (VALUE, 1), "{component}");
@@ -117,7 +115,7 @@ fn what_is_no_token_is_named_in_the_log() {
     for component in FEDERATED {
         let volume = Volume::new(Layout::File, "");
         let settings = [("GATEWAY_DEADLINE_SECONDS", "2")];
-        let mut harness = start(component, &volume, &settings, instances(component, false));
+        let harness = start(component, &volume, &settings, instances(component, false));
         // An instance remembers its last failure for a second.
         let expect = |cause: &str| {
             let read = || {
@@ -148,7 +146,7 @@ fn what_is_no_token_is_named_in_the_log() {
         expect("the token file could not be read");
         std::fs::remove_dir(volume.file()).unwrap();
         symlink("..data/azure-identity-token", volume.file()).unwrap();
-        renew(&mut harness, &volume);
+        renew(&harness, &volume);
         wait_for("a token", || (harness.post().status == 200).then_some(()));
     }
 }

@@ -93,11 +93,6 @@ impl Harness {
         Self::start_with(component, Source::ClientSecret, &settings, &["--ca-file", "{ca}"])
     }
 
-    /// Adds a text that the token source alone may see.
-    pub(crate) fn hide(&mut self, text: &str) {
-        self.private.add(Private::IdentitySecret, text);
-    }
-
     /// Sends a signal to the host.
     pub(crate) fn kill(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.server.pid().to_string()]).status();
@@ -188,6 +183,8 @@ impl Harness {
     fn search(&self) -> Search {
         let mut search = self.private.clone();
         self.emulator.tokens().iter().for_each(|token| search.add(Private::Token, token));
+        let assertions = self.emulator.assertions();
+        assertions.iter().for_each(|assertion| search.add(Private::IdentitySecret, assertion));
         search
     }
 }

@@ -64,7 +64,7 @@ fn issue(
     seconds: i64,
 ) -> String {
     let lifetime = Lifetime { issued: now, expires: now.saturating_add(seconds) };
-    issuer.issue_assertion(audience, lifetime, &assertions::claims(iss, subject, audience, lifetime))
+    issuer.issue_assertion(&assertions::claims(iss, subject, audience, lifetime))
 }
 
 /// Seconds. A job's token lives about five minutes (Azure/login issue 372), Google's an hour.

@@ -168,7 +168,7 @@ fn platform_token(issuer: &Issuer<'_>, resource: &str, identity: &UserAssigned, 
     let (oid, appid) = (identity.object_id.as_str(), identity.client_id.as_str());
     let token = if is_exchange(resource) {
         let claims = signing::claims_v2(resource, oid, appid, lifetime);
-        issuer.issue_assertion(resource, lifetime, &claims)
+        issuer.issue_assertion(&claims)
     } else {
         issuer.issue(resource, lifetime, || signing::claims(resource, oid, appid, &[], lifetime))
     };

@@ -122,11 +122,11 @@ impl<'a> Issuer<'a> {
         token
     }
 
-    /// Issues a client assertion with these claims, whose audience is `audience`.
-    pub(crate) fn issue_assertion(&self, audience: &str, lifetime: Lifetime, claims: &Value) -> String {
+    /// Issues a client assertion with these claims.
+    pub(crate) fn issue_assertion(&self, claims: &Value) -> String {
         let key = self.assertion_keys.current();
-        let token = key.token(&key.header(), claims);
-        self.emulator.lock().tokens.record(token.clone(), audience, lifetime.expires);
-        token
+        let assertion = key.token(&key.header(), claims);
+        self.emulator.lock().tokens.record_assertion(assertion.clone());
+        assertion
     }
 }

@@ -139,7 +139,7 @@ async fn the_assertion_of_each_endpoint_signs_in() {
         &emulator.cluster_assertion(),
     ] {
         case.check(&format!("{} => 200", sign_in(assertion))).await;
-        assert!(emulator.tokens().iter().any(|token| token == assertion), "a leak search looks for it");
+        assert!(emulator.assertions().iter().any(|known| known == assertion), "a leak search looks for it");
     }
     let claims = part(managed.as_str().expect("a token"), 1);
     let issuer = facts::managed_identity_issuer();
