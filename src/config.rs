@@ -12,7 +12,8 @@ use crate::azure::vault::Vault;
 use crate::env::{Lookup, NAMES};
 use crate::error::{Error, SettingError};
 use crate::host::{Host, within};
-use crate::model::{Deadline, Redacted};
+use crate::http::request::MAX_ITEMS;
+use crate::model::{Deadline, Redacted, SecretName};
 use crate::seal::Seal;
 use crate::sync::token_bucket::{DEFAULT_RATE, MAX_RATE, Rate};
 use crate::telemetry::log::Level;
@@ -29,6 +30,8 @@ pub struct Config {
     /// How many calls to Key Vault each caller may cause.
     pub caller_rate: Rate,
     pub cache: CacheConfig,
+    /// The secrets that an instance reads as soon as it has answered its first request.
+    pub prefetch: Vec<SecretName>,
     pub store: Option<StoreConfig>,
     /// How long one request may take, including all retries and waits.
     pub deadline: Duration,
@@ -141,6 +144,7 @@ impl Config {
                 negative_ttl: settings.seconds("GATEWAY_NEGATIVE_TTL_SECONDS", 10, 0..=3600)?,
                 entries: settings.number("GATEWAY_CACHE_ENTRIES", 1000, 1..=100_000)?,
             },
+            prefetch: prefetch(settings)?,
             store: store(settings, seal)?,
             deadline: settings.seconds("GATEWAY_DEADLINE_SECONDS", 10, 1..=230)?,
             log: log_level(settings)?,
@@ -192,6 +196,15 @@ fn store(
             Ok(Some(StoreConfig { label, seal }))
         }
     }
+}
+
+fn prefetch(settings: Lookup<'_>) -> Result<Vec<SecretName>, SettingError> {
+    let name = "GATEWAY_PREFETCH";
+    let text = settings.text(name)?.unwrap_or_default();
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(SecretName::parse);
+    let names: Option<Vec<_>> = names.collect();
+    let should = "must be up to 50 names of secrets, with commas between them";
+    names.filter(|names| names.len() <= MAX_ITEMS).ok_or(SettingError { name, should })
 }
 
 fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {
@@ -273,6 +286,7 @@ mod tests {
             ("KEY_VAULT_API_VERSION", vec!["7 4"]),
             ("KEY_VAULT_URI", vec!["https://another.vault.azure.net", "x"]),
             ("IDENTITY_SOURCE", vec!["IMDS"]),
+            ("GATEWAY_PREFETCH", vec!["a b", "a_b", "a,,/"]),
         ] {
             for value in values {
                 let error = parse(&[VAULT, (name, value)]).unwrap_err();

@@ -8,7 +8,7 @@ use crate::error::SettingError;
 use crate::model::Redacted;
 
 /// The names of all settings. A host reads them at once; `docs/settings.md` explains them.
-pub const NAMES: [&str; 41] = [
+pub const NAMES: [&str; 42] = [
     "KeyVaultUri",
     "KEY_VAULT_URI",
     "KEY_VAULT_RESOURCE",
@@ -46,6 +46,7 @@ pub const NAMES: [&str; 41] = [
     "GATEWAY_STALE_SECONDS",
     "GATEWAY_NEGATIVE_TTL_SECONDS",
     "GATEWAY_CACHE_ENTRIES",
+    "GATEWAY_PREFETCH",
     "GATEWAY_STORE",
     "GATEWAY_STORE_KEY",
     "GATEWAY_DEADLINE_SECONDS",

@@ -31,6 +31,10 @@ pub enum Error {
     NoValidSecret,
     /// The object has a `Version` that is not the version of a secret.
     NoValidVersion,
+    /// The object has a `Details` that is not true or false.
+    NoValidDetails,
+    /// The object has no `Secrets` that is a list of secrets, or it has too many of them.
+    NoValidSecrets,
 
     /// The request came through a proxy, and the settings do not trust proxies.
     CameThroughProxy,
@@ -44,6 +48,8 @@ pub enum Error {
     BudgetSpent(Duration),
     /// The caller's scope does not have the secret.
     OutOfScope,
+    /// The value has no room in an answer with several secrets, or in the instance.
+    NoRoom,
 
     /// A setting is missing or wrong.
     Setting(SettingError),
@@ -369,6 +375,8 @@ impl fmt::Display for Error {
             Self::NotAnObject => "the body is not a JSON object",
             Self::NoValidSecret => "no valid secret name",
             Self::NoValidVersion => "no valid secret version",
+            Self::NoValidDetails => "the details are neither asked for nor not",
+            Self::NoValidSecrets => "no valid list of secrets",
             Self::CameThroughProxy => {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
             }
@@ -380,6 +388,7 @@ impl fmt::Display for Error {
             }
             Self::BudgetSpent(_) => "the caller has caused too many calls to Key Vault",
             Self::OutOfScope => "the secret is out of the caller's scope",
+            Self::NoRoom => "the value has no room among the others",
             Self::Setting(SettingError { name, should }) => {
                 return write!(f, "the setting {name} {should}");
             }

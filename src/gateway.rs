@@ -1,6 +1,8 @@
 //! Answers one request: the script that orders the steps.
 
-use std::cell::OnceCell;
+mod batch;
+
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::config::Config;
 use crate::error::{Error, Failure};
 use crate::host::{Body, Host};
 use crate::http::cache_status::{CacheOutcome, CacheStatus};
-use crate::http::request::{Head, MAX_BODY, Route};
+use crate::http::request::{Head, MAX_BODY, Route, SingleRequest};
 use crate::http::response::Reply;
 use crate::http::trace::Trace;
 use crate::jwks::TokenVerifier;
@@ -27,8 +29,9 @@ use crate::secrets::cache::{CachedSecret, Freshness};
 use crate::secrets::{Found, ReadFailure, Refresh, Secrets};
 use crate::sync::single_flight::SingleFlight;
 use crate::telemetry::context::RequestContext;
-use crate::telemetry::log::{self, Level};
+use crate::telemetry::log::{self, Codes, Level};
 use crate::telemetry::metrics::Metrics;
+use batch::{Batches, Items};
 
 /// The gateway of one instance: its host, its configuration, and what it keeps between requests.
 #[derive(Debug)]
@@ -42,14 +45,16 @@ pub struct Gateway<H> {
     client: ClientState,
     readiness: Readiness,
     metrics: Metrics,
+    batches: Batches,
+    prefetched: Cell<bool>,
 }
 
 /// The answer to a request, and the work that is left after it has been given.
 #[derive(Debug)]
 pub struct Answered {
     pub reply: Reply,
-    /// The secret to refresh, on hosts that let an instance work after an answer.
-    pub refresh: Option<Refresh>,
+    /// The secrets to refresh, on hosts that let an instance work after an answer.
+    pub refreshes: Vec<Refresh>,
 }
 
 /// Who the caller is, as far as that takes no call to Azure.
@@ -63,7 +68,9 @@ enum Identity<'a, 'h> {
 #[derive(Default)]
 struct Outcome {
     cache_status: Option<CacheStatus>,
-    refresh: Option<Refresh>,
+    refreshes: Vec<Refresh>,
+    /// Of several secrets, how many have which code, and the worst error.
+    items: Option<Items>,
 }
 
 impl<H: Host> Gateway<H> {
@@ -78,6 +85,8 @@ impl<H: Host> Gateway<H> {
             client: ClientState::new(),
             readiness: Readiness::new(),
             metrics: Metrics::new(),
+            batches: Batches::default(),
+            prefetched: Cell::new(false),
         }
     }
 
@@ -87,21 +96,37 @@ impl<H: Host> Gateway<H> {
         let route = head.route();
         let result = match &route {
             Ok(Route::Secret) => self.secret(&head, body, &mut context).await,
+            Ok(Route::Secrets) => self.secrets(&head, body, &mut context).await,
             Ok(Route::Health) => Ok((Reply::state("ok"), Outcome::default())),
             Ok(Route::Ready) => self.ready(&mut context).await,
             Ok(Route::OpenApi) => Ok((Reply::document("application/json", OPENAPI), Outcome::default())),
             Ok(Route::Metrics) => self.metrics(&head, &mut context).await,
             Err(error) => Err(error.clone().into()),
         };
-        self.finish(&context, route.as_ref().ok(), result)
+        let mut answered = self.finish(&context, route.as_ref().ok(), result);
+        answered.refreshes.extend(self.prefetch());
+        answered
+    }
+
+    /// The secrets that the settings want to be read when the first request has been answered.
+    fn prefetch(&self) -> impl Iterator<Item = Refresh> + use<H> {
+        let config = self.config.get().filter(|_| !self.prefetched.replace(true));
+        let names = config.map(|config| config.prefetch.clone()).unwrap_or_default();
+        names.into_iter().map(Refresh::prefetch)
     }
 
     /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any
     /// call to Azure. `None` has no side effect but to drop a value that may not be served any more.
     pub fn answer_now(&self, head: &Head, authority: Option<&str>, body: &[u8]) -> Option<Reply> {
+        // The first request of all goes the other way if something is to be read after it.
+        let is_first = !self.prefetched.get();
+        if is_first && self.config.get().is_none_or(|config| !config.prefetch.is_empty()) {
+            return None;
+        }
         let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));
         let route = head.route();
         let result = match &route {
+            Ok(Route::Secrets) => return None,
             Ok(Route::Secret) => self.secret_now(head, authority, body, &mut context).transpose()?,
             Ok(Route::Health) => Ok((Reply::state("ok"), Outcome::default())),
             Ok(Route::Ready) => {
@@ -130,7 +155,7 @@ impl<H: Host> Gateway<H> {
                 } else {
                     Reply::error(&error)
                 };
-                (reply, Outcome { cache_status, refresh: None }, Some(error))
+                (reply, Outcome { cache_status, ..Outcome::default() }, Some(error))
             }
         };
         if let Some(status) = outcome.cache_status {
@@ -138,14 +163,14 @@ impl<H: Host> Gateway<H> {
         }
         let duration = self.host.now().since(context.start);
         self.metrics.replied(&reply, outcome.cache_status.map(CacheStatus::outcome), duration);
-        self.log(
-            context,
-            level_of(&reply),
-            (reply.status(), reply.code()),
-            outcome.cache_status,
-            error.as_ref(),
-        );
-        Answered { reply, refresh: outcome.refresh }
+        let items = outcome.items.unwrap_or_default();
+        let (level, error) = match (error.as_ref(), items.worst.as_ref()) {
+            (None, Some(worst)) => (Level::Error, Some(worst)),
+            (error, _) => (level_of(&reply), error),
+        };
+        let outcome_code = (reply.status(), reply.code(), Codes(&items.codes));
+        self.log(context, level, outcome_code, outcome.cache_status, error);
+        Answered { reply, refreshes: outcome.refreshes }
     }
 
     /// Answers the main route.
@@ -158,12 +183,12 @@ impl<H: Host> Gateway<H> {
         let config = self.config(context).await?;
         let principal = self.authenticate(config, head, context).await?;
         let authority = principal.is_anonymous().then(|| body.authority()).flatten();
-        check_head(config, &principal, head, authority.as_deref(), context)?;
+        check_head(config, &principal, head, authority.as_deref(), MAX_BODY, context)?;
         let body_deadline = context.deadline.within(context.start, config.stale_wait());
         let body = body.read(MAX_BODY, body_deadline.end()).await.map_err(Error::from)?;
         let request = authorize(&principal, &body, context)?;
         let freshness = freshness(head.has_no_cache(), context.start);
-        let found = self.secrets.find(&self.client(config, context), &request, freshness).await?;
+        let found = self.secrets.find(&self.client(config, context), &request.secret, freshness).await?;
         Ok(secret_reply(&request, found))
     }
 
@@ -177,13 +202,13 @@ impl<H: Host> Gateway<H> {
     ) -> Result<Option<(Reply, Outcome)>, ReadFailure> {
         let Some(config) = self.config_now(context) else { return Ok(None) };
         let Identity::Known(principal) = self.identify(config, head)? else { return Ok(None) };
-        check_head(config, &principal, head, authority, context)?;
+        check_head(config, &principal, head, authority, MAX_BODY, context)?;
         if body.len() > MAX_BODY {
             return Err(Error::BodyTooLarge.into());
         }
         let request = authorize(&principal, body, context)?;
         let freshness = freshness(head.has_no_cache(), context.start);
-        match self.secrets.find_cached(&request, freshness, context.start).transpose()? {
+        match self.secrets.find_cached(&request.secret, freshness, context.start).transpose()? {
             // After an immediate answer there is no time in which to refresh a secret.
             Some(found) if found.refresh.is_none() => Ok(Some(secret_reply(&request, found))),
             _ => Ok(None),
@@ -199,11 +224,12 @@ impl<H: Host> Gateway<H> {
             // A log line would take longer than the cached read.
             Ok(found) if found.cache_status.outcome() == CacheOutcome::Hit => {}
             Ok(found) => {
-                self.log(&context, Level::Info, (StatusCode::OK, Reply::OK), Some(found.cache_status), None);
+                let outcome = (StatusCode::OK, Reply::OK, Codes::default());
+                self.log(&context, Level::Info, outcome, Some(found.cache_status), None);
             }
             Err(ReadFailure { error, cache_status }) => {
                 let reply = Reply::error(error);
-                let outcome = (reply.status(), reply.code());
+                let outcome = (reply.status(), reply.code(), Codes::default());
                 self.log(&context, level_of(&reply), outcome, *cache_status, Some(error));
             }
         }
@@ -415,7 +441,7 @@ impl<H: Host> Gateway<H> {
         &self,
         context: &RequestContext<'_>,
         level: Level,
-        (status, code): (StatusCode, &'static str),
+        (status, code, codes): (StatusCode, &'static str, Codes<'_>),
         cache_status: Option<CacheStatus>,
         error: Option<&Error>,
     ) {
@@ -430,6 +456,7 @@ impl<H: Host> Gateway<H> {
             secret: context.secret.as_ref().map(SecretName::as_str),
             status: status.as_u16(),
             code,
+            codes,
             cause: error,
             unused: self.unused(error),
             cache: cache_status.map(|status| status.outcome().name()),
@@ -445,13 +472,14 @@ fn check_head<'a>(
     principal: &Principal<'a>,
     head: &Head,
     authority: Option<&str>,
+    max_body: usize,
     context: &mut RequestContext<'a>,
 ) -> Result<(), Error> {
     context.caller = Some(principal.caller());
     if principal.is_anonymous() {
         config.callers.check_host(authority, &head.headers)?;
     }
-    head.check_content()
+    head.check_content(max_body)
 }
 
 /// Parses the body, and checks that the caller may read the secret.
@@ -459,16 +487,17 @@ fn authorize<'a>(
     principal: &Principal<'a>,
     body: &[u8],
     context: &mut RequestContext<'a>,
-) -> Result<SecretRequest, Error> {
-    let request = SecretRequest::parse(body)?;
-    context.secret = Some(request.name.clone());
-    context.caller = Some(principal.authorize(&request.name)?);
+) -> Result<SingleRequest, Error> {
+    let request = SingleRequest::parse(body)?;
+    context.secret = Some(request.secret.name.clone());
+    context.caller = Some(principal.authorize(&request.secret.name)?);
     Ok(request)
 }
 
-fn secret_reply(request: &SecretRequest, found: Found) -> (Reply, Outcome) {
-    let reply = Reply::secret(&request.name, &found.secret.secret, found.age);
-    (reply, Outcome { cache_status: Some(found.cache_status), refresh: found.refresh })
+fn secret_reply(request: &SingleRequest, found: Found) -> (Reply, Outcome) {
+    let reply = Reply::secret(&request.secret.name, &found.secret.secret, found.age, request.details);
+    let (cache_status, refreshes) = (Some(found.cache_status), found.refresh.into_iter().collect());
+    (reply, Outcome { cache_status, refreshes, items: None })
 }
 
 /// The request of a component that is composed with the gateway.

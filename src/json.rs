@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 use crate::model::Redacted;
 
@@ -17,7 +18,8 @@ pub(crate) enum Json {
     Text(Redacted),
     List(Vec<Self>),
     Object(Object),
-    /// A truth value or another number.
+    Bool(bool),
+    /// Another number.
     Other,
 }
 
@@ -50,6 +52,10 @@ impl Json {
 
     pub(crate) const fn as_object(&self) -> Option<&Object> {
         if let Self::Object(object) = self { Some(object) } else { None }
+    }
+
+    pub(crate) const fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
     }
 
     /// The texts of a list. `None` if it is something else, or has something else in it.
@@ -87,6 +93,15 @@ impl Object {
     }
 }
 
+/// Names and texts that are written as a JSON object, in their order.
+pub(crate) struct Texts<'a>(pub(crate) &'a [(String, String)]);
+
+impl Serialize for Texts<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, text)| (name, text)))
+    }
+}
+
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct AnyValue;
@@ -102,8 +117,8 @@ impl<'de> Deserialize<'de> for Json {
                 Ok(Json::Null)
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-                Ok(Json::Other)
+            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+                Ok(Json::Bool(value))
             }
 
             fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
@@ -167,7 +182,8 @@ mod tests {
     fn values_have_one_kind() {
         for (text, kind) in [
             ("null", "null"),
-            ("true", "other"),
+            ("true", "bool"),
+            ("false", "bool"),
             ("-1", "other"),
             ("1.5", "other"),
             ("1e3", "other"),
@@ -191,6 +207,7 @@ mod tests {
                 Some(Json::Text(_)) => "text",
                 Some(Json::List(_)) => "list",
                 Some(Json::Object(_)) => "object",
+                Some(Json::Bool(_)) => "bool",
                 Some(Json::Other) => "other",
             };
             assert_eq!(actual, kind, "{text:?}");

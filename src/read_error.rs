@@ -44,6 +44,9 @@ impl From<&Error> for ReadError {
             | Error::BodyTooLarge
             | Error::BodyLost
             | Error::NotAnObject
+            | Error::NoValidDetails
+            | Error::NoValidSecrets
+            | Error::NoRoom
             | Error::CameThroughProxy
             | Error::NotAuthenticated
             | Error::TooManyFailures(_)

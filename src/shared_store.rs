@@ -14,6 +14,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::azure::token_source::Token;
+use crate::azure::vault::details;
 use crate::config::{Config, StoreConfig};
 use crate::host::{Host, KeyValue, KeyValueFuture, within};
 use crate::model::{CacheKey, Deadline, Moment, Redacted, Secret, SecretVersion};
@@ -119,7 +120,9 @@ impl<'a, H: Host> SharedStore<'a, H> {
         let content = self.read(self.secret_id(key)).await?;
         let (fetched_at, rest) = content.split_first_chunk()?;
         let (spread, rest) = rest.split_first_chunk()?;
-        let (version, value) = rest.split_first_chunk::<32>()?;
+        let (version, rest) = rest.split_first_chunk::<32>()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (packed, value) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         // An entry with a date in the future would last longer than it should.
         let age = self.host.unix_time().checked_sub(u64::from_be_bytes(*fetched_at))?;
         let version = SecretVersion::parse(str::from_utf8(version).ok()?)?;
@@ -128,7 +131,7 @@ impl<'a, H: Host> SharedStore<'a, H> {
         if fetched_at < self.health.distrusted_before.get() {
             return None;
         }
-        let secret = Secret::new(value, version);
+        let secret = Secret::new(value, version, details::unpack(packed)?);
         Some(StoredSecret { secret, fetched_at, spread: u64::from_be_bytes(*spread) })
     }
 
@@ -149,8 +152,10 @@ impl<'a, H: Host> SharedStore<'a, H> {
         // The longest TTL that a spread makes; the cache applies the real one.
         let lasts = cache.ttl.saturating_mul(2).saturating_add(cache.stale).as_secs();
         let (version, value) = (secret.version.as_str().as_bytes(), secret.value.expose().as_bytes());
-        let content =
-            Zeroizing::new([&fetched_at.to_be_bytes()[..], &spread.to_be_bytes(), version, value].concat());
+        let packed = details::pack(&secret.details);
+        let length = u32::try_from(packed.len()).unwrap_or_default().to_be_bytes();
+        let (fetched, spread) = (fetched_at.to_be_bytes(), spread.to_be_bytes());
+        let content = Zeroizing::new([&fetched[..], &spread, version, &length, &packed, value].concat());
         let id = self.secret_id(key);
         let end = fetched_at.saturating_add(lasts);
         let entry = self.settings.seal.close(id, end, self.nonce(), &content);
@@ -245,7 +250,7 @@ impl<'a, H: Host> SharedStore<'a, H> {
     /// The id of a secret: a value is what this vault returned to this identity.
     fn secret_id(&self, key: &CacheKey) -> EntryId {
         let version = key.version().map_or("", SecretVersion::as_str);
-        self.id("secret", [self.config.vault.authority(), key.name(), version])
+        self.id("secret with details", [self.config.vault.authority(), key.name(), version])
     }
 
     fn id(&self, kind: &str, of_kind: [&str; 3]) -> EntryId {

@@ -315,7 +315,7 @@ impl ErrorBody {
         match error {
             Json::Text(code) => Self { code: code.expose().clone(), ..Self::default() },
             Json::Object(object) => Self::from_object(object),
-            Json::Null | Json::Number(_) | Json::List(_) | Json::Other => Self::default(),
+            Json::Null | Json::Number(_) | Json::List(_) | Json::Bool(_) | Json::Other => Self::default(),
         }
     }
 

@@ -4,6 +4,8 @@
 //! Vault REST API error codes". The texts and codes of errors are those of recorded answers in Microsoft's
 //! SDK repositories.
 
+pub(crate) mod details;
+
 use super::cloud::{Cloud, PUBLIC};
 use super::token_source::Token;
 use super::{Answer, Call, CallError, Endpoint, ErrorBody, challenge};
@@ -223,7 +225,7 @@ fn parse_body(answer: &Answer, name: &SecretName, version: Option<&SecretVersion
     let actual = SecretVersion::parse(segments.next()?)?;
     let is_named = name.is_same_as(segments.next()?) && segments.next()? == "secrets";
     let is_version = version.is_none_or(|pinned| *pinned == actual);
-    (is_named && is_version).then(|| Secret::new(value, actual))
+    (is_named && is_version).then(|| Secret::new(value, actual, details::parse(&bundle)))
 }
 
 fn denial(body: &ErrorBody) -> Error {

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Uri, Version};
 use crate::error::Error;
 use crate::http::headers::Headers;
 use crate::http::response::Reply;
-use crate::json::Json;
+use crate::json::{Json, Object};
 use crate::model::{SecretName, SecretRequest, SecretVersion};
 
 /// A request without its body. Its headers and its query may contain the caller's key.
@@ -25,6 +25,8 @@ pub struct Head {
 pub enum Route {
     /// The main route: reads a secret.
     Secret,
+    /// Reads several secrets.
+    Secrets,
     /// Says that the component runs.
     Health,
     /// Says whether a secret could be read.
@@ -59,20 +61,22 @@ impl Head {
             "/readyz" => Route::Ready,
             "/openapi.json" => Route::OpenApi,
             "/metrics" => Route::Metrics,
-            path if path == "/" || is_function(path) => Route::Secret,
+            path if path == "/" || is_function(path, "GetKeyVaultSecret") => Route::Secret,
+            path if is_function(path, "GetKeyVaultSecrets") => Route::Secrets,
             _ => return Err(Error::NoRoute),
         };
         match (route, &self.method) {
-            (Route::Secret, &Method::POST) => Ok(route),
-            (Route::Secret, _) => Err(Error::WrongMethod("POST")),
+            (Route::Secret | Route::Secrets, &Method::POST) => Ok(route),
+            (Route::Secret | Route::Secrets, _) => Err(Error::WrongMethod("POST")),
             // Hosts send the head of an answer to HEAD, and leave out its body (RFC 9110, section 9.3.2).
             (_, &Method::GET | &Method::HEAD) => Ok(route),
             _ => Err(Error::WrongMethod("GET, HEAD")),
         }
     }
 
-    /// Refuses a body that is not JSON or too large, as far as the headers say it, before any of it is read.
-    pub fn check_content(&self) -> Result<(), Error> {
+    /// Refuses a body that is not JSON or larger than `limit`, as far as the headers say it, before any of it is
+    /// read.
+    pub fn check_content(&self, limit: usize) -> Result<(), Error> {
         let content_type = self.headers.first("content-type").unwrap_or_default();
         // The header is a list, which may have empty elements (RFC 9110, sections 8.4 and 5.6.1).
         let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
@@ -87,7 +91,7 @@ impl Head {
             return Err(Error::NotUtf8);
         }
         let length = self.headers.first("content-length").and_then(|text| text.parse::<u64>().ok());
-        let limit = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         if length.is_some_and(|length| length > limit) { Err(Error::BodyTooLarge) } else { Ok(()) }
     }
 
@@ -126,21 +130,82 @@ pub fn authority(target: &Uri, headers: &HeaderMap, version: Version) -> Result<
     found.filter(|found| !found.as_ref().is_some_and(has_user)).ok_or_else(Reply::invalid_host)
 }
 
-impl SecretRequest {
-    /// Parses the body: a JSON object with `Secret` and perhaps `Version`. The names may have any case, as in
-    /// the function that the gateway replaces. Two values for one name are invalid, as it is ambiguous which
-    /// of them counts.
+/// The body of a request for one secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SingleRequest {
+    pub secret: SecretRequest,
+    /// Whether the details are asked for.
+    pub details: bool,
+}
+
+/// The body of a request for several secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRequest {
+    /// The names as they are written, and what is asked for under them or what is wrong with that, in the
+    /// order of the request.
+    pub items: Vec<(String, Result<SecretRequest, Error>)>,
+    /// Whether the details are asked for.
+    pub details: bool,
+}
+
+impl SingleRequest {
+    /// Parses the body: a JSON object with `Secret` and perhaps `Version` and `Details`. The names may have any
+    /// case, as in the function that the gateway replaces. Two values for one name are invalid, as it is
+    /// ambiguous which of them counts.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let Some(Json::Object(members)) = Json::parse_body(body) else { return Err(Error::NotAnObject) };
-        let values = |name| {
-            let members = members.members().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
-            members.map(|(_, value)| value).collect::<Vec<_>>()
+        Ok(Self { secret: SecretRequest::of(&members)?, details: wants_details(&members)? })
+    }
+}
+
+impl BatchRequest {
+    /// Parses the body: a JSON object with `Secrets`, a list of names and of objects with `Secret` and perhaps
+    /// `Version`, and perhaps `Details`. A name or a version that is not valid is an error of its item.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let Some(Json::Object(members)) = Json::parse_body(body) else { return Err(Error::NotAnObject) };
+        let secrets = values(&members, "secrets");
+        let [Json::List(list)] = secrets.as_slice() else { return Err(Error::NoValidSecrets) };
+        if !(1..=MAX_ITEMS).contains(&list.len()) {
+            return Err(Error::NoValidSecrets);
+        }
+        let item = |item: &Json| match item {
+            Json::Text(name) => {
+                let request =
+                    SecretName::parse(name.expose()).map(|name| SecretRequest { name, version: None });
+                Some((name.expose().clone(), request.ok_or(Error::NoValidSecret)))
+            }
+            Json::Object(members) => match values(members, "secret").as_slice() {
+                [Json::Text(name)] => Some((name.expose().clone(), SecretRequest::of(members))),
+                _ => None,
+            },
+            _ => None,
         };
-        let name = match values("secret").as_slice() {
+        let items = list.iter().map(item).collect::<Option<_>>().ok_or(Error::NoValidSecrets)?;
+        Ok(Self { items, details: wants_details(&members)? })
+    }
+}
+
+/// The values of all members with this name, in any case.
+fn values<'a>(members: &'a Object, name: &str) -> Vec<&'a Json> {
+    let members = members.members().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    members.map(|(_, value)| value).collect()
+}
+
+fn wants_details(members: &Object) -> Result<bool, Error> {
+    match values(members, "details").as_slice() {
+        [] | [Json::Null] => Ok(false),
+        [Json::Bool(details)] => Ok(*details),
+        _ => Err(Error::NoValidDetails),
+    }
+}
+
+impl SecretRequest {
+    fn of(members: &Object) -> Result<Self, Error> {
+        let name = match values(members, "secret").as_slice() {
             [Json::Text(text)] => SecretName::parse(text.expose()),
             _ => None,
         };
-        let version = match values("version").as_slice() {
+        let version = match values(members, "version").as_slice() {
             [] | [Json::Null] => Ok(None),
             // As in other clients of Key Vault, an empty version means the latest one.
             [Json::Text(text)] if text.expose().is_empty() => Ok(None),
@@ -151,11 +216,14 @@ impl SecretRequest {
     }
 }
 
-/// Whether `path` is that of the function that the gateway replaces, with the default prefix of function apps
-/// or without one (`routePrefix` in `host.json`). The Functions host ignores case, and a slash at the end.
-fn is_function(path: &str) -> bool {
+/// Whether `path` is that of the function `name`, with the default prefix of function apps or without one
+/// (`routePrefix` in `host.json`). The Functions host ignores case, and a slash at the end.
+fn is_function(path: &str, name: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
-    ["/api/GetKeyVaultSecret", "/GetKeyVaultSecret"].iter().any(|known| path.eq_ignore_ascii_case(known))
+    let start = path.len().saturating_sub(name.len());
+    path.split_at_checked(start).is_some_and(|(prefix, last)| {
+        last.eq_ignore_ascii_case(name) && (prefix == "/" || prefix.eq_ignore_ascii_case("/api/"))
+    })
 }
 
 /// Whether a media type is `application/json`, `text/json`, which the function accepted as well, or one that
@@ -191,6 +259,12 @@ fn is_token(text: &str) -> bool {
 
 /// The largest body of a request, in bytes: a name, a version, and room for other members.
 pub const MAX_BODY: usize = 8 * 1024;
+
+/// The largest body of a request for several secrets, in bytes.
+pub const MAX_BATCH_BODY: usize = 32 * 1024;
+
+/// How many secrets a request may ask for: what an application reads at its start.
+pub const MAX_ITEMS: usize = 50;
 
 /// The largest target and headers of a request together, in bytes: as much as other servers allow, and less
 /// than the 128 KiB of hosts.

@@ -7,10 +7,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+pub mod entry;
+
 use crate::error::{Error, FailureKind, Service, TokenRefusal};
 use crate::http::cache_status::CacheStatus;
 use crate::http::headers::Headers;
 use crate::model::{Redacted, Secret, SecretName};
+use entry::Entry;
 
 /// The reply to a caller. It is made from a value or from an [`Error`], never from text of Azure or of a
 /// host.
@@ -18,7 +21,7 @@ use crate::model::{Redacted, Secret, SecretName};
 /// ```
 /// # use keyvault_gateway::{error::Error, http::response::Reply, model::{Secret, SecretName}};
 /// fn replies(name: &SecretName, secret: &Secret, error: &Error) -> [Reply; 2] {
-///     [Reply::secret(name, secret, std::time::Duration::ZERO), Reply::error(error)]
+///     [Reply::secret(name, secret, std::time::Duration::ZERO, false), Reply::error(error)]
 /// }
 /// ```
 ///
@@ -73,23 +76,16 @@ impl Reply {
         self.code
     }
 
-    /// The reply with a secret.
-    pub fn secret(name: &SecretName, secret: &Secret, age: Duration) -> Self {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            #[serde(rename = "Secret")]
-            secret: &'a str,
-            #[serde(rename = "Value")]
-            value: &'a str,
-        }
+    /// The reply with a secret, and with its details if they are asked for.
+    pub fn secret(name: &SecretName, secret: &Secret, age: Duration, details: bool) -> Self {
         let (name, value) = (name.as_str(), secret.value.expose().as_str());
-        let mut reply = if secret.is_plain() {
+        let mut reply = if secret.is_plain() && !details {
             // The same text as by serialization, at a tenth of the cost. The size is exact, so the buffer
             // never moves.
             let body = ["{\"Secret\":\"", name, "\",\"Value\":\"", value, "\"}"].concat();
             Self::new(StatusCode::OK, Self::OK, JSON, body.into_bytes())
         } else {
-            Self::json(StatusCode::OK, Self::OK, &Body { secret: name, value })
+            Self::json(StatusCode::OK, Self::OK, &Entry::of_secret(name, secret, details))
         };
         reply.headers.add("etag", ["\"", secret.version.as_str(), "\""].concat());
         reply.headers.add("age", age.as_secs().to_string());
@@ -112,12 +108,10 @@ impl Reply {
             Error::NotAuthenticated => {
                 reply.headers.add("www-authenticate", CHALLENGE);
             }
-            Error::Upstream { retry_after, .. } | Error::TokenNotAccepted { retry_after, .. } => {
-                reply.add_retry_after(*retry_after);
-            }
-            Error::TooManyFailures(wait) | Error::BudgetSpent(wait) => reply.add_retry_after(Some(*wait)),
-            Error::CallNotAllowed | Error::TokenSourceAbsent(_) => reply.add_retry_after(None),
             _ => {}
+        }
+        if let Some(seconds) = retry_after(error) {
+            reply.headers.add("retry-after", seconds.to_string());
         }
         reply
     }
@@ -223,6 +217,17 @@ impl Reply {
     }
 }
 
+/// The seconds of `Retry-After` for an error that has one.
+fn retry_after(error: &Error) -> Option<u64> {
+    let wait = match error {
+        Error::Upstream { retry_after, .. } | Error::TokenNotAccepted { retry_after, .. } => *retry_after,
+        Error::TooManyFailures(wait) | Error::BudgetSpent(wait) => Some(*wait),
+        Error::CallNotAllowed | Error::TokenSourceAbsent(_) => None,
+        _ => return None,
+    };
+    Some(retry_after_seconds(wait))
+}
+
 /// The seconds of `Retry-After`, where Azure has sent `retry_after`, or none.
 pub(crate) fn retry_after_seconds(retry_after: Option<Duration>) -> u64 {
     let wait = retry_after.unwrap_or(DEFAULT_RETRY_AFTER).clamp(DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER);
@@ -256,14 +261,17 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
             "The request must be JSON in UTF-8, and its Content-Type names another charset.",
         ),
-        Error::BodyTooLarge => (
-            (StatusCode::PAYLOAD_TOO_LARGE, "ContentTooLarge"),
-            "The body of the request is larger than 8 KiB.",
-        ),
+        Error::BodyTooLarge => {
+            ((StatusCode::PAYLOAD_TOO_LARGE, "ContentTooLarge"), "The body of the request is too large.")
+        }
         Error::BodyLost => (BAD_REQUEST, "The body of the request did not arrive whole."),
         Error::NotAnObject => (BAD_REQUEST, "The body of the request is not a JSON object."),
         Error::NoValidSecret => (BAD_REQUEST, "Request does not contain a valid Secret."),
         Error::NoValidVersion => (BAD_REQUEST, "Request does not contain a valid Version."),
+        Error::NoValidDetails => (BAD_REQUEST, "Request does not contain a valid Details."),
+        Error::NoValidSecrets => {
+            (BAD_REQUEST, "Request does not contain a valid list Secrets of 1 to 50 secrets.")
+        }
         Error::CameThroughProxy => (FORBIDDEN, "Requests that came through a proxy are not answered here."),
         Error::NotAuthenticated => {
             ((StatusCode::UNAUTHORIZED, "Unauthorized"), "The request has no valid key and no valid token.")
@@ -280,6 +288,10 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             "This caller has had too many secrets read from Key Vault.",
         ),
         Error::OutOfScope => (FORBIDDEN, "This caller may not read this secret."),
+        Error::NoRoom => (
+            (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            "The answer has no room for this value. Request it in another one.",
+        ),
         Error::Setting(error) => {
             let message = format!("The setting {} {}.", error.name, error.should);
             return (StatusCode::INTERNAL_SERVER_ERROR, "ConfigurationError", message.into());

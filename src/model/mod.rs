@@ -5,5 +5,5 @@ mod secret;
 mod time;
 
 pub use calendar::DateTime;
-pub use secret::{CacheKey, Redacted, Secret, SecretName, SecretRequest, SecretVersion};
+pub use secret::{CacheKey, Details, Redacted, Secret, SecretName, SecretRequest, SecretVersion};
 pub use time::{Deadline, DeadlineExceeded, MIN_CALL_TIME, Moment};

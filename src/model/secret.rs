@@ -201,13 +201,42 @@ const VERSION_DIGITS: usize = 32;
 pub struct Secret {
     pub value: Redacted,
     pub version: SecretVersion,
+    pub details: Details,
     plain: bool,
 }
 
+/// What Key Vault says of a version of a secret, besides its value. Times are seconds since
+/// 1970-01-01T00:00:00Z.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    pub content_type: Option<String>,
+    pub created: Option<u64>,
+    pub updated: Option<u64>,
+    pub not_before: Option<u64>,
+    pub expires: Option<u64>,
+    pub enabled: Option<bool>,
+    pub tags: Vec<(String, String)>,
+}
+
+impl Details {
+    /// The size of the texts, in bytes.
+    pub fn bytes(&self) -> usize {
+        let tags = self.tags.iter().map(|(name, text)| name.len().saturating_add(text.len()));
+        tags.fold(self.content_type.as_ref().map_or(0, String::len), usize::saturating_add)
+    }
+}
+
+/// Nothing of them is logged: a tag may say more than a log should.
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Details(..)")
+    }
+}
+
 impl Secret {
-    pub(crate) fn new(value: Redacted, version: SecretVersion) -> Self {
+    pub(crate) fn new(value: Redacted, version: SecretVersion, details: Details) -> Self {
         let plain = value.expose().bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-        Self { value, version, plain }
+        Self { value, version, details, plain }
     }
 
     /// Whether the value needs no escapes in JSON (RFC 8259, section 7).

@@ -224,8 +224,8 @@ fn spread_ttl(ttl: Duration, spread: u64) -> Duration {
 
 /// The approximate size of an entry, in bytes.
 fn cost(key: &CacheKey, cached: &CachedSecret) -> usize {
-    let text = key.name().len().saturating_add(cached.secret.value.expose().len());
-    text.saturating_add(ENTRY_BYTES)
+    let texts = [key.name().len(), cached.secret.value.expose().len(), cached.secret.details.bytes()];
+    texts.into_iter().fold(ENTRY_BYTES, usize::saturating_add)
 }
 
 /// How many errors are cached. They last for seconds, so this is for hundreds of different ones in a second.
@@ -234,9 +234,8 @@ const MAX_NEGATIVE_ENTRIES: usize = 1000;
 /// The part of its TTL, at the end, in which a value is refreshed ahead: a tenth.
 const REFRESH_PART: u32 = 10;
 
-/// What an entry takes besides its name and value: the key twice, the version, four moments and the table's
-/// links.
-const ENTRY_BYTES: usize = 256;
+/// What an entry takes besides its texts: the key twice, the version, eight times and the table's links.
+const ENTRY_BYTES: usize = 384;
 
 /// A thousand secrets of the usual few hundred bytes take less than one MiB, and Key Vault's largest, 25 KiB
 /// each, more than this. A host may run a hundred instances; this is what each may take of its memory.
@@ -245,7 +244,7 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Redacted, SecretName, SecretRequest, SecretVersion};
+    use crate::model::{Details, Redacted, SecretName, SecretRequest, SecretVersion};
 
     #[test]
     fn a_value_expires_and_is_then_served_stale() {
@@ -423,7 +422,7 @@ mod tests {
 
     fn secret(value: &str) -> Secret {
         let version = SecretVersion::parse("3d76eb676e0a40429c7aa2b4b7912a5d").unwrap();
-        Secret::new(Redacted::new(value.to_owned()), version)
+        Secret::new(Redacted::new(value.to_owned()), version, Details::default())
     }
 
     fn at(seconds: u64) -> Moment {

@@ -12,7 +12,7 @@ use crate::client::token_cache::ERROR_TTL;
 use crate::error::{Error, Failure, FailureKind};
 use crate::host::Host;
 use crate::http::cache_status::{CacheStatus, Forwarded};
-use crate::model::{CacheKey, Moment, SecretRequest};
+use crate::model::{CacheKey, Moment, SecretName, SecretRequest};
 use crate::shared_store::StoredSecret;
 use crate::sync::single_flight::{Role, SingleFlight};
 
@@ -43,9 +43,16 @@ pub struct ReadFailure {
     pub cache_status: Option<CacheStatus>,
 }
 
-/// A cached secret that should be refreshed ahead of its expiry.
+/// A cached secret that should be refreshed ahead of its expiry, or one that is to be cached.
 #[derive(Debug)]
 pub struct Refresh(SecretRequest);
+
+impl Refresh {
+    /// The first read of a secret, before a request asks for it.
+    pub const fn prefetch(name: SecretName) -> Self {
+        Self(SecretRequest { name, version: None })
+    }
+}
 
 /// What the leader of a read has fetched.
 #[derive(Clone, Debug)]
@@ -362,11 +369,12 @@ impl Secrets {
         Ok(Found { age: secret.age(now), secret, cache_status, refresh })
     }
 
-    /// Refreshes a cached secret ahead of its expiry, unless a request does so already.
+    /// Refreshes a cached secret ahead of its expiry, or reads one that is not cached, unless a request does so
+    /// already.
     pub async fn refresh<H: Host>(&self, client: &Client<'_, H>, Refresh(request): Refresh) {
         let (key, now) = (CacheKey::of(&request), client.host.now());
         let cached = self.cache.borrow_mut().get(&key, now);
-        if !cached.is_some_and(|secret| secret.is_refresh_due(now)) || !self.may_refresh(&key, now) {
+        if cached.is_some_and(|secret| !secret.is_refresh_due(now)) || !self.may_refresh(&key, now) {
             return;
         }
         let budget = RetryBudget::full(client.context.deadline);

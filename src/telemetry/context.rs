@@ -1,6 +1,7 @@
 //! The request context: what is known of a request while it is answered.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::auth::Caller;
@@ -13,7 +14,7 @@ use crate::model::{Deadline, Moment, SecretName};
 pub struct RequestContext<'a> {
     pub start: Moment,
     pub deadline: Deadline,
-    pub trace: Trace,
+    pub trace: Rc<Trace>,
     pub caller: Option<&'a Caller>,
     pub secret: Option<SecretName>,
     pub calls: CallCount,
@@ -27,13 +28,26 @@ pub struct CallCount {
     jwks: Cell<u32>,
 }
 
-impl RequestContext<'_> {
+impl<'a> RequestContext<'a> {
     /// The context of a request that came at `start`. It has no time for calls until the settings say how
     /// much.
-    pub const fn new(start: Moment, trace: Trace) -> Self {
-        let calls = CallCount { token_source: Cell::new(0), vault: Cell::new(0), jwks: Cell::new(0) };
+    pub fn new(start: Moment, trace: Trace) -> Self {
+        let (trace, calls) = (Rc::new(trace), CallCount::default());
         let deadline = Deadline::new(start, Duration::ZERO);
         Self { start, deadline, trace, caller: None, secret: None, calls }
+    }
+
+    /// The context of one of several secrets that a request asks for.
+    pub fn of_item(&self, caller: &'a Caller, secret: SecretName) -> Self {
+        let (start, deadline, trace) = (self.start, self.deadline, Rc::clone(&self.trace));
+        Self {
+            start,
+            deadline,
+            trace,
+            caller: Some(caller),
+            secret: Some(secret),
+            calls: CallCount::default(),
+        }
     }
 
     /// Whether the request is late at `now`, when it looks for its secret: it has waited for its body or for
@@ -51,6 +65,15 @@ impl CallCount {
             Service::Jwks => &self.jwks,
         };
         count.set(count.get().saturating_add(1));
+    }
+
+    /// Adds the calls of an item.
+    pub fn add_all(&self, item: &Self) {
+        for (own, of_item) in
+            [(&self.token_source, &item.token_source), (&self.vault, &item.vault), (&self.jwks, &item.jwks)]
+        {
+            own.set(own.get().saturating_add(of_item.get()));
+        }
     }
 
     pub const fn vault(&self) -> u32 {

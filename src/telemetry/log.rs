@@ -40,6 +40,9 @@ pub struct Line<'a> {
     pub status: u16,
     /// The code of the answer.
     pub code: &'a str,
+    /// How many of several secrets have which code.
+    #[serde(skip_serializing_if = "Codes::is_empty")]
+    pub codes: Codes<'a>,
     /// The error, in words of our own.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub cause: Option<&'a Error>,
@@ -51,6 +54,22 @@ pub struct Line<'a> {
     pub cache: Option<&'a str>,
     /// The number of calls to Azure that the request made.
     pub upstream: u32,
+}
+
+/// Codes with their counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Codes<'a>(pub &'a [(&'static str, u32)]);
+
+impl Codes<'_> {
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Codes<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().copied())
+    }
 }
 
 /// A call to Azure, for the level `debug`.
@@ -119,6 +138,7 @@ mod tests {
             secret: Some("db-password"),
             status: 200,
             code: "OK",
+            codes: Codes(&[]),
             cause: None,
             unused: &[],
             cache: Some("miss"),

@@ -14,6 +14,8 @@ use crate::http::response::Reply;
 pub struct Metrics {
     /// By status and code, in this order.
     replies: RefCell<Vec<((u16, &'static str), u64)>>,
+    /// The items of requests for several secrets, by code, in this order.
+    items: RefCell<Vec<(&'static str, u64)>>,
     requests: Requests,
     calls: Calls,
 }
@@ -53,15 +55,13 @@ impl Metrics {
 
     /// Counts a response that took `duration`, with the cache outcome if the cache was asked.
     pub fn replied(&self, reply: &Reply, cache: Option<CacheOutcome>, duration: Duration) {
-        if let Ok(mut replies) = self.replies.try_borrow_mut() {
-            let kind = (reply.status().as_u16(), reply.code());
-            let index = replies.partition_point(|(known, _)| *known < kind);
-            match replies.get_mut(index) {
-                Some((known, count)) if *known == kind => *count = count.saturating_add(1),
-                Some(_) | None => replies.insert(index, (kind, 1)),
-            }
-        }
+        count_one(&self.replies, (reply.status().as_u16(), reply.code()));
         self.requests.of(cache).record(duration);
+    }
+
+    /// Counts an item of a request for several secrets.
+    pub fn item(&self, code: &'static str) {
+        count_one(&self.items, code);
     }
 
     pub fn call_started(&self, service: Service) {
@@ -93,6 +93,14 @@ impl Metrics {
         if let Ok(replies) = self.replies.try_borrow() {
             for ((status, code), count) in &*replies {
                 writeln!(text, "{name}{{status=\"{status}\",code=\"{code}\"}} {count}")?;
+            }
+        }
+
+        let name = "keyvault_gateway_items_total";
+        family(text, name, "counter", "Secrets in requests for several, by code.")?;
+        if let Ok(items) = self.items.try_borrow() {
+            for (code, count) in &*items {
+                writeln!(text, "{name}{{code=\"{code}\"}} {count}")?;
             }
         }
 
@@ -201,6 +209,16 @@ impl Histogram {
         writeln!(text, "{name}_bucket{{{label}=\"{value}\",le=\"+Inf\"}} {count}")?;
         writeln!(text, "{name}_sum{{{label}=\"{value}\"}} {}.{:09}", sum.as_secs(), sum.subsec_nanos())?;
         writeln!(text, "{name}_count{{{label}=\"{value}\"}} {count}")
+    }
+}
+
+/// Counts one of `kind`, in the order of kinds.
+fn count_one<K: Ord + Copy>(counts: &RefCell<Vec<(K, u64)>>, kind: K) {
+    let Ok(mut counts) = counts.try_borrow_mut() else { return };
+    let index = counts.partition_point(|(known, _)| *known < kind);
+    match counts.get_mut(index) {
+        Some((known, count)) if *known == kind => *count = count.saturating_add(1),
+        Some(_) | None => counts.insert(index, (kind, 1)),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) use exports::keyvault::gateway::async_secrets::Guest as Secrets;
 #[cfg(feature = "service")]
 pub(super) use exports::keyvault::gateway::immediate;
 
-pub(super) use exports::keyvault::gateway::types::{Error as NoSecret, Secret};
+pub(super) use exports::keyvault::gateway::types::{Details, Error as NoSecret, Request, Secret};
 
 /// The value for the composed component. The copy that the host reads is not overwritten, as the other
 /// component has the value anyway.
@@ -45,6 +45,28 @@ impl From<Found> for Secret {
             stale: found.cache_status.ttl.is_some_and(|ttl| ttl < 0),
         }
     }
+}
+
+impl From<Found> for Details {
+    fn from(found: Found) -> Self {
+        let secret = &found.secret.secret;
+        let details = secret.details.clone();
+        Self {
+            version: secret.version.as_str().to_owned(),
+            content_type: details.content_type,
+            created: details.created,
+            updated: details.updated,
+            not_before: details.not_before,
+            expires: details.expires,
+            enabled: details.enabled,
+            tags: details.tags,
+        }
+    }
+}
+
+/// The names and versions of requests.
+pub(super) fn pairs(requests: Vec<Request>) -> Vec<(String, Option<String>)> {
+    requests.into_iter().map(|request| (request.name, request.version)).collect()
 }
 
 #[allow(unsafe_code, reason = "wit-bindgen writes the exported functions into this crate")]

@@ -14,7 +14,7 @@ use super::bindings::http::types::{
 };
 use super::bindings::io::poll::{Pollable, poll};
 use super::bindings::io::streams::{OutputStream, StreamError};
-use super::component_api::{NoSecret, Secret, Secrets, value};
+use super::component_api::{Details, NoSecret, Request, Secret, Secrets, pairs, value};
 use super::http_types::{
     call_error, content_length, field, head, options, request_fields, response_fields, set_status, set_target,
 };
@@ -54,6 +54,16 @@ impl Secrets for Component {
 
     fn read(name: String, version: Option<String>, refresh: bool) -> Result<Secret, NoSecret> {
         read(&name, version.as_deref(), refresh).map(Secret::from)
+    }
+
+    fn get_many(requests: Vec<Request>) -> Vec<Result<Secret, NoSecret>> {
+        let requests = pairs(requests);
+        let read = GATEWAY.with(|gateway| finish(gateway.read_many(&requests))).unwrap_or_default();
+        read.into_iter().map(|read| read.map(Secret::from).map_err(NoSecret::from)).collect()
+    }
+
+    fn details(name: String, version: Option<String>) -> Result<Details, NoSecret> {
+        read(&name, version.as_deref(), false).map(Details::from)
     }
 
     fn vault() -> Result<String, NoSecret> {

@@ -20,6 +20,9 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::NotAnObject, 400, "BadRequest"),
         (Error::NoValidSecret, 400, "BadRequest"),
         (Error::NoValidVersion, 400, "BadRequest"),
+        (Error::NoValidDetails, 400, "BadRequest"),
+        (Error::NoValidSecrets, 400, "BadRequest"),
+        (Error::NoRoom, 413, "TooLarge"),
         (Error::CameThroughProxy, 403, "Forbidden"),
         (Error::NotAuthenticated, 401, "Unauthorized"),
         (Error::TooManyFailures(Duration::from_secs(7)), 429, "TooManyRequests"),
@@ -111,10 +114,10 @@ fn is_in_the_table(error: &Error) {
     use TokenRefusal::*;
     match error {
         NoRoute | WrongMethod(_) | HeadersTooLarge | NotJson | NotUtf8 | BodyTooLarge | BodyLost
-        | NotAnObject | NoValidSecret | NoValidVersion | CameThroughProxy | NotAuthenticated
-        | TooManyFailures(_) | ForeignName | BudgetSpent(_) | OutOfScope | Setting(_)
-        | TokenSourceAbsent(_) | TokenSourceUnusable | JwksUnusable | CallNotAllowed | SecretDisabled
-        | VaultUnusable | DeadlineExceeded => {}
+        | NotAnObject | NoValidSecret | NoValidVersion | NoValidDetails | NoValidSecrets | NoRoom
+        | CameThroughProxy | NotAuthenticated | TooManyFailures(_) | ForeignName | BudgetSpent(_)
+        | OutOfScope | Setting(_) | TokenSourceAbsent(_) | TokenSourceUnusable | JwksUnusable
+        | CallNotAllowed | SecretDisabled | VaultUnusable | DeadlineExceeded => {}
         SecretNotFound(_, _) | TokenNotAccepted { .. } | VaultRefused(_, _) => {}
         TokenSourceRefused { reason, .. } => match reason {
             NoSuchIdentity | SeveralIdentities | Audience | Credential | Tenant | Application | Policy

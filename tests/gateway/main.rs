@@ -2,6 +2,7 @@
 
 mod access_tokens;
 mod azure_tokens;
+mod batch;
 mod cache;
 mod component_api;
 mod federation;

@@ -105,7 +105,7 @@ pub type Fields<'a> = &'a [(&'static str, &'a str)];
 pub struct Scripted {
     gateway: Gateway<FakeHost>,
     pub world: Rc<World>,
-    refresh: RefCell<Option<Refresh>>,
+    refreshes: RefCell<Vec<Refresh>>,
     private: RefCell<Search>,
     searched: Cell<(usize, usize)>,
     /// All replies so far, and how many of them were immediate.
@@ -154,8 +154,8 @@ impl Scripted {
         let world = World { settings: owned.collect(), store, has_reader, ..World::default() };
         let world = Rc::new(world);
         let gateway = Gateway::new(FakeHost(Rc::clone(&world)));
-        let (refresh, private, searched, transcript, immediate) = Default::default();
-        let scripted = Self { gateway, world, refresh, private, searched, transcript, immediate };
+        let (refreshes, private, searched, transcript, immediate) = Default::default();
+        let scripted = Self { gateway, world, refreshes, private, searched, transcript, immediate };
         for (name, value) in settings {
             let secret = ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET"].contains(name);
             let kind = secret.then_some(Private::IdentitySecret);
@@ -235,7 +235,7 @@ impl Scripted {
     pub fn request(&self, method: &str, target: &str, fields: Fields<'_>, body: &str) -> Reply {
         let answered = poll_once(self.answer(method, target, fields, body)).expect(PENDING);
         self.search_reply(&answered.reply, method == "POST");
-        self.refresh.replace(answered.refresh);
+        self.refreshes.replace(answered.refreshes);
         answered.reply
     }
 
@@ -274,7 +274,7 @@ impl Scripted {
         let body = FakeBody(body.into(), Rc::clone(&self.world));
         async move {
             match now {
-                Some(reply) => Answered { reply, refresh: None },
+                Some(reply) => Answered { reply, refreshes: Vec::new() },
                 None => self.gateway.answer(head, body).await,
             }
         }
@@ -312,7 +312,8 @@ impl Scripted {
     pub fn lookup(&self, name: &str, version: Option<&str>, refresh: bool) -> Result<Found, ReadError> {
         let mut read = poll_once(self.gateway.read(name, version, refresh)).expect(PENDING);
         self.search_rest();
-        self.refresh.replace(read.as_mut().ok().and_then(|found| found.refresh.take()));
+        let refresh = read.as_mut().ok().and_then(|found| found.refresh.take());
+        self.refreshes.replace(refresh.into_iter().collect());
         read
     }
 
@@ -327,10 +328,13 @@ impl Scripted {
 
     /// Does the refresh-ahead of the last reply, as a host with WASI 0.3 does. Returns whether there was one.
     pub fn refresh_ahead(&self) -> bool {
-        let refresh =
-            self.refresh.take().map(|refresh| poll_once(self.gateway.refresh(refresh)).expect(PENDING));
+        let refreshes = self.refreshes.take();
+        let any = !refreshes.is_empty();
+        for refresh in refreshes {
+            poll_once(self.gateway.refresh(refresh)).expect(PENDING);
+        }
         self.search_rest();
-        refresh.is_some()
+        any
     }
 
     pub fn now(&self) -> Duration {

@@ -79,13 +79,15 @@ impl Fleet {
             let (head, body) = message(&plan, key_rotations);
             let environment = Rc::clone(&fleet.environment);
             let body = DelayedBody { bytes: body, delay: plan.body_delay, environment, epoch: serving.epoch };
-            let Answered { reply, refresh } = serving.gateway.answer(head, body).await;
+            let Answered { reply, refreshes } = serving.gateway.answer(head, body).await;
             checks.borrow_mut().request_answered(number, &reply, executor.now());
-            if let Some(refresh) = refresh.filter(|_| fleet.host.concurrent_reuse > 1) {
+            if !refreshes.is_empty() && fleet.host.concurrent_reuse > 1 {
                 checks.borrow_mut().count("refresh-ahead");
                 let (refreshing, owner) = (Rc::clone(&serving), Rc::clone(&fleet));
                 let task = executor.spawn(async move {
-                    refreshing.gateway.refresh(refresh).await;
+                    for refresh in refreshes {
+                        refreshing.gateway.refresh(refresh).await;
+                    }
                     owner.ended(&refreshing);
                 });
                 serving.tasks.borrow_mut().push((task, None));

@@ -127,7 +127,7 @@ impl Token {
         let is_bearer = match body.get("token_type") {
             Json::Null => true,
             Json::Text(kind) => kind.expose().eq_ignore_ascii_case("bearer"),
-            Json::Number(_) | Json::List(_) | Json::Object(_) | Json::Other => false,
+            Json::Number(_) | Json::List(_) | Json::Object(_) | Json::Bool(_) | Json::Other => false,
         };
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) || !is_bearer {
             return None;

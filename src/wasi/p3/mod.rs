@@ -17,7 +17,9 @@ use super::bindings::wit_bindgen::{
     FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, yield_async,
 };
 use super::bindings::{spawn, wit_future, wit_stream};
-use super::component_api::{NoSecret, Secret, Secrets, immediate, value};
+use super::component_api::{
+    Details, NoSecret, Request as AskedFor, Secret, Secrets, immediate, pairs, value,
+};
 use super::http_types::{
     call_error, content_length, field, head, options, request_fields, response_fields, set_status, set_target,
 };
@@ -27,7 +29,7 @@ use crate::gateway::{Answered, Gateway};
 use crate::host::{Body, BodyError, Signal, unless};
 use crate::http::response::Reply;
 use crate::model::Moment;
-use crate::secrets::Found;
+use crate::secrets::{Found, Refresh};
 use crate::sync::pending_bodies::{LargeId, PendingBodies, is_large};
 
 use deadlines::{until, within};
@@ -48,10 +50,8 @@ impl Guest for Component {
         let fields = request.get_headers().copy_all();
         let head = head(request.get_method(), request.get_path_with_query(), fields.into());
         let body = RequestBody { length: content_length(&head.headers), request };
-        let Answered { reply, refresh } = gateway.answer(head, body).await;
-        if let Some(refresh) = refresh {
-            spawn(async move { gateway.refresh(refresh).await });
-        }
+        let Answered { reply, refreshes } = gateway.answer(head, body).await;
+        refresh_all(gateway, refreshes);
         Ok(response(reply))
     }
 }
@@ -63,6 +63,18 @@ impl Secrets for Component {
 
     async fn read(name: String, version: Option<String>, refresh: bool) -> Result<Secret, NoSecret> {
         read(&name, version.as_deref(), refresh).await.map(Secret::from)
+    }
+
+    async fn get_many(requests: Vec<AskedFor>) -> Vec<Result<Secret, NoSecret>> {
+        let (gateway, requests) = (GATEWAY.with(Rc::clone), pairs(requests));
+        let mut read = gateway.read_many(&requests).await;
+        let refreshes = read.iter_mut().flatten().filter_map(|found| found.refresh.take()).collect();
+        refresh_all(gateway, refreshes);
+        read.into_iter().map(|read| read.map(Secret::from).map_err(NoSecret::from)).collect()
+    }
+
+    async fn details(name: String, version: Option<String>) -> Result<Details, NoSecret> {
+        read(&name, version.as_deref(), false).await.map(Details::from)
     }
 
     fn get_cached(name: String, version: Option<String>) -> Option<String> {
@@ -95,10 +107,19 @@ impl immediate::Guest for Component {
 async fn read(name: &str, version: Option<&str>, refresh: bool) -> Result<Found, NoSecret> {
     let gateway = GATEWAY.with(Rc::clone);
     let mut found = gateway.read(name, version, refresh).await?;
-    if let Some(refresh) = found.refresh.take() {
-        spawn(async move { gateway.refresh(refresh).await });
-    }
+    refresh_all(gateway, found.refresh.take().into_iter().collect());
     Ok(found)
+}
+
+/// Refreshes secrets in a task of their own, one after the other.
+fn refresh_all(gateway: Rc<Gateway<Wasi>>, refreshes: Vec<Refresh>) {
+    if !refreshes.is_empty() {
+        spawn(async move {
+            for refresh in refreshes {
+                gateway.refresh(refresh).await;
+            }
+        });
+    }
 }
 
 /// Sends a call and reads its whole answer.
