@@ -21,12 +21,16 @@ use crate::secrets::{Found, ReadFailure};
 use crate::telemetry::context::RequestContext;
 use crate::telemetry::log::{Codes, Level};
 
-/// What all requests for several secrets of an instance take together.
+/// What all requests for several secrets of an instance take together: reads in progress, and bytes of values that
+/// wait for the others of their request.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
     reads: Cell<usize>,
     bytes: Cell<usize>,
 }
+
+/// A secret that was read, with the room that it takes.
+type Read<'a> = (Found, Taken<'a>);
 
 /// How the items of a request have ended.
 #[derive(Debug, Default)]
@@ -52,6 +56,7 @@ impl Items {
 }
 
 /// Something that is taken of an instance until this is dropped.
+#[derive(Debug)]
 struct Taken<'a>(&'a Cell<usize>, usize);
 
 impl<'a> Taken<'a> {
@@ -118,16 +123,15 @@ impl<H: Host> Gateway<H> {
         let (mut items, mut refreshes, mut room) = (Items::default(), Vec::new(), MAX_ANSWER);
         let mut entries = Vec::with_capacity(places.len());
         for result in &mut found {
-            refreshes.extend(result.as_mut().ok().and_then(|found| found.refresh.take()));
+            refreshes.extend(result.as_mut().ok().and_then(|(found, _)| found.refresh.take()));
         }
         for ((name, _), place) in request.items.iter().zip(places) {
             let read = place.map(|index| found.get(index).map(Result::as_ref));
             let entry = match read {
-                Ok(Some(Ok(found))) => {
+                Ok(Some(Ok((found, _)))) => {
                     let entry = Entry::of_secret(name, &found.secret.secret, request.details);
                     let bytes = entry.bytes();
-                    // The value is in memory, and its text in the answer.
-                    let has_room = bytes <= room && taken.grow(bytes.saturating_mul(2), MAX_BYTES);
+                    let has_room = bytes <= room && taken.grow(bytes, MAX_BYTES);
                     room = room.saturating_sub(if has_room { bytes } else { 0 });
                     if has_room { entry } else { Entry::of_error(name, &Error::NoRoom) }
                 }
@@ -156,7 +160,8 @@ impl<H: Host> Gateway<H> {
         let freshness = freshness(false, context.start);
         let read = async |(name, version): &(String, Option<String>)| {
             let request = parse_request(name, version.as_deref())?;
-            self.read_item(config, &principal, &request, freshness, &context).await
+            let read = self.read_item(config, &principal, &request, freshness, &context).await;
+            read.map(|(found, _)| found)
         };
         let results = run_all(requests.iter().map(read).collect(), |running| running < MAX_READS).await;
         let mut items = Items::default();
@@ -179,8 +184,8 @@ impl<H: Host> Gateway<H> {
         request: &SecretRequest,
         freshness: Freshness,
         context: &RequestContext<'a>,
-    ) -> Result<Found, Error> {
-        let _taken = Taken::new(&self.batches.reads, 1);
+    ) -> Result<Read<'a>, Error> {
+        let _read = Taken::new(&self.batches.reads, 1);
         let caller = principal.authorize(&request.name)?;
         let item = context.of_item(caller, request.name.clone());
         let result = self.secrets.find(&self.client(config, &item), request, freshness).await;
@@ -195,7 +200,11 @@ impl<H: Host> Gateway<H> {
             };
             self.log(&item, Level::Debug, (reply.0, reply.1, Codes::default()), cache_status, error);
         }
-        result.map_err(|failure| failure.error)
+        let found = result.map_err(|failure| failure.error)?;
+        let secret = &found.secret.secret;
+        let bytes = secret.value.expose().len().saturating_add(secret.details.bytes());
+        let mut taken = Taken::new(&self.batches.bytes, 0);
+        if taken.grow(bytes, MAX_BYTES) { Ok((found, taken)) } else { Err(Error::NoRoom) }
     }
 }
 
@@ -244,5 +253,5 @@ const MAX_READS_OF_INSTANCE: usize = 32;
 /// The largest size of all values of an answer, in bytes, as JSON has them.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// What the answers with several secrets that are being made may take of an instance, in bytes.
+/// What the values of all requests for several may take of an instance until they are answered, in bytes.
 const MAX_BYTES: usize = 8 * 1024 * 1024;

@@ -141,8 +141,8 @@ pub struct SingleRequest {
 /// The body of a request for several secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRequest {
-    /// The names as they are written, and what is asked for under them or what is wrong with that, in the
-    /// order of the request.
+    /// The names as they are written, or nothing for those that no secret can have, and what is asked for under
+    /// them or what is wrong with that, in the order of the request.
     pub items: Vec<(String, Result<SecretRequest, Error>)>,
     /// Whether the details are asked for.
     pub details: bool,
@@ -168,14 +168,16 @@ impl BatchRequest {
         if !(1..=MAX_ITEMS).contains(&list.len()) {
             return Err(Error::NoValidSecrets);
         }
+        let shown =
+            |name: &str| SecretName::parse(name).map_or_else(String::new, |name| name.as_str().to_owned());
         let item = |item: &Json| match item {
             Json::Text(name) => {
                 let request =
                     SecretName::parse(name.expose()).map(|name| SecretRequest { name, version: None });
-                Some((name.expose().clone(), request.ok_or(Error::NoValidSecret)))
+                Some((shown(name.expose()), request.ok_or(Error::NoValidSecret)))
             }
             Json::Object(members) => match values(members, "secret").as_slice() {
-                [Json::Text(name)] => Some((name.expose().clone(), SecretRequest::of(members))),
+                [Json::Text(name)] => Some((shown(name.expose()), SecretRequest::of(members))),
                 _ => None,
             },
             _ => None,

@@ -55,6 +55,8 @@ fn each_item_gets_what_a_request_of_its_own_gets() {
         let single: Value = serde_json::from_str(&body_of(&reply)).unwrap();
         let entry = &answered["Secrets"][index];
         let name = item.as_str().or(item["Secret"].as_str()).or(item["secret"].as_str()).unwrap();
+        // What cannot be a name is not repeated.
+        let name = if name.contains(' ') { "" } else { name };
         let expected = match &single["Value"] {
             Value::Null => json!({ "Secret": name, "Error": single["error"] }),
             value => json!({ "Secret": name, "Value": value }),

@@ -53,6 +53,23 @@ fn needs_no_key_and_has_the_scope_of_caller_composed() {
 }
 
 #[test]
+fn several_secrets_have_an_outcome_each() {
+    let list = r#"[{"name":"composed","secrets":["app-*"]}]"#;
+    let gateway = Scripted::new(&[("GATEWAY_CALLERS", list)]);
+    gateway.script([token(86_400), secret("app-a", "v"), not_found(), secret("app-c", "w")]);
+    let names = ["app-a", "app-b", "ops", "a b", "app-c", "app-a"];
+    let (v, w) = (Ok("v".to_owned()), Ok("w".to_owned()));
+    use ReadError::{Forbidden, InvalidName, NotFound};
+    let expected = [v.clone(), Err(NotFound), Err(Forbidden), Err(InvalidName), w, v];
+    assert_eq!(gateway.component_read_many(&names), expected);
+    let log = gateway.log().pop().unwrap();
+    let codes = r#""codes":{"OK":3,"SecretNotFound":1,"Forbidden":1,"BadRequest":1}"#;
+    assert!(log.contains(codes) && log.contains(r#""caller":"composed""#), "{log}");
+    let unset = Scripted::new(&[("KeyVaultUri", "")]);
+    assert_eq!(unset.component_read_many(&["a"]), [Err(ReadError::Configuration("KeyVaultUri"))]);
+}
+
+#[test]
 fn refresh_fetches_once_a_second() {
     let gateway = Scripted::new(ALL_SECRETS).with_script([token(86_400), secret("a", "1"), secret("a", "2")]);
     gateway.component_read("a", None).unwrap();

@@ -317,6 +317,15 @@ impl Scripted {
         read
     }
 
+    /// Reads several secrets through the component API.
+    pub fn component_read_many(&self, names: &[&str]) -> Vec<Result<String, ReadError>> {
+        let requests: Vec<_> = names.iter().map(|name| ((*name).to_owned(), None)).collect();
+        let read = poll_once(self.gateway.read_many(&requests)).expect(PENDING);
+        self.search_rest();
+        let value = |found: Found| found.secret.secret.value.expose().clone();
+        read.into_iter().map(|read| read.map(value)).collect()
+    }
+
     /// Returns the cached value for the component API, without a call.
     pub fn get_cached(&self, name: &str, version: Option<&str>) -> Option<String> {
         self.gateway.get_cached(name, version).map(|kept| kept.secret.value.expose().clone())

@@ -1,6 +1,6 @@
 //! The bindings to the host, the gateway and the application.
 
-use crate::store::{Backend, Secret, Store, StoreError};
+use crate::store::{Backend, Secret, Store, StoreError, Wanted};
 
 wit_bindgen::generate!({
     path: ["../../wit/gateway", "../../wit/wasi-config", "../../wit/config-store"],
@@ -10,7 +10,7 @@ wit_bindgen::generate!({
 
 use exports::wasi::config::store::{Error, Guest};
 use keyvault::gateway::secrets;
-use keyvault::gateway::types::Error as GatewayError;
+use keyvault::gateway::types::{Error as GatewayError, Request};
 use wasi::config::store as host;
 
 struct Component;
@@ -50,6 +50,15 @@ impl Backend for Imports {
     fn secret(&self, name: &str, version: Option<&str>) -> Result<Secret, String> {
         let secret = secrets::read(name, version, false).map_err(|error| reason(&error))?;
         Ok(Secret { value: secret.value, fetched_at: secret.fetched_at })
+    }
+
+    fn secrets(&self, wanted: &[Wanted]) -> Vec<Result<Secret, String>> {
+        let request = |(name, version): &Wanted| Request { name: name.clone(), version: version.clone() };
+        let requests: Vec<_> = wanted.iter().map(request).collect();
+        let read = secrets::get_many(&requests).into_iter();
+        let read = read.map(|secret| secret.map_err(|error| reason(&error)));
+        read.map(|secret| secret.map(|secret| Secret { value: secret.value, fetched_at: secret.fetched_at }))
+            .collect()
     }
 }
 

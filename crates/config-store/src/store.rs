@@ -22,6 +22,9 @@ pub trait Backend {
 
     /// Reads a secret of that vault, or returns the reason why it cannot.
     fn secret(&self, name: &str, version: Option<&str>) -> Result<Secret, String>;
+
+    /// Reads several secrets of that vault in one step, in their order.
+    fn secrets(&self, wanted: &[Wanted]) -> Vec<Result<Secret, String>>;
 }
 
 /// A secret that the gateway returned.
@@ -31,6 +34,9 @@ pub struct Secret {
     /// The time of the vault call on a clock of the gateway, equal for all reads that share one call.
     pub fetched_at: u64,
 }
+
+/// The name of a secret, and its version if that is pinned.
+pub type Wanted = (String, Option<String>);
 
 /// The reason why a key has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,27 +97,53 @@ impl<B: Backend> Store<B> {
         Ok(Some(value))
     }
 
-    /// Returns all keys with their values.
+    /// Returns all keys with their values. The secrets are read in one step.
     pub fn get_all(&self) -> Result<Vec<(String, String)>, StoreError<B::Unreadable>> {
-        let values = self.backend.all_values().map_err(StoreError::Unreadable)?.into_iter();
-        values.map(|(key, text)| self.resolve(&key, text).map(|value| (key, value))).collect()
+        let values = self.backend.all_values().map_err(StoreError::Unreadable)?;
+        let wanted: Vec<_> =
+            values.iter().map(|(key, text)| self.wanted(key, text)).collect::<Result<_, _>>()?;
+        let secrets: Vec<_> = wanted.iter().flatten().cloned().collect();
+        let mut read = (!secrets.is_empty()).then(|| self.backend.secrets(&secrets)).into_iter().flatten();
+        let resolved = values.into_iter().zip(wanted).map(|((key, text), wanted)| {
+            let Some(wanted) = wanted else { return Ok((key, text)) };
+            let secret = read.next().unwrap_or_else(|| Err("the gateway has not read it".to_owned()));
+            let value = self.learn(&key, text, wanted, secret)?;
+            Ok((key, value))
+        });
+        resolved.collect()
     }
 
     /// Returns the text itself, or the secret that it refers to.
     fn resolve(&self, key: &str, text: String) -> Result<String, StoreError<B::Unreadable>> {
+        let Some(wanted) = self.wanted(key, &text)? else { return Ok(text) };
+        let secret = self.backend.secret(&wanted.0, wanted.1.as_deref());
+        self.learn(key, text, wanted, secret)
+    }
+
+    /// Returns the secret that a text refers to, if it does.
+    fn wanted(&self, key: &str, text: &str) -> Result<Option<Wanted>, StoreError<B::Unreadable>> {
         let failed = |reason: &str| unresolved(key, reason);
-        let reference = match Reference::parse(&text) {
-            Ok(None) => return Ok(text),
+        let reference = match Reference::parse(text) {
+            Ok(None) => return Ok(None),
             Ok(Some(reference)) => reference,
             Err(InvalidReference) => return Err(failed("this is no reference to a secret of Key Vault")),
         };
         if !reference.is_in(self.vault().map_err(|reason| failed(&reason))?) {
             return Err(failed("the gateway reads from another vault"));
         }
-        let secret = self.backend.secret(reference.name, reference.version);
-        let Secret { value, fetched_at } = secret.map_err(|reason| failed(&reason))?;
-        let (name, version) = (reference.name.to_owned(), reference.version.map(str::to_owned));
-        let known = KnownReference { reference: text, name, version, fetched_at: Cell::new(fetched_at) };
+        Ok(Some((reference.name.to_owned(), reference.version.map(str::to_owned))))
+    }
+
+    /// Remembers what a key refers to, and returns the value.
+    fn learn(
+        &self,
+        key: &str,
+        reference: String,
+        (name, version): Wanted,
+        secret: Result<Secret, String>,
+    ) -> Result<String, StoreError<B::Unreadable>> {
+        let Secret { value, fetched_at } = secret.map_err(|reason| unresolved(key, &reason))?;
+        let known = KnownReference { reference, name, version, fetched_at: Cell::new(fetched_at) };
         self.known.borrow_mut().insert(key.to_owned(), Rc::new(known));
         Ok(value)
     }
@@ -173,6 +205,22 @@ mod tests {
         assert_eq!(store.get("password"), Ok(None));
         store.backend.configure("password", "plain");
         assert_eq!(store.get("password"), Ok(Some("plain".to_owned())));
+    }
+
+    #[test]
+    fn all_secrets_are_read_in_one_step() {
+        let store = store();
+        for (key, value) in [("a", DB), ("b", "plain"), ("c", DB)] {
+            store.backend.configure(key, value);
+        }
+        let all =
+            [("a", "db"), ("b", "plain"), ("c", "db")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(store.get_all(), Ok(all.into()));
+        assert_eq!((store.backend.steps.get(), store.backend.secret_reads.get()), (1, 2));
+        // What the step has read is known.
+        assert_eq!((store.get("a"), store.backend.host_reads.get()), (Ok(Some("db".to_owned())), 0));
+        store.backend.values.borrow_mut().retain(|key, _| key == "b");
+        assert_eq!((store.get_all().map(|all| all.len()), store.backend.steps.get()), (Ok(1), 1));
     }
 
     #[test]
@@ -241,6 +289,8 @@ mod tests {
         host_reads: Cell<u32>,
         secret_reads: Cell<u32>,
         vault_reads: Cell<u32>,
+        /// The reads of several secrets.
+        steps: Cell<u32>,
     }
 
     impl FakeBackend {
@@ -273,6 +323,11 @@ mod tests {
         fn secret(&self, name: &str, _: Option<&str>) -> Result<Secret, String> {
             self.secret_reads.set(self.secret_reads.get() + 1);
             self.result().map(|()| Secret { value: name.to_owned(), fetched_at: self.fetched_at.get() })
+        }
+
+        fn secrets(&self, wanted: &[Wanted]) -> Vec<Result<Secret, String>> {
+            self.steps.set(self.steps.get() + 1);
+            wanted.iter().map(|(name, version)| self.secret(name, version.as_deref())).collect()
         }
     }
 }

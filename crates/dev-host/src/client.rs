@@ -8,6 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::stack::PATH;
 
+/// The route for several secrets.
+const SEVERAL: &str = "/api/GetKeyVaultSecrets";
+
 /// The gateway's address and a caller's API key.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -32,6 +35,13 @@ impl Target {
     pub(crate) fn request(&self, secret: &str, key: &str, fields: &str) -> String {
         let body = format!(r#"{{"Secret":"{secret}"}}"#);
         format!("{}Content-Length: {}\r\n\r\n{body}", self.head(key, fields), body.len())
+    }
+
+    /// Returns a complete request for several secrets.
+    pub(crate) fn request_for_several(&self, secrets: &[String]) -> String {
+        let body = serde_json::json!({ "Secrets": secrets }).to_string();
+        let head = self.head(&self.key, "").replacen(PATH, SEVERAL, 1);
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
     }
 
     /// Returns a complete GET request without a key.

@@ -35,9 +35,12 @@
 //! * `documented`: status and code are documented, and a 503 has `Retry-After`
 //! * `recovery`: [`RECOVERY`] after the faults end, or [`SHORT_RECOVERY`](crate::plan::SHORT_RECOVERY) where
 //!   the only fault was refused tokens, every secret is served without a flag
+//! * `each item`: of several secrets in one request each has the value of the vault for this instance, or an
+//!   error that a request for it alone could have; scope, age and recovery are those of one secret
 //! * `nothing pending`: at the end of a run there is no task, no sleep, no call and no request
 
 mod answers;
+mod items;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Arguments;
@@ -163,7 +166,8 @@ impl Checks {
         now: Duration,
     ) -> usize {
         let number = self.requests.len();
-        *self.requests_by_caller.entry((instance, plan.caller)).or_default() += 1;
+        let items = 1 + plan.also.map_or(0, |also| also.len());
+        *self.requests_by_caller.entry((instance, plan.caller)).or_default() += items;
         self.event(now, format_args!("request {number} to instance {instance}: {plan:?}"));
         self.requests.push(Request { instance, plan, key_rotations, start: now, ended: false });
         number

@@ -365,6 +365,13 @@ fn message(plan: &PlannedRequest, key_rotations: usize) -> (Head, Vec<u8>) {
         | Caller::AccessToken
         | Caller::ForgedToken { .. } => (Method::POST, "/"),
     };
+    if let Some(also) = plan.also {
+        let others = also.map(name);
+        let names = [&requested_name(plan), &others[0], &others[1], &others[2]];
+        let body = serde_json::json!({ "Secrets": names, "Details": true }).to_string();
+        let target = "/api/GetKeyVaultSecrets".to_owned();
+        return (Head { method, target, headers }, body.into_bytes());
+    }
     let version = requested_version(plan).map(|version| format!(r#","Version":"{version}""#));
     let body = format!(r#"{{"Secret":"{}"{}}}"#, requested_name(plan), version.unwrap_or_default());
     (Head { method, target: target.to_owned(), headers }, body.into_bytes())

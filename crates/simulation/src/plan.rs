@@ -111,6 +111,8 @@ pub enum Change {
 pub struct PlannedRequest {
     pub at: Duration,
     pub secret: usize,
+    /// Further secrets, if the request asks for several: in one of them twice for one.
+    pub also: Option<[usize; 3]>,
     /// Whether the name is written in upper case.
     pub uppercase: bool,
     /// Whether the request pins the first version of the secret.
@@ -419,15 +421,18 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
     let no_cache = *pick(random, &[0, 0, 20, 100]);
     for _ in 0..many {
         let hangs_up = (hang_ups && random.u8(..3) == 0).then(|| Duration::from_millis(random.u64(0..3000)));
+        let also = (random.u8(..10) == 0).then(|| [(); 3].map(|()| random.usize(..plan.secrets)));
         plan.requests.push(PlannedRequest {
             at: start + Duration::from_millis(random.u64(0..=width)),
             secret: if one_secret { first } else { random.usize(..plan.secrets) },
+            also,
             uppercase: random.u8(..10) == 0,
-            pinned: random.u8(..12) == 0,
+            pinned: also.is_none() && random.u8(..12) == 0,
             no_cache: random.u8(..100) < no_cache,
-            caller: match random.u8(..25) {
+            caller: match random.u8(if also.is_some() { 1..4 } else { 0..25 }) {
                 0 => Caller::WrongKey,
-                1..4 => Caller::EvenSecrets,
+                1 => Caller::EvenSecrets,
+                2 | 3 if also.is_none() => Caller::EvenSecrets,
                 4 => Caller::Metrics,
                 5..12 if plan.access_tokens => Caller::AccessToken,
                 12 if plan.access_tokens => Caller::ForgedToken { known_key_id: random.bool() },

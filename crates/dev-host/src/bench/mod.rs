@@ -301,7 +301,35 @@ impl Setup<'_> {
                 }
                 self.emulator.clear_journal();
             }
+            self.fifty(&all)?;
         }
+        Ok(())
+    }
+
+    /// Reads 50 cold secrets: by one request for each, one after the other, and by one request for all.
+    fn fifty(&mut self, all: &[Running]) -> Result<(), String> {
+        self.set_latency(UPSTREAM);
+        for running in all {
+            let times = self.secrets(50).and_then(|secrets| self.read_sequentially(running, &secrets))?;
+            self.figures.add(Measure::Fifty, "50 requests", running.contestant, times.iter().sum());
+            if matches!(running.contestant, Contestant::Native | Contestant::NativeWithCache) {
+                continue;
+            }
+            let request = running.target.request_for_several(&self.secrets(50)?);
+            let start = Instant::now();
+            let response = self.runtime.block_on(async {
+                let stream = running.target.connect().await?;
+                timeout(REQUEST_TIMEOUT, Response::exchange(stream, &request)).await
+            });
+            let response = response.map_err(|error| format!("{}: {error}", running.contestant.name()))?;
+            let text = String::from_utf8_lossy(&response.body);
+            if response.status != 200 || text.contains("\"Error\"") {
+                return Err(format!("{}: not all of 50 secrets were read", running.contestant.name()));
+            }
+            let took = milliseconds(start.elapsed());
+            self.figures.add(Measure::Fifty, "one request", running.contestant, took);
+        }
+        self.emulator.clear_journal();
         Ok(())
     }
 

@@ -75,11 +75,13 @@ fn the_systemd_service_starts_reads_a_secret_reloads_and_stops() {
 fn the_functions_handler_answers_forwarded_requests() {
     let deployment = Deployment::new();
     let host: Value = serde_json::from_str(&repository("deploy/functions/host.json")).unwrap();
-    let function: Value =
-        serde_json::from_str(&repository("deploy/functions/GetKeyVaultSecret/function.json")).unwrap();
-    assert_eq!(function["bindings"][0]["authLevel"], "function");
-    let (prefix, route) = (&host["extensions"]["http"]["routePrefix"], &function["bindings"][0]["route"]);
-    assert_eq!((prefix, route), (&"api".into(), &"GetKeyVaultSecret".into()));
+    for name in ["GetKeyVaultSecret", "GetKeyVaultSecrets"] {
+        let file = format!("deploy/functions/{name}/function.json");
+        let function: Value = serde_json::from_str(&repository(&file)).unwrap();
+        assert_eq!(function["bindings"][0]["authLevel"], "function");
+        let (prefix, route) = (&host["extensions"]["http"]["routePrefix"], &function["bindings"][0]["route"]);
+        assert_eq!((prefix, route), (&"api".into(), &name.into()));
+    }
     // Without this the handler would get the request in an object, at another path.
     assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
     let handler = &host["customHandler"]["description"];

@@ -129,10 +129,10 @@ impl LeakSearch {
 
     /// Searches a response to a request with this body. A 200 may contain the requested value once.
     pub(crate) fn search_response(&mut self, request_body: Option<&[u8]>, response: &Response) {
-        let body = match request_body.and_then(requested_secret).filter(|_| response.status == 200) {
-            Some(name) => self.without_value_of(&name, &response.body),
-            None => response.body.to_vec(),
-        };
+        let names =
+            request_body.filter(|_| response.status == 200).map(requested_secrets).unwrap_or_default();
+        let without = |body: Vec<u8>, name: &String| self.without_value_of(name, &body);
+        let body = names.iter().fold(response.body.to_vec(), without);
         let head = format!("{} {}", response.status, fields(&response.headers));
         self.search.expect_nothing(&head, &[], "the head of a response");
         self.search.expect_nothing(body, &[], "the body of a response");
@@ -247,12 +247,18 @@ fn without_error_code(line: &str) -> String {
     without_code.unwrap_or_else(|| format!("{line}\n"))
 }
 
-/// Returns the secret that a request names, in lower case.
-fn requested_secret(body: &[u8]) -> Option<String> {
+/// Returns the secrets that a request names, in lower case.
+fn requested_secrets(body: &[u8]) -> Vec<String> {
     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
-    let fields: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
-    let name = fields.iter().find(|field| field.0.eq_ignore_ascii_case("secret"))?.1;
-    Some(name.as_str()?.to_ascii_lowercase())
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let member = |body: &Value, name: &str| {
+        let mut fields = body.as_object().into_iter().flatten();
+        fields.find(|field| field.0.eq_ignore_ascii_case(name)).map(|field| field.1.clone())
+    };
+    let list = member(&body, "secrets").and_then(|list| list.as_array().cloned()).unwrap_or_default();
+    let item = |item: Value| if item.is_object() { member(&item, "secret") } else { Some(item) };
+    let names = list.into_iter().filter_map(item).chain(member(&body, "secret"));
+    names.filter_map(|name| Some(name.as_str()?.to_ascii_lowercase())).collect()
 }
 
 /// Returns each string value of the property `name`, including one that is cut off.

@@ -4,6 +4,7 @@
 //! or a token's lifetime passes at once, and tests measure it to the millisecond.
 
 mod access_tokens;
+mod batch;
 mod cache;
 mod concurrency;
 mod cost;

@@ -5,7 +5,7 @@ use keyvault_emulator::{Emulator, facts};
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, DISABLED, NUMBER_MARK as NUMBER, REQUEST_MARK as MARK, SCOPED_KEY};
-use crate::gateway::{KEY, PATH, REQUEST, full};
+use crate::gateway::{KEY, PATH, REQUEST, SECRETS, full};
 
 /// A named kind of request.
 pub(super) struct Case {
@@ -160,6 +160,11 @@ fn bodies() -> Vec<Case> {
     let mut bytes = Case::post("invalid UTF-8", MARK);
     bytes.body.extend([0xff, 0xfe, 0]);
     cases.push(bytes);
+    let several = json!({"Secrets": [SECRETS[0], {"Secret": SECRETS[1], "Version": MARK}, SECRETS[2], SECRETS[0],
+        DISABLED, "absent", format!("{MARK}!"), {"secret": "x", MARK: MARK}], "Details": true, MARK: MARK});
+    cases.push(Case::post("several secrets", &several.to_string()).at("/api/GetKeyVaultSecrets"));
+    let no_list = json!({ "Secrets": [MARK, NUMBER] }).to_string();
+    cases.push(Case::post("a list with a number", &no_list).at("/api/GetKeyVaultSecrets"));
     cases
 }
 
