@@ -118,9 +118,9 @@ impl<H: Host> Gateway<H> {
     /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any
     /// call to Azure. `None` has no side effect but to drop a value that may not be served any more.
     pub fn answer_now(&self, head: &Head, authority: Option<&str>, body: &[u8]) -> Option<Reply> {
-        // The first request of all goes the other way if something is to be read after it.
-        let is_first = !self.prefetched.get();
-        if is_first && self.config.get().is_none_or(|config| !config.prefetch.is_empty()) {
+        // The first request goes the other way if something is to be read after it.
+        let wants_prefetch = self.config.get().is_some_and(|config| !config.prefetch.is_empty());
+        if wants_prefetch && !self.prefetched.get() {
             return None;
         }
         let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));

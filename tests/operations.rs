@@ -8,7 +8,7 @@ use std::time::Duration;
 use errors::table;
 use keyvault_gateway::error::Error;
 use keyvault_gateway::http::response::Reply;
-use keyvault_gateway::telemetry::log::{self, CallLine, Level, Line};
+use keyvault_gateway::telemetry::log::{self, CallLine, Codes, Level, Line};
 use keyvault_gateway::telemetry::metrics::Metrics;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -119,8 +119,14 @@ fn rendered(fields: &Map<String, Value>) -> String {
         return log::render(&CallLine { time, level, request, call, status }, duration);
     }
     let (status, code) = (status.unwrap(), text("code").unwrap());
+    // Of several secrets, each has a code, and one of them the cause.
+    let known = |name: &str| table().into_iter().map(|row| row.2).find(|code| *code == name).unwrap_or("OK");
+    let counts = fields.get("codes").and_then(Value::as_object).into_iter().flatten();
+    let counts = counts.map(|(name, count)| (known(name), count.as_u64().unwrap().try_into().unwrap()));
+    let codes: Vec<(&'static str, u32)> = counts.collect();
     let fits = |row: &(Error, u16, &str)| {
-        text("cause") == Some(&row.0.to_string()) && row.1 == status && row.2 == code
+        let is_it = row.1 == status && row.2 == code || codes.iter().any(|(code, _)| *code == row.2);
+        text("cause") == Some(&row.0.to_string()) && is_it
     };
     let cause = text("cause").map(|_| table().into_iter().find(fits).unwrap().0);
     let unused: Vec<_> = fields.get("unused").and_then(Value::as_array).into_iter().flatten().collect();
@@ -132,6 +138,7 @@ fn rendered(fields: &Map<String, Value>) -> String {
         secret: text("secret"),
         status,
         code,
+        codes: Codes(&codes),
         cause: cause.as_ref(),
         unused: &unused.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>(),
         cache: text("cache"),
