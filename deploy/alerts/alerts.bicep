@@ -43,8 +43,8 @@ var sources = {
 var read = '''
     | where text has "upstream"
     | extend line = parse_json(substring(text, indexof(text, "{")))
-    | project TimeGenerated, code = tostring(line.code), status = toint(line.status), found = tostring(line.cache),
-        upstream = tolong(line.upstream)
+    | project TimeGenerated, code = tostring(line.code), codes = tostring(line.codes), status = toint(line.status),
+        found = tostring(line.cache), upstream = tolong(line.upstream)
     | where isnotempty(code);
 '''
 
@@ -69,6 +69,19 @@ var rules = [
     description: 'The token source or the vault has refused for more than ten minutes.'
     query: 'lines | where code in ("IdentityError", "VaultError", "VaultAccessDenied")'
     by: 'code'
+    aggregation: 'Count'
+    column: ''
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    periods: 3
+    severity: 1
+  }
+  {
+    name: 'KeyVaultGatewayItemsFail'
+    description: 'In requests for several secrets, some have failed because of Azure for more than ten minutes.'
+    query: 'lines | where codes has_any ("IdentityError", "VaultError", "VaultAccessDenied", "IdentityThrottled", "VaultThrottled", "Unavailable", "Timeout")'
+    by: ''
     aggregation: 'Count'
     column: ''
     operator: 'GreaterThan'

@@ -16,6 +16,9 @@
     | select(in_each(1; 300; length > 0)) | ["KeyVaultGatewayMisconfigured", "page", .[0].code]),
   (of(["IdentityError", "VaultError", "VaultAccessDenied"])
     | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayNotLetIn", "page", .[0].code]),
+  (["IdentityError", "VaultError", "VaultAccessDenied", "IdentityThrottled", "VaultThrottled", "Unavailable", "Timeout"] as $codes
+    | $lines | map(select(.codes // {} | keys | any(. as $code | $codes | index($code))))
+    | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayItemsFail", "page"]),
   ($lines
     | select(in_each(2; 300; length > 0 and (map(select(.status >= 500)) | length) / length > 0.01))
     | ["KeyVaultGatewayFailing", "page"]),
