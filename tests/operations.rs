@@ -172,6 +172,7 @@ fn metrics() -> BTreeMap<String, (String, BTreeSet<String>)> {
 fn metric_text() -> String {
     let metrics = Metrics::new();
     metrics.replied(&Reply::state("ok"), None, Duration::ZERO);
+    metrics.item("OK");
     metrics.render((0, 0), Some((Duration::ZERO, Duration::ZERO)))
 }
 

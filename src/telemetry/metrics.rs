@@ -278,6 +278,7 @@ mod tests {
         }
         metrics.replied(&Reply::error(&Error::NoRoute), None, Duration::from_nanos(1));
         metrics.replied(&Reply::error(&Error::NoRoute), None, Duration::from_secs(11));
+        ["OK", "SecretNotFound", "OK"].into_iter().for_each(|code| metrics.item(code));
         metrics.call_started(Service::Vault);
         metrics.call_started(Service::Vault);
         metrics.call_ended(Service::Vault, Duration::from_millis(5));
@@ -289,6 +290,10 @@ mod tests {
 # TYPE keyvault_gateway_requests_total counter
 keyvault_gateway_requests_total{status="200",code="OK"} 3
 keyvault_gateway_requests_total{status="404",code="NotFound"} 2
+# HELP keyvault_gateway_items_total Secrets in requests for several, by code.
+# TYPE keyvault_gateway_items_total counter
+keyvault_gateway_items_total{code="OK"} 2
+keyvault_gateway_items_total{code="SecretNotFound"} 1
 # HELP keyvault_gateway_request_duration_seconds How long requests took, by cache outcome.
 # TYPE keyvault_gateway_request_duration_seconds histogram
 # HELP keyvault_gateway_cache_lookups_total Requests for a secret, by cache outcome.

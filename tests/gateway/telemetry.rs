@@ -82,7 +82,7 @@ fn counts_requests_calls_and_cache_lookups() {
             r#"keyvault_gateway_cache_lookups_total{cache="hit"} 1"#,
             r#"keyvault_gateway_cache_lookups_total{cache="miss"} 1"#,
             "keyvault_gateway_cache_values 1",
-            "keyvault_gateway_cache_bytes 258",
+            "keyvault_gateway_cache_bytes 386",
             r#"keyvault_gateway_upstream_calls_total{upstream="identity"} 1"#,
             r#"keyvault_gateway_upstream_calls_total{upstream="vault"} 1"#,
             r#"keyvault_gateway_upstream_duration_seconds_sum{upstream="identity"} 0.030000000"#,

@@ -366,7 +366,7 @@ fn message(plan: &PlannedRequest, key_rotations: usize) -> (Head, Vec<u8>) {
         | Caller::ForgedToken { .. } => (Method::POST, "/"),
     };
     if let Some(also) = plan.also {
-        let others = also.map(name);
+        let others = also.map(crate::azure::name);
         let names = [&requested_name(plan), &others[0], &others[1], &others[2]];
         let body = serde_json::json!({ "Secrets": names, "Details": true }).to_string();
         let target = "/api/GetKeyVaultSecrets".to_owned();

@@ -34,7 +34,7 @@ impl Checks {
             let in_scope = plan.caller != Caller::EvenSecrets || secret.is_multiple_of(2);
             self.expect(in_scope == (code != Some("Forbidden")), "scope", || format!("{entry}"));
             match code {
-                None => self.item_value(instance, secret, entry, now),
+                None => self.item_value(instance, secret, entry, start, now),
                 Some(code) => self.item_error(instance, plan, code),
             }
             let code = code.unwrap_or("OK");
@@ -48,7 +48,15 @@ impl Checks {
         self.expect(has_pause == needs_pause, "documented", || format!("Retry-After {has_pause} {body}"));
     }
 
-    fn item_value(&mut self, instance: usize, secret: usize, entry: &serde_json::Value, now: Duration) {
+    /// An item may have been found long before the last one, and so before a denial that another request got.
+    fn item_value(
+        &mut self,
+        instance: usize,
+        secret: usize,
+        entry: &serde_json::Value,
+        start: Duration,
+        now: Duration,
+    ) {
         let history = self.histories.get(&(instance, Target::Secret(name(secret), None)));
         let values = history.into_iter().flat_map(|history| history.values.iter().rev());
         let served = values
@@ -57,8 +65,9 @@ impl Checks {
         let denied_at = history.and_then(|history| history.denied_at);
         let served = served.map(|value| (value.fetched_at, value.received_at));
         let is_known = served.is_some();
-        let is_denied = served.zip(denied_at).is_some_and(|(value, denied_at)| value.1 < denied_at);
-        let oldest = (self.ttl + self.ttl / 10 + self.stale).max(self.deadline);
+        let is_denied =
+            served.zip(denied_at).is_some_and(|(value, denied_at)| value.1 < denied_at && denied_at < start);
+        let oldest = self.ttl + self.ttl / 10 + self.stale + self.deadline;
         let is_old = served.is_some_and(|value| now - value.0 > oldest);
         self.expect(is_known, "value of the vault", || format!("{entry}"));
         self.expect(!is_denied, "denial evicts", || format!("{entry}"));
