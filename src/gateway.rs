@@ -104,11 +104,14 @@ impl<H: Host> Gateway<H> {
             Err(error) => Err(error.clone().into()),
         };
         let mut answered = self.finish(&context, route.as_ref().ok(), result);
-        answered.refreshes.extend(self.prefetch());
+        if context.caller.is_some() {
+            answered.refreshes.extend(self.prefetch());
+        }
         answered
     }
 
-    /// The secrets that the settings want to be read when the first request has been answered.
+    /// The secrets that the settings want to be read when the first request of a known caller has been
+    /// answered.
     fn prefetch(&self) -> impl Iterator<Item = Refresh> + use<H> {
         let config = self.config.get().filter(|_| !self.prefetched.replace(true));
         let names = config.map(|config| config.prefetch.clone()).unwrap_or_default();
@@ -118,11 +121,6 @@ impl<H: Host> Gateway<H> {
     /// Answers a request if that takes no waiting: with a cached secret, or with what is known before any
     /// call to Azure. `None` has no side effect but to drop a value that may not be served any more.
     pub fn answer_now(&self, head: &Head, authority: Option<&str>, body: &[u8]) -> Option<Reply> {
-        // The first request goes the other way if something is to be read after it.
-        let wants_prefetch = self.config.get().is_some_and(|config| !config.prefetch.is_empty());
-        if wants_prefetch && !self.prefetched.get() {
-            return None;
-        }
         let mut context = RequestContext::new(self.host.now(), Trace::of(&head.headers));
         let route = head.route();
         let result = match &route {
@@ -168,8 +166,7 @@ impl<H: Host> Gateway<H> {
             (None, Some(worst)) => (Level::Error, Some(worst)),
             (error, _) => (level_of(&reply), error),
         };
-        let outcome_code = (reply.status(), reply.code(), Codes(&items.codes));
-        self.log(context, level, outcome_code, outcome.cache_status, error);
+        self.log(context, level, (reply.status(), reply.code(), &items), outcome.cache_status, error);
         Answered { reply, refreshes: outcome.refreshes }
     }
 
@@ -203,6 +200,10 @@ impl<H: Host> Gateway<H> {
         let Some(config) = self.config_now(context) else { return Ok(None) };
         let Identity::Known(principal) = self.identify(config, head)? else { return Ok(None) };
         check_head(config, &principal, head, authority, MAX_BODY, context)?;
+        // The first request goes the other way if something is to be read after it.
+        if !config.prefetch.is_empty() && !self.prefetched.get() {
+            return Ok(None);
+        }
         if body.len() > MAX_BODY {
             return Err(Error::BodyTooLarge.into());
         }
@@ -224,12 +225,12 @@ impl<H: Host> Gateway<H> {
             // A log line would take longer than the cached read.
             Ok(found) if found.cache_status.outcome() == CacheOutcome::Hit => {}
             Ok(found) => {
-                let outcome = (StatusCode::OK, Reply::OK, Codes::default());
+                let outcome = (StatusCode::OK, Reply::OK, &Items::default());
                 self.log(&context, Level::Info, outcome, Some(found.cache_status), None);
             }
             Err(ReadFailure { error, cache_status }) => {
                 let reply = Reply::error(error);
-                let outcome = (reply.status(), reply.code(), Codes::default());
+                let outcome = (reply.status(), reply.code(), &Items::default());
                 self.log(&context, level_of(&reply), outcome, *cache_status, Some(error));
             }
         }
@@ -441,7 +442,7 @@ impl<H: Host> Gateway<H> {
         &self,
         context: &RequestContext<'_>,
         level: Level,
-        (status, code, codes): (StatusCode, &'static str, Codes<'_>),
+        (status, code, items): (StatusCode, &'static str, &Items),
         cache_status: Option<CacheStatus>,
         error: Option<&Error>,
     ) {
@@ -456,7 +457,8 @@ impl<H: Host> Gateway<H> {
             secret: context.secret.as_ref().map(SecretName::as_str),
             status: status.as_u16(),
             code,
-            codes,
+            codes: Codes(&items.codes),
+            stale: items.stale,
             cause: error,
             unused: self.unused(error),
             cache: cache_status.map(|status| status.outcome().name()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use errors::table;
 use keyvault_gateway::error::Error;
 use keyvault_gateway::http::response::Reply;
-use keyvault_gateway::telemetry::log::{self, CallLine, Codes, Level, Line};
+use keyvault_gateway::telemetry::log::{self, CallLine, Codes, ItemLine, Level, Line};
 use keyvault_gateway::telemetry::metrics::Metrics;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -118,6 +118,12 @@ fn rendered(fields: &Map<String, Value>) -> String {
     if let Some(call) = text("call") {
         return log::render(&CallLine { time, level, request, call, status }, duration);
     }
+    if let Some(item) = text("item") {
+        let cause = text("cause").map(|cause| table().into_iter().find(|row| row.0.to_string() == cause));
+        let cause = cause.map(|row| row.unwrap().0);
+        let (secret, cause, cache) = (text("secret").unwrap(), cause.as_ref(), text("cache"));
+        return log::render(&ItemLine { time, level, request, secret, item, cause, cache }, duration);
+    }
     let (status, code) = (status.unwrap(), text("code").unwrap());
     // Of several secrets, each has a code, and one of them the cause.
     let known = |name: &str| table().into_iter().map(|row| row.2).find(|code| *code == name).unwrap_or("OK");
@@ -139,6 +145,7 @@ fn rendered(fields: &Map<String, Value>) -> String {
         status,
         code,
         codes: Codes(&codes),
+        stale: fields.get("stale").map_or(0, |stale| stale.as_u64().unwrap().try_into().unwrap()),
         cause: cause.as_ref(),
         unused: &unused.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>(),
         cache: text("cache"),

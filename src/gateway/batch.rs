@@ -19,7 +19,7 @@ use crate::read_error::ReadError;
 use crate::secrets::cache::Freshness;
 use crate::secrets::{Found, ReadFailure};
 use crate::telemetry::context::RequestContext;
-use crate::telemetry::log::{Codes, Level};
+use crate::telemetry::log::{self, Level};
 
 /// What all requests for several secrets of an instance take together: reads in progress, and bytes of values that
 /// wait for the others of their request.
@@ -36,6 +36,8 @@ type Read<'a> = (Found, Taken<'a>);
 #[derive(Debug, Default)]
 pub(super) struct Items {
     pub codes: Vec<(&'static str, u32)>,
+    /// How many were served past their TTL.
+    pub stale: u32,
     /// The first error of an item that is an error of the gateway or of Azure.
     pub worst: Option<Error>,
 }
@@ -129,6 +131,7 @@ impl<H: Host> Gateway<H> {
             let read = place.map(|index| found.get(index).map(Result::as_ref));
             let entry = match read {
                 Ok(Some(Ok((found, _)))) => {
+                    items.stale = items.stale.saturating_add(u32::from(is_stale(found)));
                     let entry = Entry::of_secret(name, &found.secret.secret, request.details);
                     let bytes = entry.bytes();
                     let has_room = bytes <= room && taken.grow(bytes, MAX_BYTES);
@@ -154,7 +157,13 @@ impl<H: Host> Gateway<H> {
         let mut context = RequestContext::new(self.host.now(), Trace::none());
         let config = match self.config(&mut context).await {
             Ok(config) => config,
-            Err(error) => return requests.iter().map(|_| Err((&error).into())).collect(),
+            Err(error) => {
+                let mut items = Items::default();
+                requests.iter().for_each(|_| items.count(Reply::error(&error).code()));
+                items.learn(&error);
+                self.log_items(&context, &items);
+                return requests.iter().map(|_| Err((&error).into())).collect();
+            }
         };
         let principal = config.callers.composed();
         let freshness = freshness(false, context.start);
@@ -171,11 +180,16 @@ impl<H: Host> Gateway<H> {
             items.count(result.as_ref().map_or_else(|error| Reply::error(error).code(), |_| Reply::OK));
             result.as_ref().err().into_iter().for_each(|error| items.learn(error));
         }
-        let outcome = (http::StatusCode::OK, Reply::OK, Codes(&items.codes));
-        let level = if items.worst.is_some() { Level::Error } else { Level::Info };
+        items.stale = results.iter().flatten().map(|found| u32::from(is_stale(found))).sum();
         context.caller = Some(principal.caller());
-        self.log(&context, level, outcome, None, items.worst.as_ref());
+        self.log_items(&context, &items);
         results.into_iter().map(|result| result.map_err(|error| (&error).into())).collect()
+    }
+
+    fn log_items(&self, context: &RequestContext<'_>, items: &Items) {
+        let level = if items.worst.is_some() { Level::Error } else { Level::Info };
+        let outcome = (http::StatusCode::OK, Reply::OK, items);
+        self.log(context, level, outcome, None, items.worst.as_ref());
     }
 
     /// Reads one of several secrets, as a request for it alone would.
@@ -194,14 +208,22 @@ impl<H: Host> Gateway<H> {
         let result = self.secrets.find(&self.client(config, &item), request, freshness).await;
         context.calls.add_all(&item.calls);
         if config.log >= Level::Debug {
-            let (reply, cache_status, error) = match &result {
-                Ok(found) => ((http::StatusCode::OK, Reply::OK), Some(found.cache_status), None),
-                Err(failure) => {
-                    let reply = Reply::error(&failure.error);
-                    ((reply.status(), reply.code()), failure.cache_status, Some(&failure.error))
+            let (code, cache_status, cause) = match &result {
+                Ok(found) => (Reply::OK, Some(found.cache_status), None),
+                Err(ReadFailure { error, cache_status }) => {
+                    (Reply::error(error).code(), *cache_status, Some(error))
                 }
             };
-            self.log(&item, Level::Debug, (reply.0, reply.1, Codes::default()), cache_status, error);
+            let line = log::ItemLine {
+                time: self.host.unix_time(),
+                level: Level::Debug,
+                request: item.trace.id(|| self.host.random()),
+                secret: request.name.as_str(),
+                item: code,
+                cause,
+                cache: cache_status.map(|status| status.outcome().name()),
+            };
+            self.host.log(&log::render(&line, self.host.now().since(context.start)));
         }
         let found = result.map_err(|failure| failure.error)?;
         let secret = &found.secret.secret;
@@ -209,6 +231,10 @@ impl<H: Host> Gateway<H> {
         let mut taken = Taken::new(&self.batches.bytes, 0);
         if taken.grow(bytes, max_bytes) { Ok((found, taken)) } else { Err(Error::NoRoom) }
     }
+}
+
+fn is_stale(found: &Found) -> bool {
+    found.cache_status.ttl.is_some_and(|ttl| ttl < 0)
 }
 
 /// Runs all futures, and starts the next one whenever `may_start` allows it beside so many that are running.

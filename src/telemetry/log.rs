@@ -43,6 +43,9 @@ pub struct Line<'a> {
     /// How many of several secrets have which code.
     #[serde(skip_serializing_if = "Codes::is_empty")]
     pub codes: Codes<'a>,
+    /// How many of several secrets were served past their TTL, as Azure failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stale: u32,
     /// The error, in words of our own.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     pub cause: Option<&'a Error>,
@@ -54,6 +57,25 @@ pub struct Line<'a> {
     pub cache: Option<&'a str>,
     /// The number of calls to Azure that the request made.
     pub upstream: u32,
+}
+
+/// One of several secrets that a request asks for, for the level `debug`.
+#[derive(Debug, Serialize)]
+pub struct ItemLine<'a> {
+    /// The time, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(serialize_with = "date")]
+    pub time: u64,
+    pub level: Level,
+    /// The id of the caller's trace, or a random one.
+    pub request: &'a str,
+    pub secret: &'a str,
+    /// The code of the item. It is no `code`, which only requests have.
+    pub item: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
+    pub cause: Option<&'a Error>,
+    /// The outcome of the cache lookup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<&'a str>,
 }
 
 /// Codes with their counts.
@@ -108,6 +130,11 @@ pub fn render(line: &impl Serialize, duration: Duration) -> String {
     text
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 fn date<S: Serializer>(unix_time: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&DateTime::at(*unix_time).to_rfc_3339())
 }
@@ -139,6 +166,7 @@ mod tests {
             status: 200,
             code: "OK",
             codes: Codes(&[]),
+            stale: 0,
             cause: None,
             unused: &[],
             cache: Some("miss"),

@@ -71,7 +71,8 @@ fn each_item_gets_what_a_request_of_its_own_gets() {
         "VaultError": 1, "VaultThrottled": 1});
     assert_eq!((&last["codes"], &last["code"], &last["level"]), (&codes, &json!("OK"), &json!("error")));
     assert_eq!(last["cause"], "the vault answered with something that is not a secret");
-    let of_items: Vec<_> = lines.iter().filter_map(|line| line["secret"].as_str()).collect();
+    let items = lines.iter().filter(|line| line["item"].is_string() && line["code"].is_null());
+    let of_items: Vec<_> = items.filter_map(|line| line["secret"].as_str()).collect();
     let read = ["ops-a", "ops-missing", "ops-disabled", "ops-b", "ops-html", "ops-throttled"];
     assert_eq!(of_items, read);
     let metrics = several.request("GET", "/metrics", &WITH_KEY, "");
@@ -133,6 +134,9 @@ fn cached_values_are_served_and_no_cache_applies_to_each() {
     let reply = gateway.request("POST", "/api/GetKeyVaultSecrets", &fields, &list(&["a", "b"]));
     // A vault that cannot be reached lets a cached value be served, as for one secret.
     assert_eq!(outcomes(&serde_json::from_str(&body_of(&reply)).unwrap()), ["v2", "w"]);
+    gateway.script_after(330, vec![lost(); 2]);
+    assert_eq!(outcomes(&post(&gateway, &list(&["a", "b"]))), ["v2", "w"]);
+    assert!(gateway.log().last().unwrap().contains(r#""codes":{"OK":2},"stale":2,"#));
 }
 
 #[test]
@@ -224,7 +228,12 @@ fn secrets_are_read_eight_at_a_time() {
 #[test]
 fn what_the_settings_name_is_read_after_the_first_answer() {
     let settings = [("GATEWAY_PREFETCH", "a, b,c"), ("GATEWAY_CALLER_CALLS_PER_SECOND", "1")];
-    let gateway = Scripted::new(&settings).with_script([token(3600), secret("z", "v")]);
+    let gateway = Scripted::new(&settings).with_script([token(3600)]);
+    // Neither a probe nor a request without a good key causes a call.
+    assert_eq!(gateway.get("/readyz").status(), 200);
+    assert_eq!(gateway.request("POST", "/", &[JSON], &request_for("a")).code(), "Unauthorized");
+    assert!(!gateway.refresh_ahead());
+    gateway.script([secret("z", "v")]);
     assert_eq!((gateway.read("z").1, gateway.calls().len()), ("OK", 2));
     gateway.script([secret("a", "v1"), not_found(), secret("c", "v3")]);
     assert!(gateway.refresh_ahead());
