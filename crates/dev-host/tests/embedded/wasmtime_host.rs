@@ -449,12 +449,12 @@ enum VariableError {
 /// The bytes of a body that the host takes at once: fewer than the longest responses have.
 const CHUNK_SIZE: usize = 4096;
 
-/// The limit of resource handles in an instance: far above one request's need and far below all requests of a
-/// test, so that a leak fails the test.
-const MAX_HANDLES: usize = 500;
+/// The limit of resource handles in an instance: what 128 requests for many secrets need, and below all requests
+/// of a test, so that a leak fails the test.
+const MAX_HANDLES: usize = 3000;
 
-/// The limit of an instance's memory in bytes, for the same reason.
-const MAX_MEMORY: usize = 32 * 1024 * 1024;
+/// The limit of an instance's memory in bytes, which the documents recommend.
+const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
 /// The limit of instructions of an instance: sixty times the need of the longest test. An endless loop traps
 /// instead of blocking the test.
