@@ -129,6 +129,7 @@ impl Config {
         seal: impl Fn(&[u8]) -> Option<Seal>,
     ) -> Result<Self, SettingError> {
         let vault = vault(settings)?;
+        let ttl = settings.seconds("GATEWAY_CACHE_TTL_SECONDS", 300, 0..=86_400)?;
         Ok(Self {
             token_source: TokenSource::detect(settings, &vault, has_reader)?,
             callers: Callers::parse(settings, &vault)?,
@@ -139,12 +140,12 @@ impl Config {
             )?),
             vault,
             cache: CacheConfig {
-                ttl: settings.seconds("GATEWAY_CACHE_TTL_SECONDS", 300, 0..=86_400)?,
+                ttl,
                 stale: settings.seconds("GATEWAY_STALE_SECONDS", 3600, 0..=604_800)?,
                 negative_ttl: settings.seconds("GATEWAY_NEGATIVE_TTL_SECONDS", 10, 0..=3600)?,
                 entries: settings.number("GATEWAY_CACHE_ENTRIES", 1000, 1..=100_000)?,
             },
-            prefetch: prefetch(settings)?,
+            prefetch: prefetch(settings, ttl)?,
             store: store(settings, seal)?,
             deadline: settings.seconds("GATEWAY_DEADLINE_SECONDS", 10, 1..=230)?,
             log: log_level(settings)?,
@@ -198,13 +199,15 @@ fn store(
     }
 }
 
-fn prefetch(settings: Lookup<'_>) -> Result<Vec<SecretName>, SettingError> {
+/// What to read ahead of requests: nothing where nothing is cached.
+fn prefetch(settings: Lookup<'_>, ttl: Duration) -> Result<Vec<SecretName>, SettingError> {
     let name = "GATEWAY_PREFETCH";
     let text = settings.text(name)?.unwrap_or_default();
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(SecretName::parse);
     let names: Option<Vec<_>> = names.collect();
     let should = "must be up to 50 names of secrets, with commas between them";
-    names.filter(|names| names.len() <= MAX_ITEMS).ok_or(SettingError { name, should })
+    let names = names.filter(|names| names.len() <= MAX_ITEMS).ok_or(SettingError { name, should })?;
+    Ok(if ttl.is_zero() { Vec::new() } else { names })
 }
 
 fn log_level(settings: Lookup<'_>) -> Result<Level, SettingError> {

@@ -1,6 +1,7 @@
 //! Answers one request: the script that orders the steps.
 
 mod batch;
+mod log;
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use http::StatusCode;
 
 use crate::auth::failure_limiter::AuthFailureLimiter;
 use crate::auth::tenant::Tenant;
-use crate::auth::{Caller, Credentials, Principal};
+use crate::auth::{Credentials, Principal};
 use crate::azure::token_source::Token;
 use crate::client::retry_budget::RetryBudget;
 use crate::client::{Client, ClientState};
@@ -29,9 +30,10 @@ use crate::secrets::cache::{CachedSecret, Freshness};
 use crate::secrets::{Found, ReadFailure, Refresh, Secrets};
 use crate::sync::single_flight::SingleFlight;
 use crate::telemetry::context::RequestContext;
-use crate::telemetry::log::{self, Codes, Level};
+use crate::telemetry::log::Level;
 use crate::telemetry::metrics::Metrics;
 use batch::{Batches, Items};
+use log::level_of;
 
 /// The gateway of one instance: its host, its configuration, and what it keeps between requests.
 #[derive(Debug)]
@@ -328,7 +330,13 @@ impl<H: Host> Gateway<H> {
     pub async fn refresh(&self, refresh: Refresh) {
         let mut context = RequestContext::new(self.host.now(), Trace::none());
         let Ok(config) = self.config(&mut context).await else { return };
-        self.secrets.refresh(&self.client(config, &context), refresh).await;
+        let error = self.secrets.refresh(&self.client(config, &context), &refresh).await;
+        if let Some(error) = &error {
+            let reply = Reply::error(error);
+            let item = (reply.code(), Some(error), None);
+            let duration = self.host.now().since(context.start);
+            self.log_item(&context, level_of(&reply), Some(refresh.name()), item, duration);
+        }
     }
 
     const fn client<'a>(&'a self, config: &'a Config, context: &'a RequestContext<'a>) -> Client<'a, H> {
@@ -423,49 +431,6 @@ impl<H: Host> Gateway<H> {
         context.deadline = Deadline::new(context.start, config.deadline);
         Some(config)
     }
-
-    /// The variables that are set and not used, where `error` is that there is no token.
-    fn unused(&self, error: Option<&Error>) -> &[&'static str] {
-        match (self.config.get(), error) {
-            (Some(config), Some(error))
-                if error.is_about_token_source()
-                    || (*error == Error::DeadlineExceeded && !self.has_token()) =>
-            {
-                config.token_source.unused()
-            }
-            _ => &[],
-        }
-    }
-
-    /// Logs an answer, unless the settings want less than `level`.
-    fn log(
-        &self,
-        context: &RequestContext<'_>,
-        level: Level,
-        (status, code, items): (StatusCode, &'static str, &Items),
-        cache_status: Option<CacheStatus>,
-        error: Option<&Error>,
-    ) {
-        if level > self.config.get().map_or(Level::Info, |config| config.log) {
-            return;
-        }
-        let line = log::Line {
-            time: self.host.unix_time(),
-            level,
-            request: context.trace.id(|| self.host.random()),
-            caller: context.caller.map(Caller::name),
-            secret: context.secret.as_ref().map(SecretName::as_str),
-            status: status.as_u16(),
-            code,
-            codes: Codes(&items.codes),
-            stale: items.stale,
-            cause: error,
-            unused: self.unused(error),
-            cache: cache_status.map(|status| status.outcome().name()),
-            upstream: context.calls.total(),
-        };
-        self.host.log(&log::render(&line, self.host.now().since(context.start)));
-    }
 }
 
 /// Checks what the head of a request for a secret says, before any of its body is read.
@@ -514,11 +479,6 @@ fn parse_request(name: &str, version: Option<&str>) -> Result<SecretRequest, Err
 
 const fn freshness(wants_fresh: bool, now: Moment) -> Freshness {
     if wants_fresh { Freshness::Since(now.minus(MIN_REFRESH_INTERVAL)) } else { Freshness::WithinTtl }
-}
-
-/// The level at which a response is logged.
-fn level_of(reply: &Reply) -> Level {
-    if reply.status().is_server_error() { Level::Error } else { Level::Info }
 }
 
 /// A caller may have a secret fetched again this often, however often it asks for that.

@@ -121,7 +121,7 @@ fn rendered(fields: &Map<String, Value>) -> String {
     if let Some(item) = text("item") {
         let cause = text("cause").map(|cause| table().into_iter().find(|row| row.0.to_string() == cause));
         let cause = cause.map(|row| row.unwrap().0);
-        let (secret, cause, cache) = (text("secret").unwrap(), cause.as_ref(), text("cache"));
+        let (secret, cause, cache) = (text("secret"), cause.as_ref(), text("cache"));
         return log::render(&ItemLine { time, level, request, secret, item, cause, cache }, duration);
     }
     let (status, code) = (status.unwrap(), text("code").unwrap());

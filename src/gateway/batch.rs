@@ -1,25 +1,28 @@
 //! Answers a request for several secrets: each as a request of its own would be, within one deadline.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
-use super::{Gateway, Outcome, check_head, freshness, level_of, parse_request};
+use super::log::level_of;
+use super::{Gateway, Outcome, check_head, freshness, parse_request};
 use crate::auth::Principal;
 use crate::config::Config;
 use crate::error::Error;
-use crate::host::{Body, Host};
+use crate::host::{Body, Host, Signal};
+use crate::http::cache_status::CacheStatus;
 use crate::http::request::{BatchRequest, Head, MAX_BATCH_BODY};
 use crate::http::response::Reply;
 use crate::http::response::entry::Entry;
 use crate::http::trace::Trace;
-use crate::model::{CacheKey, SecretRequest};
+use crate::model::{CacheKey, SecretName, SecretRequest};
 use crate::read_error::ReadError;
 use crate::secrets::cache::Freshness;
-use crate::secrets::{Found, ReadFailure};
+use crate::secrets::{Found, ReadFailure, in_words_of};
 use crate::telemetry::context::RequestContext;
-use crate::telemetry::log::{self, Level};
+use crate::telemetry::log::Level;
 
 /// What all requests for several secrets of an instance take together: reads in progress, and bytes of values that
 /// wait for the others of their request.
@@ -27,10 +30,23 @@ use crate::telemetry::log::{self, Level};
 pub(super) struct Batches {
     reads: Cell<usize>,
     bytes: Cell<usize>,
+    /// Those of requests that wait for a read of another request to end.
+    waiting: RefCell<Vec<Signal>>,
 }
 
-/// A secret that was read, with the room that it takes.
-type Read<'a> = (Found, Taken<'a>);
+/// How the read of one of several secrets has ended.
+struct Read<'a> {
+    /// The secret, with the room that it takes.
+    result: Result<(Found, Taken<'a>), Error>,
+    cache_status: Option<CacheStatus>,
+    duration: Duration,
+}
+
+impl From<Error> for Read<'_> {
+    fn from(error: Error) -> Self {
+        Self { result: Err(error), cache_status: None, duration: Duration::ZERO }
+    }
+}
 
 /// How the items of a request have ended.
 #[derive(Debug, Default)]
@@ -57,31 +73,41 @@ impl Items {
     }
 }
 
-/// Something that is taken of an instance until this is dropped.
+/// Bytes that are taken of an instance until this is dropped.
 #[derive(Debug)]
-struct Taken<'a>(&'a Cell<usize>, usize);
+struct Taken<'a>(&'a Batches, usize);
 
 impl<'a> Taken<'a> {
-    fn new(from: &'a Cell<usize>, amount: usize) -> Self {
-        from.set(from.get().saturating_add(amount));
-        Self(from, amount)
-    }
-
-    /// Takes `more`, unless more than `most` would be taken of the instance then.
-    fn grow(&mut self, more: usize, most: usize) -> bool {
-        let all = self.0.get().saturating_add(more);
-        if all > most {
-            return false;
-        }
-        self.0.set(all);
-        self.1 = self.1.saturating_add(more);
-        true
+    /// Takes `bytes`, unless more than `most` would be taken of the instance then.
+    fn new(from: &'a Batches, bytes: usize, most: usize) -> Option<Self> {
+        let all = from.bytes.get().saturating_add(bytes);
+        (all <= most).then(|| {
+            from.bytes.set(all);
+            Self(from, bytes)
+        })
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(self.1));
+        self.0.bytes.set(self.0.bytes.get().saturating_sub(self.1));
+    }
+}
+
+/// A read in progress, until this is dropped.
+struct InProgress<'a>(&'a Batches);
+
+impl<'a> InProgress<'a> {
+    fn new(batches: &'a Batches) -> Self {
+        batches.reads.set(batches.reads.get().saturating_add(1));
+        Self(batches)
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.reads.set(self.0.reads.get().saturating_sub(1));
+        drop(self.0.waiting.take());
     }
 }
 
@@ -103,49 +129,58 @@ impl<H: Host> Gateway<H> {
         drop(body);
         let freshness = freshness(head.has_no_cache(), context.start);
 
+        context.asked = Some(self.host.now());
+
         // A secret that is asked for twice is read once.
-        let mut keys: Vec<CacheKey> = Vec::new();
-        let mut reads = Vec::new();
-        let mut places = Vec::new();
+        let (mut keys, mut wanted, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (_, item) in &request.items {
-            places.push(item.as_ref().map(|secret| {
+            places.push(item.as_ref().ok().map(|secret| {
                 let key = CacheKey::of(secret);
                 keys.iter().position(|known| *known == key).unwrap_or_else(|| {
                     keys.push(key);
-                    reads.push(self.read_item(config, &principal, secret, freshness, MAX_BYTES, context));
-                    keys.len().saturating_sub(1)
+                    wanted.push(secret);
+                    wanted.len().saturating_sub(1)
                 })
             }));
         }
-        let may_start =
-            |running| running == 0 || running < MAX_READS && self.batches.reads.get() < MAX_READS_OF_INSTANCE;
-        let mut found = run_all(reads, may_start).await;
+        let read = |secret| self.read_item(config, &principal, secret, freshness, MAX_BYTES, context);
+        let mut reads = self.run_all(wanted.iter().copied().map(read)).await;
 
-        let mut taken = Taken::new(&self.batches.bytes, 0);
         let (mut items, mut refreshes, mut room) = (Items::default(), Vec::new(), MAX_ANSWER);
-        let mut entries = Vec::with_capacity(places.len());
-        for result in &mut found {
-            refreshes.extend(result.as_mut().ok().and_then(|(found, _)| found.refresh.take()));
+        for (read, secret) in reads.iter_mut().zip(wanted) {
+            // A value that had no room of its own may still be cached.
+            if read.result.as_ref().is_err_and(|error| *error == Error::NoRoom)
+                && let Some(found) = self.secrets.get_cached(secret, self.host.now())
+            {
+                read.result = Ok((found, Taken(&self.batches, 0)));
+            }
+            refreshes.extend(read.result.as_mut().ok().and_then(|(found, _)| found.refresh.take()));
         }
-        for ((name, _), place) in request.items.iter().zip(places) {
-            let read = place.map(|index| found.get(index).map(Result::as_ref));
-            let entry = match read {
-                Ok(Some(Ok((found, _)))) => {
-                    items.stale = items.stale.saturating_add(u32::from(is_stale(found)));
+        let mut entries = Vec::with_capacity(places.len());
+        for ((name, item), place) in request.items.iter().zip(places) {
+            let read = place.and_then(|index| reads.get(index));
+            let result = match (item, read.map(|read| &read.result)) {
+                (Err(error), _) => Err(error.clone()),
+                (Ok(_), Some(Ok((found, _)))) => Ok(found),
+                (Ok(asked), Some(Err(error))) => Err(in_words_of(asked, error.clone())),
+                (Ok(_), None) => Err(Error::DeadlineExceeded),
+            };
+            let (entry, result) = match result {
+                Ok(found) => {
                     let entry = Entry::of_secret(name, &found.secret.secret, request.details);
-                    let bytes = entry.bytes();
-                    let has_room = bytes <= room && taken.grow(bytes, MAX_BYTES);
-                    room = room.saturating_sub(if has_room { bytes } else { 0 });
-                    if has_room { entry } else { Entry::of_error(name, &Error::NoRoom) }
+                    match room.checked_sub(entry.bytes()) {
+                        Some(left) => {
+                            room = left;
+                            (entry, Ok(found))
+                        }
+                        None => (Entry::of_error(name, &Error::NoRoom), Err(Error::NoRoom)),
+                    }
                 }
-                Ok(Some(Err(error))) | Err(error) => {
-                    items.learn(error);
-                    Entry::of_error(name, error)
-                }
-                Ok(None) => Entry::of_error(name, &Error::DeadlineExceeded),
+                Err(error) => (Entry::of_error(name, &error), Err(error)),
             };
             self.metrics.item(entry.code());
-            items.count(entry.code());
+            let secret = item.as_ref().ok().map(|secret| &secret.name);
+            self.end_item(context, &mut items, secret, result.as_ref().copied(), read);
             entries.push(entry);
         }
         let reply = Reply::secrets(&entries);
@@ -155,35 +190,36 @@ impl<H: Host> Gateway<H> {
     /// Reads several secrets for the component that is composed with the gateway.
     pub async fn read_many(&self, requests: &[(String, Option<String>)]) -> Vec<Result<Found, ReadError>> {
         let mut context = RequestContext::new(self.host.now(), Trace::none());
+        let mut items = Items::default();
         let config = match self.config(&mut context).await {
             Ok(config) => config,
             Err(error) => {
-                let mut items = Items::default();
                 requests.iter().for_each(|_| items.count(Reply::error(&error).code()));
                 items.learn(&error);
                 self.log_items(&context, &items);
                 return requests.iter().map(|_| Err((&error).into())).collect();
             }
         };
+        context.asked = Some(context.start);
         let principal = config.callers.composed();
-        let freshness = freshness(false, context.start);
-        let read = async |(name, version): &(String, Option<String>)| {
-            let request = parse_request(name, version.as_deref())?;
-            // The values go into the memory of the other component, whose matter that is.
-            let most = usize::MAX;
-            let read = self.read_item(config, &principal, &request, freshness, most, &context).await;
-            read.map(|(found, _)| found)
-        };
-        let results = run_all(requests.iter().map(read).collect(), |running| running < MAX_READS).await;
-        let mut items = Items::default();
-        for result in &results {
-            items.count(result.as_ref().map_or_else(|error| Reply::error(error).code(), |_| Reply::OK));
-            result.as_ref().err().into_iter().for_each(|error| items.learn(error));
-        }
-        items.stale = results.iter().flatten().map(|found| u32::from(is_stale(found))).sum();
         context.caller = Some(principal.caller());
+        let freshness = freshness(false, context.start);
+        let wanted: Vec<_> =
+            requests.iter().map(|(name, version)| parse_request(name, version.as_deref())).collect();
+        let read = async |request: &Result<SecretRequest, Error>| match request {
+            // The values go into the memory of the other component, whose matter that is.
+            Ok(request) => self.read_item(config, &principal, request, freshness, usize::MAX, &context).await,
+            Err(error) => error.clone().into(),
+        };
+        let reads = self.run_all(wanted.iter().map(read)).await;
+        for (read, request) in reads.iter().zip(&wanted) {
+            let secret = request.as_ref().ok().map(|secret| &secret.name);
+            let result = read.result.as_ref().map(|(found, _)| found);
+            self.end_item(&context, &mut items, secret, result, Some(read));
+        }
         self.log_items(&context, &items);
-        results.into_iter().map(|result| result.map_err(|error| (&error).into())).collect()
+        let results = reads.into_iter().map(|read| read.result);
+        results.map(|result| result.map(|(found, _)| found).map_err(|error| (&error).into())).collect()
     }
 
     fn log_items(&self, context: &RequestContext<'_>, items: &Items) {
@@ -201,74 +237,97 @@ impl<H: Host> Gateway<H> {
         freshness: Freshness,
         max_bytes: usize,
         context: &RequestContext<'a>,
-    ) -> Result<Read<'a>, Error> {
-        let _read = Taken::new(&self.batches.reads, 1);
-        let caller = principal.authorize(&request.name)?;
+    ) -> Read<'a> {
+        let _in_progress = InProgress::new(&self.batches);
+        let caller = match principal.authorize(&request.name) {
+            Ok(caller) => caller,
+            Err(error) => return error.into(),
+        };
+        let start = self.host.now();
         let item = context.of_item(caller, request.name.clone());
-        let result = self.secrets.find(&self.client(config, &item), request, freshness).await;
+        let found = self.secrets.find(&self.client(config, &item), request, freshness).await;
         context.calls.add_all(&item.calls);
-        if config.log >= Level::Debug {
-            let (code, cache_status, cause) = match &result {
-                Ok(found) => (Reply::OK, Some(found.cache_status), None),
-                Err(ReadFailure { error, cache_status }) => {
-                    (Reply::error(error).code(), *cache_status, Some(error))
-                }
-            };
-            let line = log::ItemLine {
-                time: self.host.unix_time(),
-                level: Level::Debug,
-                request: item.trace.id(|| self.host.random()),
-                secret: request.name.as_str(),
-                item: code,
-                cause,
-                cache: cache_status.map(|status| status.outcome().name()),
-            };
-            self.host.log(&log::render(&line, self.host.now().since(context.start)));
-        }
-        let found = result.map_err(|failure| failure.error)?;
+        let duration = self.host.now().since(start);
+        let found = match found {
+            Ok(found) => found,
+            Err(ReadFailure { error, cache_status }) => {
+                return Read { result: Err(error), cache_status, duration };
+            }
+        };
         let secret = &found.secret.secret;
         let bytes = secret.value.expose().len().saturating_add(secret.details.bytes());
-        let mut taken = Taken::new(&self.batches.bytes, 0);
-        if taken.grow(bytes, max_bytes) { Ok((found, taken)) } else { Err(Error::NoRoom) }
+        let taken = Taken::new(&self.batches, bytes, max_bytes);
+        let cache_status = Some(found.cache_status);
+        let result = taken.map(|taken| (found, taken)).ok_or(Error::NoRoom);
+        Read { result, cache_status, duration }
+    }
+
+    /// Counts what became of one of several secrets, and logs it at level `debug`. A name that no secret can
+    /// have is not logged.
+    fn end_item(
+        &self,
+        context: &RequestContext<'_>,
+        items: &mut Items,
+        secret: Option<&SecretName>,
+        result: Result<&Found, &Error>,
+        read: Option<&Read<'_>>,
+    ) {
+        let code = result.map_or_else(|error| Reply::error(error).code(), |_| Reply::OK);
+        items.count(code);
+        match result {
+            Ok(found) => items.stale = items.stale.saturating_add(u32::from(is_stale(found))),
+            Err(error) => items.learn(error),
+        }
+        let cache = read.and_then(|read| read.cache_status).map(CacheStatus::outcome);
+        let duration = read.map_or(Duration::ZERO, |read| read.duration);
+        self.log_item(context, Level::Debug, secret, (code, result.err(), cache), duration);
+    }
+
+    /// Runs all futures. The next one is made and started when there are less than so many of the request and
+    /// of the instance; each request runs one at least.
+    async fn run_all<F: Future>(&self, mut futures: impl ExactSizeIterator<Item = F>) -> Vec<F::Output> {
+        let mut results: Vec<Option<F::Output>> = Vec::new();
+        results.resize_with(futures.len(), || None);
+        let (mut running, mut started) = (Vec::<(usize, Pin<Box<F>>)>::new(), 0_usize);
+        let mut other_ends = None;
+        poll_fn(|context| {
+            loop {
+                running.retain_mut(|(index, future)| match future.as_mut().poll(context) {
+                    Poll::Ready(output) => {
+                        if let Some(result) = results.get_mut(*index) {
+                            *result = Some(output);
+                        }
+                        false
+                    }
+                    Poll::Pending => true,
+                });
+                if running.len() >= MAX_READS || futures.len() == 0 {
+                    return if running.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+                }
+                if !running.is_empty() && self.batches.reads.get() >= MAX_READS_OF_INSTANCE {
+                    let ended = other_ends.get_or_insert_with(|| {
+                        let (signal, ended) = self.host.signal();
+                        self.batches.waiting.borrow_mut().push(signal);
+                        Box::pin(ended)
+                    });
+                    if ended.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                    other_ends = None;
+                } else if let Some(future) = futures.next() {
+                    // Under WASI 0.2 a future ends when it is polled, so that one after the other is read.
+                    running.push((started, Box::pin(future)));
+                    started = started.saturating_add(1);
+                }
+            }
+        })
+        .await;
+        results.into_iter().flatten().collect()
     }
 }
 
 fn is_stale(found: &Found) -> bool {
     found.cache_status.ttl.is_some_and(|ttl| ttl < 0)
-}
-
-/// Runs all futures, and starts the next one whenever `may_start` allows it beside so many that are running.
-async fn run_all<F: Future>(futures: Vec<F>, may_start: impl Fn(usize) -> bool) -> Vec<F::Output> {
-    let mut results: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    let mut waiting = futures.into_iter().enumerate();
-    let mut running: Vec<(usize, Pin<Box<F>>)> = Vec::new();
-    poll_fn(|context| {
-        loop {
-            let mut is_done = true;
-            running.retain_mut(|(index, future)| match future.as_mut().poll(context) {
-                Poll::Ready(output) => {
-                    if let Some(result) = results.get_mut(*index) {
-                        *result = Some(output);
-                    }
-                    false
-                }
-                Poll::Pending => true,
-            });
-            while may_start(running.len())
-                && let Some((index, future)) = waiting.next()
-            {
-                running.push((index, Box::pin(future)));
-                is_done = false;
-                // Under WASI 0.2 a future ends when it is polled, so that one after the other is read.
-                break;
-            }
-            if is_done {
-                return if running.is_empty() { Poll::Ready(()) } else { Poll::Pending };
-            }
-        }
-    })
-    .await;
-    results.into_iter().flatten().collect()
 }
 
 /// How many secrets are read at a time for one request. Key Vault takes 4,000 reads in ten seconds for all clients of a

@@ -219,10 +219,12 @@ pub struct Details {
 }
 
 impl Details {
-    /// The size of the texts, in bytes.
+    /// What the texts take, in bytes.
     pub fn bytes(&self) -> usize {
+        let list = self.tags.len().saturating_mul(size_of::<(String, String)>());
         let tags = self.tags.iter().map(|(name, text)| name.len().saturating_add(text.len()));
-        tags.fold(self.content_type.as_ref().map_or(0, String::len), usize::saturating_add)
+        let content_type = self.content_type.as_ref().map_or(0, String::len);
+        tags.fold(list.saturating_add(content_type), usize::saturating_add)
     }
 }
 

@@ -48,6 +48,11 @@ pub struct ReadFailure {
 pub struct Refresh(SecretRequest);
 
 impl Refresh {
+    /// The secret to read.
+    pub const fn name(&self) -> &SecretName {
+        &self.0.name
+    }
+
     /// The first read of a secret, before a request asks for it.
     pub const fn prefetch(name: SecretName) -> Self {
         Self(SecretRequest { name, version: None })
@@ -353,14 +358,7 @@ impl Secrets {
         // A denial that came meanwhile has evicted the value.
         let stale = allows_stale(&error, freshness).then(|| self.cache.borrow_mut().get(key, now)).flatten();
         let Some(secret) = stale else {
-            let error = match error {
-                // Another request may have found out, with another spelling of the name.
-                Error::SecretNotFound(..) => {
-                    Error::SecretNotFound(request.name.clone(), request.version.clone())
-                }
-                error => error,
-            };
-            return Err(ReadFailure { error, cache_status: Some(status) });
+            return Err(ReadFailure { error: in_words_of(request, error), cache_status: Some(status) });
         };
         // Azure may only have been slower than the stale wait.
         let refresh = (error == Error::DeadlineExceeded && self.may_refresh(key, now))
@@ -370,18 +368,31 @@ impl Secrets {
     }
 
     /// Refreshes a cached secret ahead of its expiry, or reads one that is not cached, unless a request does so
-    /// already.
-    pub async fn refresh<H: Host>(&self, client: &Client<'_, H>, Refresh(request): Refresh) {
-        let (key, now) = (CacheKey::of(&request), client.host.now());
+    /// already. Returns the error of the vault or of the token source.
+    pub async fn refresh<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        Refresh(request): &Refresh,
+    ) -> Option<Error> {
+        let (key, now) = (CacheKey::of(request), client.host.now());
         let cached = self.cache.borrow_mut().get(&key, now);
+        let is_missing = cached.is_none();
         if cached.is_some_and(|secret| !secret.is_refresh_due(now)) || !self.may_refresh(&key, now) {
-            return;
+            return None;
         }
         let budget = RetryBudget::full(client.context.deadline);
-        let lead = async || self.fetch_from_vault(client, &request, &key, budget).await;
-        if let Some(Ok(fetched)) = self.in_flight.run_if_idle(&key, now, lead).await {
-            self.store(client, &key, &fetched).await;
-        }
+        let lead = async || {
+            if is_missing && let Some(secret) = self.load(client, &key, Freshness::WithinTtl).await {
+                return Ok(Fetched { secret, origin: Origin::SharedStore });
+            }
+            self.fetch_from_vault(client, request, &key, budget).await
+        };
+        let fetched = match self.in_flight.run_if_idle(&key, now, lead).await? {
+            Ok(fetched) => fetched,
+            Err(failure) => return Some(failure.error),
+        };
+        self.store(client, &key, &fetched).await;
+        None
     }
 
     /// Whether a refresh could succeed: no read is in flight, and none has just failed.
@@ -414,6 +425,14 @@ fn allows_stale(error: &Error, freshness: Freshness) -> bool {
         (None, _) => {
             matches!(error, Error::DeadlineExceeded | Error::TokenSourceAbsent(_) | Error::TokenFile(_))
         }
+    }
+}
+
+/// The error with the name as `request` spells it: another one may have found out, with another spelling.
+pub fn in_words_of(request: &SecretRequest, error: Error) -> Error {
+    match error {
+        Error::SecretNotFound(..) => Error::SecretNotFound(request.name.clone(), request.version.clone()),
+        error => error,
     }
 }
 

@@ -88,8 +88,9 @@ pub const fn is_large(bytes: usize) -> bool {
 /// Each body takes some 5 KiB of the host's memory.
 const CROWD: usize = 4;
 
-/// Room for more than a hundred of the largest values at a time. The host has a copy of each.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Room for eight of the largest answers with several secrets at a time, or for hundreds with one. The host has a
+/// copy of each.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

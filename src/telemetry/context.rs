@@ -14,6 +14,8 @@ use crate::model::{Deadline, Moment, SecretName};
 pub struct RequestContext<'a> {
     pub start: Moment,
     pub deadline: Deadline,
+    /// When a request for several secrets was known. It looks for some of them much later.
+    pub asked: Option<Moment>,
     pub trace: Rc<Trace>,
     pub caller: Option<&'a Caller>,
     pub secret: Option<SecretName>,
@@ -34,7 +36,7 @@ impl<'a> RequestContext<'a> {
     pub fn new(start: Moment, trace: Trace) -> Self {
         let (trace, calls) = (Rc::new(trace), CallCount::default());
         let deadline = Deadline::new(start, Duration::ZERO);
-        Self { start, deadline, trace, caller: None, secret: None, calls }
+        Self { start, deadline, asked: None, trace, caller: None, secret: None, calls }
     }
 
     /// The context of one of several secrets that a request asks for.
@@ -43,6 +45,7 @@ impl<'a> RequestContext<'a> {
         Self {
             start,
             deadline,
+            asked: self.asked,
             trace,
             caller: Some(caller),
             secret: Some(secret),
@@ -53,7 +56,7 @@ impl<'a> RequestContext<'a> {
     /// Whether the request is late at `now`, when it looks for its secret: it has waited for its body or for
     /// a JWKS.
     pub fn is_late(&self, now: Moment) -> bool {
-        now.since(self.start) > LATE
+        self.asked.unwrap_or(now).since(self.start) > LATE
     }
 }
 

@@ -59,7 +59,8 @@ pub struct Line<'a> {
     pub upstream: u32,
 }
 
-/// One of several secrets that a request asks for, for the level `debug`.
+/// One of several secrets that a request asks for, for the level `debug`, or the error of a read that no request
+/// waits for.
 #[derive(Debug, Serialize)]
 pub struct ItemLine<'a> {
     /// The time, in seconds since 1970-01-01T00:00:00Z.
@@ -68,7 +69,8 @@ pub struct ItemLine<'a> {
     pub level: Level,
     /// The id of the caller's trace, or a random one.
     pub request: &'a str,
-    pub secret: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<&'a str>,
     /// The code of the item. It is no `code`, which only requests have.
     pub item: &'a str,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]

@@ -24,6 +24,7 @@ use crate::gateway::Gateway;
 use crate::host::{Body, BodyError, Signal};
 use crate::http::response::Reply;
 use crate::model::Moment;
+use crate::read_error::ReadError;
 use crate::secrets::Found;
 
 /// The component, whose functions the host calls.
@@ -58,7 +59,8 @@ impl Secrets for Component {
 
     fn get_many(requests: Vec<Request>) -> Vec<Result<Secret, NoSecret>> {
         let requests = pairs(requests);
-        let read = GATEWAY.with(|gateway| finish(gateway.read_many(&requests))).unwrap_or_default();
+        let read = GATEWAY.with(|gateway| finish(gateway.read_many(&requests)));
+        let read = read.unwrap_or_else(|| requests.iter().map(|_| Err(ReadError::Internal)).collect());
         read.into_iter().map(|read| read.map(Secret::from).map_err(NoSecret::from)).collect()
     }
 

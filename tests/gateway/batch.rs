@@ -63,7 +63,7 @@ fn each_item_gets_what_a_request_of_its_own_gets() {
         };
         assert_eq!(*entry, expected, "{item}");
     }
-    // One line for the request, with counts, and at level debug one for each read.
+    // One line for the request, with counts, and at level debug one for each item.
     let log = several.log();
     let lines: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.last().unwrap();
@@ -71,10 +71,22 @@ fn each_item_gets_what_a_request_of_its_own_gets() {
         "VaultError": 1, "VaultThrottled": 1});
     assert_eq!((&last["codes"], &last["code"], &last["level"]), (&codes, &json!("OK"), &json!("error")));
     assert_eq!(last["cause"], "the vault answered with something that is not a secret");
-    let items = lines.iter().filter(|line| line["item"].is_string() && line["code"].is_null());
-    let of_items: Vec<_> = items.filter_map(|line| line["secret"].as_str()).collect();
-    let read = ["ops-a", "ops-missing", "ops-disabled", "ops-b", "ops-html", "ops-throttled"];
-    assert_eq!(of_items, read);
+    let items = lines.iter().filter(|line| line["code"].is_null() && line["call"].is_null());
+    let items: Vec<_> = items.map(|line| (line["secret"].as_str(), line["item"].as_str().unwrap())).collect();
+    assert_eq!(
+        items,
+        [
+            (Some("ops-a"), "OK"),
+            (Some("ops-missing"), "SecretNotFound"),
+            (Some("ops-disabled"), "SecretDisabled"),
+            (Some("billing-a"), "Forbidden"),
+            (None, "BadRequest"),
+            (None, "BadRequest"),
+            (Some("ops-b"), "OK"),
+            (Some("ops-html"), "VaultError"),
+            (Some("ops-throttled"), "VaultThrottled"),
+        ]
+    );
     let metrics = several.request("GET", "/metrics", &WITH_KEY, "");
     assert!(body_of(&metrics).contains("keyvault_gateway_items_total{code=\"BadRequest\"} 2\n"));
 }
@@ -115,12 +127,18 @@ fn a_request_that_is_no_list_fails_as_a_whole() {
 #[test]
 fn a_secret_that_is_asked_for_twice_is_read_once() {
     let gateway = Scripted::new(&[("GATEWAY_CACHE_TTL_SECONDS", "0")]).with_script([token(3600)]);
-    gateway.script([secret("a", "v"), secret("b", "w")]);
-    let body = post(&gateway, &list(&["a", "b", "A", "a"]));
-    assert_eq!(outcomes(&body), ["v", "w", "v", "v"]);
-    let entries = body["Secrets"].as_array().unwrap().iter();
-    let names: Vec<_> = entries.map(|entry| entry["Secret"].as_str().unwrap()).collect();
-    assert_eq!((names, gateway.calls().len()), (vec!["a", "b", "A", "a"], 3));
+    gateway.script([secret("a", "v"), secret("b", "w"), not_found()]);
+    let body = post(&gateway, &list(&["a", "b", "A", "a", "none", "NONE"]));
+    assert_eq!(outcomes(&body), ["v", "w", "v", "v", "SecretNotFound", "SecretNotFound"]);
+    let entries = body["Secrets"].as_array().unwrap();
+    let names: Vec<_> = entries.iter().map(|entry| entry["Secret"].as_str().unwrap()).collect();
+    assert_eq!((names, gateway.calls().len()), (vec!["a", "b", "A", "a", "none", "NONE"], 4));
+    // Each is told of the name as it was spelled.
+    for entry in &entries[4..] {
+        let (name, message) =
+            (entry["Secret"].as_str().unwrap(), entry["Error"]["message"].as_str().unwrap());
+        assert!(message.contains(&format!(" {name} ")), "{message}");
+    }
 }
 
 #[test]
@@ -226,6 +244,53 @@ fn secrets_are_read_eight_at_a_time() {
 }
 
 #[test]
+fn an_instance_reads_thirty_two_at_a_time_and_one_for_each_request() {
+    let gateway = Scripted::new(&[]).with_script([token(3600)]);
+    let names: Vec<_> = (0..50).map(|number| format!("n-{number}")).collect();
+    gateway.script(names.iter().map(|name| secret(name, "v").held()));
+    let requests = names.chunks(10).map(|names| {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        gateway.start("POST", "/api/GetKeyVaultSecrets", &WITH_KEY, &list(&names))
+    });
+    let mut requests: Vec<_> = requests.collect();
+    assert_eq!(gateway.calls().len() - 1, 4 * 8 + 1);
+    for calls in [4 * 8 + 1, 4 * 8 + 2] {
+        gateway.release();
+        for request in &mut requests {
+            assert!(request.reply().is_none());
+        }
+        assert_eq!(gateway.calls().len() - 1, calls, "with one less than 32 another one is read");
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_leaves_its_reads_and_its_room() {
+    let gateway =
+        Scripted::new(&[("GATEWAY_CACHE_TTL_SECONDS", "0"), ("GATEWAY_CALLER_CALLS_PER_SECOND", "0")])
+            .with_script([token(3600)]);
+    let value = "x".repeat(25 * 1024);
+    let names: Vec<_> = (0..8).map(|number| format!("n-{number}")).collect();
+    let body = list(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    // Fifty times seven values are more than 8 MiB.
+    for _ in 0..50 {
+        gateway.script(names[..7].iter().map(|name| secret(name, &value)));
+        gateway.script([secret("n-7", &value).held()]);
+        drop(gateway.start("POST", "/api/GetKeyVaultSecrets", &WITH_KEY, &body));
+    }
+    let calls = gateway.calls().len();
+    gateway.script(names.iter().map(|name| secret(name, &value).held()));
+    let mut request = gateway.start("POST", "/api/GetKeyVaultSecrets", &WITH_KEY, &body);
+    assert_eq!(gateway.calls().len() - calls, 8);
+    let reply = loop {
+        gateway.release();
+        if let Some(reply) = request.reply() {
+            break reply;
+        }
+    };
+    assert_eq!(outcomes(&serde_json::from_str(&body_of(&reply)).unwrap()), [value.as_str(); 8]);
+}
+
+#[test]
 fn what_the_settings_name_is_read_after_the_first_answer() {
     let settings = [("GATEWAY_PREFETCH", "a, b,c"), ("GATEWAY_CALLER_CALLS_PER_SECOND", "1")];
     let gateway = Scripted::new(&settings).with_script([token(3600)]);
@@ -238,6 +303,12 @@ fn what_the_settings_name_is_read_after_the_first_answer() {
     gateway.script([secret("a", "v1"), not_found(), secret("c", "v3")]);
     assert!(gateway.refresh_ahead());
     assert_eq!(gateway.calls().len(), 5);
+    let errors: Vec<_> = gateway.log().into_iter().filter(|line| line.contains("\"item\"")).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].contains(r#""level":"info""#)
+            && errors[0].contains(r#""secret":"b","item":"SecretNotFound""#)
+    );
     assert_eq!(outcomes(&post(&gateway, &list(&["a", "b", "c"]))), ["v1", "SecretNotFound", "v3"]);
     assert!(!gateway.refresh_ahead());
     assert_eq!(gateway.calls().len(), 5);
