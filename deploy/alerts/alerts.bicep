@@ -106,7 +106,7 @@ var rules = [
   {
     name: 'KeyVaultGatewayServesStale'
     description: 'Azure has failed for more than ten minutes, and values past their time are served.'
-    query: 'lines | where found == "stale"'
+    query: 'lines | where found == "served-stale"'
     by: ''
     aggregation: 'Count'
     column: ''
@@ -144,8 +144,8 @@ var rules = [
   }
   {
     name: 'KeyVaultGatewayGuessed'
-    description: 'Somebody guesses keys, or a client with an old key does not stop.'
-    query: 'lines | where code == "TooManyRequests"'
+    description: 'A client guesses keys, one with an old key does not stop, or a caller has spent its budget of calls.'
+    query: 'lines | where code == "TooManyRequests" or codes has "TooManyRequests"'
     by: ''
     aggregation: 'Count'
     column: ''
@@ -158,10 +158,10 @@ var rules = [
   {
     name: 'KeyVaultGatewayRefusesCallers'
     description: 'A caller with a wrong key or scope asks on and on.'
-    query: 'lines | where code in ("Unauthorized", "Forbidden")'
+    query: 'lines | extend refused = iff(code in ("Unauthorized", "Forbidden"), 1, tolong(parse_json(codes).Forbidden)) | where refused > 0 | extend code = iff(isempty(codes), code, "Forbidden")'
     by: 'code'
-    aggregation: 'Count'
-    column: ''
+    aggregation: 'Total'
+    column: 'refused'
     operator: 'GreaterThan'
     threshold: 10
     window: 'PT10M'

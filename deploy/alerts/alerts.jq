@@ -28,8 +28,10 @@
     | select(in_each(2; 300; (map(.upstream) | add) > 60000)) | ["KeyVaultGatewayNearTheLimit", "ticket"]),
   (of(["VaultThrottled", "IdentityThrottled"])
     | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayThrottled", "ticket", .[0].code]),
-  (of(["TooManyRequests"])
+  ($lines | map(select(.code == "TooManyRequests" or .codes.TooManyRequests))
     | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayGuessed", "ticket"]),
-  (of(["Unauthorized", "Forbidden"])
-    | select(in_each(2; 600; length > 10)) | ["KeyVaultGatewayRefusesCallers", "ticket", .[0].code])
+  # Secrets of requests for several count one by one.
+  (("Forbidden", "Unauthorized") as $code
+    | $lines | map(.refused = if .code == $code then 1 else .codes[$code] // 0 end)
+    | select(in_each(2; 600; (map(.refused) | add) > 10)) | ["KeyVaultGatewayRefusesCallers", "ticket", $code])
 | @tsv
