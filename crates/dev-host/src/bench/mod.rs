@@ -11,7 +11,7 @@ pub(crate) use self::soak::Soak;
 
 use self::contestants::{Contestant, Programs, Running};
 use self::report::{Figures, Measure, Report};
-use crate::client::{REQUEST_TIMEOUT, Response, timeout};
+use crate::client::{REQUEST_TIMEOUT, Response, Target, timeout};
 use crate::process::{memory, processor_time, raise_file_limit};
 use crate::stack::{self, PATH};
 use crate::statistics::{milliseconds, quantile};
@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -147,19 +148,8 @@ impl Setup<'_> {
     /// Reads secrets one after the other on one connection. Returns the milliseconds of each read.
     fn read_sequentially(&self, running: &Running, secrets: &[String]) -> Result<Vec<f64>, String> {
         let times = self.runtime.block_on(async {
-            let target = &running.target;
-            let mut connection = BufReader::new(target.connect().await?);
-            let mut times = Vec::new();
-            for secret in secrets {
-                let start = Instant::now();
-                connection.get_mut().write_all(target.request(secret, &target.key, "").as_bytes()).await?;
-                let response = timeout(REQUEST_TIMEOUT, Response::read(&mut connection)).await?;
-                times.push(milliseconds(start.elapsed()));
-                if response.status != 200 {
-                    return Err(io::Error::other(format!("a read got the status {}", response.status)));
-                }
-            }
-            Ok(times)
+            let mut connection = BufReader::new(running.target.connect().await?);
+            read_on(&mut connection, &running.target, secrets).await
         });
         times.map_err(|error| format!("{}: {error}", running.contestant.name()))
     }
@@ -306,27 +296,49 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// Reads 50 cold secrets: by one request for each, one after the other, and by one request for all.
+    /// Reads 50 cold secrets over open connections: by one request for each, one after the other and eight at a
+    /// time, and by one request for all.
     fn fifty(&mut self, all: &[Running]) -> Result<(), String> {
         self.set_latency(UPSTREAM);
         for running in all {
+            let (name, target) = (running.contestant.name(), &running.target);
             let times = self.secrets(50).and_then(|secrets| self.read_sequentially(running, &secrets))?;
             self.figures.add(Measure::Fifty, "50 requests", running.contestant, times.iter().sum());
+
+            let secrets = self.secrets(50)?;
+            let took = self.runtime.block_on(async {
+                let mut connections = Vec::new();
+                for secrets in secrets.chunks(7) {
+                    let connection = BufReader::new(target.connect().await?);
+                    connections.push((connection, target.clone(), secrets.to_vec()));
+                }
+                let start = Instant::now();
+                let reads = connections.into_iter().map(async |(mut connection, target, secrets)| {
+                    read_on(&mut connection, &target, &secrets).await
+                });
+                for times in reads.collect::<JoinSet<_>>().join_all().await {
+                    times?;
+                }
+                io::Result::Ok(milliseconds(start.elapsed()))
+            });
+            let took = took.map_err(|error| format!("{name}: {error}"))?;
+            self.figures.add(Measure::Fifty, "50 requests, 8 at a time", running.contestant, took);
+
             if matches!(running.contestant, Contestant::Native | Contestant::NativeWithCache) {
                 continue;
             }
-            let request = running.target.request_for_several(&self.secrets(50)?);
-            let start = Instant::now();
-            let response = self.runtime.block_on(async {
-                let stream = running.target.connect().await?;
-                timeout(REQUEST_TIMEOUT, Response::exchange(stream, &request)).await
+            let request = target.request_for_several(&self.secrets(50)?);
+            let read = self.runtime.block_on(async {
+                let stream = target.connect().await?;
+                let start = Instant::now();
+                let response = timeout(REQUEST_TIMEOUT, Response::exchange(stream, &request)).await?;
+                io::Result::Ok((response, milliseconds(start.elapsed())))
             });
-            let response = response.map_err(|error| format!("{}: {error}", running.contestant.name()))?;
+            let (response, took) = read.map_err(|error| format!("{name}: {error}"))?;
             let text = String::from_utf8_lossy(&response.body);
             if response.status != 200 || text.contains("\"Error\"") {
-                return Err(format!("{}: not all of 50 secrets were read", running.contestant.name()));
+                return Err(format!("{name}: not all of 50 secrets were read"));
             }
-            let took = milliseconds(start.elapsed());
             self.figures.add(Measure::Fifty, "one request", running.contestant, took);
         }
         self.emulator.clear_journal();
@@ -348,6 +360,25 @@ impl Setup<'_> {
         }
         Ok(())
     }
+}
+
+/// Reads secrets one after the other over one connection. Returns the times in milliseconds.
+async fn read_on(
+    connection: &mut BufReader<TcpStream>,
+    target: &Target,
+    secrets: &[String],
+) -> io::Result<Vec<f64>> {
+    let mut times = Vec::new();
+    for secret in secrets {
+        let start = Instant::now();
+        connection.get_mut().write_all(target.request(secret, &target.key, "").as_bytes()).await?;
+        let response = timeout(REQUEST_TIMEOUT, Response::read(connection)).await?;
+        times.push(milliseconds(start.elapsed()));
+        if response.status != 200 {
+            return Err(io::Error::other(format!("a read got the status {}", response.status)));
+        }
+    }
+    Ok(times)
 }
 
 /// The latency of the vault in warm reads. Within an Azure region it is a few milliseconds.

@@ -79,6 +79,8 @@ pub(crate) struct Observed {
     pub(crate) memory: AtomicUsize,
     /// The timeouts of each call.
     pub(crate) timeouts: Mutex<Vec<Option<RequestOptions>>>,
+    /// Gives an instance the limits of [`CROWDED`] in place of [`USUAL`].
+    pub(crate) crowded: AtomicBool,
     /// Makes the network accept no body and send no response.
     pub(crate) unresponsive: AtomicBool,
     /// The calls that the leak search has not seen yet.
@@ -180,7 +182,7 @@ impl HandlerState for Host {
         };
         let mut store = Store::new(component.engine, guest);
         store.limiter(|guest| &mut guest.network);
-        store.set_max_component_handles(MAX_HANDLES);
+        store.set_max_component_handles(self.observed.limits().handles);
         store.set_fuel(MAX_INSTRUCTIONS)?;
         let proxy = match &component.proxy {
             ProxyPre::P3(service) if self.world == World::Immediate => {
@@ -273,7 +275,7 @@ impl WasiHttpView for Guest {
 impl ResourceLimiter for Network {
     fn memory_growing(&mut self, _: usize, wanted: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         self.observed.memory.fetch_max(wanted, Ordering::Relaxed);
-        Ok(wanted <= MAX_MEMORY)
+        Ok(wanted <= self.observed.limits().memory)
     }
 
     fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
@@ -449,12 +451,25 @@ enum VariableError {
 /// The bytes of a body that the host takes at once: fewer than the longest responses have.
 const CHUNK_SIZE: usize = 4096;
 
-/// The limit of resource handles in an instance: what 128 requests for many secrets need, and below all requests
-/// of a test, so that a leak fails the test.
-const MAX_HANDLES: usize = 3000;
+/// What an instance may have.
+struct Limits {
+    handles: usize,
+    /// In bytes.
+    memory: usize,
+}
 
-/// The limit of an instance's memory in bytes, which the documents recommend.
-const MAX_MEMORY: usize = 64 * 1024 * 1024;
+/// More than all requests of a test need at a time, and below what they need together, so that a leak fails the
+/// test.
+const USUAL: Limits = Limits { handles: 500, memory: 32 << 20 };
+
+/// For many requests for many secrets at a time: the memory that the documents recommend.
+const CROWDED: Limits = Limits { handles: 5000, memory: 64 << 20 };
+
+impl Observed {
+    fn limits(&self) -> Limits {
+        if self.crowded.load(Ordering::Relaxed) { CROWDED } else { USUAL }
+    }
+}
 
 /// The limit of instructions of an instance: sixty times the need of the longest test. An endless loop traps
 /// instead of blocking the test.
