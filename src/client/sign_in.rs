@@ -37,9 +37,11 @@ impl<H: Host> Client<'_, H> {
                     if tries < MAX_TRUST_RETRIES && SPREADING.contains(&code.as_str()) =>
                 {
                     let delay = Duration::from_secs(1 << tries);
+                    let patient = RetryBudget { retries: budget.signs_in_again, ..budget };
                     // The refusal, of which other requests may learn, says more than that there was no time.
-                    if self.back_off(delay, budget, failure.error.clone()).await.is_err() {
-                        return Err(failure);
+                    // It may be spurious, so those with more time than this one do not share it.
+                    if self.back_off(delay, patient, failure.error.clone()).await.is_err() {
+                        return Err(Failure { is_local: !budget.is_whole(), ..failure });
                     }
                 }
                 Error::TokenSourceRefused { code, .. }
