@@ -71,8 +71,11 @@ impl<H: Host> Client<'_, H> {
             Proof::File(path) => {
                 let text = self.host.read_token_file(&path).map_err(Error::TokenFile)?;
                 // It goes into a form or a header, so the reader's word is not enough.
-                let is_plain = text.expose().bytes().all(|byte| byte.is_ascii_graphic());
-                if is_plain { Ok(text) } else { Err(Error::TokenFile(TokenFileError::NotAToken).into()) }
+                if source.takes(text.expose()) {
+                    Ok(text)
+                } else {
+                    Err(Error::TokenFile(TokenFileError::NotAToken).into())
+                }
             }
         }
     }

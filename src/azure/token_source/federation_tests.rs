@@ -223,6 +223,28 @@ fn an_assertion_is_a_jwt_or_an_error() {
 }
 
 #[test]
+fn a_file_has_an_assertion_or_a_key() {
+    let workload = detect(&[TENANT, CLIENT, FILE], true).unwrap();
+    let arc = detect(&[ENDPOINT, ARC], true).unwrap();
+    let text = |length| "x".repeat(length);
+    for (text, is_assertion, is_key) in [
+        ("a.b-_.C9", true, true),
+        ("", false, false),
+        ("a+/=", false, true),
+        ("a&b", false, true),
+        ("a b", false, false),
+        ("a\r\nb", false, false),
+        ("ü", false, false),
+        (&text(4096), true, true),
+        (&text(4097), true, false),
+        (&text(16 * 1024), true, false),
+        (&text(16 * 1024 + 1), false, false),
+    ] {
+        assert_eq!((workload.takes(text), arc.takes(text)), (is_assertion, is_key), "{}", text.len());
+    }
+}
+
+#[test]
 fn the_challenge_of_azure_arc_names_a_file_of_its_directory() {
     let arc = detect(&[ENDPOINT, ARC], true).unwrap();
     let long = format!("Basic realm=/var/opt/azcmagent/tokens/{}.key", "x".repeat(129));
