@@ -77,7 +77,7 @@ const fn by_status(status: u16, source: &TokenSource) -> Meaning {
 /// handling"), of Container Instances, which has Service Fabric's (Azure/azure-sdk-for-net issue 45547), of
 /// Cloud Shell, of OAuth (RFC 6749, section 5.2) and of Entra ID (Microsoft, "Microsoft Entra authentication
 /// and authorization error codes").
-const CODES: [(&str, Meaning); 50] = [
+const CODES: [(&str, Meaning); 51] = [
     ("AADSTS50001", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS500011", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS70011", Meaning::Refused(TokenRefusal::Audience)),
@@ -113,6 +113,7 @@ const CODES: [(&str, Meaning); 50] = [
     ("AADSTS700238", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS7002381", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS700022", Meaning::Refused(TokenRefusal::Audience)),
+    ("AADSTS700023", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS53003", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS530032", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS50196", Meaning::Throttled),
