@@ -116,6 +116,18 @@ fn a_final_refusal_is_not_retried_and_never_followed_by_imds() {
 }
 
 #[test]
+fn a_loop_that_entra_detects_is_not_continued() {
+    let gateway = Scripted::with_token_files(&[], &[Ok(FIRST)]).with_script([refused_by_entra(50_196)]);
+    for _ in 0..2 {
+        let reply = gateway.post("/", &request_for("a"));
+        assert_eq!(outcome(&reply), (503, "IdentityThrottled"));
+        assert_eq!((gateway.calls().len(), gateway.now()), (1, Duration::ZERO));
+    }
+    gateway.script_after(61, [token(3600), secret("a", "v")]);
+    assert_eq!(gateway.read("a").1, "OK");
+}
+
+#[test]
 fn entra_that_cannot_reach_the_issuer_is_retried_as_any_failure() {
     for code in [50_166, 501_661, 90_061] {
         let gateway = Scripted::with_token_files(&[], &[Ok(FIRST)]);
