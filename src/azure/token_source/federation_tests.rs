@@ -83,6 +83,28 @@ fn a_source_with_a_file_needs_a_reader() {
 }
 
 #[test]
+fn a_token_file_has_a_name_that_the_reader_takes() {
+    let name = |length: usize| format!("/{}", "x".repeat(length - 1));
+    for (file, is_valid) in [
+        ("/token", true),
+        ("/var/run/secrets/azure/..data/a_b-c@d.e", true),
+        (&name(1024), true),
+        (&name(1025), false),
+        ("token", false),
+        ("/", false),
+        ("/a/", false),
+        ("/a//b", false),
+        ("/a/./b", false),
+        ("/a/../b", false),
+        ("/a b", false),
+        ("/ü", false),
+    ] {
+        let found = detect(&[TENANT, CLIENT, ("AZURE_FEDERATED_TOKEN_FILE", file)], true);
+        assert_eq!(found.map_err(|error| error.name).err(), (!is_valid).then_some(FILE.0), "{file}");
+    }
+}
+
+#[test]
 fn an_assertion_comes_from_one_request() {
     let user_assigned = ("IDENTITY_OBJECT_ID", "o");
     let exchange = "api%3A%2F%2FAzureADTokenExchange";
