@@ -267,8 +267,16 @@ fn workload_identity(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource,
 
 fn managed_identity_federation(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource, SettingError> {
     let mut managed = PLACES.iter().filter(|place| MANAGED.contains(&place.name));
+    let name = "IDENTITY_ENDPOINT";
     let place = loop {
         match managed.next() {
+            // The last place. Where the variable is set there is another one, such as Service Fabric or
+            // Azure Arc, and a metadata service that answers there has another identity.
+            Some(place) if place.name == "imds" && settings.text(name)?.is_some() => {
+                let should =
+                    "belongs to a place whose managed identity cannot sign in to an application here";
+                return Err(SettingError { name, should });
+            }
             Some(place) if is_eligible(settings, place)? => break place.source?,
             Some(_) => {}
             None => break imds,

@@ -54,6 +54,24 @@ fn a_source_with_a_file_needs_a_reader() {
             Ok("managed-identity-federation"),
         ),
         (vec![OTHER_TENANT, named("managed-identity-federation")], false, Err("IDENTITY_SOURCE")),
+        // The managed identity of Azure Arc, and that of Service Fabric.
+        (
+            vec![OTHER_TENANT, APPLICATION, ENDPOINT, ARC, named("managed-identity-federation")],
+            true,
+            Err("IDENTITY_ENDPOINT"),
+        ),
+        (
+            vec![
+                OTHER_TENANT,
+                APPLICATION,
+                ENDPOINT,
+                ("IDENTITY_HEADER", "h"),
+                ("IDENTITY_SERVER_THUMBPRINT", "t"),
+                named("managed-identity-federation"),
+            ],
+            false,
+            Err("IDENTITY_ENDPOINT"),
+        ),
         (vec![TENANT, CLIENT, GITHUB, GITHUB_TOKEN], false, Ok("imds")),
         (vec![TENANT, CLIENT, GITHUB, GITHUB_TOKEN, named("github-actions")], false, Ok("github-actions")),
         (vec![TENANT, CLIENT, GITHUB, named("github-actions")], false, Err("IDENTITY_SOURCE")),
