@@ -37,9 +37,11 @@ impl<H: Host> Client<'_, H> {
                     if tries < MAX_TRUST_RETRIES && SPREADING.contains(&code.as_str()) =>
                 {
                     let delay = Duration::from_secs(1 << tries);
+                    let patient = RetryBudget { retries: budget.signs_in_again, ..budget };
                     // The refusal, of which other requests may learn, says more than that there was no time.
-                    if self.back_off(delay, budget, failure.error.clone()).await.is_err() {
-                        return Err(failure);
+                    // It may be spurious, so those with more time than this one do not share it.
+                    if self.back_off(delay, patient, failure.error.clone()).await.is_err() {
+                        return Err(Failure { is_local: !budget.is_whole(), ..failure });
                     }
                 }
                 Error::TokenSourceRefused { code, .. }
@@ -69,8 +71,11 @@ impl<H: Host> Client<'_, H> {
             Proof::File(path) => {
                 let text = self.host.read_token_file(&path).map_err(Error::TokenFile)?;
                 // It goes into a form or a header, so the reader's word is not enough.
-                let is_plain = text.expose().bytes().all(|byte| byte.is_ascii_graphic());
-                if is_plain { Ok(text) } else { Err(Error::TokenFile(TokenFileError::NotAToken).into()) }
+                if source.takes(text.expose()) {
+                    Ok(text)
+                } else {
+                    Err(Error::TokenFile(TokenFileError::NotAToken).into())
+                }
             }
         }
     }

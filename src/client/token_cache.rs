@@ -20,8 +20,9 @@ pub struct TokenCache {
     in_flight: SingleFlight<(), Rc<Token>>,
     /// The token that the vault refused last. The shared store may still hold it.
     refused: RefCell<Option<Rc<Token>>>,
-    /// Why there is no token, and until when no request asks for one.
-    failure: RefCell<Option<(Error, Moment)>>,
+    /// Why there is no token, and until when no request asks for one. A local failure is here if it is good
+    /// for all requests that have less time than others.
+    failure: RefCell<Option<(Failure, Moment)>>,
     /// The moment from which a valid token may be refreshed again, after a refresh has failed.
     refresh_from: Cell<Moment>,
     replacements: TokenBucket,
@@ -77,8 +78,11 @@ impl TokenCache {
         }
     }
 
-    fn failure(&self, now: Moment) -> Option<Error> {
-        self.failure.borrow().as_ref().filter(|(_, until)| now < *until).map(|(error, _)| error.clone())
+    /// The remembered failure, if it is good for a request with `budget`.
+    fn failure(&self, budget: RetryBudget, now: Moment) -> Option<Failure> {
+        let failure = self.failure.borrow();
+        let (failure, _) = failure.as_ref().filter(|(_, until)| now < *until)?;
+        (!failure.is_local || budget.signs_in_again && !budget.is_whole()).then(|| failure.clone())
     }
 }
 
@@ -106,8 +110,8 @@ impl<H: Host> Client<'_, H> {
         if let Some(token) = cache.get(Token::is_valid, now) {
             return Ok(self.refresh_token(budget, now).await.unwrap_or(token));
         }
-        if let Some(error) = cache.failure(now) {
-            return Err(error.into());
+        if let Some(failure) = cache.failure(budget, now) {
+            return Err(failure);
         }
         // A request with a fallback does not wait for one that tries again and again.
         if !budget.retries
@@ -116,7 +120,11 @@ impl<H: Host> Client<'_, H> {
         {
             return Err(Failure::local(error));
         }
-        let lead = async |_| self.fetch_token(budget).await;
+        let lead = async |_| match cache.failure(budget, self.host.now()) {
+            // The leader before this one has just learned it, and all that wait would ask in turn.
+            Some(failure) => Err(failure),
+            None => self.fetch_token(budget).await,
+        };
         let (token, role) = cache.in_flight.run(self.host, &(), budget.by.end(), |_| budget.by, lead).await;
         if role == Role::Leader
             && let Ok(token) = &token
@@ -140,6 +148,8 @@ impl<H: Host> Client<'_, H> {
             return None;
         }
         let budget = RetryBudget::with_fallback(budget.by, now, self.config.stale_wait()).late(budget.late);
+        // There is no hurry: the request uses the token that it has.
+        let budget = RetryBudget { signs_in_again: false, ..budget };
         let lead = async || {
             cache.refresh_from.set(now.plus(REFRESH_RETRY));
             // A failure says nothing to a request that has no token.
@@ -160,9 +170,11 @@ impl<H: Host> Client<'_, H> {
                 Ok(token)
             }
             Err(failure) => {
-                if !failure.is_local {
+                // A readiness probe, which asks once, learns too little for others.
+                let is_refused = matches!(failure.error, Error::TokenSourceRefused { .. });
+                if !failure.is_local || is_refused && budget.signs_in_again {
                     let until = self.host.now().plus(ERROR_TTL);
-                    cache.failure.replace(Some((failure.error.clone(), until)));
+                    cache.failure.replace(Some((failure.clone(), until)));
                 }
                 Err(failure)
             }

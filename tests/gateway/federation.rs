@@ -53,6 +53,40 @@ fn a_refusal_that_may_pass_is_retried_within_the_deadline() {
 }
 
 #[test]
+fn a_probe_does_not_share_a_refusal_that_may_pass() {
+    let gateway = Scripted::with_token_files(&[], &[Ok(FIRST)]);
+    gateway.script([refused_by_entra(700_213).held(), token(3600), secret("a", "v")]);
+    let mut probe = gateway.start("GET", "/readyz", &[], "");
+    let mut read = gateway.start("POST", "/", &WITH_KEY, &request_for("a"));
+    gateway.release();
+    assert_eq!(outcome(&probe.reply().unwrap()), (503, "IdentityError"));
+    assert_eq!(outcome(&read.reply().unwrap()), (200, "OK"));
+    assert_eq!((gateway.calls().len(), gateway.now()), (3, Duration::ZERO));
+}
+
+#[test]
+fn a_refusal_that_may_pass_is_retried_where_there_is_an_expired_value() {
+    // A wait of one second fits, and the next one, of two, does not.
+    for (refusals, expected, calls) in [(1, "new", 5), (2, "IdentityError", 2)] {
+        let gateway = Scripted::with_token_files(&[], &[Ok(FIRST)]);
+        let names = ["a", "b", "c"];
+        gateway.script([token(280), secret("a", "old"), secret("b", "old"), secret("c", "old")]);
+        assert_eq!(names.map(|name| gateway.read(name).1), ["OK"; 3]);
+        let before = gateway.calls().len();
+        gateway.script_after(310, vec![refused_by_entra(700_213); refusals]);
+        gateway.script(vec![token(3600); 2 - refusals]);
+        if refusals == 1 {
+            gateway.script(names.map(|name| secret(name, "new")));
+        }
+        let mut reads = names.map(|name| gateway.start("POST", "/", &WITH_KEY, &request_for(name)));
+        gateway.advance(Duration::from_secs(1));
+        let replies = reads.each_mut().map(|read| value_or_code(&read.reply().unwrap()));
+        // Those that wait do not ask in turn what has just been refused.
+        assert_eq!((replies, gateway.calls().len() - before), ([expected; 3].map(str::to_owned), calls));
+    }
+}
+
+#[test]
 fn an_expired_assertion_is_retried_if_the_file_has_changed() {
     let refused = refused_by_entra(700_024);
     for (files, outcomes, code) in [
@@ -79,6 +113,18 @@ fn a_final_refusal_is_not_retried_and_never_followed_by_imds() {
         assert_eq!(gateway.calls(), [format!("POST {ENTRA}")], "{code}");
         assert!(gateway.log()[0].contains(&format!("code AADSTS{code}")), "{code} {:?}", gateway.log());
     }
+}
+
+#[test]
+fn a_loop_that_entra_detects_is_not_continued() {
+    let gateway = Scripted::with_token_files(&[], &[Ok(FIRST)]).with_script([refused_by_entra(50_196)]);
+    for _ in 0..2 {
+        let reply = gateway.post("/", &request_for("a"));
+        assert_eq!(outcome(&reply), (503, "IdentityThrottled"));
+        assert_eq!((gateway.calls().len(), gateway.now()), (1, Duration::ZERO));
+    }
+    gateway.script_after(61, [token(3600), secret("a", "v")]);
+    assert_eq!(gateway.read("a").1, "OK");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::env::{self, VarError};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use keyvault_gateway::azure::Endpoint;
@@ -31,8 +31,16 @@ impl Settings {
         let settings = NAMES.map(|name| (name, read(name)));
         let config = Config::without_store(Lookup::new(&settings), true);
         let config = config.map_err(|error| format!("{} {}", error.name, error.should))?;
-        let token_file = config.token_source.token_file().map(Path::new);
-        let token_directory = token_directory.map(Path::to_owned).or_else(|| directory_of(token_file?));
+        let token_directory = match (token_directory, config.token_source.token_file()) {
+            (Some(directory), _) => Some(named(directory)?),
+            (None, Some(file)) => Some(directory_of(Path::new(file), is_volume).ok_or_else(|| {
+                format!(
+                    "AZURE_FEDERATED_TOKEN_FILE is {file}, whose directory has more than tokens: put the file \
+                     into one of its own, or name one with --token-directory"
+                )
+            })?),
+            (None, None) => None,
+        };
         let mut description = config.description();
         if let Some(directory) = &token_directory {
             description.push_str(&format!("\ntoken directory: {}", directory.display()));
@@ -51,12 +59,32 @@ impl Settings {
     }
 }
 
+/// The directory of the option, absolute: the reader looks for it at the start of the file's name.
+fn named(directory: &Path) -> Result<PathBuf, String> {
+    let absolute = std::path::absolute(directory).map_err(|error| format!("--token-directory: {error}"))?;
+    if is_straight(&absolute) {
+        Ok(absolute)
+    } else {
+        Err(format!("--token-directory must be without `..`, and is {}", directory.display()))
+    }
+}
+
 /// The directory to open for the reader of a token file. In a volume of Kubernetes that is the one with `..data`:
 /// directories below it are links that a renewal replaces (kubernetes/kubernetes,
-/// `pkg/volume/util/atomic_writer.go`).
-fn directory_of(file: &Path) -> Option<PathBuf> {
-    let is_volume = |directory: &&Path| directory.join("..data").symlink_metadata().is_ok();
-    file.ancestors().skip(1).find(is_volume).or(file.parent()).map(Path::to_owned)
+/// `pkg/volume/util/atomic_writer.go`). `None` if that is the whole file system, or a path that leads up and
+/// so to a directory with another name.
+fn directory_of(file: &Path, is_volume: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let volume = file.ancestors().skip(1).find(|directory| is_volume(directory));
+    let directory = volume.or(file.parent())?;
+    (is_straight(file) && directory.parent().is_some()).then(|| directory.to_owned())
+}
+
+fn is_straight(path: &Path) -> bool {
+    path.components().all(|component| component != Component::ParentDir)
+}
+
+fn is_volume(directory: &Path) -> bool {
+    directory.join("..data").symlink_metadata().is_ok()
 }
 
 /// Reads a variable, or if that is empty or not set the credential of this name: a file, whose last line end
@@ -71,5 +99,46 @@ fn read(name: &str) -> Setting {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(_) => Err(Unreadable),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_token_file_has_no_more_than_tokens() {
+        let azure = "/var/run/secrets/azure/tokens";
+        for (file, volume, directory) in [
+            // A projected volume with the file at its top, and one with the file in a directory.
+            ("/var/run/secrets/azure/tokens/azure-identity-token", azure, Some(azure)),
+            ("/var/run/secrets/azure/tokens/wi/token", azure, Some(azure)),
+            ("/run/tokens/token", "", Some("/run/tokens")),
+            ("/tokens/token", "", Some("/tokens")),
+            ("/token", "", None),
+            ("/tokens/token", "/", None),
+            ("/run/../token", "", None),
+            ("/run/tokens/../../etc/token", "", None),
+        ] {
+            let found = directory_of(Path::new(file), |directory| directory == Path::new(volume));
+            assert_eq!(found.as_deref(), directory.map(Path::new), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_named_directory_is_absolute() {
+        let here = env::current_dir().unwrap();
+        for (name, expected) in [
+            ("/run/tokens", Some(PathBuf::from("/run/tokens"))),
+            ("/", Some(PathBuf::from("/"))),
+            ("tokens", Some(here.join("tokens"))),
+            ("./tokens", Some(here.join("tokens"))),
+            ("../tokens", None),
+            ("", None),
+        ] {
+            let found = named(Path::new(name));
+            assert_eq!(found.is_err(), expected.is_none(), "{name}");
+            assert_eq!(found.ok(), expected, "{name}");
+        }
     }
 }

@@ -53,12 +53,15 @@ pub fn read(files: &impl Files, name: &str) -> Result<String, Problem> {
     let innermost = directories.iter().enumerate().filter_map(|(number, name)| Some((below(name)?, number)));
     let ((_, length), number) = innermost.max().ok_or(Problem::NoDirectory)?;
     let path = name.get(name.len() - length..).ok_or(Problem::InvalidName)?;
+    let key = path.strip_suffix(".key");
+    if key.is_some_and(|stem| !is_stem_of_key(stem)) {
+        return Err(Problem::InvalidName);
+    }
     let content = match files.read(number, path, MAX_CONTENT + 1) {
         Err(Problem::NotFound) => files.read(number, path, MAX_CONTENT + 1)?,
         content => content?,
     };
-    let is_key = path.ends_with(".key");
-    let limit = if is_key { MAX_KEY } else { MAX_CONTENT };
+    let limit = if key.is_some() { MAX_KEY } else { MAX_CONTENT };
     if content.len() as u64 > limit {
         return Err(Problem::TooLarge);
     }
@@ -66,8 +69,9 @@ pub fn read(files: &impl Files, name: &str) -> Result<String, Problem> {
     if token.is_empty() {
         return Err(Problem::Empty);
     }
-    let is_allowed =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte) || is_key && b"+/=".contains(byte);
+    let is_allowed = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || b"_-.".contains(byte) || key.is_some() && b"+/=".contains(byte)
+    };
     let text = core::str::from_utf8(token).ok().filter(|_| token.iter().all(is_allowed));
     text.map(String::from).ok_or(Problem::NotAToken)
 }
@@ -76,6 +80,13 @@ pub fn read(files: &impl Files, name: &str) -> Result<String, Problem> {
 fn is_plain(segment: &str) -> bool {
     !segment.trim_start_matches('.').is_empty()
         && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
+}
+
+/// Whether the agent of Azure Arc names a key so. A key is in the directory itself: the agent's answer names
+/// it, and must not choose a file elsewhere (Microsoft, "Authenticate against Azure resources with Azure
+/// Arc-enabled servers").
+fn is_stem_of_key(stem: &str) -> bool {
+    !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 /// The longest path, in bytes.

@@ -48,7 +48,15 @@ impl AzureArc {
     }
 }
 
+/// Whether `text` may be a key: visible characters, as they go into a header, and no more of them than
+/// Microsoft's clients read (azure-identity for Python, `azure_arc.py`).
+pub(super) fn is_key(text: &str) -> bool {
+    (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The directory of the agent on Linux (azure-identity for Python, `azure_arc.py`).
 pub(super) const DIRECTORY: &str = "/var/opt/azcmagent/tokens";
 
 const MAX_NAME: usize = 128;
+
+const MAX_KEY: usize = 4096;

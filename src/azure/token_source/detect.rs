@@ -257,16 +257,26 @@ fn client_secret(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource, Set
 fn workload_identity(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource, SettingError> {
     let name = "AZURE_FEDERATED_TOKEN_FILE";
     let file = settings.text(name)?.ok_or(missing(name))?;
-    if !file.starts_with('/') || file.len() > MAX_PATH {
-        return Err(SettingError { name, should: "must be the absolute path of a file" });
+    if !is_file_name(&file) {
+        let should =
+            "must be the absolute path of a file, of ASCII letters, digits and . _ - @ /, without ..";
+        return Err(SettingError { name, should });
     }
     federated(settings, vault, APPLICATION, AssertionSource::File(file))
 }
 
 fn managed_identity_federation(settings: Lookup<'_>, vault: &Vault) -> Result<TokenSource, SettingError> {
     let mut managed = PLACES.iter().filter(|place| MANAGED.contains(&place.name));
+    let name = "IDENTITY_ENDPOINT";
     let place = loop {
         match managed.next() {
+            // The last place. Where the variable is set there is another one, such as Service Fabric or
+            // Azure Arc, and a metadata service that answers there has another identity.
+            Some(place) if place.name == "imds" && settings.text(name)?.is_some() => {
+                let should =
+                    "belongs to a place whose managed identity cannot sign in to an application here";
+                return Err(SettingError { name, should });
+            }
             Some(place) if is_eligible(settings, place)? => break place.source?,
             Some(_) => {}
             None => break imds,
@@ -366,8 +376,18 @@ fn tenant_id(name: &'static str, text: String) -> Result<String, SettingError> {
 /// The settings of the application that an assertion signs in to.
 const APPLICATION: [&str; 2] = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID"];
 
-/// The longest path of a file on Linux, in bytes (limits.h, `PATH_MAX`).
-const MAX_PATH: usize = 4096;
+/// Whether the reader of token files takes this name (`crates/token-file`): an absolute path whose segments
+/// are plain. What it does not take would fail each read, and not the check of the settings.
+fn is_file_name(text: &str) -> bool {
+    let is_plain = |segment: &str| {
+        !segment.trim_start_matches('.').is_empty()
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
+    };
+    text.len() <= MAX_PATH && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_plain))
+}
+
+/// The longest path that the reader takes, in bytes.
+const MAX_PATH: usize = 1024;
 
 /// Whether `text` is a GUID as Entra ID writes it: 8, 4, 4, 4 and 12 hexadecimal digits.
 fn is_guid(text: &str) -> bool {

@@ -125,7 +125,7 @@ impl Federated {
 
 /// Whether `text` has the characters of a JWT (RFC 7515, section 3.1), and no more of them than a request
 /// should have.
-fn is_assertion(text: &str) -> bool {
+pub(super) fn is_assertion(text: &str) -> bool {
     (1..=MAX_ASSERTION).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }

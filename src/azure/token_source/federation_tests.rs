@@ -54,6 +54,24 @@ fn a_source_with_a_file_needs_a_reader() {
             Ok("managed-identity-federation"),
         ),
         (vec![OTHER_TENANT, named("managed-identity-federation")], false, Err("IDENTITY_SOURCE")),
+        // The managed identity of Azure Arc, and that of Service Fabric.
+        (
+            vec![OTHER_TENANT, APPLICATION, ENDPOINT, ARC, named("managed-identity-federation")],
+            true,
+            Err("IDENTITY_ENDPOINT"),
+        ),
+        (
+            vec![
+                OTHER_TENANT,
+                APPLICATION,
+                ENDPOINT,
+                ("IDENTITY_HEADER", "h"),
+                ("IDENTITY_SERVER_THUMBPRINT", "t"),
+                named("managed-identity-federation"),
+            ],
+            false,
+            Err("IDENTITY_ENDPOINT"),
+        ),
         (vec![TENANT, CLIENT, GITHUB, GITHUB_TOKEN], false, Ok("imds")),
         (vec![TENANT, CLIENT, GITHUB, GITHUB_TOKEN, named("github-actions")], false, Ok("github-actions")),
         (vec![TENANT, CLIENT, GITHUB, named("github-actions")], false, Err("IDENTITY_SOURCE")),
@@ -79,6 +97,28 @@ fn a_source_with_a_file_needs_a_reader() {
         let found = detect(&settings, has_reader);
         let found = found.as_ref().map(TokenSource::name).map_err(|error| error.name);
         assert_eq!(found, source, "{settings:?} {has_reader}");
+    }
+}
+
+#[test]
+fn a_token_file_has_a_name_that_the_reader_takes() {
+    let name = |length: usize| format!("/{}", "x".repeat(length - 1));
+    for (file, is_valid) in [
+        ("/token", true),
+        ("/var/run/secrets/azure/..data/a_b-c@d.e", true),
+        (&name(1024), true),
+        (&name(1025), false),
+        ("token", false),
+        ("/", false),
+        ("/a/", false),
+        ("/a//b", false),
+        ("/a/./b", false),
+        ("/a/../b", false),
+        ("/a b", false),
+        ("/ü", false),
+    ] {
+        let found = detect(&[TENANT, CLIENT, ("AZURE_FEDERATED_TOKEN_FILE", file)], true);
+        assert_eq!(found.map_err(|error| error.name).err(), (!is_valid).then_some(FILE.0), "{file}");
     }
 }
 
@@ -223,6 +263,28 @@ fn an_assertion_is_a_jwt_or_an_error() {
 }
 
 #[test]
+fn a_file_has_an_assertion_or_a_key() {
+    let workload = detect(&[TENANT, CLIENT, FILE], true).unwrap();
+    let arc = detect(&[ENDPOINT, ARC], true).unwrap();
+    let text = |length| "x".repeat(length);
+    for (text, is_assertion, is_key) in [
+        ("a.b-_.C9", true, true),
+        ("", false, false),
+        ("a+/=", false, true),
+        ("a&b", false, true),
+        ("a b", false, false),
+        ("a\r\nb", false, false),
+        ("ü", false, false),
+        (&text(4096), true, true),
+        (&text(4097), true, false),
+        (&text(16 * 1024), true, false),
+        (&text(16 * 1024 + 1), false, false),
+    ] {
+        assert_eq!((workload.takes(text), arc.takes(text)), (is_assertion, is_key), "{}", text.len());
+    }
+}
+
+#[test]
 fn the_challenge_of_azure_arc_names_a_file_of_its_directory() {
     let arc = detect(&[ENDPOINT, ARC], true).unwrap();
     let long = format!("Basic realm=/var/opt/azcmagent/tokens/{}.key", "x".repeat(129));
@@ -270,6 +332,7 @@ fn refusals_of_assertions_are_told_apart() {
         (401, 700_211, Some(Trust)),
         (401, 700_212, Some(Trust)),
         (401, 700_213, Some(Trust)),
+        (401, 7_002_137, Some(Trust)),
         (401, 7_002_138, Some(Trust)),
         (401, 700_222, Some(Trust)),
         (401, 700_226, Some(Trust)),
@@ -284,6 +347,7 @@ fn refusals_of_assertions_are_told_apart() {
         (400, 501_661, None),
         (400, 90_061, None),
         (400, 700_022, Some(Audience)),
+        (401, 700_023, Some(Audience)),
         (401, 700_223, Some(Policy)),
         (401, 700_238, Some(Policy)),
         (401, 7_002_381, Some(Policy)),

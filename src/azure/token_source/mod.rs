@@ -236,6 +236,15 @@ impl TokenSource {
         }
     }
 
+    /// Whether `text`, which a reader took out of a file, may be the proof: an assertion, or a key of Azure
+    /// Arc.
+    pub(crate) fn takes(&self, text: &str) -> bool {
+        match self {
+            Self::AzureArc(_) => azure_arc::is_key(text),
+            _ => federated::is_assertion(text),
+        }
+    }
+
     /// The request for a token for `audience`. The text of a proof comes with it.
     pub(crate) fn call(&self, audience: &Audience, proof: &str) -> Call {
         match self {

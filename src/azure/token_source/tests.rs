@@ -422,7 +422,7 @@ fn maps_answers_without_a_token_to_errors() {
             400,
             None,
             aadsts("invalid_request", 50_196),
-            Error::upstream(Service::TokenSource, FailureKind::Throttled, None),
+            Error::upstream(Service::TokenSource, FailureKind::Throttled, after(60)),
         ),
     ] {
         assert_eq!(

@@ -39,6 +39,10 @@ pub(super) fn error(answer: &Answer, source: &TokenSource, unix_time: u64) -> Er
     };
     match by_code.or_else(by_message).unwrap_or_else(|| by_status(status, source)) {
         Meaning::Throttled => Error::upstream(Service::TokenSource, FailureKind::Throttled, retry_after()),
+        Meaning::Loop => {
+            let retry_after = retry_after().or(Some(LOOP_RETRY_AFTER));
+            Error::upstream(Service::TokenSource, FailureKind::Throttled, retry_after)
+        }
         Meaning::Failing => Error::upstream(Service::TokenSource, FailureKind::Failing, retry_after()),
         Meaning::Refused(reason) => {
             let code = body.operator_code();
@@ -52,6 +56,8 @@ pub(super) fn error(answer: &Answer, source: &TokenSource, unix_time: u64) -> Er
 enum Meaning {
     Refused(TokenRefusal),
     Throttled,
+    /// Too many of the same request. More of them, within the deadline, would make it worse.
+    Loop,
     Failing,
 }
 
@@ -77,7 +83,7 @@ const fn by_status(status: u16, source: &TokenSource) -> Meaning {
 /// handling"), of Container Instances, which has Service Fabric's (Azure/azure-sdk-for-net issue 45547), of
 /// Cloud Shell, of OAuth (RFC 6749, section 5.2) and of Entra ID (Microsoft, "Microsoft Entra authentication
 /// and authorization error codes").
-const CODES: [(&str, Meaning); 50] = [
+const CODES: [(&str, Meaning); 51] = [
     ("AADSTS50001", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS500011", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS70011", Meaning::Refused(TokenRefusal::Audience)),
@@ -113,9 +119,10 @@ const CODES: [(&str, Meaning); 50] = [
     ("AADSTS700238", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS7002381", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS700022", Meaning::Refused(TokenRefusal::Audience)),
+    ("AADSTS700023", Meaning::Refused(TokenRefusal::Audience)),
     ("AADSTS53003", Meaning::Refused(TokenRefusal::Policy)),
     ("AADSTS530032", Meaning::Refused(TokenRefusal::Policy)),
-    ("AADSTS50196", Meaning::Throttled),
+    ("AADSTS50196", Meaning::Loop),
     ("AADSTS90055", Meaning::Throttled),
     ("DefaultIdentityNotDefined", Meaning::Refused(TokenRefusal::NoSuchIdentity)),
     ("ManagedIdentityNotFound", Meaning::Refused(TokenRefusal::NoSuchIdentity)),
@@ -142,5 +149,9 @@ const MESSAGES: [(&str, TokenRefusal); 6] = [
     ("Identity not found", TokenRefusal::NoSuchIdentity),
     ("is not a supported MSI token audience", TokenRefusal::Audience),
 ];
+
+/// As long as MSAL for .NET sends nothing to Entra ID that is throttled without a `Retry-After`
+/// (`ThrottlingConstants`).
+const LOOP_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 const UPGRADE_RETRY_AFTER: Duration = Duration::from_secs(10);
