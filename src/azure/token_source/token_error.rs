@@ -150,8 +150,8 @@ const MESSAGES: [(&str, TokenRefusal); 6] = [
     ("is not a supported MSI token audience", TokenRefusal::Audience),
 ];
 
-/// As long as MSAL for .NET sends nothing to Entra ID that is throttled without a `Retry-After`
-/// (`ThrottlingConstants`).
+/// The `Retry-After` that Entra ID itself sends to an application that asks too often (MSAL.NET wiki, "Client
+/// Throttling").
 const LOOP_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 const UPGRADE_RETRY_AFTER: Duration = Duration::from_secs(10);

@@ -97,15 +97,18 @@ fn a_request_goes_on_when_the_reads_of_others_end() {
         }
         let gateway = Arc::new(Gateway::new(World::Service, &emulator, Source::AppService2019, &[]));
         let start = Instant::now();
-        let requests = names.chunks(8).map(|wanted| {
+        let mut requests = Vec::new();
+        for wanted in names.chunks(8) {
             let (gateway, request) = (Arc::clone(&gateway), several(wanted));
-            tokio::spawn(async move {
+            requests.push(tokio::spawn(async move {
                 gateway.exchange(request).await.expect((200, ""), World::Service);
                 start.elapsed()
-            })
-        });
+            }));
+            // An instance takes another request only while it waits.
+            sleep(Duration::from_millis(1)).await;
+        }
         let mut ends = Vec::new();
-        for request in requests.collect::<Vec<_>>() {
+        for request in requests {
             ends.push(request.await.unwrap());
         }
         gateway.wait_until_idle().await;
