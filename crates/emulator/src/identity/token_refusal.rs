@@ -107,8 +107,8 @@ refusals! {
     Aadsts700213 = 401 error_body("invalid_client", 700_213, &format!("{NO_MATCH} subject 's'. {CHECK}"));
     /// 401 of Entra: no credential has this subject, which is of a service of Microsoft (microsoft/Agents
     /// issue 202).
-    Aadsts7002137 = 401 error_body("invalid_client", 7_002_137, &format!("{NO_MATCH} subject 's'. Please make \
-        sure the federated identity credential Subject is 't'."));
+    Aadsts7002137 = 401 error_body("invalid_client", 7_002_137, &format!("{NO_MATCH} subject 's'. Please \
+        make sure the federated identity credential Subject is 't'."));
     /// 401 of Entra: the subject differs in case only (Azure/login issue 515).
     Aadsts7002138 = 401 error_body("invalid_client", 7_002_138, &format!("{NO_MATCH} subject 'S'. The \
         subject matches with case-insensitive comparison, but not with case-sensitive comparison. {CHECK}"));
