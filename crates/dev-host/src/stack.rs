@@ -88,6 +88,8 @@ impl Deployment {
         let name = component.file_stem().unwrap_or_default().to_string_lossy();
         if host != Host::Wasmtime {
             Ok(Self::OWN_HOST)
+        } else if name.starts_with("proxy-federated") {
+            Ok(Self::PROXY_FEDERATED)
         } else if name.starts_with("proxy") {
             Ok(Self::PROXY)
         } else if name.starts_with("service") {
@@ -104,6 +106,10 @@ impl Deployment {
     /// more than 333 concurrent requests the host answered every request with 500.
     const PROXY: Self = Self { options: &PROXY, concurrent_requests: 300, refuses: false, instances: 300 };
 
+    /// With the reader an instance has six core instances, so that there is room for 166.
+    const PROXY_FEDERATED: Self =
+        Self { options: &PROXY_FEDERATED, concurrent_requests: 150, refuses: false, instances: 150 };
+
     const SERVICE: Self = Self { options: &SERVICE, concurrent_requests: 64, refuses: false, instances: 1 };
 
     /// The defaults of the own host.
@@ -115,6 +121,13 @@ impl Deployment {
 const PROXY: [&str; 10] = [
     "--max-instance-reuse-count", "100000", "--idle-instance-timeout", "3600s",
     "--max-concurrent-requests", "300", "-W", "max-memory-size=67108864", "-W", "timeout=30s",
+];
+
+/// The same, with the limit of `docs/hostile-input.md` for the component with the reader of token files.
+#[rustfmt::skip]
+const PROXY_FEDERATED: [&str; 10] = [
+    "--max-instance-reuse-count", "100000", "--idle-instance-timeout", "3600s",
+    "--max-concurrent-requests", "150", "-W", "max-memory-size=67108864", "-W", "timeout=30s",
 ];
 
 /// The options that `deploy/` has for the component of WASI 0.3.

@@ -24,13 +24,15 @@ pub(crate) enum HostRole {
     Imds,
     /// Google Cloud's metadata server.
     GoogleMetadata,
+    /// GitHub's issuer of tokens for jobs.
+    GithubActions,
     /// A loopback address or `localhost`: serves all routes, including the control routes.
     Loopback,
     Unknown,
 }
 
-/// Returns the role of `host`, which has no port. Vaults and Entra accept only HTTPS, metadata
-/// servers only plain HTTP.
+/// Returns the role of `host`, which has no port. Vaults, Entra and GitHub accept only HTTPS,
+/// metadata servers only plain HTTP.
 pub(crate) fn host_role(scheme: &str, host: &str) -> HostRole {
     let host = host.to_ascii_lowercase();
     let https = scheme == "https";
@@ -41,6 +43,7 @@ pub(crate) fn host_role(scheme: &str, host: &str) -> HostRole {
         Some(_) => HostRole::Unknown,
         None if host == IMDS && !https => HostRole::Imds,
         None if host == GOOGLE_METADATA && !https => HostRole::GoogleMetadata,
+        None if https && host.ends_with(GITHUB_ACTIONS) => HostRole::GithubActions,
         None if is_loopback(&host) => HostRole::Loopback,
         None if https && CLOUDS.iter().any(|cloud| cloud.authority_host == host) => HostRole::Entra,
         None => HostRole::Unknown,
@@ -78,6 +81,8 @@ const CLOUDS: [Cloud; 3] = [
 
 const IMDS: &str = "169.254.169.254";
 const GOOGLE_METADATA: &str = "metadata.google.internal";
+/// The end of the hosts in `ACTIONS_ID_TOKEN_REQUEST_URL`.
+const GITHUB_ACTIONS: &str = ".actions.githubusercontent.com";
 
 fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);

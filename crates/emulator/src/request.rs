@@ -122,6 +122,7 @@ fn kind(host_role: HostRole, segments: &[&str], query: &[(String, String)]) -> K
     let entra = loopback || matches!(host_role, HostRole::Entra);
     let imds = loopback || matches!(host_role, HostRole::Imds);
     let google = loopback || matches!(host_role, HostRole::GoogleMetadata);
+    let github = loopback || matches!(host_role, HostRole::GithubActions);
     let is_arc =
         loopback && find(query, "api-version").is_some_and(|version| ARC_VERSIONS.contains(&version));
     match segments {
@@ -140,7 +141,7 @@ fn kind(host_role: HostRole, segments: &[&str], query: &[(String, String)]) -> K
         ["oidc", ".well-known", "openid-configuration"] | ["oidc", "keys"] if loopback => {
             Kind::AssertionIssuer
         }
-        ["github", "idtoken"] if loopback => Kind::Token(Source::GithubActions),
+        ["github", "idtoken"] if github => Kind::Token(Source::GithubActions),
         ["computeMetadata", "v1", "instance", "service-accounts", "default", "identity"] if google => {
             Kind::Token(Source::GoogleCloud)
         }

@@ -152,16 +152,14 @@ impl Azure {
             Some(FaultKind::Status(status, retry_after)) => refusal(upstream, status, retry_after),
             Some(FaultKind::RefusesToken) => refusal(upstream, 401, None),
             Some(FaultKind::Garbage) => answered(200, None, format!("{MARKER} <html>"), Meaning::Other(200)),
-            Some(FaultKind::ShortLived(seconds)) if upstream == Service::TokenSource => self.token(seconds),
+            Some(FaultKind::ShortLived(seconds)) if upstream == Service::TokenSource => {
+                self.token(call, seconds)
+            }
             Some(FaultKind::Slow(milliseconds)) => {
                 delay = Duration::from_millis(milliseconds);
                 self.working_answer(call, &target)
             }
-            Some(FaultKind::RefusesAssertion(code)) => {
-                let body =
-                    format!(r#"{{"error":"invalid_client","error_codes":[{code}],"trace_id":"{MARKER}"}}"#);
-                answered(401, None, body, Meaning::Other(401))
-            }
+            Some(FaultKind::RefusesAssertion(code)) => refused_assertion(code),
             Some(FaultKind::ShortLived(_) | FaultKind::NoTokenFile) | None => {
                 self.working_answer(call, &target)
             }
@@ -169,13 +167,13 @@ impl Azure {
         (target, response, delay)
     }
 
-    /// The content of the token file, which is renewed every ten seconds, if it can be read.
+    /// The content of the token file, which is renewed every [`RENEWAL`], if it can be read.
     pub fn assertion(&mut self, now: Duration) -> Option<String> {
         let is_gone = self.plan.faults.iter().any(|fault| {
             let active = fault.kind == FaultKind::NoTokenFile && fault.from <= now && now < fault.until;
             active && self.random.u8(..100) < fault.percent
         });
-        (!is_gone).then(|| format!("{MARKER}-assertion-{}", now.as_secs() / 10))
+        (!is_gone).then(|| format!("{ASSERTION}{}", now.as_secs() / RENEWAL.as_secs()))
     }
 
     /// Counts a call to the vault. Returns whether the vault throttles it.
@@ -193,7 +191,7 @@ impl Azure {
 
     fn working_answer(&mut self, call: &Call, target: &Target) -> Response {
         match target {
-            Target::Token => self.token(self.plan.token_lifetime),
+            Target::Token => self.token(call, self.plan.token_lifetime),
             Target::Secret(name, version) => self.secret(call, name, version.as_deref()),
             Target::Jwks => {
                 let last = self.key_rotations.saturating_sub(1);
@@ -204,7 +202,11 @@ impl Azure {
         }
     }
 
-    fn token(&mut self, life: u64) -> Response {
+    /// Issues a token, unless the call has an assertion that has expired.
+    fn token(&mut self, call: &Call, life: u64) -> Response {
+        if assertion_end(call).is_some_and(|end| end <= self.now) {
+            return refused_assertion(700_024);
+        }
         let text = format!("{MARKER}-token-{}", self.tokens.len());
         let refresh =
             if self.plan.refresh_in { format!(r#","refresh_in":"{}""#, life / 3) } else { String::new() };
@@ -257,6 +259,15 @@ impl Azure {
     }
 }
 
+/// Returns when the assertion in a call expires, if it has one.
+fn assertion_end(call: &Call) -> Option<Duration> {
+    let form = String::from_utf8_lossy(call.body().expose());
+    let number =
+        form.split('&').find_map(|field| field.strip_prefix("client_assertion=")?.strip_prefix(ASSERTION));
+    let number: u32 = number?.parse().expect("the number of an assertion");
+    Some(RENEWAL * number + ASSERTION_LIFE)
+}
+
 /// An access token that the callers' tenant issues after this many key rotations.
 pub fn access_token(key_rotations: usize) -> &'static str {
     static TOKENS: [OnceLock<String>; KEYS] = [const { OnceLock::new() }; KEYS];
@@ -304,6 +315,14 @@ const KEYS: usize = 5;
 /// read the token.
 const EXPIRY_GRACE: Duration = Duration::from_secs(30);
 
+/// The time after which the token file has another assertion, and for which an assertion is valid. A gateway
+/// that reads the file for each call has ten seconds or more until it expires; one that keeps it has none.
+const RENEWAL: Duration = Duration::from_secs(10);
+const ASSERTION_LIFE: Duration = Duration::from_secs(20);
+
+/// The start of an assertion, before its number.
+const ASSERTION: &str = "MARKER-assertion-";
+
 const YEAR: u64 = 365 * 86_400;
 
 /// The name of a secret. The even numbers share a prefix, which is the scope of a caller.
@@ -318,7 +337,7 @@ pub fn target_of(call: &Call) -> Target {
     match call.service() {
         Service::TokenSource => {
             let form = String::from_utf8_lossy(call.body().expose());
-            let is_federated = form.contains("client_assertion=MARKER-assertion-");
+            let is_federated = assertion_end(call).is_some();
             let parameters = if is_federated { &*form } else { path };
             assert!(parameters.contains("=https%3A%2F%2Fvault.azure.net"), "{parameters}");
             assert_eq!(authorization(call), None, "token sent to the token source");
@@ -359,6 +378,12 @@ fn refusal(upstream: Service, status: u16, retry_after: Option<u64>) -> Response
         _ => Meaning::Other(status),
     };
     answered(status, retry_after, body, meaning)
+}
+
+/// Entra ID's refusal of an assertion, with this AADSTS code.
+fn refused_assertion(code: u32) -> Response {
+    let body = format!(r#"{{"error":"invalid_client","error_codes":[{code}],"trace_id":"{MARKER}"}}"#);
+    answered(401, None, body, Meaning::Other(401))
 }
 
 fn answered(status: u16, retry_after: Option<u64>, body: String, meaning: Meaning) -> Response {

@@ -85,9 +85,21 @@ pub(crate) fn value_of(name: &str) -> &'static str {
     VALUES[index.unwrap_or_else(|| panic!("there is no secret {name:?}"))]
 }
 
-/// The sources that the gateway supports.
+/// The sources whose token takes one call.
 pub(crate) const SOURCES: [Source; 5] =
     [Source::AppService2019, Source::AppService2017, Source::Imds, Source::CloudShell, Source::ClientSecret];
+
+/// The sources that need no file: also those whose token takes a call for an assertion before.
+pub(crate) const SOURCES_WITHOUT_FILE: [Source; 8] = [
+    Source::AppService2019,
+    Source::AppService2017,
+    Source::Imds,
+    Source::CloudShell,
+    Source::ClientSecret,
+    Source::ManagedIdentityFederation,
+    Source::GithubActions,
+    Source::GoogleCloud,
+];
 
 /// Returns the settings of a gateway in Azure's public cloud, as the platform of this token source sets them.
 pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str, String)> {
@@ -95,7 +107,7 @@ pub(crate) fn settings(emulator: &Emulator, source: Source) -> Vec<(&'static str
         Source::AppService2019 | Source::AppService2017 => "http://127.0.0.1:41741",
         Source::CloudShell => "http://localhost:50342",
         Source::AzureArc => "http://localhost:40342",
-        Source::GithubActions => "http://127.0.0.1:41741",
+        Source::GithubActions => "https://pipelines.actions.githubusercontent.com",
         Source::GoogleCloud => "http://metadata.google.internal",
         Source::Imds
         | Source::ClientSecret

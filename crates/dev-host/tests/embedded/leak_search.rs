@@ -18,6 +18,10 @@ use crate::wasmtime_host::OutgoingCall;
 /// The leak search of one gateway.
 pub(crate) struct LeakSearch {
     search: Search,
+    /// Issues assertions, also after the start.
+    emulator: Emulator,
+    /// The assertions that the search knows.
+    assertions: BTreeSet<String>,
     /// The values of each secret in Azure's responses, by lower-case name.
     values: BTreeMap<String, BTreeSet<String>>,
     /// The authority of the vault and those of the token sources.
@@ -51,9 +55,6 @@ impl LeakSearch {
         for host in WELL_KNOWN_HOSTS {
             search.add(Private::Identity, format!("https://{host}/{}/oauth2/v2.0/token", facts::TENANT));
         }
-        for assertion in emulator.assertions() {
-            search.add(Private::IdentitySecret, assertion);
-        }
         for text in [facts::CLIENT_ADDRESS, facts::VAULT] {
             search.add(Private::Azure, text);
         }
@@ -64,8 +65,8 @@ impl LeakSearch {
                 _ if CREDENTIALS.contains(&name) => Private::IdentitySecret,
                 _ if IDS.contains(&name) => Private::Identity,
                 "GATEWAY_KEY" => Private::CallerKey,
-                // Its names of callers and secrets may be in log lines.
-                "GATEWAY_CALLERS" => continue,
+                // The names of callers, of secrets and of the token source may be in log lines.
+                "GATEWAY_CALLERS" | "IDENTITY_SOURCE" => continue,
                 _ => Private::Setting,
             };
             if value.len() >= if kind == Private::Setting { LEAST } else { SHORTEST } {
@@ -82,7 +83,18 @@ impl LeakSearch {
         let mut token_sources: Vec<String> = host(&ADDRESSES);
         token_sources.extend(WELL_KNOWN_HOSTS.map(str::to_owned));
         let values = BTreeMap::new();
-        Self { search, values, vault, token_sources, open: Vec::new(), printed: [0; 2], calls: 0, bytes: 0 }
+        Self {
+            search,
+            emulator: emulator.clone(),
+            assertions: BTreeSet::new(),
+            values,
+            vault,
+            token_sources,
+            open: Vec::new(),
+            printed: [0; 2],
+            calls: 0,
+            bytes: 0,
+        }
     }
 
     /// Adds private text to the search.
@@ -109,13 +121,24 @@ impl LeakSearch {
         }
     }
 
-    /// Learns from the calls so far and searches the new ones.
+    /// Learns the assertions so far.
+    fn learn_assertions(&mut self) {
+        for assertion in self.emulator.assertions() {
+            if !self.assertions.contains(&assertion) {
+                self.search.add(Private::IdentitySecret, &assertion);
+                self.assertions.insert(assertion);
+            }
+        }
+    }
+
+    /// Learns from the calls so far and searches the new ones. Everything that leaves is searched after them.
     pub(crate) fn search_calls(&mut self, sent: &mut Vec<OutgoingCall>) {
+        self.learn_assertions();
         let new = self.open.len();
         self.open.append(sent);
         for (index, call) in std::mem::take(&mut self.open).into_iter().enumerate() {
             let destination = self.destination(&call.head);
-            self.learn_response(destination == Destination::Vault, &call);
+            self.learn_response(destination, &call);
             let is_complete = call.is_complete();
             if index >= new || is_complete {
                 self.search_call(destination, &call);
@@ -181,15 +204,20 @@ impl LeakSearch {
         }
     }
 
-    /// Learns from a response of Azure.
-    fn learn_response(&mut self, is_vault: bool, call: &OutgoingCall) {
+    /// Learns from a call and its response.
+    fn learn_response(&mut self, from: Destination, call: &OutgoingCall) {
+        let is_vault = from == Destination::Vault;
         if let Some(bearer) = call.head.headers.get("authorization") {
-            self.search.add(Private::Token, bearer.as_bytes());
+            let what = if is_vault { Private::Token } else { Private::IdentitySecret };
+            self.search.add(what, bearer.as_bytes());
         }
         let Some((head, body)) = call.response.get() else { return };
         let body = body.bytes();
         let text = String::from_utf8_lossy(&body);
-        for (name, what) in [("access_token", Private::Token), ("value", Private::Value)] {
+        // What an issuer of assertions returns goes to Entra ID, even a mark.
+        let is_issuer = call.head.uri.query().is_some_and(|query| query.contains(EXCHANGE));
+        let kinds = if is_issuer { [Private::IdentitySecret; 2] } else { [Private::Token, Private::Value] };
+        for (name, what) in ["access_token", "value"].into_iter().zip(kinds) {
             for text in json_strings(&text, name).filter(|text| text.len() >= SHORTEST) {
                 self.search.add(what, text);
             }
@@ -301,9 +329,10 @@ const PUBLIC_FILES: [&str; 4] = [
 ];
 
 /// Public text of requests to Azure and of its responses.
-const PUBLIC_TEXT: [&str; 12] = [
+const PUBLIC_TEXT: [&str; 13] = [
     "FunctionsKey realm=\"keyvault-gateway\", Bearer realm=\"keyvault-gateway\"",
     "accept: application/json",
+    "metadata-flavor: Google",
     "application/json; charset=utf-8",
     "application/x-www-form-urlencoded",
     "https://vault.azure.net/.default",
@@ -317,16 +346,32 @@ const PUBLIC_TEXT: [&str; 12] = [
     "eyJhbGciOiJSUzI1NiIs",
 ];
 
+/// A part of the audience of assertions.
+const EXCHANGE: &str = "AzureADTokenExchange";
+
 /// The settings with a credential of a token source.
 const CREDENTIALS: [&str; 4] =
     ["IDENTITY_HEADER", "MSI_SECRET", "AZURE_CLIENT_SECRET", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
 
 /// The settings that identify the gateway.
-const IDS: [&str; 4] = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "IDENTITY_OBJECT_ID", "IDENTITY_RESOURCE_ID"];
+const IDS: [&str; 6] = [
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "IDENTITY_OBJECT_ID",
+    "IDENTITY_RESOURCE_ID",
+    "FEDERATION_TENANT_ID",
+    "FEDERATION_CLIENT_ID",
+];
 
 /// The settings with the address of a token source.
-const ADDRESSES: [&str; 4] =
-    ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST"];
+const ADDRESSES: [&str; 6] = [
+    "IDENTITY_ENDPOINT",
+    "MSI_ENDPOINT",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "AZURE_AUTHORITY_HOST",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "GCE_METADATA_HOST",
+];
 
 /// The addresses of token sources without a setting.
 const WELL_KNOWN_HOSTS: [&str; 4] =
@@ -336,8 +381,16 @@ const WELL_KNOWN_HOSTS: [&str; 4] =
 const COMMON_FIELDS: [&str; 4] = ["host", "accept", "user-agent", "traceparent"];
 
 /// The header fields of calls to token sources.
-const TOKEN_SOURCE_FIELDS: [&str; 6] =
-    ["content-type", "content-length", "transfer-encoding", "metadata", "secret", "x-identity-header"];
+const TOKEN_SOURCE_FIELDS: [&str; 8] = [
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+    "metadata",
+    "secret",
+    "x-identity-header",
+    "metadata-flavor",
+    "authorization",
+];
 
 /// Returns a search that knows only public text.
 fn public_search() -> &'static Search {

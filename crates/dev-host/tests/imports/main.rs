@@ -50,7 +50,7 @@ fn a_federated_gateway_is_a_gateway_and_a_reader() {
     let reader = interface("token-file");
     let read = "import keyvault:gateway/assertion@0.1.0".to_owned();
     let files = reader.iter().filter(|name| name.starts_with("import ")).cloned();
-    for name in ["proxy", "service"] {
+    for name in ["proxy", "service", "service-spin"] {
         let gateway = interface(name);
         let with_reader: BTreeSet<_> = gateway.iter().cloned().chain([read.clone()]).collect();
         assert_eq!(interface(&format!("{name}-federated-alone")), with_reader);

@@ -61,6 +61,10 @@ refusals! {
         "Application with identifier 'c' was not found in the directory 'contoso'.");
     /// 401 of Entra: the client secret is wrong.
     Aadsts7000215 = 401 error_body("invalid_client", 7_000_215, "Invalid client secret is provided.");
+    /// 401 of Entra: there is neither a client secret nor an assertion
+    /// (Azure-Samples/active-directory-dotnet-native-aspnetcore issue 22).
+    Aadsts7000218 = 401 error_body("invalid_client", 7_000_218,
+        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.");
     /// 401 of Entra: the client secret has expired.
     Aadsts7000222 = 401 error_body("invalid_client", 7_000_222,
         "The provided client secret keys are expired.");
@@ -101,6 +105,10 @@ refusals! {
     Aadsts700212 = 401 error_body("invalid_client", 700_212, &format!("{NO_MATCH} audience 'a'. {CHECK}"));
     /// 401 of Entra: no credential has this subject, or it is not in effect yet (kedacore/keda issue 8152).
     Aadsts700213 = 401 error_body("invalid_client", 700_213, &format!("{NO_MATCH} subject 's'. {CHECK}"));
+    /// 401 of Entra: no credential has this subject, which is of a service of Microsoft (microsoft/Agents
+    /// issue 202).
+    Aadsts7002137 = 401 error_body("invalid_client", 7_002_137, &format!("{NO_MATCH} subject 's'. Please \
+        make sure the federated identity credential Subject is 't'."));
     /// 401 of Entra: the subject differs in case only (Azure/login issue 515).
     Aadsts7002138 = 401 error_body("invalid_client", 7_002_138, &format!("{NO_MATCH} subject 'S'. The \
         subject matches with case-insensitive comparison, but not with case-sensitive comparison. {CHECK}"));

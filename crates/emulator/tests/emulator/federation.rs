@@ -201,8 +201,8 @@ async fn journal_records_assertions_by_their_validity() {
     assert!(!json!(calls).to_string().contains(&valid), "the journal contains no assertion");
 }
 
-/// Asks for a token of Azure Arc without a key. Returns the path in the challenge.
-/// Returns the file in `directory` that a challenge names by its path on a server.
+/// Asks for a token of Azure Arc without a key. Returns the file in `directory` that the challenge names by
+/// its path on a server.
 async fn challenge(emulator: &Emulator, directory: &Path) -> PathBuf {
     let response = get(emulator, ARC, &[("metadata", "true")]).await;
     let header = response.headers["www-authenticate"].to_str().expect("text");
