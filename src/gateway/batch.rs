@@ -30,8 +30,9 @@ use crate::telemetry::log::Level;
 pub(super) struct Batches {
     reads: Cell<usize>,
     bytes: Cell<usize>,
-    /// Those of requests that wait for a read of another request to end.
-    waiting: RefCell<Vec<Signal>>,
+    /// Those of requests that wait for a read of another request to end, the oldest first.
+    waiting: RefCell<Vec<(u64, Signal)>>,
+    next_id: Cell<u64>,
 }
 
 /// How the read of one of several secrets has ended.
@@ -106,8 +107,41 @@ impl<'a> InProgress<'a> {
 
 impl Drop for InProgress<'_> {
     fn drop(&mut self) {
-        self.0.reads.set(self.0.reads.get().saturating_sub(1));
-        drop(self.0.waiting.take());
+        let reads = self.0.reads.get().saturating_sub(1);
+        self.0.reads.set(reads);
+        let free = MAX_READS_OF_INSTANCE.saturating_sub(reads);
+        let mut waiting = self.0.waiting.borrow_mut();
+        let count = waiting.len().min(free);
+        let woken: Vec<_> = waiting.drain(..count).collect();
+        // Nothing is borrowed while others are woken.
+        drop(waiting);
+        drop(woken);
+    }
+}
+
+/// A request that waits for a read of another one to end.
+struct Waiting<'a, F> {
+    batches: &'a Batches,
+    id: u64,
+    /// Ends when it is woken.
+    woken: Pin<Box<F>>,
+}
+
+impl<'a, F: Future<Output = ()>> Waiting<'a, F> {
+    fn new(batches: &'a Batches, (signal, woken): (Signal, F)) -> Self {
+        let id = batches.next_id.get();
+        batches.next_id.set(id.wrapping_add(1));
+        batches.waiting.borrow_mut().push((id, signal));
+        Self { batches, id, woken: Box::pin(woken) }
+    }
+}
+
+impl<F> Drop for Waiting<'_, F> {
+    fn drop(&mut self) {
+        let mut waiting = self.batches.waiting.borrow_mut();
+        let own = waiting.iter().position(|(id, _)| *id == self.id).map(|index| waiting.remove(index));
+        drop(waiting);
+        drop(own);
     }
 }
 
@@ -289,7 +323,7 @@ impl<H: Host> Gateway<H> {
         let mut results: Vec<Option<F::Output>> = Vec::new();
         results.resize_with(futures.len(), || None);
         let (mut running, mut started) = (Vec::<(usize, Pin<Box<F>>)>::new(), 0_usize);
-        let mut other_ends = None;
+        let mut waiting = None;
         poll_fn(|context| {
             loop {
                 running.retain_mut(|(index, future)| match future.as_mut().poll(context) {
@@ -305,15 +339,11 @@ impl<H: Host> Gateway<H> {
                     return if running.is_empty() { Poll::Ready(()) } else { Poll::Pending };
                 }
                 if !running.is_empty() && self.batches.reads.get() >= MAX_READS_OF_INSTANCE {
-                    let ended = other_ends.get_or_insert_with(|| {
-                        let (signal, ended) = self.host.signal();
-                        self.batches.waiting.borrow_mut().push(signal);
-                        Box::pin(ended)
-                    });
-                    if ended.as_mut().poll(context).is_pending() {
+                    let waits = || Waiting::new(&self.batches, self.host.signal());
+                    if waiting.get_or_insert_with(waits).woken.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    other_ends = None;
+                    waiting = None;
                 } else if let Some(future) = futures.next() {
                     // Under WASI 0.2 a future ends when it is polled, so that one after the other is read.
                     running.push((started, Box::pin(future)));

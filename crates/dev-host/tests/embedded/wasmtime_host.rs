@@ -183,7 +183,7 @@ impl HandlerState for Host {
         let mut store = Store::new(component.engine, guest);
         store.limiter(|guest| &mut guest.network);
         store.set_max_component_handles(self.observed.limits().handles);
-        store.set_fuel(MAX_INSTRUCTIONS)?;
+        store.set_fuel(self.observed.limits().instructions)?;
         let proxy = match &component.proxy {
             ProxyPre::P3(service) if self.world == World::Immediate => {
                 let instance = service.instance_pre().instantiate_async(&mut store).await?;
@@ -456,24 +456,22 @@ struct Limits {
     handles: usize,
     /// In bytes.
     memory: usize,
+    /// An endless loop traps instead of blocking the test.
+    instructions: u64,
 }
 
 /// More than all requests of a test need at a time, and below what they need together, so that a leak fails the
 /// test.
-const USUAL: Limits = Limits { handles: 500, memory: 32 << 20 };
+const USUAL: Limits = Limits { handles: 500, memory: 32 << 20, instructions: 1 << 34 };
 
 /// For many requests for many secrets at a time: the memory that the documents recommend.
-const CROWDED: Limits = Limits { handles: 5000, memory: 64 << 20 };
+const CROWDED: Limits = Limits { handles: 5000, memory: 64 << 20, instructions: 1 << 36 };
 
 impl Observed {
     fn limits(&self) -> Limits {
         if self.crowded.load(Ordering::Relaxed) { CROWDED } else { USUAL }
     }
 }
-
-/// The limit of instructions of an instance: sixty times the need of the longest test. An endless loop traps
-/// instead of blocking the test.
-const MAX_INSTRUCTIONS: u64 = 1 << 34;
 
 /// The recorded bytes of a body. Longer bodies repeat themselves.
 const MAX_RECORD: usize = 32 * 1024;
