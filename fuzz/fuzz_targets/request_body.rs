@@ -59,13 +59,16 @@ fn several(body: &[u8]) {
         }
     }
     // The same list again, of objects.
-    let items: Vec<_> = request.items.iter().filter_map(|(name, item)| Some((name, item.as_ref().ok()?))).collect();
+    let items: Vec<_> =
+        request.items.iter().filter_map(|(name, item)| Some((name, item.as_ref().ok()?))).collect();
     let list = items.iter().map(|(name, secret)| {
         json!({ "Secret": name, "Version": secret.version.as_ref().map(SecretVersion::as_str) })
     });
     if !items.is_empty() {
         let again = json!({ "Secrets": list.collect::<Vec<_>>(), "Details": request.details }).to_string();
         let again = BatchRequest::parse(again.as_bytes()).expect("a valid list");
-        assert!(again.items.iter().map(|(_, item)| item.as_ref()).eq(items.iter().map(|(_, item)| Ok(*item))));
+        assert!(
+            again.items.iter().map(|(_, item)| item.as_ref()).eq(items.iter().map(|(_, item)| Ok(*item)))
+        );
     }
 }
