@@ -24,7 +24,8 @@ fn a_burst_of_cold_reads_is_one_call_and_stale_values_serve_all() {
     let harness =
         Harness::start_with(OWN_HOST, Source::AppService2019, &settings, &["--max-requests", "2000"]);
     harness.emulator.fault(Fault::new(Upstream::Vault, Effect::Truth).delay(Duration::from_millis(500)));
-    let requests: Vec<_> = (0..1000).map(|_| harness.begin(&read_request())).collect();
+    // A thousand take the host of this build four seconds, and after five it ends an instance.
+    let requests: Vec<_> = (0..400).map(|_| harness.begin(&read_request())).collect();
     assert!(requests.into_iter().all(|request| harness.read(request).value() == VALUE));
     assert_eq!((harness.calls(), harness.served.connections()), ((1, 1), 1));
     // The vault fails: the one instance has the value for every client.
