@@ -262,10 +262,12 @@ impl LeakSearch {
         self.search.expect_nothing(head, allowed, format_args!("a call to {to:?}"));
         let body = call.body.bytes();
         assert!(to == Destination::TokenSource || body.is_empty(), "a body in a call to {to:?}");
-        // An assertion goes to Entra ID as its issuer made it, in base64, with addresses that Azure's answers name.
+        // The names of a form's fields are public. An assertion goes to Entra ID as its issuer made it, in base64,
+        // with addresses that Azure's answers name.
         let form = String::from_utf8_lossy(&body).into_owned();
-        let fields = form.split('&').filter(|field| !field.starts_with("client_assertion="));
-        let body = fields.collect::<Vec<_>>().join("&");
+        let fields = form.split('&').map(|field| field.split_once('=').unwrap_or(("", field)));
+        let values = fields.filter(|(name, _)| *name != "client_assertion").map(|(_, value)| value);
+        let body = values.collect::<Vec<_>>().join("&");
         self.search.expect_nothing(body, allowed, format_args!("the body of a call to {to:?}"));
     }
 }
