@@ -179,16 +179,28 @@ impl<H: Host> Gateway<H> {
         body: impl Body,
         context: &mut RequestContext<'a>,
     ) -> Result<(Reply, Outcome), ReadFailure> {
-        let config = self.config(context).await?;
-        let principal = self.authenticate(config, head, context).await?;
-        let authority = principal.is_anonymous().then(|| body.authority()).flatten();
-        check_head(config, &principal, head, authority.as_deref(), MAX_BODY, context)?;
-        let body_deadline = context.deadline.within(context.start, config.stale_wait());
-        let body = body.read(MAX_BODY, body_deadline.end()).await.map_err(Error::from)?;
+        let (config, principal, body) = self.receive(head, body, MAX_BODY, context).await?;
         let request = authorize(&principal, &body, context)?;
         let freshness = freshness(head.has_no_cache(), context.start);
         let found = self.secrets.find(&self.client(config, context), &request.secret, freshness).await?;
         Ok(secret_reply(&request, found))
+    }
+
+    /// Identifies the caller of a request for secrets, checks its head, and only then reads its body.
+    async fn receive<'a>(
+        &'a self,
+        head: &Head,
+        body: impl Body,
+        max_body: usize,
+        context: &mut RequestContext<'a>,
+    ) -> Result<(&'a Config, Principal<'a>, Vec<u8>), Error> {
+        let config = self.config(context).await?;
+        let principal = self.authenticate(config, head, context).await?;
+        let authority = principal.is_anonymous().then(|| body.authority()).flatten();
+        check_head(config, &principal, head, authority.as_deref(), max_body, context)?;
+        let body_deadline = context.deadline.within(context.start, config.stale_wait());
+        let body = body.read(max_body, body_deadline.end()).await?;
+        Ok((config, principal, body))
     }
 
     /// Answers the main route if that takes no waiting.

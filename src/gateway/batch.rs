@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::log::level_of;
-use super::{Gateway, Outcome, check_head, freshness, parse_request};
+use super::{Gateway, Outcome, freshness, parse_request};
 use crate::auth::Principal;
 use crate::config::Config;
 use crate::error::Error;
@@ -153,12 +153,7 @@ impl<H: Host> Gateway<H> {
         body: impl Body,
         context: &mut RequestContext<'a>,
     ) -> Result<(Reply, Outcome), ReadFailure> {
-        let config = self.config(context).await?;
-        let principal = self.authenticate(config, head, context).await?;
-        let authority = principal.is_anonymous().then(|| body.authority()).flatten();
-        check_head(config, &principal, head, authority.as_deref(), MAX_BATCH_BODY, context)?;
-        let body_deadline = context.deadline.within(context.start, config.stale_wait());
-        let body = body.read(MAX_BATCH_BODY, body_deadline.end()).await.map_err(Error::from)?;
+        let (config, principal, body) = self.receive(head, body, MAX_BATCH_BODY, context).await?;
         let request = BatchRequest::parse(&body)?;
         drop(body);
         let freshness = freshness(head.has_no_cache(), context.start);
