@@ -69,7 +69,7 @@ fn every_forged_token_of_the_tenant_gets_the_same_401() {
 #[test]
 fn every_forged_token_of_a_platform_gets_the_same_401() {
     let claims = oidc::service_account(CLUSTER, platform_tokens::AUDIENCE, ACCOUNT, BEGINNING);
-    let jwks = platform_tokens::cluster_jwks().into();
+    let jwks = platform_tokens::cluster_jwks();
     let target = Target { new: platform_tokens::gateway, jwks, header: oidc::header, claims };
     let (key, github, ec) = (SigningKey::number(0), SigningKey::number(2), EcKey::first());
     let claims = &target.claims;

@@ -27,6 +27,8 @@ pub(crate) struct LeakSearch {
     /// The authority of the vault and those of the token sources.
     vault: Option<String>,
     token_sources: Vec<String>,
+    /// The authorities of the OIDC issuers of callers' tokens.
+    issuers: Vec<String>,
     /// The calls that are not complete.
     open: Vec<OutgoingCall>,
     printed: [usize; 2],
@@ -43,6 +45,15 @@ enum Destination {
     /// The documents of an issuer of callers' tokens, which are public: a call for them reveals only the issuer,
     /// or the tenant.
     Jwks,
+}
+
+/// The authorities of `GATEWAY_OIDC`.
+fn issuers(settings: &[(&str, String)]) -> Vec<String> {
+    let list = settings.iter().find(|setting| setting.0 == "GATEWAY_OIDC");
+    let list = list.and_then(|setting| serde_json::from_str::<serde_json::Value>(&setting.1).ok());
+    let entries = list.as_ref().and_then(serde_json::Value::as_array).into_iter().flatten();
+    let addresses = entries.filter_map(|entry| entry["issuer"].as_str()?.parse::<Uri>().ok());
+    addresses.filter_map(|address| address.authority().map(ToString::to_string)).collect()
 }
 
 impl LeakSearch {
@@ -91,6 +102,7 @@ impl LeakSearch {
             values,
             vault,
             token_sources,
+            issuers: issuers(settings),
             open: Vec::new(),
             printed: [0; 2],
             calls: 0,
@@ -196,10 +208,11 @@ impl LeakSearch {
     fn destination(&self, head: &Parts) -> Destination {
         let authority = head.uri.authority().map(ToString::to_string);
         let path = head.uri.path();
-        let is_jwks = path.ends_with("/discovery/v2.0/keys") || path.starts_with("/oidc/");
+        let is_jwks = path.ends_with("/discovery/v2.0/keys");
+        let is_issuer = |host: &String| self.issuers.contains(host) && path.starts_with("/oidc/");
         let known = |host: &String| self.token_sources.contains(host);
         match authority {
-            Some(host) if known(&host) && is_jwks => Destination::Jwks,
+            Some(host) if is_issuer(&host) || known(&host) && is_jwks => Destination::Jwks,
             Some(host) if known(&host) => Destination::TokenSource,
             authority if authority.is_some() && authority == self.vault => Destination::Vault,
             _ => panic!("a call to a host that no setting names: {}", head.uri),

@@ -65,6 +65,7 @@ impl Harness {
         std::fs::write(&ca, &served.ca_pem).unwrap();
         let fill = |text: &str| {
             let text = text.replace("{vault}", vault).replace("{version}", &version);
+            let text = text.replace("{https}", served.https_base().trim_end_matches('/'));
             text.replace("{proxy}", &served.proxy_base()).replace("{ca}", ca.path().to_str().unwrap())
         };
         let launch = if component == OWN_HOST {

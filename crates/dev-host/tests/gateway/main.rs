@@ -6,6 +6,7 @@ mod composed;
 mod federated;
 mod harness;
 mod own_host;
+mod platform_tokens;
 mod schemathesis;
 mod volume;
 

@@ -56,12 +56,11 @@ pub(super) fn jwks_responses() -> impl Iterator<Item = Effect> {
 
 /// Returns configurations of an issuer with a mark in each part.
 pub(super) fn configuration_responses() -> impl Iterator<Item = Effect> {
-    let other = |uri: String| json!({"issuer": ISSUER, "jwks_uri": uri, MARK: MARK});
+    let other = |uri: &str| json!({"issuer": ISSUER, "jwks_uri": uri, MARK: MARK});
     let configurations = [
         json!({"issuer": MARK, "jwks_uri": format!("{ISSUER}/keys")}),
-        other(MARK.to_owned()),
-        other(format!("https://attacker.example/{MARK}")),
-        other(format!("{ISSUER}/{MARK}")),
+        other(MARK),
+        other(&format!("https://attacker.example/{MARK}")),
     ];
     configurations.into_iter().map(|json| marked_response((200, json.to_string())))
 }
