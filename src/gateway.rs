@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::auth::Principal;
 use crate::auth::failure_limiter::AuthFailureLimiter;
+use crate::auth::{Bearer, Principal};
 use crate::azure::token_source::Token;
 use crate::client::retry_budget::RetryBudget;
 use crate::client::{Client, ClientState};
@@ -189,7 +189,7 @@ impl<H: Host> Gateway<H> {
         context: &mut RequestContext<'a>,
     ) -> Result<(&'a Config, Principal<'a>, Vec<u8>), Error> {
         let config = self.config(context).await?;
-        let principal = self.authenticate(config, head, context).await?;
+        let principal = self.authenticate(config, head, Bearer::Token, context).await?;
         let authority = principal.is_anonymous().then(|| body.authority()).flatten();
         check_head(config, &principal, head, authority.as_deref(), max_body, context)?;
         let body_deadline = context.deadline.within(context.start, config.stale_wait());
@@ -206,7 +206,7 @@ impl<H: Host> Gateway<H> {
         context: &mut RequestContext<'a>,
     ) -> Result<Option<(Reply, Outcome)>, ReadFailure> {
         let Some(config) = self.config_now(context) else { return Ok(None) };
-        let Identity::Known(principal) = self.identify(config, head)? else { return Ok(None) };
+        let Identity::Known(principal) = self.identify(config, head, Bearer::Token)? else { return Ok(None) };
         check_head(config, &principal, head, authority, MAX_BODY, context)?;
         // The first request goes the other way if something is to be read after it.
         if !config.prefetch.is_empty() && !self.prefetched.get() {
@@ -338,7 +338,7 @@ impl<H: Host> Gateway<H> {
         context: &mut RequestContext<'a>,
     ) -> Result<(Reply, Outcome), ReadFailure> {
         let config = self.config(context).await?;
-        let principal = self.authenticate(config, head, context).await?;
+        let principal = self.authenticate(config, head, Bearer::TokenOrKey, context).await?;
         self.render_metrics(&principal, context)
     }
 
@@ -349,7 +349,9 @@ impl<H: Host> Gateway<H> {
         context: &mut RequestContext<'a>,
     ) -> Result<Option<(Reply, Outcome)>, ReadFailure> {
         let Some(config) = self.config_now(context) else { return Ok(None) };
-        let Identity::Known(principal) = self.identify(config, head)? else { return Ok(None) };
+        let Identity::Known(principal) = self.identify(config, head, Bearer::TokenOrKey)? else {
+            return Ok(None);
+        };
         self.render_metrics(&principal, context).map(Some)
     }
 

@@ -30,6 +30,7 @@ use allowed_hosts::AllowedHosts;
 use api_key::KeyHash;
 use claims::{Claims, Identity};
 use issuer::Issuer;
+use jwt::Jwt;
 use oidc::{OidcIssuer, Subjects};
 use scope::Pattern;
 use tenant::Tenant;
@@ -74,6 +75,16 @@ pub enum Credentials<'a> {
     ApiKey(Option<Redacted>),
     /// A bearer token. Nothing of it is checked yet.
     Token(&'a str),
+}
+
+/// What a route takes in `Authorization: Bearer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// Tokens, if an issuer is set.
+    Token,
+    /// The same, and API keys. `/metrics` does, because Prometheus and its operator's monitors send a
+    /// credential of their own in no other header (prometheus-operator, `Authorization` of `SafeAuthorization`).
+    TokenOrKey,
 }
 
 /// An identified caller. The app roles of a token may identify several callers; the principal has the scope
@@ -127,22 +138,28 @@ impl Callers {
         })
     }
 
-    /// The credential of a request: the API key in `x-functions-key`, or else a bearer token if an issuer is
-    /// set, or else the API key in the query.
+    /// The credential of a request: the API key in `x-functions-key`, or else what the route takes as `bearer`, or
+    /// else the API key in the query.
     ///
     /// The gateway refuses a request that came through a proxy without looking at its credential.
     pub fn credentials<'a>(
         &'a self,
         headers: &'a Headers,
         query: Option<&str>,
+        takes: Bearer,
     ) -> Result<Credentials<'a>, Error> {
         if !self.trust_forwarded && came_through_proxy(headers) {
             return Err(Error::CameThroughProxy);
         }
-        let takes_tokens = !self.issuers.is_empty() && !headers.has(api_key::HEADER);
-        Ok(match bearer(headers).filter(|_| takes_tokens) {
-            Some(token) => Credentials::Token(token),
-            None => Credentials::ApiKey(api_key::presented(headers, query)),
+        let takes_tokens = !self.issuers.is_empty();
+        let takes_keys = takes == Bearer::TokenOrKey;
+        Ok(match bearer(headers).filter(|_| !headers.has(api_key::HEADER)) {
+            // No API key has the form of a token.
+            Some(text) if takes_keys && !(takes_tokens && Jwt::parse(text).is_some()) => {
+                Credentials::ApiKey(Some(Redacted::new(text.to_owned())).filter(|_| !text.is_empty()))
+            }
+            Some(token) if takes_tokens => Credentials::Token(token),
+            _ => Credentials::ApiKey(api_key::presented(headers, query)),
         })
     }
 

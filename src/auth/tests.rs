@@ -204,7 +204,7 @@ fn key_caller<'a>(
     headers: &Headers,
     query: Option<&str>,
 ) -> Result<Option<&'a str>, Error> {
-    match callers.credentials(headers, query)? {
+    match callers.credentials(headers, query, Bearer::Token)? {
         Credentials::ApiKey(key) => {
             Ok(callers.with_key(key.as_ref()).map(|principal| principal.caller().name()))
         }
@@ -238,13 +238,44 @@ fn a_bearer_token_needs_a_tenant_and_no_key_in_the_header() {
         (vec![], Some("code=right"), None),
     ] {
         let headers = fields(&headers);
-        let token = match tenant.credentials(&headers, query) {
+        let token = match tenant.credentials(&headers, query, Bearer::Token) {
             Ok(Credentials::Token(token)) => Some(token),
             Ok(Credentials::ApiKey(_)) => None,
             Err(error) => panic!("{error}"),
         };
         assert_eq!(token, expected, "{headers:?}");
-        assert!(matches!(plain.credentials(&headers, query), Ok(Credentials::ApiKey(_))), "{headers:?}");
+        assert!(
+            matches!(plain.credentials(&headers, query, Bearer::Token), Ok(Credentials::ApiKey(_))),
+            "{headers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_route_for_monitors_takes_an_api_key_as_a_bearer() {
+    let key = ("x-functions-key", "right");
+    for settings in [KEY.to_vec(), [KEY, TENANT].concat()] {
+        let callers = callers(&settings);
+        for (headers, query, expected) in [
+            (vec![("authorization", "Bearer right")], None, Some("key")),
+            (vec![("authorization", "bearer  right")], None, Some("key")),
+            (vec![("authorization", "Bearer right"), key], None, Some("key")),
+            (vec![("authorization", "Bearer wrong"), key], None, Some("key")),
+            (vec![key], None, Some("key")),
+            (vec![], Some("code=right"), Some("key")),
+            (vec![("authorization", "Bearer wrong")], Some("code=right"), None),
+            (vec![("authorization", "Bearer ")], None, None),
+            (vec![("authorization", "Basic right")], None, None),
+            (vec![("authorization", "right")], None, None),
+            (vec![("authorization", "Bearer right"), ("authorization", "Bearer right")], None, None),
+        ] {
+            let fields = fields(&headers);
+            let found = match callers.credentials(&fields, query, Bearer::TokenOrKey).unwrap() {
+                Credentials::ApiKey(key) => callers.with_key(key.as_ref()).map(|found| found.caller().name()),
+                Credentials::Token(token) => panic!("{token}"),
+            };
+            assert_eq!(found, expected, "{headers:?} {query:?}");
+        }
     }
 }
 

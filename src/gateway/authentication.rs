@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use crate::auth::jwt::Jwt;
-use crate::auth::{Credentials, Principal};
+use crate::auth::{Bearer, Credentials, Principal};
 use crate::config::Config;
 use crate::error::{AuthFailure, Error};
 use crate::host::Host;
@@ -24,9 +24,10 @@ impl<H: Host> Gateway<H> {
         &self,
         config: &'a Config,
         head: &Head,
+        takes: Bearer,
         context: &RequestContext<'_>,
     ) -> Result<Principal<'a>, Error> {
-        let jwt = match self.identify(config, head)? {
+        let jwt = match self.identify(config, head, takes)? {
             Identity::Known(principal) => return Ok(principal),
             Identity::Unverified(jwt) => jwt,
         };
@@ -43,9 +44,10 @@ impl<H: Host> Gateway<H> {
         &self,
         config: &'a Config,
         head: &'h Head,
+        takes: Bearer,
     ) -> Result<Identity<'a, 'h>, Error> {
         let callers = &config.callers;
-        let principal = match callers.credentials(&head.headers, head.query())? {
+        let principal = match callers.credentials(&head.headers, head.query(), takes)? {
             Credentials::ApiKey(key) => callers.with_key(key.as_ref()).ok_or(AuthFailure::ApiKey),
             Credentials::Token(token) => match self.verifier.verified(&self.host, token) {
                 Some(verified) => with_token(config, verified),

@@ -93,6 +93,7 @@ fn token_refresh_has_a_quarter_of_the_deadline() {
 #[test]
 fn makes_no_unnecessary_upstream_call() {
     let (json, right) = (JSON, WITH_KEY[1]);
+    let bearer = format!("Bearer {}", right.1);
     for (method, target, fields, body, status, code) in [
         ("POST", "/", vec![json], REQUEST, 401, "Unauthorized"),
         ("POST", "/", vec![json, ("x-functions-key", "a-wrong-key")], REQUEST, 401, "Unauthorized"),
@@ -112,6 +113,10 @@ fn makes_no_unnecessary_upstream_call() {
         ("GET", "/healthz", vec![], "", 200, "OK"),
         ("GET", "/openapi.json", vec![], "", 200, "OK"),
         ("GET", "/metrics", vec![right], "", 200, "OK"),
+        // Monitors send an API key in no other header.
+        ("GET", "/metrics", vec![("authorization", &bearer)], "", 200, "OK"),
+        ("GET", "/metrics", vec![("authorization", "Bearer a-wrong-key")], "", 401, "Unauthorized"),
+        ("POST", "/", vec![json, ("authorization", &bearer)], REQUEST, 401, "Unauthorized"),
     ] {
         let gateway = Scripted::new(&[("GATEWAY_CALLERS", OPS)]);
         let reply = gateway.request(method, target, &fields, body);
