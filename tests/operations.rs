@@ -61,7 +61,10 @@ fn sample_log_lines_match_the_format() {
         shown.extend(fields.into_iter().map(|(name, _)| name));
     }
     assert!(samples.len() > 5);
-    assert_eq!(rows(section(&page, "## Fields")).into_iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), shown);
+    assert_eq!(
+        rows(section(&page, "## Fields")).into_iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(),
+        shown
+    );
 }
 
 #[test]
