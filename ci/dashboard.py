@@ -10,6 +10,7 @@ one time of throttling, and Prometheus, which has to be installed. Paths of the 
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -63,17 +64,18 @@ def start(options, folder, processes):
     command = [options.emulator, "--secrets", folder / "secrets.json", "--source", source, "--ca-file", folder / "ca.pem"]
     emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     processes.append(emulator)
-    printed = []
+    azure, settings = None, {}
     for line in emulator.stdout:
-        printed.append(line.strip())
-        if line.startswith("curl "):
+        name, _, value = line.strip().partition("=")
+        azure = azure or line.split()[1]
+        if name in ("KeyVaultUri", "KEY_VAULT_RESOURCE", "MSI_ENDPOINT", "MSI_SECRET"):
+            settings[name] = value
+        # The line before the clients ends the settings.
+        if line.startswith("#"):
             break
-    azure = next(line.split()[1] for line in printed if line.startswith("http "))
-    settings = dict(line.removeprefix("export ").split("=", 1) for line in printed if "=" in line and "MSI_" in line.split("=")[0])
-    settings = {name: value.strip("'\"") for name, value in settings.items()}
     key, reader = secrets.token_hex(16), secrets.token_hex(16)
     callers = [{"name": "reader", "key_sha256": [sha256(reader)], "secrets": ["secret-1*"]}]
-    settings |= {"KeyVaultUri": azure, "GATEWAY_KEY": key, "GATEWAY_CALLERS": json.dumps(callers), "GATEWAY_LOG": "error"}
+    settings |= {"GATEWAY_KEY": key, "GATEWAY_CALLERS": json.dumps(callers), "GATEWAY_LOG": "error"}
     settings |= {"GATEWAY_CACHE_TTL_SECONDS": "60", "GATEWAY_CALLER_CALLS_PER_SECOND": "100"}
     ports = [free_port(), free_port()]
     for port in ports:
@@ -166,8 +168,6 @@ def free_port():
 
 
 def sha256(text):
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()
 
 
