@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use keyvault_gateway::env::NAMES;
+use keyvault_gateway::telemetry::metrics::Metrics;
+use serde_json::Value;
 
 #[test]
 fn every_variable_of_a_deployment_is_a_setting() {
@@ -24,6 +26,122 @@ fn every_variable_of_a_deployment_is_a_setting() {
         let unknown: Vec<_> = names.iter().filter(|name| !settings.contains(**name)).collect();
         assert_eq!((names.len() > 1, unknown), (true, vec![]), "{place}: {names:?}");
     }
+}
+
+#[test]
+fn chart_takes_every_setting_of_a_pod() {
+    let schema: Value =
+        serde_json::from_str(&read("deploy/helm/keyvault-gateway/values.schema.json")).unwrap();
+    let taken = schema["properties"]["settings"]["properties"].as_object().unwrap();
+    let taken: BTreeSet<_> = taken.keys().map(String::as_str).collect();
+    let template = read("deploy/helm/keyvault-gateway/templates/deployment.yaml");
+    let set: BTreeSet<_> = names(between(&template, " env:\n", " securityContext:\n"), "- name: ")
+        .into_iter()
+        .filter(|name| !name.starts_with('{'))
+        .collect();
+    let known = NAMES.into_iter().chain(["GATEWAY_OIDC"]).collect::<BTreeSet<_>>();
+    // The chart has `vaultUri` for the first. The others are of platforms that are no Kubernetes, and of Spin.
+    let elsewhere = BTreeSet::from([
+        "KEY_VAULT_URI",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "DEFAULT_IDENTITY_CLIENT_ID",
+        "GATEWAY_STORE",
+        "GATEWAY_STORE_KEY",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "IDENTITY_SERVER_THUMBPRINT",
+        "IMDS_ENDPOINT",
+        "MSI_ENDPOINT",
+        "MSI_SECRET",
+    ]);
+    assert_eq!(&(&taken | &set) | &elsewhere, known);
+    // Without the webhook the chart sets these itself, and refuses them among the settings.
+    let both: Vec<_> = taken.intersection(&set).copied().collect();
+    assert_eq!(both, ["AZURE_AUTHORITY_HOST", "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "IDENTITY_SOURCE"]);
+}
+
+/// `ci/kubernetes.sh` compares all objects, by Helm itself.
+#[test]
+fn chart_has_the_pod_of_the_manifest() {
+    let manifest = read("deploy/container/kubernetes.yaml");
+    let template = read("deploy/helm/keyvault-gateway/templates/deployment.yaml");
+    let values = read("deploy/helm/keyvault-gateway/values.yaml");
+    let lines =
+        |text: &str| -> BTreeSet<String> { text.lines().map(|line| line.trim().to_owned()).collect() };
+    let chart = &lines(&template) | &lines(&values);
+    let pod =
+        between(&manifest, "\nkind: Deployment\n", "\n---\n").split_once("\n      containers:\n").unwrap().1;
+    let missing: Vec<_> =
+        pod.lines().map(str::trim).filter(|line| !line.starts_with('#') && !chart.contains(*line)).collect();
+    let expected = [
+        "image: registry.example/keyvault-gateway:0.1.0",
+        r#"args: ["--max-connections", "1000"]"#,
+        "value: https://my-vault.vault.azure.net",
+        "name: keyvault-gateway",
+        "name: keyvault-gateway",
+        "path: /readyz",
+    ];
+    assert_eq!(missing, expected);
+    for value in [
+        "replicas: 3",
+        "  maxConnections: 1000",
+        "readinessPath: /readyz",
+        "  existingSecret: keyvault-gateway",
+    ] {
+        assert!(values.lines().any(|line| line == value), "{value}");
+    }
+}
+
+#[test]
+fn versions_of_chart_and_images_are_that_of_the_gateway() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (file, line) in [
+        ("helm/keyvault-gateway/Chart.yaml", format!("version: {version}")),
+        ("helm/keyvault-gateway/Chart.yaml", format!("appVersion: {version}")),
+        ("container/kubernetes.yaml", format!("image: registry.example/keyvault-gateway:{version}")),
+        ("kustomize/example/kustomization.yaml", format!("newTag: {version}")),
+    ] {
+        assert!(
+            read(&format!("deploy/{file}")).lines().any(|present| present.trim() == line),
+            "{file}: {line}"
+        );
+    }
+}
+
+#[test]
+fn prometheus_rule_object_has_the_rules() {
+    let rules = read("deploy/alerts/prometheus.yaml");
+    let (_, rules) = rules.split_once("\ngroups:\n").unwrap();
+    let object = read("deploy/alerts/kubernetes/prometheusrule.yaml");
+    let (_, inner) = object.split_once("\nspec:\n  groups:\n").unwrap();
+    assert_eq!(inner.lines().map(|line| &line[2..]).collect::<Vec<_>>(), rules.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn dashboard_shows_existing_metrics() {
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana/dashboard.json")).unwrap();
+    let rendered = Metrics::new().render((0, 0), Some(Default::default()));
+    let families: BTreeSet<_> =
+        rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut shown = BTreeSet::new();
+    for query in queries.map(|target| target["expr"].as_str().unwrap()) {
+        let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        for word in query.split(|other| !letter(other)).filter(|word| word.starts_with("keyvault_gateway_")) {
+            shown.insert(
+                families.get(word.trim_end_matches("_bucket")).copied().unwrap_or_else(|| panic!("{query}")),
+            );
+        }
+        for outcome in query.split("cache=\"").skip(1) {
+            let outcome = outcome.split('"').next().unwrap();
+            assert!(rendered.contains(&format!("cache=\"{outcome}\"")), "{query}");
+        }
+    }
+    // Those that are on no panel: the age tells little beside the remaining life, the bytes little beside the values.
+    let hidden = BTreeSet::from(["keyvault_gateway_cache_bytes", "keyvault_gateway_token_age_seconds"]);
+    assert_eq!(families.difference(&shown).copied().collect::<BTreeSet<_>>(), hidden);
 }
 
 #[test]

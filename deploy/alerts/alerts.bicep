@@ -21,10 +21,10 @@ param table string = 'ContainerAppConsoleLogs_CL'
 @minLength(1)
 param name string = 'keyvault-gateway'
 
-@description('Resource ids of the action groups that wake somebody.')
+@description('Resource ids of the action groups for alerts that need an operator at once.')
 param pageActionGroupIds array
 
-@description('Resource ids of the action groups of what can wait until morning; empty for alerts that nobody is sent.')
+@description('Resource ids of the action groups for alerts that can wait until working hours; empty: these alerts notify no operator.')
 param ticketActionGroupIds array = []
 
 @description('Whether probes ask the gateway all the time, so that a log without lines is an alert.')
