@@ -28,7 +28,7 @@ param vaultUri string
 @description('Address in Key Vault of the secret with the callers\' key, https://my-vault.vault.azure.net/secrets/name; empty if callers have tokens or anonymous access.')
 param gatewayKeySecretUri string = ''
 
-@description('Callers, as the JSON list that docs/settings.md describes. It has hashes of keys and no keys.')
+@description('Callers, as the JSON list that docs/reference/settings.md describes. It has hashes of keys and no keys.')
 param gatewayCallers string = ''
 
 @description('Whether the app can be reached from outside its environment.')
