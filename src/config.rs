@@ -68,12 +68,12 @@ impl Config {
         part(4).max(MIN_STALE_WAIT.min(part(2)))
     }
 
-    /// The addresses of all that the gateway calls: token source, vault, and the JWKS of the callers' tenant.
+    /// The addresses of all that the gateway calls: token source, vault, and the issuers of callers' tokens.
     pub fn destinations(&self) -> Vec<&Endpoint> {
         let fixed = [self.token_source.endpoint(), self.vault.origin()];
         let assertion = self.token_source.assertion_endpoint();
-        let jwks = self.callers.tenant().map(|tenant| tenant.jwks_endpoint().endpoint());
-        fixed.into_iter().chain(assertion).chain(jwks).collect()
+        let issuers = self.callers.issuers().iter().map(|issuer| issuer.source().endpoint());
+        fixed.into_iter().chain(assertion).chain(issuers).collect()
     }
 
     /// What the settings mean, for an operator: the vault, the token source, the callers and the

@@ -8,7 +8,7 @@ use crate::error::SettingError;
 use crate::model::Redacted;
 
 /// The names of all settings. A host reads them at once; `docs/reference/settings.md` explains them.
-pub const NAMES: [&str; 42] = [
+pub const NAMES: [&str; 43] = [
     "KeyVaultUri",
     "KEY_VAULT_URI",
     "KEY_VAULT_RESOURCE",
@@ -38,6 +38,7 @@ pub const NAMES: [&str; 42] = [
     "GATEWAY_CALLERS",
     "GATEWAY_JWT_TENANT",
     "GATEWAY_JWT_AUDIENCE",
+    "GATEWAY_OIDC",
     "GATEWAY_ALLOW_ANONYMOUS",
     "GATEWAY_ALLOWED_HOSTS",
     "GATEWAY_TRUST_FORWARDED",

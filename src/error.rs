@@ -38,8 +38,8 @@ pub enum Error {
 
     /// The request came through a proxy, and the settings do not trust proxies.
     CameThroughProxy,
-    /// The caller's key or token is missing or wrong.
-    NotAuthenticated,
+    /// The caller's key or token is missing or wrong, for this reason, which only the log has.
+    NotAuthenticated(AuthFailure),
     /// Too many requests had no valid key or token. The caller can try again after this time.
     TooManyFailures(Duration),
     /// The request is anonymous and addresses the gateway by a name that is not allowed.
@@ -76,6 +76,8 @@ pub enum Error {
 
     /// The JWKS endpoint answered with something that is not a JWKS.
     JwksUnusable,
+    /// The configuration of an issuer of callers' tokens is not its own, or names a JWKS on another host.
+    IssuerUnusable,
 
     /// There is no such secret, or no such version of it.
     SecretNotFound(SecretName, Option<SecretVersion>),
@@ -147,12 +149,41 @@ impl From<DeadlineExceeded> for Failure {
     }
 }
 
-/// A service of Azure that requests depend on.
+/// Why a request is not authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// The request has no API key, or an unknown one.
+    ApiKey,
+    /// The token is not a JWT as its issuers sign them.
+    NotAToken,
+    /// No setting names the token's issuer.
+    Issuer,
+    /// The token's issuer does not publish its key.
+    Key,
+    /// The key did not make the token's signature.
+    Signature,
+    /// A claim is missing, or has another type.
+    Claims,
+    /// The token is for another audience, or for several.
+    Audience,
+    /// The token of Entra ID is of another tenant.
+    Tenant,
+    /// The token has expired.
+    Expired,
+    /// The token is not valid yet.
+    NotYetValid,
+    /// The token of Entra ID is for a user.
+    NotAppOnly,
+    /// The token is valid, and identifies no caller.
+    NoCaller,
+}
+
+/// A service that requests depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     TokenSource,
     Vault,
-    /// The endpoint that publishes the JWKS of the callers' tenant.
+    /// The issuers of callers' tokens, which publish a JWKS.
     Jwks,
 }
 
@@ -380,7 +411,22 @@ impl fmt::Display for Error {
             Self::CameThroughProxy => {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
             }
-            Self::NotAuthenticated => "the caller's key or token is missing or wrong",
+            Self::NotAuthenticated(failure) => match failure {
+                AuthFailure::ApiKey => "the caller's key or token is missing or wrong",
+                AuthFailure::NotAToken => "the caller's token is not a JWT signed with RS256 or ES256",
+                AuthFailure::Issuer => "the caller's token is of an issuer that no setting names",
+                AuthFailure::Key => "the caller's token has a key that its issuer does not publish",
+                AuthFailure::Signature => "the caller's token has a wrong signature",
+                AuthFailure::Claims => "the caller's token lacks a claim, or has one of another type",
+                AuthFailure::Audience => "the caller's token is for another audience, or for several",
+                AuthFailure::Tenant => "the caller's token is of another tenant",
+                AuthFailure::Expired => "the caller's token has expired",
+                AuthFailure::NotYetValid => "the caller's token is not valid yet",
+                AuthFailure::NotAppOnly => "the caller's token is not one of an application for itself",
+                AuthFailure::NoCaller => {
+                    "the caller's token is valid, and no entry of GATEWAY_CALLERS has it"
+                }
+            },
             Self::TooManyFailures(_) => "too many requests had no valid key or token",
             Self::ForeignName => {
                 "a request without a key is for a name, or from a site, that is neither loopback nor in \
@@ -427,6 +473,9 @@ impl fmt::Display for Error {
             }
             Self::TokenSourceUnusable => "the token source answered with something that is not a token",
             Self::JwksUnusable => "the JWKS endpoint answered with something that is not a JWKS",
+            Self::IssuerUnusable => {
+                "the configuration of the token's issuer is not its own, or names a JWKS on another host"
+            }
             Self::SecretNotFound(..) => "no such secret",
             Self::SecretDisabled => "the secret is disabled",
             Self::VaultDenied(denial, code) => match denial {

@@ -1,5 +1,6 @@
 //! Answers one request: the script that orders the steps.
 
+mod authentication;
 mod batch;
 mod log;
 
@@ -9,14 +10,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::auth::Principal;
 use crate::auth::failure_limiter::AuthFailureLimiter;
-use crate::auth::tenant::Tenant;
-use crate::auth::{Credentials, Principal};
 use crate::azure::token_source::Token;
 use crate::client::retry_budget::RetryBudget;
 use crate::client::{Client, ClientState};
 use crate::config::Config;
-use crate::error::{Error, Failure};
+use crate::error::{AuthFailure, Error, Failure};
 use crate::host::{Body, Host};
 use crate::http::cache_status::{CacheOutcome, CacheStatus};
 use crate::http::request::{Head, MAX_BODY, Route, SingleRequest};
@@ -32,6 +32,7 @@ use crate::sync::single_flight::SingleFlight;
 use crate::telemetry::context::RequestContext;
 use crate::telemetry::log::Level;
 use crate::telemetry::metrics::Metrics;
+use authentication::Identity;
 use batch::{Batches, Items};
 use log::level_of;
 
@@ -57,13 +58,6 @@ pub struct Answered {
     pub reply: Reply,
     /// The secrets to refresh, on hosts that let an instance work after an answer.
     pub refreshes: Vec<Refresh>,
-}
-
-/// Who the caller is, as far as that takes no call to Azure.
-enum Identity<'a, 'h> {
-    Known(Principal<'a>),
-    /// The token has not been verified before.
-    Unverified(&'h Tenant, &'h str),
 }
 
 /// What a route answers.
@@ -293,51 +287,6 @@ impl<H: Host> Gateway<H> {
         Ok(config.vault.uri())
     }
 
-    /// Identifies the caller, before anything that costs anything. A caller with a valid credential is never
-    /// affected by the failures of others.
-    async fn authenticate<'a>(
-        &self,
-        config: &'a Config,
-        head: &Head,
-        context: &RequestContext<'_>,
-    ) -> Result<Principal<'a>, Error> {
-        let (tenant, token) = match self.identify(config, head)? {
-            Identity::Known(principal) => return Ok(principal),
-            Identity::Unverified(tenant, token) => (tenant, token),
-        };
-        let claims = self.verifier.verify(&self.client(config, context), tenant, token).await;
-        match (claims, config.callers.anonymous()) {
-            (Ok(claims), _) => {
-                self.admit(config, claims.and_then(|claims| config.callers.with_claims(&claims)))
-            }
-            (Err(_), Some(anonymous)) => Ok(anonymous),
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    /// Identifies the caller as far as that takes no call to Azure.
-    fn identify<'a: 'h, 'h>(&self, config: &'a Config, head: &'h Head) -> Result<Identity<'a, 'h>, Error> {
-        let callers = &config.callers;
-        let principal = match callers.credentials(&head.headers, head.query())? {
-            Credentials::ApiKey(key) => callers.with_key(key.as_ref()),
-            Credentials::AccessToken(tenant, token) => match self.verifier.verified(&self.host, token) {
-                Some(claims) => claims.and_then(|claims| callers.with_claims(&claims)),
-                None => return Ok(Identity::Unverified(tenant, token)),
-            },
-        };
-        self.admit(config, principal).map(Identity::Known)
-    }
-
-    /// Lets a request without a valid credential be anonymous, if the settings allow that.
-    fn admit<'a>(
-        &self,
-        config: &'a Config,
-        principal: Option<Principal<'a>>,
-    ) -> Result<Principal<'a>, Error> {
-        let principal = principal.or_else(|| config.callers.anonymous());
-        principal.ok_or_else(|| self.auth_failures.record(self.host.now()))
-    }
-
     /// Refreshes a cached secret after the answer. It ends within the time of a request.
     pub async fn refresh(&self, refresh: Refresh) {
         let mut context = RequestContext::new(self.host.now(), Trace::none());
@@ -411,7 +360,7 @@ impl<H: Host> Gateway<H> {
         context: &mut RequestContext<'a>,
     ) -> Result<(Reply, Outcome), ReadFailure> {
         if principal.is_anonymous() {
-            return Err(self.auth_failures.record(self.host.now()).into());
+            return Err(self.auth_failures.record(AuthFailure::ApiKey, self.host.now()).into());
         }
         context.caller = Some(principal.caller());
         let now = self.host.now();

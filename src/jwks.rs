@@ -1,36 +1,54 @@
-//! Verifies the access tokens of callers: the JWKS cache, the limiter for unknown keys, and the tokens that
+//! Verifies tokens of callers: the JWKS cache of each issuer, the limiter for unknown keys, and the tokens that
 //! were verified before.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use lru::LruCache;
 
-use crate::auth::jwt::Jwt;
-use crate::auth::tenant::{Claims, Tenant};
+use crate::auth::claims::Claims;
+use crate::auth::issuer::Issuer;
+use crate::auth::jwt::{Jwt, digest};
+use crate::azure::issuer::{JwksEndpoint, JwksSource};
 use crate::azure::jwks::SigningKeys;
 use crate::client::Client;
+use crate::client::circuit_breaker::CircuitBreaker;
 use crate::client::retry_budget::RetryBudget;
 use crate::client::token_cache::ERROR_TTL;
-use crate::error::{Error, Failure, FailureKind, Service};
+use crate::error::{AuthFailure, Error, Failure, FailureKind, Service};
 use crate::host::Host;
 use crate::model::Moment;
 use crate::sync::single_flight::SingleFlight;
 
-/// Verifies access tokens, each once until it expires or the JWKS is fetched anew.
+/// The claims of a token, or why it is not accepted.
+pub type Verified = Result<Rc<Claims>, AuthFailure>;
+
+/// Verifies tokens, each once until it expires or the JWKS of its issuer is fetched anew.
 pub struct TokenVerifier {
-    jwks: JwksCache,
-    /// The claims of tokens that were verified with the JWKS of this moment, by the digest of the token.
-    verified: RefCell<LruCache<[u8; 32], Rc<Claims>>>,
-    verified_with: Cell<Moment>,
+    /// A cache for each issuer of the settings, in their order.
+    caches: OnceCell<Box<[JwksCache]>>,
+    /// Tokens that were verified, by their digest.
+    verified: RefCell<LruCache<[u8; 32], Known>>,
 }
 
-/// The JWKS cache of the tenant.
+/// A token that was verified.
+struct Known {
+    /// The index of its issuer.
+    issuer: usize,
+    /// When the JWKS was fetched that it was verified with.
+    fetched_at: Moment,
+    claims: Rc<Claims>,
+}
+
+/// The JWKS cache of an issuer.
 struct JwksCache {
     jwks: RefCell<Option<Jwks>>,
+    /// The address of the JWKS, as the issuer's configuration has named it.
+    discovered: RefCell<Option<JwksEndpoint>>,
     in_flight: SingleFlight<(), Jwks>,
+    circuit_breaker: CircuitBreaker,
     /// Why there is no newer JWKS, and until when no request fetches one.
     failure: RefCell<Option<(Error, Moment)>>,
     /// The moment from which an old JWKS may be fetched anew, after that has failed.
@@ -56,52 +74,48 @@ struct UnknownKeyLimiter {
 
 impl TokenVerifier {
     pub fn new() -> Self {
-        Self {
-            jwks: JwksCache::new(),
-            verified: RefCell::new(LruCache::unbounded()),
-            verified_with: Cell::new(Moment::EARLIEST),
-        }
+        Self { caches: OnceCell::new(), verified: RefCell::new(LruCache::unbounded()) }
     }
 
-    /// What is known of `token` without a request for the JWKS: the claims of one that was verified before
-    /// and is still valid, or that it is not valid.
-    pub fn verified(&self, host: &impl Host, token: &str) -> Option<Option<Rc<Claims>>> {
-        let Some(jwt) = Jwt::parse(token) else { return Some(None) };
+    /// What is known of `token` without a request for a JWKS, if that is enough: the claims of one that was
+    /// verified before, or why it is not accepted.
+    pub fn verified(&self, host: &impl Host, token: &str) -> Option<Verified> {
         let now = host.now();
-        self.jwks
-            .usable(now)
-            .filter(|jwks| jwks.is_fresh(now) && jwks.fetched_at == self.verified_with.get())?;
-        let claims = self.verified.borrow_mut().get(&jwt.digest()).map(Rc::clone)?;
-        Some(Some(claims).filter(|claims| claims.are_valid(host.unix_time())))
+        let mut verified = self.verified.borrow_mut();
+        let known = verified.get(&digest(token))?;
+        let jwks = self.caches.get()?.get(known.issuer)?.usable(now)?;
+        // A token that was signed with a withdrawn key is not valid any more.
+        let is_current = jwks.is_fresh(now) && jwks.fetched_at == known.fetched_at;
+        is_current.then(|| known.claims.check(host.unix_time()).map(|()| Rc::clone(&known.claims)))
     }
 
-    /// The claims of a `token` of which nothing is known, if `tenant` has issued it and it is valid.
+    /// The claims of a token of which nothing is known.
     ///
     /// # Errors
     ///
     /// Fails if there is no JWKS to verify it with.
-    pub async fn verify<H: Host>(
-        &self,
-        client: &Client<'_, H>,
-        tenant: &Tenant,
-        token: &str,
-    ) -> Result<Option<Rc<Claims>>, Error> {
-        let Some(jwt) = Jwt::parse(token) else { return Ok(None) };
-        let digest = jwt.digest();
-        let Some(jwks) = self.jwks.with_key(client, tenant, jwt.key_id()).await? else { return Ok(None) };
-        let mut verified = self.verified.borrow_mut();
-        if self.verified_with.replace(jwks.fetched_at) != jwks.fetched_at {
-            // A token that was signed with a withdrawn key is not valid any more.
-            verified.clear();
-        }
-        let claims = tenant.claims(&jwt, &jwks.keys, client.host.unix_time()).map(Rc::new);
-        if let Some(claims) = &claims {
-            verified.put(digest, Rc::clone(claims));
+    pub async fn verify<H: Host>(&self, client: &Client<'_, H>, jwt: &Jwt<'_>) -> Result<Verified, Error> {
+        let issuers = client.config.callers.issuers();
+        let caches = self.caches.get_or_init(|| issuers.iter().map(|_| JwksCache::new()).collect());
+        let found = issuers
+            .iter()
+            .zip(caches)
+            .enumerate()
+            .find(|(_, (issuer, _))| jwt.issuer().is_some_and(|name| issuer.has_name(name)));
+        let Some((index, (issuer, cache))) = found else { return Ok(Err(AuthFailure::Issuer)) };
+        let Some(jwks) = cache.with_key(client, issuer, jwt.key_id()).await? else {
+            return Ok(Err(AuthFailure::Key));
+        };
+        Ok(issuer.claims(jwt, &jwks.keys, client.host.unix_time()).map(|claims| {
+            let claims = Rc::new(claims);
+            let known = Known { issuer: index, fetched_at: jwks.fetched_at, claims: Rc::clone(&claims) };
+            let mut verified = self.verified.borrow_mut();
+            verified.put(jwt.digest(), known);
             if verified.len() > MAX_VERIFIED {
                 verified.pop_lru();
             }
-        }
-        Ok(claims)
+            claims
+        }))
     }
 }
 
@@ -122,7 +136,9 @@ impl JwksCache {
     const fn new() -> Self {
         Self {
             jwks: RefCell::new(None),
+            discovered: RefCell::new(None),
             in_flight: SingleFlight::new(),
+            circuit_breaker: CircuitBreaker::new(Service::Jwks),
             failure: RefCell::new(None),
             refresh_from: Cell::new(Moment::EARLIEST),
             limiter: UnknownKeyLimiter { from: Cell::new(Moment::EARLIEST), abandoned: Cell::new(0) },
@@ -138,12 +154,12 @@ impl JwksCache {
         self.failure.borrow().as_ref().filter(|(_, until)| now < *until).map(|(error, _)| error.clone())
     }
 
-    /// The tenant's JWKS, if it has the key `key_id`: the cached one, or a new one if that is old or lacks
+    /// The issuer's JWKS, if it has the key `key_id`: the cached one, or a new one if that is old or lacks
     /// the key.
     async fn with_key<H: Host>(
         &self,
         client: &Client<'_, H>,
-        tenant: &Tenant,
+        issuer: &Issuer,
         key_id: &str,
     ) -> Result<Option<Jwks>, Error> {
         let now = client.host.now();
@@ -155,7 +171,7 @@ impl JwksCache {
             }
             // An old JWKS is a fallback: the request for a new one may take no longer than the stale wait.
             let budget = RetryBudget::with_fallback(deadline, now, client.config.stale_wait());
-            return Ok(match self.fetch(client, tenant, budget).await {
+            return Ok(match self.fetch(client, issuer, budget).await {
                 Ok(jwks) => Some(jwks).filter(has_key),
                 Err(_) => Some(cached),
             });
@@ -166,7 +182,7 @@ impl JwksCache {
         if let Some(error) = self.failure(now) {
             return Err(error);
         }
-        let jwks = self.fetch(client, tenant, RetryBudget::full(deadline)).await;
+        let jwks = self.fetch(client, issuer, RetryBudget::full(deadline)).await;
         jwks.map(|jwks| Some(jwks).filter(has_key)).map_err(|failure| failure.error)
     }
 
@@ -174,17 +190,17 @@ impl JwksCache {
     async fn fetch<H: Host>(
         &self,
         client: &Client<'_, H>,
-        tenant: &Tenant,
+        issuer: &Issuer,
         budget: RetryBudget,
     ) -> Result<Jwks, Failure> {
-        let lead = async |_| self.fetch_as_leader(client, tenant, budget).await;
+        let lead = async |_| self.fetch_as_leader(client, issuer, budget).await;
         self.in_flight.run(client.host, &(), budget.by.end(), |_| budget.by, lead).await.0
     }
 
     async fn fetch_as_leader<H: Host>(
         &self,
         client: &Client<'_, H>,
-        tenant: &Tenant,
+        issuer: &Issuer,
         budget: RetryBudget,
     ) -> Result<Jwks, Failure> {
         let start = client.host.now();
@@ -196,7 +212,7 @@ impl JwksCache {
         let is_unknown_key = self.usable(start).is_some_and(|jwks| jwks.is_fresh(start));
         let pause = if is_unknown_key { FETCH_PAUSE } else { ERROR_TTL };
         let attempt = Attempt { cache: self, until: start.plus(pause), has_ended: false };
-        let result = client.fetch_jwks(tenant.jwks_endpoint(), budget).await;
+        let result = self.fetch_from(client, issuer.source(), budget).await;
         attempt.end();
         let now = client.host.now();
         match result {
@@ -215,6 +231,37 @@ impl JwksCache {
                 Err(failure)
             }
         }
+    }
+}
+
+impl JwksCache {
+    /// Fetches the JWKS from its address, which the issuer's configuration may have to tell first. The
+    /// configuration is fetched again only if there is no JWKS at that address any more.
+    async fn fetch_from<H: Host>(
+        &self,
+        client: &Client<'_, H>,
+        source: &JwksSource,
+        budget: RetryBudget,
+    ) -> Result<(SigningKeys, Moment), Failure> {
+        let endpoint = match source {
+            JwksSource::At(endpoint) => endpoint.clone(),
+            JwksSource::Discovered(discovery) => {
+                let known = self.discovered.borrow().clone();
+                match known {
+                    Some(endpoint) => endpoint,
+                    None => {
+                        let endpoint = client.discover(discovery, &self.circuit_breaker, budget).await?;
+                        self.discovered.replace(Some(endpoint.clone()));
+                        endpoint
+                    }
+                }
+            }
+        };
+        let result = client.fetch_jwks(&endpoint, &self.circuit_breaker, budget).await;
+        if let Err(Failure { error: Error::JwksUnusable, .. }) = &result {
+            self.discovered.take();
+        }
+        result
     }
 }
 

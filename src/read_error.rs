@@ -48,10 +48,11 @@ impl From<&Error> for ReadError {
             | Error::NoValidSecrets
             | Error::NoRoom
             | Error::CameThroughProxy
-            | Error::NotAuthenticated
+            | Error::NotAuthenticated(_)
             | Error::TooManyFailures(_)
             | Error::ForeignName
             | Error::JwksUnusable
+            | Error::IssuerUnusable
             | Error::Upstream { service: Service::Jwks, .. } => Self::Internal,
             Error::NoValidSecret => Self::InvalidName,
             Error::OutOfScope => Self::Forbidden,

@@ -1,6 +1,7 @@
 //! The list of callers in `GATEWAY_CALLERS`.
 
 use super::api_key::KeyHash;
+use super::oidc::{SubjectPattern, Subjects};
 use super::scope::Pattern;
 use super::tenant::guid;
 use super::{ANONYMOUS, COMPOSED, Caller, IdentityClaims, KEY_HOLDER};
@@ -17,7 +18,7 @@ pub(super) fn parse(settings: Lookup<'_>) -> Result<Vec<Caller>, SettingError> {
         list.iter().map(|entry| Entry::from_object(entry.as_object()?)).collect::<Option<Vec<_>>>()
     });
     let entries = entries.ok_or(invalid(
-        "must be a JSON list of objects with name, secrets, and key_sha256, oid, appid or roles",
+        "must be a JSON list of objects with name, secrets, and key_sha256, oid, appid, roles, or iss and sub",
     ))?;
     if entries.len() > MAX_CALLERS {
         return Err(invalid("has too many callers"));
@@ -39,13 +40,15 @@ struct Entry {
     oid: Vec<String>,
     appid: Vec<String>,
     roles: Vec<String>,
+    iss: Option<String>,
+    sub: Vec<String>,
     secrets: Vec<String>,
 }
 
 impl Entry {
     /// The entry, if it has a name and secrets, and no member that is unknown or of another type.
     fn from_object(object: &Object) -> Option<Self> {
-        let is_known = |name| ["name", "key_sha256", "oid", "appid", "roles", "secrets"].contains(&name);
+        let is_known = |name| MEMBERS.contains(&name);
         let texts = |name| if object.has(name) { object.get(name).texts() } else { Some(Vec::new()) };
         object.members().all(|(name, _)| is_known(name)).then_some(())?;
         Some(Self {
@@ -54,6 +57,8 @@ impl Entry {
             oid: texts("oid")?,
             appid: texts("appid")?,
             roles: texts("roles")?,
+            iss: if object.has("iss") { Some(object.get("iss").as_text()?.to_owned()) } else { None },
+            sub: texts("sub")?,
             secrets: object.get("secrets").texts()?,
         })
     }
@@ -72,15 +77,24 @@ impl Entry {
         if !self.roles.iter().all(|role| is_role(role)) {
             return Err(invalid("must have values of app roles in roles"));
         }
-        let has_claims = [&oid, &appid, &self.roles].iter().any(|list| !list.is_empty());
-        if self.name == COMPOSED && (has_claims || !self.key_sha256.is_empty()) {
-            return Err(invalid("must not give the caller composed a key, oid, appid or role"));
+        let patterns: Option<Vec<_>> =
+            self.sub.iter().map(|subject| SubjectPattern::parse(subject)).collect();
+        let patterns =
+            patterns.ok_or(invalid("must have subjects, or prefixes of two parts and ':*', in sub"))?;
+        let subjects = match (self.iss, patterns.is_empty()) {
+            (Some(issuer), false) => Some(Subjects { issuer, patterns }),
+            (None, true) => None,
+            (Some(_), true) | (None, false) => return Err(invalid("must have iss and sub together")),
+        };
+        let claims = IdentityClaims { oid, appid, roles: self.roles, subjects };
+        if self.name == COMPOSED && (claims.is_any() || !self.key_sha256.is_empty()) {
+            return Err(invalid("must not give the caller composed a key, oid, appid, role or subject"));
         }
         let scope: Option<_> = self.secrets.iter().map(|text| Pattern::parse(text)).collect();
         Ok(Caller {
             name: self.name,
             keys: keys.ok_or(invalid("must have SHA-256 hashes of 64 hexadecimal digits in key_sha256"))?,
-            claims: IdentityClaims { oid, appid, roles: self.roles },
+            claims,
             scope: scope.ok_or(invalid("must have names of secrets, or prefixes and a '*', in secrets"))?,
             budget: TokenBucket::full(),
         })
@@ -106,6 +120,8 @@ fn is_role(text: &str) -> bool {
 const fn invalid(should: &'static str) -> SettingError {
     SettingError { name: "GATEWAY_CALLERS", should }
 }
+
+const MEMBERS: [&str; 8] = ["name", "key_sha256", "oid", "appid", "roles", "iss", "sub", "secrets"];
 
 const INVALID_NAME: SettingError =
     invalid("must give each caller a unique name of letters, digits, '.', '_' and '-'");

@@ -1,10 +1,11 @@
-//! JSON Web Tokens as Entra ID issues them to applications: signed with RS256, and nothing else.
+//! JSON Web Tokens of callers: signed with RS256 or ES256, and nothing else.
 //!
 //! Sources: RFC 7515 (JSON Web Signature), RFC 7519 (JSON Web Token), RFC 8725 (best current practices);
-//! Microsoft, "Access token claims reference".
+//! Microsoft, "Access token claims reference"; SPIFFE, "JWT-SVID".
 //!
-//! What a token says about itself counts only after its signature has been verified. A token does not choose
-//! how it is verified: there is one algorithm, and the key is one that the tenant publishes.
+//! What a token says about itself counts only after its signature has been verified, but for its issuer,
+//! which chooses the keys to verify it with. A token does not choose how it is verified: each key has one
+//! algorithm, and is one that the issuer publishes.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use crate::azure::jwks::SigningKeys;
+use crate::azure::jwks::{Algorithm, SigningKeys};
+use crate::error::AuthFailure;
 use crate::json::{Json, Object};
 
 /// A token with an acceptable header. Nothing in it is verified yet.
@@ -20,13 +22,14 @@ pub struct Jwt<'a> {
     text: &'a str,
     /// The header and the claims, as they were signed.
     signed: &'a str,
-    claims: &'a str,
+    claims: Members,
+    algorithm: Algorithm,
     key_id: String,
     signature: Vec<u8>,
 }
 
 impl<'a> Jwt<'a> {
-    /// Parses a token with three parts and with a header that asks for nothing but RS256.
+    /// Parses a token with three parts and with a header that asks for nothing but RS256 or ES256.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > MAX_TOKEN {
             return None;
@@ -34,16 +37,26 @@ impl<'a> Jwt<'a> {
         let (signed, signature) = text.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
         let header = Members::parse(header)?;
-        // A token of Entra ID brings no key along and asks for no other processing.
-        if FORBIDDEN.iter().any(|name| header.has(name)) || header.text("alg")? != "RS256" {
+        // No issuer's token brings a key along or asks for other processing.
+        if FORBIDDEN.iter().any(|name| header.has(name)) {
             return None;
         }
-        if header.has("typ") && !header.text("typ")?.eq_ignore_ascii_case("JWT") {
+        let algorithm = match header.text("alg")? {
+            "RS256" => Algorithm::Rs256,
+            "ES256" => Algorithm::Es256,
+            _ => return None,
+        };
+        if header.has("typ") && !TYPES.iter().any(|known| is_text(&header, "typ", known)) {
             return None;
         }
         let key_id = header.text("kid").filter(|key_id| !key_id.is_empty())?.to_owned();
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
-        Some(Self { text, signed, claims, key_id, signature })
+        Some(Self { text, signed, claims: Members::parse(claims)?, algorithm, key_id, signature })
+    }
+
+    /// The issuer that the token claims to be of.
+    pub fn issuer(&self) -> Option<&str> {
+        self.claims.text("iss")
     }
 
     /// The id of the key that the token claims to be signed with.
@@ -51,16 +64,29 @@ impl<'a> Jwt<'a> {
         &self.key_id
     }
 
+    pub(super) const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// The SHA-256 of the whole token.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.text).into()
+        digest(self.text)
     }
 
     /// The claims, if one of `keys` has made the signature.
-    pub(super) fn verify(&self, keys: &SigningKeys) -> Option<Members> {
-        let verified = keys.verify(&self.key_id, self.signed.as_bytes(), &self.signature);
-        verified.then(|| Members::parse(self.claims)).flatten()
+    pub(super) fn verify(&self, keys: &SigningKeys) -> Result<&Members, AuthFailure> {
+        let verified = keys.verify(&self.key_id, self.algorithm, self.signed.as_bytes(), &self.signature);
+        if verified { Ok(&self.claims) } else { Err(AuthFailure::Signature) }
     }
+}
+
+/// The SHA-256 of a token, or of a text that is none.
+pub fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+fn is_text(members: &Members, name: &str, text: &str) -> bool {
+    members.text(name).is_some_and(|known| known.eq_ignore_ascii_case(text))
 }
 
 /// The members of a JSON object. Two members of one name make the whole object invalid, even if the gateway
@@ -95,10 +121,23 @@ impl Members {
     pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
         if self.has(name) { self.0.get(name).texts() } else { Some(Vec::new()) }
     }
+
+    /// Whether the text of this name, or the only text of a list, is `text` (RFC 7519, section 4.1.3). A
+    /// token with several audiences could be sent here by each of the others.
+    pub(super) fn is_only(&self, name: &str, text: &str) -> bool {
+        match self.0.get(name) {
+            Json::List(list) => matches!(list.as_slice(), [only] if only.as_text() == Some(text)),
+            value => value.as_text() == Some(text),
+        }
+    }
 }
 
+/// The values of `typ` that a token may have, in any case. SPIFFE allows the second (SPIFFE, "JWT-SVID",
+/// section 2.3).
+const TYPES: [&str; 2] = ["JWT", "JOSE"];
+
 /// Members of a header that bring a key or the address of one, or that change how the token is processed (RFC
-/// 7515, section 4.1; RFC 7516; RFC 7797). Entra ID uses none of them.
+/// 7515, section 4.1; RFC 7516; RFC 7797). Entra ID and Kubernetes use none of them.
 const FORBIDDEN: [&str; 8] = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "enc", "zip"];
 
 /// The largest token, in bytes. Tokens of applications have some two thousand. Entra ID puts at most 200

@@ -1,15 +1,19 @@
 //! Identifies the caller of a request, and decides which secrets that caller may read.
 //!
-//! A caller has an API key, as with Azure Functions, or an access token of Entra ID. This module calls
-//! nothing: [`jwks`](crate::jwks) verifies a token before its claims come here.
+//! A caller has an API key, as with Azure Functions, or a token of an issuer that the settings name: Entra ID,
+//! or the platform where the caller runs. This module calls nothing: [`jwks`](crate::jwks) fetches the keys
+//! that a token is verified with.
 
 mod allowed_hosts;
 mod api_key;
 mod callers;
+pub mod claims;
 pub mod failure_limiter;
+pub mod issuer;
 pub mod jwt;
+mod oidc;
 mod scope;
-pub mod tenant;
+mod tenant;
 
 use std::fmt;
 
@@ -24,8 +28,11 @@ use crate::sync::token_bucket::TokenBucket;
 
 use allowed_hosts::AllowedHosts;
 use api_key::KeyHash;
+use claims::{Claims, Identity};
+use issuer::Issuer;
+use oidc::{OidcIssuer, Subjects};
 use scope::Pattern;
-use tenant::{Claims, Tenant};
+use tenant::Tenant;
 
 /// The callers that the settings name.
 #[derive(Debug)]
@@ -35,7 +42,8 @@ pub struct Callers {
     anonymous: Option<Caller>,
     allowed_hosts: AllowedHosts,
     trust_forwarded: bool,
-    tenant: Option<Tenant>,
+    /// The issuers of callers' tokens.
+    issuers: Vec<Issuer>,
 }
 
 /// A caller, and the secrets that it may read.
@@ -47,7 +55,7 @@ pub struct Caller {
     budget: TokenBucket,
 }
 
-/// The claims that identify a caller in an access token. One match is enough.
+/// The claims that identify a caller in a token. One match is enough.
 #[derive(Default)]
 struct IdentityClaims {
     /// Object ids of identities.
@@ -56,14 +64,16 @@ struct IdentityClaims {
     appid: Vec<String>,
     /// App roles of the gateway's own application.
     roles: Vec<String>,
+    /// Subjects of an OIDC issuer.
+    subjects: Option<Subjects>,
 }
 
 /// The credential that a request presents.
 pub enum Credentials<'a> {
     /// An API key; `None` if the request has none, or more than one.
     ApiKey(Option<Redacted>),
-    /// An access token, and the tenant that must have issued it.
-    AccessToken(&'a Tenant, &'a str),
+    /// A bearer token. Nothing of it is checked yet.
+    Token(&'a str),
 }
 
 /// An identified caller. The app roles of a token may identify several callers; the principal has the scope
@@ -79,9 +89,9 @@ impl Callers {
         self.known.iter().map(Caller::name)
     }
 
-    /// The tenant that issues the callers' access tokens, if there is one.
-    pub const fn tenant(&self) -> Option<&Tenant> {
-        self.tenant.as_ref()
+    /// The issuers of the callers' tokens.
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.issuers
     }
 
     /// Parses the settings of callers; `vault` determines the cloud.
@@ -95,18 +105,7 @@ impl Callers {
         if has_duplicate_key(&known) {
             return Err(SettingError { name: "GATEWAY_CALLERS", should: "must not have the same key twice" });
         }
-        let tenant = Tenant::parse(settings, vault)?;
-        match (&tenant, known.iter().any(|caller| caller.claims.is_any())) {
-            (Some(_), true) | (None, false) => {}
-            (None, true) => {
-                let should = "must be set, as GATEWAY_CALLERS names callers by their tokens";
-                return Err(SettingError { name: "GATEWAY_JWT_TENANT", should });
-            }
-            (Some(_), false) => {
-                let should = "must name a caller by oid, appid or roles, as GATEWAY_JWT_TENANT is set";
-                return Err(SettingError { name: "GATEWAY_CALLERS", should });
-            }
-        }
+        let issuers = parse_issuers(settings, vault, &known)?;
         let anonymous = settings.switch("GATEWAY_ALLOW_ANONYMOUS")?;
         // If the settings name callers over HTTP, they must name the composed component as well: some hosts
         // let other components call every export of a component.
@@ -124,11 +123,11 @@ impl Callers {
                 },
             )?,
             trust_forwarded: settings.switch("GATEWAY_TRUST_FORWARDED")?,
-            tenant,
+            issuers,
         })
     }
 
-    /// The credential of a request: the API key in `x-functions-key`, or else a bearer token if a tenant is
+    /// The credential of a request: the API key in `x-functions-key`, or else a bearer token if an issuer is
     /// set, or else the API key in the query.
     ///
     /// The gateway refuses a request that came through a proxy without looking at its credential.
@@ -140,9 +139,9 @@ impl Callers {
         if !self.trust_forwarded && came_through_proxy(headers) {
             return Err(Error::CameThroughProxy);
         }
-        let token = self.tenant.as_ref().filter(|_| !headers.has(api_key::HEADER)).zip(bearer(headers));
-        Ok(match token {
-            Some((tenant, token)) => Credentials::AccessToken(tenant, token),
+        let takes_tokens = !self.issuers.is_empty() && !headers.has(api_key::HEADER);
+        Ok(match bearer(headers).filter(|_| takes_tokens) {
+            Some(token) => Credentials::Token(token),
             None => Credentials::ApiKey(api_key::presented(headers, query)),
         })
     }
@@ -162,7 +161,7 @@ impl Callers {
         caller.map(Principal::one)
     }
 
-    /// The callers that the claims of an access token identify.
+    /// The callers that the claims of a token identify.
     pub fn with_claims(&self, claims: &Claims) -> Option<Principal<'_>> {
         let mut named = self.known.iter().filter(|caller| caller.claims.identify(claims));
         named.next().map(|first| Principal { first, others: named.collect() })
@@ -239,16 +238,63 @@ impl fmt::Debug for Caller {
 }
 
 impl IdentityClaims {
-    const fn is_any(&self) -> bool {
+    /// Whether there are claims of applications of Entra ID.
+    const fn is_application(&self) -> bool {
         !(self.oid.is_empty() && self.appid.is_empty() && self.roles.is_empty())
+    }
+
+    const fn is_any(&self) -> bool {
+        self.is_application() || self.subjects.is_some()
     }
 
     /// Whether `claims` identify this caller.
     fn identify(&self, claims: &Claims) -> bool {
-        self.oid.iter().any(|oid| claims.oid.eq_ignore_ascii_case(oid))
-            || self.appid.iter().any(|appid| claims.appid.eq_ignore_ascii_case(appid))
-            || self.roles.iter().any(|role| claims.roles.contains(role))
+        match &claims.identity {
+            Identity::Application { oid, appid, roles } => {
+                self.oid.iter().any(|known| oid.eq_ignore_ascii_case(known))
+                    || self.appid.iter().any(|known| appid.eq_ignore_ascii_case(known))
+                    || self.roles.iter().any(|known| roles.contains(known))
+            }
+            Identity::Subject { issuer, subject } => {
+                self.subjects.as_ref().is_some_and(|subjects| subjects.contain(issuer, subject))
+            }
+        }
     }
+}
+
+/// Parses the issuers of callers' tokens. Each must have a caller, and each caller with claims its issuer.
+fn parse_issuers(settings: Lookup<'_>, vault: &Vault, known: &[Caller]) -> Result<Vec<Issuer>, SettingError> {
+    let tenant = Tenant::parse(settings, vault)?;
+    match (&tenant, known.iter().any(|caller| caller.claims.is_application())) {
+        (Some(_), true) | (None, false) => {}
+        (None, true) => {
+            let should = "must be set, as GATEWAY_CALLERS names callers by oid, appid or roles";
+            return Err(SettingError { name: "GATEWAY_JWT_TENANT", should });
+        }
+        (Some(_), false) => {
+            let should = "must name a caller by oid, appid or roles, as GATEWAY_JWT_TENANT is set";
+            return Err(SettingError { name: "GATEWAY_CALLERS", should });
+        }
+    }
+    let oidc = OidcIssuer::parse_all(settings)?;
+    let invalid = |should| SettingError { name: "GATEWAY_OIDC", should };
+    if oidc.iter().any(|issuer| vault.accepts_audience(issuer.audience())) {
+        return Err(invalid("must have audiences of the gateway's own, and not that of Key Vault"));
+    }
+    if let Some(tenant) = &tenant
+        && oidc.iter().any(|issuer| tenant.has_issuer(issuer.issuer()))
+    {
+        return Err(invalid("must not name the tenant of GATEWAY_JWT_TENANT, which has claims of its own"));
+    }
+    let named: Vec<_> = known.iter().filter_map(|caller| caller.claims.subjects.as_ref()).collect();
+    if named.iter().any(|subjects| !oidc.iter().any(|issuer| issuer.issuer() == subjects.issuer)) {
+        return Err(invalid("must name the issuer of each iss in GATEWAY_CALLERS, letter by letter"));
+    }
+    if oidc.iter().any(|issuer| !named.iter().any(|subjects| subjects.issuer == issuer.issuer())) {
+        let should = "must name a caller by iss and sub for each issuer of GATEWAY_OIDC, letter by letter";
+        return Err(SettingError { name: "GATEWAY_CALLERS", should });
+    }
+    Ok(tenant.map(Issuer::Tenant).into_iter().chain(oidc.into_iter().map(Issuer::Oidc)).collect())
 }
 
 /// Whether a key occurs twice, at two callers or at one. The scope of that key would be ambiguous.

@@ -2,31 +2,20 @@
 
 use std::fmt;
 
+use super::claims::{Claims, Identity, Validity};
 use super::jwt::{Jwt, Members};
-use crate::azure::jwks::{JwksEndpoint, SigningKeys};
+use crate::azure::issuer::JwksSource;
+use crate::azure::jwks::{Algorithm, SigningKeys};
 use crate::azure::vault::Vault;
 use crate::env::Lookup;
-use crate::error::SettingError;
+use crate::error::{AuthFailure, SettingError};
 
 /// A tenant of Entra ID, and the application in it that represents this gateway.
 pub struct Tenant {
     id: String,
     audience: String,
     issuers: [String; 2],
-    jwks_endpoint: JwksEndpoint,
-}
-
-/// The claims of a valid access token, about the application that it was issued to.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Claims {
-    /// The object id of its identity.
-    pub(super) oid: String,
-    /// The id of the application.
-    pub(super) appid: String,
-    /// The app roles that it has in the application that represents this gateway.
-    pub(super) roles: Vec<String>,
-    not_before: u64,
-    expires: u64,
+    source: JwksSource,
 }
 
 impl Tenant {
@@ -55,34 +44,47 @@ impl Tenant {
                 should: "must be an application of your own, as a token for Key Vault could read the vault",
             });
         }
-        let jwks_endpoint = JwksEndpoint::parse(settings, vault, &id)?;
-        Ok(Some(Self { issuers: jwks_endpoint.issuers(&id), id, audience, jwks_endpoint }))
+        let (source, issuers) = JwksSource::of_tenant(settings, vault, &id)?;
+        Ok(Some(Self { id, audience, issuers, source }))
     }
 
-    /// The endpoint that publishes the tenant's JWKS.
-    pub const fn jwks_endpoint(&self) -> &JwksEndpoint {
-        &self.jwks_endpoint
+    /// Whether the tenant's tokens have this issuer.
+    pub(super) fn has_issuer(&self, issuer: &str) -> bool {
+        self.issuers.iter().any(|known| known == issuer)
     }
 
-    /// The claims of `jwt`, if one of `keys` has signed it and it is valid at `unix_time`.
+    /// Where the tenant publishes its JWKS.
+    pub(super) const fn source(&self) -> &JwksSource {
+        &self.source
+    }
+
+    /// The claims of `jwt`, which has an issuer of this tenant, if one of `keys` has signed it and it is valid
+    /// at `unix_time`.
     ///
-    /// The signature comes first, so that a forged token does not reveal which of its claims are right. Then
-    /// come the issuer (`iss`, `tid`), the audience (`aud`), the time (`nbf`, `exp`), and that the token is
-    /// app-only.
-    pub fn claims(&self, jwt: &Jwt<'_>, keys: &SigningKeys, unix_time: u64) -> Option<Claims> {
+    /// The signature comes first. Then come the tenant (`tid`), the audience (`aud`), the time (`nbf`, `exp`),
+    /// and that the token is app-only.
+    pub(super) fn claims(
+        &self,
+        jwt: &Jwt<'_>,
+        keys: &SigningKeys,
+        unix_time: u64,
+    ) -> Result<Claims, AuthFailure> {
+        // Entra ID signs with nothing else.
+        if jwt.algorithm() != Algorithm::Rs256 {
+            return Err(AuthFailure::NotAToken);
+        }
         let members = jwt.verify(keys)?;
-        let issuer = members.text("iss")?;
-        let is_ours = self.issuers.iter().any(|known| known == issuer)
-            && members.text("tid")?.eq_ignore_ascii_case(&self.id)
-            && members.text("aud")? == self.audience;
-        let claims = Claims {
-            oid: members.text("oid")?.to_owned(),
-            appid: app_id(&members)?.to_owned(),
-            roles: members.texts("roles")?,
-            not_before: members.number("nbf")?,
-            expires: members.number("exp")?,
-        };
-        (is_ours && is_app_only(&members) && claims.are_valid(unix_time)).then_some(claims)
+        let tenant = members.text("tid").ok_or(AuthFailure::Claims)?;
+        if !tenant.eq_ignore_ascii_case(&self.id) {
+            return Err(AuthFailure::Tenant);
+        }
+        // Entra ID writes no list.
+        if members.text("aud") != Some(&self.audience) {
+            return Err(AuthFailure::Audience);
+        }
+        let claims = application(members).ok_or(AuthFailure::Claims)?;
+        claims.validity.check(unix_time)?;
+        if is_app_only(members) { Ok(claims) } else { Err(AuthFailure::NotAppOnly) }
     }
 }
 
@@ -92,17 +94,15 @@ impl fmt::Debug for Tenant {
     }
 }
 
-impl Claims {
-    /// Whether `unix_time` is between `nbf` and `exp`, with a tolerance of [`SKEW`].
-    pub const fn are_valid(&self, unix_time: u64) -> bool {
-        self.not_before.saturating_sub(SKEW) <= unix_time && unix_time < self.expires.saturating_add(SKEW)
-    }
-}
-
-impl fmt::Debug for Claims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Claims(..)")
-    }
+/// The claims about the application that the token was issued to.
+fn application(members: &Members) -> Option<Claims> {
+    let identity = Identity::Application {
+        oid: members.text("oid")?.to_owned(),
+        appid: app_id(members)?.to_owned(),
+        roles: members.texts("roles")?,
+    };
+    let validity = Validity { not_before: members.number("nbf")?, expires: members.number("exp")? };
+    Some(Claims { identity, validity })
 }
 
 /// Whether a token is app-only: the application has it for itself. A token on behalf of a user names the
@@ -140,7 +140,3 @@ pub(super) fn guid(text: &str) -> Option<String> {
     });
     (valid && groups.next().is_none()).then(|| text.to_ascii_lowercase())
 }
-
-/// How far Entra ID's clock and the host's may differ, in seconds. Microsoft's own libraries allow five
-/// minutes. Hosts in Azure have the time from Azure, so a minute is plenty.
-const SKEW: u64 = 60;

@@ -169,6 +169,10 @@ fn an_invalid_list_of_callers_is_a_configuration_error() {
         r#"[{"name":"a","secrets":[],"roles":[""]}]"#,
         r#"[{"name":"a","secrets":[],"roles":["two words"]}]"#,
         r#"[{"name":"a","secrets":[],"name":"b"}]"#,
+        r#"[{"name":"a","secrets":[],"sub":["b:c"]}]"#,
+        r#"[{"name":"a","secrets":[],"iss":"https://oidc.example/"}]"#,
+        r#"[{"name":"a","secrets":[],"iss":["https://oidc.example/"],"sub":["b:c"]}]"#,
+        r#"[{"name":"composed","secrets":[],"iss":"https://oidc.example/","sub":["b:c"]}]"#,
         &two,
         &long,
         &empty_key,
@@ -204,7 +208,7 @@ fn key_caller<'a>(
         Credentials::ApiKey(key) => {
             Ok(callers.with_key(key.as_ref()).map(|principal| principal.caller().name()))
         }
-        Credentials::AccessToken(..) => panic!("a token"),
+        Credentials::Token(_) => panic!("a token"),
     }
 }
 
@@ -235,7 +239,7 @@ fn a_bearer_token_needs_a_tenant_and_no_key_in_the_header() {
     ] {
         let headers = fields(&headers);
         let token = match tenant.credentials(&headers, query) {
-            Ok(Credentials::AccessToken(_, token)) => Some(token),
+            Ok(Credentials::Token(token)) => Some(token),
             Ok(Credentials::ApiKey(_)) => None,
             Err(error) => panic!("{error}"),
         };
@@ -283,6 +287,118 @@ fn a_tenant_needs_an_audience_and_callers_with_claims() {
         assert_eq!(parse(&settings).err().map(|error| error.name), wrong, "{settings:?}");
     }
 }
+
+#[test]
+fn an_issuer_has_https_an_own_audience_and_callers() {
+    let valid = r#"[{"issuer":"https://oidc.example/cluster/","audience":"keyvault-gateway"}]"#;
+    let callers = r#"[{"name":"a","iss":"https://oidc.example/cluster/","sub":["b:c"],"secrets":["*"]}]"#;
+    let with = |members: &str| format!("[{{{members}}}]");
+    let issuer = |issuer: &str| with(&format!(r#""issuer":"{issuer}","audience":"keyvault-gateway""#));
+    let audience = |audience: &str| {
+        with(&format!(r#""issuer":"https://oidc.example/cluster/","audience":"{audience}""#))
+    };
+    let jwks = |uri: &str| {
+        let members = r#""issuer":"https://oidc.example/cluster/","audience":"keyvault-gateway""#;
+        with(&format!(r#"{members},"jwks_uri":"{uri}""#))
+    };
+    let error = |settings: &[(&'static str, &str)]| parse(settings).err().map(|error| error.name);
+    for oidc in [valid.to_owned(), jwks("https://keys.example/jwks?x=1"), jwks("http://127.0.0.1:8080/jwks")]
+    {
+        assert_eq!(error(&[("GATEWAY_OIDC", &oidc), ("GATEWAY_CALLERS", callers)]), None, "{oidc}");
+    }
+    let twice = valid.replace(']', ",").replace('[', "") + &valid[1..];
+    for oidc in [
+        "[]",
+        "{}",
+        "[{}]",
+        "marker",
+        r#"[["https://oidc.example/cluster/","keyvault-gateway"]]"#,
+        &with(r#""issuer":"https://oidc.example/cluster/""#),
+        &with(r#""issuer":"https://oidc.example/cluster/","audience":["keyvault-gateway"]"#),
+        &with(r#""issuer":"https://oidc.example/cluster/","audience":"a","key":"b""#),
+        &with(r#""issuer":"https://oidc.example/cluster/","audience":"a","jwks_uri":null"#),
+        &issuer("http://oidc.example/cluster/"),
+        &issuer("oidc.example"),
+        &issuer("https://oidc.example/cluster/?x=1"),
+        &issuer("https://oidc.example/cluster/#x"),
+        &issuer("https://user@oidc.example/cluster/"),
+        &issuer("https://oidc.example/other/"),
+        &issuer("https://oidc.example/cluster"),
+        &audience(""),
+        &audience("two words"),
+        &audience("https://oidc.example/cluster/"),
+        &audience("https://vault.azure.net"),
+        &audience("api://AzureADTokenExchange"),
+        &audience("api://AzureADTokenExchangeChina"),
+        &jwks("http://keys.example/jwks"),
+        &jwks("/jwks"),
+        &jwks(""),
+        &format!("[{twice}"),
+    ] {
+        let settings = [("GATEWAY_OIDC", oidc), ("GATEWAY_CALLERS", callers)];
+        assert_eq!(error(&settings), Some("GATEWAY_OIDC"), "{oidc}");
+    }
+    // Each issuer has a caller, and each caller an issuer.
+    assert_eq!(error(&[("GATEWAY_OIDC", valid)]), Some("GATEWAY_CALLERS"));
+    assert_eq!(error(&[("GATEWAY_OIDC", valid), KEY[0]]), Some("GATEWAY_CALLERS"));
+    assert_eq!(error(&[("GATEWAY_CALLERS", callers)]), Some("GATEWAY_OIDC"));
+    // The tenant has claims of its own.
+    let entra = "https://sts.windows.net/6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42/";
+    let both = [callers.replace("https://oidc.example/cluster/", entra), TENANT[2].1.to_owned()];
+    let both = format!("{},{}", &both[0][..both[0].len() - 1], &both[1][1..]);
+    let settings = [TENANT[0], TENANT[1], ("GATEWAY_CALLERS", &*both), ("GATEWAY_OIDC", &issuer(entra))];
+    assert_eq!(error(&settings), Some("GATEWAY_OIDC"));
+}
+
+#[test]
+fn a_subject_is_exact_or_has_a_prefix_of_two_parts() {
+    for (pattern, subject, matches) in [
+        ("system:serviceaccount:billing:app", "system:serviceaccount:billing:app", Some(true)),
+        ("system:serviceaccount:billing:app", "system:serviceaccount:billing:App", Some(false)),
+        ("system:serviceaccount:billing:*", "system:serviceaccount:billing:app", Some(true)),
+        ("system:serviceaccount:billing:*", "system:serviceaccount:billing:", Some(false)),
+        ("system:serviceaccount:billing:*", "system:serviceaccount:billing", Some(false)),
+        ("system:serviceaccount:billing:*", "system:serviceaccount:billing-2:app", Some(false)),
+        ("system:serviceaccount:*", "system:serviceaccount:billing:app", Some(true)),
+        ("repo:example/app:*", "repo:example/app:ref:refs/heads/main", Some(true)),
+        ("repo:example/app:*", "repo:example/app2:ref:refs/heads/main", Some(false)),
+        ("112633961854638529490", "112633961854638529490", Some(true)),
+        (
+            "project_path:a/b:ref_type:branch:ref:fix 1",
+            "project_path:a/b:ref_type:branch:ref:fix 1",
+            Some(true),
+        ),
+        ("*", "", None),
+        (":*", "", None),
+        ("repo:*", "", None),
+        ("repo::*", "", None),
+        (":repo:*", "", None),
+        ("system:serviceaccount:billing*", "", None),
+        ("system:*:billing:*", "", None),
+        ("system:serviceaccount:billing:**", "", None),
+        ("", "", None),
+        ("schlüssel", "", None),
+        ("a\nb", "", None),
+    ] {
+        let list = json_entry(pattern);
+        let settings = [("GATEWAY_OIDC", OIDC), ("GATEWAY_CALLERS", list.as_str())];
+        let found = parse(&settings).ok().map(|callers| {
+            let claims = |issuer: &str| Claims {
+                identity: Identity::Subject { issuer: issuer.to_owned(), subject: subject.to_owned() },
+                validity: claims::Validity { not_before: 0, expires: 0 },
+            };
+            assert!(callers.with_claims(&claims("https://another.example")).is_none(), "{pattern}");
+            callers.with_claims(&claims("https://oidc.example")).is_some()
+        });
+        assert_eq!(found, matches, "{pattern} {subject}");
+    }
+}
+
+fn json_entry(subject: &str) -> String {
+    format!(r#"[{{"name":"a","iss":"https://oidc.example","sub":["{subject}"],"secrets":["*"]}}]"#)
+}
+
+const OIDC: &str = r#"[{"issuer":"https://oidc.example","audience":"keyvault-gateway"}]"#;
 
 #[test]
 fn debug_output_has_no_claims() {

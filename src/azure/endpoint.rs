@@ -93,6 +93,23 @@ impl Endpoint {
             || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
     }
 
+    /// Whether both have the same scheme, host and port.
+    pub(super) fn has_origin_of(&self, other: &Self) -> bool {
+        let port = |endpoint: &Self| match endpoint.port() {
+            None | Some("") => {
+                if endpoint.tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            // A port that was parsed is a number.
+            Some(port) => port.parse().unwrap_or_default(),
+        };
+        let (own, others): (u16, u16) = (port(self), port(other));
+        self.tls == other.tls && self.host() == other.host() && own == others
+    }
+
     /// The same origin with another path and query.
     pub(super) fn at(&self, path_and_query: String) -> Self {
         Self { tls: self.tls, authority: self.authority.clone(), path_and_query }

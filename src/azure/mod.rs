@@ -1,13 +1,14 @@
 //! Azure's APIs: the calls that the gateway can make, and what the answers mean.
 //!
 //! Only this module and its children can make a [`Call`], so no other module can send anything to Azure.
-//! [`token_source`] calls the configured token source, [`vault`] the configured vault, and [`jwks`] the
-//! tenant of the callers.
+//! [`token_source`] calls the configured token source, [`vault`] the configured vault, and [`issuer`] the
+//! issuers of callers' tokens: the tenant, and other issuers, which need not be Azure's.
 
 mod challenge;
 mod cloud;
 mod date;
 mod endpoint;
+pub mod issuer;
 pub mod jwks;
 pub mod token_source;
 pub mod vault;

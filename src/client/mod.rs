@@ -8,7 +8,8 @@ pub mod token_cache;
 
 use std::time::Duration;
 
-use crate::azure::jwks::{JwksEndpoint, SigningKeys};
+use crate::azure::issuer::{Discovery, JwksEndpoint};
+use crate::azure::jwks::SigningKeys;
 use crate::azure::token_source::Token;
 use crate::azure::{Answer, Call, CallError};
 use crate::config::Config;
@@ -31,7 +32,6 @@ pub struct ClientState {
     store: StoreHealth,
     token_source: CircuitBreaker,
     vault: CircuitBreaker,
-    jwks: CircuitBreaker,
 }
 
 /// The calls of one request.
@@ -51,17 +51,15 @@ impl ClientState {
             store: StoreHealth::new(),
             token_source: CircuitBreaker::new(Service::TokenSource),
             vault: CircuitBreaker::new(Service::Vault),
-            jwks: CircuitBreaker::new(Service::Jwks),
         }
     }
+}
 
-    const fn circuit_breaker(&self, service: Service) -> &CircuitBreaker {
-        match service {
-            Service::TokenSource => &self.token_source,
-            Service::Vault => &self.vault,
-            Service::Jwks => &self.jwks,
-        }
-    }
+/// What is called: its name in the log, and its circuit breaker.
+#[derive(Clone, Copy)]
+struct Upstream<'a> {
+    name: &'static str,
+    circuit_breaker: &'a CircuitBreaker,
 }
 
 impl<H: Host> Client<'_, H> {
@@ -101,17 +99,40 @@ impl<H: Host> Client<'_, H> {
         let (name, version) = (&request.name, request.version.as_ref());
         let vault = &self.config.vault;
         let parse = |answer| vault.parse_secret(answer, name, version, self.host.unix_time());
-        self.call(&|| vault.call(name, version, token), "vault", parse, is_final, budget).await
+        let upstream = Upstream { name: "vault", circuit_breaker: &self.state.vault };
+        self.call(&|| vault.call(name, version, token), upstream, parse, is_final, budget).await
     }
 
-    /// Fetches a JWKS. With it comes the moment at which it was requested.
+    /// The token source.
+    const fn token_source(&self) -> Upstream<'_> {
+        let name = self.config.token_source.name();
+        Upstream { name, circuit_breaker: &self.state.token_source }
+    }
+
+    /// Fetches the JWKS of an issuer, which has a circuit breaker of its own: one that fails says nothing of
+    /// the others. With it comes the moment at which it was requested.
     pub async fn fetch_jwks(
         &self,
         endpoint: &JwksEndpoint,
+        circuit_breaker: &CircuitBreaker,
         budget: RetryBudget,
     ) -> Result<(SigningKeys, Moment), Failure> {
-        let parse = |answer| JwksEndpoint::parse_keys(answer, self.host.unix_time());
-        self.call(&|| endpoint.call(), "signing-keys", parse, &mut |_| false, budget).await
+        let parse = |answer| SigningKeys::parse(answer, self.host.unix_time());
+        let upstream = Upstream { name: "signing-keys", circuit_breaker };
+        self.call(&|| endpoint.call(), upstream, parse, &mut |_| false, budget).await
+    }
+
+    /// Fetches the address of the JWKS from the configuration of an issuer.
+    pub async fn discover(
+        &self,
+        discovery: &Discovery,
+        circuit_breaker: &CircuitBreaker,
+        budget: RetryBudget,
+    ) -> Result<JwksEndpoint, Failure> {
+        let parse = |answer| discovery.parse(answer, self.host.unix_time());
+        let upstream = Upstream { name: "issuer", circuit_breaker };
+        let (endpoint, _) = self.call(&|| discovery.call(), upstream, parse, &mut |_| false, budget).await?;
+        Ok(endpoint)
     }
 
     /// The host's store, if it has one and the settings name it. Its calls end by `by`.
@@ -167,7 +188,9 @@ impl<H: Host> Client<'_, H> {
         let service = call.service();
         self.context.calls.add(service);
         self.metrics.call_started(service);
-        let answer = self.host.send(call.traced(&self.context.trace), limit).await;
+        // Nothing of a caller goes to an issuer, which need not be Azure's.
+        let call = if service == Service::Jwks { call } else { call.traced(&self.context.trace) };
+        let answer = self.host.send(call, limit).await;
         let now = self.host.now();
         let duration = now.since(start);
         self.metrics.call_ended(service, duration);

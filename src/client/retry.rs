@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Client;
 use super::circuit_breaker::{Admission, doubled, random_part};
 use super::retry_budget::RetryBudget;
+use super::{Client, Upstream};
 use crate::azure::{Answer, Call, CallError};
 use crate::error::{Error, Failure, FailureKind, Service};
 use crate::host::Host;
@@ -21,14 +21,14 @@ impl<H: Host> Client<'_, H> {
     pub(super) async fn call<T>(
         &self,
         call: &dyn Fn() -> Call,
-        name: &'static str,
+        upstream: Upstream<'_>,
         parse: impl Fn(Result<Answer, CallError>) -> Result<T, Error>,
         is_final: &mut dyn FnMut(&Error) -> bool,
         budget: RetryBudget,
     ) -> Result<(T, Moment), Failure> {
         let mut value = None;
         let mut parse = |answer| parse(answer).map(|parsed| value = Some(parsed));
-        let start = self.call_until(call, name, &mut parse, is_final, budget).await?;
+        let start = self.call_until(call, upstream, &mut parse, is_final, budget).await?;
         value.map(|value| (value, start)).ok_or(Failure::local(Error::DeadlineExceeded))
     }
 
@@ -36,7 +36,7 @@ impl<H: Host> Client<'_, H> {
     async fn call_until(
         &self,
         call: &dyn Fn() -> Call,
-        name: &'static str,
+        upstream: Upstream<'_>,
         parse: &mut dyn FnMut(Result<Answer, CallError>) -> Result<(), Error>,
         is_final: &mut dyn FnMut(&Error) -> bool,
         budget: RetryBudget,
@@ -46,7 +46,7 @@ impl<H: Host> Client<'_, H> {
             let call = call();
             let service = call.service();
             let permit = loop {
-                match self.state.circuit_breaker(service).enter(self.host.now(), self.host.random()) {
+                match upstream.circuit_breaker.enter(self.host.now(), self.host.random()) {
                     Admission::Allowed(permit) => break permit,
                     Admission::Delayed(delay, error) => self.back_off(delay, budget, error).await?,
                     // The failures of this request itself have opened the circuit breaker.
@@ -66,7 +66,7 @@ impl<H: Host> Client<'_, H> {
             if tries > 0 && service == Service::Vault {
                 self.charge(start);
             }
-            let result = parse(self.send(call, name, limit, budget.by).await);
+            let result = parse(self.send(call, upstream.name, limit, budget.by).await);
             tries = tries.saturating_add(1);
             let failure = match &result {
                 // Our own deadline ended the call, too early to count it against the service: the request had

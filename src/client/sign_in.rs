@@ -28,7 +28,7 @@ impl<H: Host> Client<'_, H> {
             let call = || source.call(self.config.vault.audience(), proof.expose());
             let parse =
                 |answer| source.parse_token(answer, proof.expose(), self.host.now(), self.host.unix_time());
-            let failure = match self.call(&call, source.name(), parse, &mut |_| false, budget).await {
+            let failure = match self.call(&call, self.token_source(), parse, &mut |_| false, budget).await {
                 Ok((token, _)) => return Ok(token),
                 Err(failure) => failure,
             };
@@ -62,7 +62,7 @@ impl<H: Host> Client<'_, H> {
             Ok(proof) => proof,
             Err(first) => {
                 let parse = |answer| source.parse_proof(answer, self.host.now(), self.host.unix_time());
-                self.call(&|| first.call(), source.name(), parse, &mut |_| false, budget).await?.0
+                self.call(&|| first.call(), self.token_source(), parse, &mut |_| false, budget).await?.0
             }
         };
         match proof {

@@ -105,7 +105,7 @@ impl Reply {
             Error::WrongMethod(allow) => {
                 reply.headers.add("allow", *allow);
             }
-            Error::NotAuthenticated => {
+            Error::NotAuthenticated(_) => {
                 reply.headers.add("www-authenticate", CHALLENGE);
             }
             _ => {}
@@ -273,7 +273,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (BAD_REQUEST, "Request does not contain a valid list Secrets of 1 to 50 secrets.")
         }
         Error::CameThroughProxy => (FORBIDDEN, "Requests that came through a proxy are not answered here."),
-        Error::NotAuthenticated => {
+        Error::NotAuthenticated(_) => {
             ((StatusCode::UNAUTHORIZED, "Unauthorized"), "The request has no valid key and no valid token.")
         }
         Error::TooManyFailures(_) => (
@@ -319,6 +319,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
             (IDENTITY_ERROR, "The token source gave an answer that cannot be used.")
         }
         Error::JwksUnusable => (IDENTITY_ERROR, "The JWKS endpoint gave an answer that cannot be used."),
+        Error::IssuerUnusable => {
+            (IDENTITY_ERROR, "The issuer of the token has a configuration that cannot be used.")
+        }
         Error::SecretNotFound(name, version) => {
             let version =
                 version.as_ref().map_or_else(String::new, |version| format!("/{}", version.as_str()));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use keyvault_gateway::error::{
-    Code, Denial, Error, FailureKind, Service, SettingError, TokenFileError, TokenMismatch, TokenRefusal,
+    AuthFailure, Code, Denial, Error, FailureKind, Service, SettingError, TokenFileError, TokenMismatch,
+    TokenRefusal,
 };
 use keyvault_gateway::model::SecretName;
 
@@ -24,7 +25,6 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::NoValidSecrets, 400, "BadRequest"),
         (Error::NoRoom, 413, "TooLarge"),
         (Error::CameThroughProxy, 403, "Forbidden"),
-        (Error::NotAuthenticated, 401, "Unauthorized"),
         (Error::TooManyFailures(Duration::from_secs(7)), 429, "TooManyRequests"),
         (Error::ForeignName, 403, "Forbidden"),
         (Error::BudgetSpent(Duration::from_secs(7)), 429, "TooManyRequests"),
@@ -37,6 +37,7 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
         (Error::TokenSourceAbsent(403), 503, "Unavailable"),
         (Error::TokenSourceUnusable, 502, "IdentityError"),
         (Error::JwksUnusable, 502, "IdentityError"),
+        (Error::IssuerUnusable, 502, "IdentityError"),
         (Error::SecretNotFound(SecretName::parse("a").unwrap(), None), 404, "SecretNotFound"),
         (Error::CallNotAllowed, 503, "Unavailable"),
         (Error::SecretDisabled, 403, "SecretDisabled"),
@@ -99,6 +100,9 @@ pub fn table() -> Vec<(Error, u16, &'static str)> {
     for complaint in [TokenMismatch::Audience, TokenMismatch::Issuer, TokenMismatch::Claims] {
         table.push((Error::TokenRefused(complaint, Code::parse("AKV10022")), 502, "VaultError"));
     }
+    for failure in AUTH_FAILURES {
+        table.push((Error::NotAuthenticated(failure), 401, "Unauthorized"));
+    }
     for (error, ..) in &table {
         is_in_the_table(error);
     }
@@ -115,10 +119,24 @@ fn is_in_the_table(error: &Error) {
     match error {
         NoRoute | WrongMethod(_) | HeadersTooLarge | NotJson | NotUtf8 | BodyTooLarge | BodyLost
         | NotAnObject | NoValidSecret | NoValidVersion | NoValidDetails | NoValidSecrets | NoRoom
-        | CameThroughProxy | NotAuthenticated | TooManyFailures(_) | ForeignName | BudgetSpent(_)
-        | OutOfScope | Setting(_) | TokenSourceAbsent(_) | TokenSourceUnusable | JwksUnusable
-        | CallNotAllowed | SecretDisabled | VaultUnusable | DeadlineExceeded => {}
+        | CameThroughProxy | TooManyFailures(_) | ForeignName | BudgetSpent(_) | OutOfScope | Setting(_)
+        | TokenSourceAbsent(_) | TokenSourceUnusable | JwksUnusable | IssuerUnusable | CallNotAllowed
+        | SecretDisabled | VaultUnusable | DeadlineExceeded => {}
         SecretNotFound(_, _) | TokenNotAccepted { .. } | VaultRefused(_, _) => {}
+        NotAuthenticated(failure) => match failure {
+            AuthFailure::ApiKey
+            | AuthFailure::NotAToken
+            | AuthFailure::Issuer
+            | AuthFailure::Key
+            | AuthFailure::Signature
+            | AuthFailure::Claims
+            | AuthFailure::Audience
+            | AuthFailure::Tenant
+            | AuthFailure::Expired
+            | AuthFailure::NotYetValid
+            | AuthFailure::NotAppOnly
+            | AuthFailure::NoCaller => {}
+        },
         TokenSourceRefused { reason, .. } => match reason {
             NoSuchIdentity | SeveralIdentities | Audience | Credential | Tenant | Application | Policy
             | Trust | Assertion | Other => {}
@@ -141,3 +159,18 @@ fn is_in_the_table(error: &Error) {
         },
     }
 }
+
+const AUTH_FAILURES: [AuthFailure; 12] = [
+    AuthFailure::ApiKey,
+    AuthFailure::NotAToken,
+    AuthFailure::Issuer,
+    AuthFailure::Key,
+    AuthFailure::Signature,
+    AuthFailure::Claims,
+    AuthFailure::Audience,
+    AuthFailure::Tenant,
+    AuthFailure::Expired,
+    AuthFailure::NotYetValid,
+    AuthFailure::NotAppOnly,
+    AuthFailure::NoCaller,
+];

@@ -125,7 +125,7 @@ fn unknown_key_ids_cost_one_jwks_call_in_30_seconds() {
 #[test]
 fn clients_that_hang_up_cause_few_jwks_calls() {
     let stranger = SigningKey::stranger();
-    let unknown = stranger.token(&stranger.header(), &json!({}));
+    let unknown = stranger.token(&stranger.header(), &BILLING.claims(BEGINNING));
     let hang_up_with = |gateway: &Scripted, bearer: &str, times| {
         let bearer = format!("Bearer {bearer}");
         (0..times).filter(|_| gateway.hang_up("POST", "/", &[JSON, ("authorization", &bearer)], "{}")).count()

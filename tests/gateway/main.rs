@@ -9,6 +9,7 @@ mod federation;
 mod forged_tokens;
 mod immediate;
 mod isolation;
+mod platform_tokens;
 mod scripted;
 mod shared_store;
 mod single_flight;
