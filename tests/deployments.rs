@@ -136,9 +136,9 @@ fn spin_manifest_builds_the_component() {
     assert_eq!(component["source"].as_str(), Some("target/wasm32-wasip2/release/keyvault_gateway.wasm"));
 }
 
-/// The settings in the first columns of the tables in `docs/settings.md`.
+/// The settings in the first columns of the tables in `docs/reference/settings.md`.
 fn documented_settings() -> BTreeSet<String> {
-    let page = read("docs/settings.md");
+    let page = read("docs/reference/settings.md");
     let columns = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let upper = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     let is_setting = |name: &&str| *name == "KeyVaultUri" || name.contains('_') && upper(name);

@@ -1,4 +1,4 @@
-//! `docs/operations.md` and `deploy/alerts` agree with the errors, metrics and log lines of the gateway.
+//! `docs/reference/errors.md` and `deploy/alerts` agree with the errors, metrics and log lines of the gateway.
 
 mod errors;
 
@@ -21,7 +21,7 @@ fn every_code_has_a_runbook_with_its_causes() {
         expected.entry(format!("{status} `{code}`")).or_default().insert(cause(&error));
     }
     expected.insert("500 `InternalError`".to_owned(), BTreeSet::new());
-    let page = read("docs/operations.md");
+    let page = read("docs/reference/errors.md");
     let mut runbooks = BTreeMap::new();
     for runbook in section(&page, "## Runbooks").split("\n### ").skip(1) {
         let (heading, text) = runbook.split_once('\n').unwrap();
@@ -34,7 +34,7 @@ fn every_code_has_a_runbook_with_its_causes() {
 
 #[test]
 fn operations_page_lists_every_metric_and_label() {
-    let page = read("docs/operations.md");
+    let page = read("docs/reference/errors.md");
     let described = section(&page, "## Metrics");
     let on_the_page: BTreeMap<_, _> = rows(described)
         .into_iter()
@@ -52,7 +52,7 @@ fn operations_page_lists_every_metric_and_label() {
 
 #[test]
 fn sample_log_lines_match_the_format() {
-    let page = read("docs/operations.md");
+    let page = read("docs/reference/errors.md");
     let log = section(&page, "## The log");
     let samples: Vec<_> = log.lines().filter(|line| line.starts_with('{')).collect();
     let mut shown = BTreeSet::new();
@@ -67,7 +67,7 @@ fn sample_log_lines_match_the_format() {
 
 #[test]
 fn alerts_use_existing_metrics_labels_and_codes() {
-    let page = read("docs/operations.md");
+    let page = read("docs/reference/errors.md");
     let reasons: BTreeSet<_> =
         rows(section(&page, "### Why these thresholds")).into_iter().map(|row| row[0].clone()).collect();
     let codes: BTreeSet<_> = table().into_iter().map(|(_, _, code)| code).chain(["InternalError"]).collect();
