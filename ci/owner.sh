@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the address of the repository on GitHub wherever a placeholder has its place: ci/owner.sh OWNER/REPOSITORY
-# docs/release.md says when. The placeholders are OWNER/REPOSITORY, ghcr.io/OWNER and namespacePrefix = "OWNER/".
+# docs/contributing/release.md says when. The placeholders are OWNER/REPOSITORY, ghcr.io/OWNER and namespacePrefix = "OWNER/".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ ! ${1:-} =~ ^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$ || $1 == OWNER/* ]]; then
