@@ -1,4 +1,4 @@
-// Alerts from the log of the gateway, for places where /metrics has the counts of one instance of several. docs/reference/errors.md
+// Alerts from the log of the gateway, for places where /metrics has the counts of one instance of several. docs/how-to/monitor
 // has these queries, the reasons for the thresholds, and what to do for each code.
 
 @description('Resource id of the Log Analytics workspace that has the log.')
@@ -7,7 +7,7 @@ param workspaceId string
 @description('Azure region of the rules, which is that of the workspace.')
 param location string = resourceGroup().location
 
-@description('Table of the workspace that has the log. docs/reference/errors.md says which it is where.')
+@description('Table of the workspace that has the log. docs/how-to/monitor/container-apps.md says which it is where.')
 @allowed([
   'ContainerAppConsoleLogs_CL'
   'ContainerAppConsoleLogs'
