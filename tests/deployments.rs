@@ -96,8 +96,8 @@ fn workflows_pin_actions_by_commit() {
         for line in read(&file).lines() {
             let Some(action) = line.trim().trim_start_matches("- ").strip_prefix("uses: ") else { continue };
             let (commit, version) = action.split_once('@').unwrap().1.split_once(" # v").unwrap_or_default();
-            let is_hash = commit.len() == 40
-                && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let is_hash =
+                commit.len() == 40 && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             assert!(is_hash && !version.is_empty(), "{file}: {action}");
             pinned += 1;
         }

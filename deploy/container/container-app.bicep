@@ -31,6 +31,12 @@ param gatewayKeySecretUri string = ''
 @description('Callers, as the JSON list that the page "Settings" describes: GATEWAY_CALLERS. It has hashes of keys and no keys.')
 param gatewayCallers string = ''
 
+@description('Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys.')
+param callerTokenTenant string = ''
+
+@description('Audience of these tokens: GATEWAY_JWT_AUDIENCE; empty if callers have keys.')
+param callerTokenAudience string = ''
+
 @description('Whether the app can be reached from outside its environment.')
 param external bool = false
 
@@ -119,6 +125,15 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
             {
               name: 'GATEWAY_CALLERS'
               value: gatewayCallers
+            }
+            // An empty setting counts as not set.
+            {
+              name: 'GATEWAY_JWT_TENANT'
+              value: callerTokenTenant
+            }
+            {
+              name: 'GATEWAY_JWT_AUDIENCE'
+              value: callerTokenAudience
             }
           ], hasKey ? [
             {

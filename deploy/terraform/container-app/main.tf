@@ -96,6 +96,24 @@ resource "azurerm_container_app" "this" {
       }
 
       dynamic "env" {
+        for_each = var.caller_token_tenant == "" ? [] : [var.caller_token_tenant]
+
+        content {
+          name  = "GATEWAY_JWT_TENANT"
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = var.caller_token_audience == "" ? [] : [var.caller_token_audience]
+
+        content {
+          name  = "GATEWAY_JWT_AUDIENCE"
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
         for_each = local.has_key ? ["gateway-key"] : []
 
         content {

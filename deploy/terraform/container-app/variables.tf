@@ -52,6 +52,18 @@ variable "gateway_callers" {
   default     = ""
 }
 
+variable "caller_token_tenant" {
+  description = "Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys."
+  type        = string
+  default     = ""
+}
+
+variable "caller_token_audience" {
+  description = "Audience of these tokens: GATEWAY_JWT_AUDIENCE; empty if callers have keys."
+  type        = string
+  default     = ""
+}
+
 variable "external" {
   description = "Whether the app can be reached from outside its environment."
   type        = bool
