@@ -15,6 +15,7 @@ fn every_variable_of_a_deployment_is_a_setting() {
     let example = read("deploy/systemd/settings.env");
     let pods = read("deploy/container/kubernetes.yaml");
     let app = read("deploy/container/container-app.bicep");
+    let module = read("deploy/terraform/container-app/main.tf");
     let credentials = unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")?.split_once(':'));
     let variables = example.lines().filter_map(|line| line.trim_start_matches('#').split_once('='));
     for (place, names) in [
@@ -22,6 +23,7 @@ fn every_variable_of_a_deployment_is_a_setting() {
         ("settings.env", variables.map(|(name, _)| name).collect()),
         ("kubernetes.yaml", names(between(&pods, " env:\n", " securityContext:\n"), "- name: ")),
         ("container-app.bicep", names(between(&app, " env: ", " probes: "), "name: '")),
+        ("container-app/main.tf", terraform_names(between(&module, " env {\n", " liveness_probe {\n"))),
     ] {
         let unknown: Vec<_> = names.iter().filter(|name| !settings.contains(**name)).collect();
         assert_eq!((names.len() > 1, unknown), (true, vec![]), "{place}: {names:?}");
@@ -162,19 +164,63 @@ fn spin_app_declares_variables_and_uses_secret_references() {
 }
 
 #[test]
-fn image_has_pinned_versions_and_vault_has_one_role() {
-    let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
-    let rust = toolchain["toolchain"]["channel"].as_str().unwrap();
+fn container_app_has_the_same_settings_in_bicep_and_terraform() {
+    let (app, module) =
+        (read("deploy/container/container-app.bicep"), read("deploy/terraform/container-app/main.tf"));
+    let app: BTreeSet<_> = names(between(&app, " env: ", " probes: "), "name: '").into_iter().collect();
+    let module = terraform_names(between(&module, " env {\n", " liveness_probe {\n"));
+    assert_eq!(module.into_iter().collect::<BTreeSet<_>>(), app);
+}
+
+#[test]
+fn image_has_checked_files_and_no_rights() {
+    let image = read("deploy/container/Containerfile");
+    let present = |line: &str| image.lines().filter(|present| present.trim() == line).count();
+    assert_eq!(present("ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian13:nonroot"), 1);
+    assert_eq!(present(r"sha256sum --check --strict sums; \"), 1);
+    assert_eq!(present("USER 65532:65532"), 1);
+    assert!(!image.contains("cargo "));
+}
+
+/// The roles: Key Vault Secrets User (Microsoft, "Azure built-in roles"), or one that has only its first data action.
+#[test]
+fn identity_has_one_role_which_reads_secrets() {
+    let files = below("deploy/azure").into_iter().chain(below("deploy/terraform"));
+    let texts: Vec<_> = files.map(|file| read(&file)).collect();
+    let count = |word: &str| texts.iter().map(|text| text.matches(word).count()).sum::<usize>();
+    assert_eq!((count("/roleAssignments@"), count("\"azurerm_role_assignment\"")), (1, 1));
+    let secrets_user = "4633458b-17de-408a-b874-0445c86b69e6";
     for (file, line) in [
-        ("container/Containerfile", format!("ARG BUILD_IMAGE=docker.io/library/rust:{rust}-bookworm")),
-        ("container/Containerfile", "USER 65532:65532".to_owned()),
-        // Key Vault Secrets User (Microsoft, "Azure built-in roles").
-        ("azure/vault.bicep", "var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'".to_owned()),
+        ("azure/vault.bicep", format!("param roleName string = '{secrets_user}'")),
+        ("azure/existing-vault.bicep", format!("param roleName string = '{secrets_user}'")),
+        ("azure/custom-role.bicep", "'Microsoft.KeyVault/vaults/secrets/getSecret/action'".to_owned()),
+        ("terraform/main.tf", format!("secrets_user = \"{secrets_user}\"")),
+        (
+            "terraform/main.tf",
+            "data_actions = [\"Microsoft.KeyVault/vaults/secrets/getSecret/action\"]".to_owned(),
+        ),
     ] {
         let text = read(&format!("deploy/{file}"));
-        assert_eq!(text.lines().filter(|present| *present == line).count(), 1, "{file}: {line}");
+        assert_eq!(text.lines().filter(|present| present.trim() == line).count(), 1, "{file}: {line}");
     }
-    assert_eq!(read("deploy/azure/vault.bicep").matches("/roleAssignments@").count(), 1);
+    // No other data action.
+    assert_eq!(count("Microsoft.KeyVault/vaults/secrets/"), 2);
+}
+
+#[test]
+fn workflows_pin_actions_by_commit() {
+    let mut pinned = 0;
+    for file in below(".github/workflows") {
+        for line in read(&file).lines() {
+            let Some(action) = line.trim().trim_start_matches("- ").strip_prefix("uses: ") else { continue };
+            let (commit, version) = action.split_once('@').unwrap().1.split_once(" # v").unwrap_or_default();
+            let is_hash =
+                commit.len() == 40 && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            assert!(is_hash && !version.is_empty(), "{file}: {action}");
+            pinned += 1;
+        }
+    }
+    assert!(pinned > 10, "{pinned}");
 }
 
 #[test]
@@ -223,6 +269,19 @@ fn lower_snake(name: &str) -> String {
 
 fn names<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     text.lines().filter_map(|line| Some(line.trim().strip_prefix(prefix)?.trim_end_matches('\''))).collect()
+}
+
+/// The names in blocks of `env`, among others.
+fn terraform_names(text: &str) -> Vec<&str> {
+    let assigned = text.lines().filter_map(|line| line.trim().strip_prefix("name ")?.split('"').nth(1));
+    assigned.collect()
+}
+
+/// The paths of the files directly in a folder.
+fn below(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let entries = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
+    entries.map(|entry| format!("{folder}/{}", entry.file_name().into_string().unwrap())).collect()
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
