@@ -245,16 +245,24 @@ def stat(panel, found, width, height, begins, ends):
 def lines(panel, found, width, height, begins, ends):
     found = [(name, points) for name, points in found if points and any(value for _, value in points)]
     defaults = panel["fieldConfig"]["defaults"]
-    left, right, upper, lower = 62, width - 12, 30, height - 44
+    left, right, upper, lower = 62, width - 22, 30, height - 44
     stacked = "stacking" in defaults["custom"]
     if stacked:
         found = stack(found)
-    top = nice(max([value for _, points in found for _, value in points], default=1) or 1)
+    values = [value for _, points in found for _, value in points if value > 0] or [1]
+    if "scaleDistribution" in defaults["custom"]:
+        # Logarithmic, from one power of ten to another.
+        bottom, top = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        ticks = [10.0**power for power in range(bottom, top + 1)]
+        share = lambda value: (math.log10(max(value, ticks[0])) - bottom) / max(top - bottom, 1)
+    else:
+        top = nice(max(values))
+        ticks = [top * tick / 4 for tick in range(5)]
+        share = lambda value: value / top
     x = lambda at: left + (right - left) * (at - begins) / (ends - begins)
-    y = lambda value: lower - (lower - upper) * value / top
+    y = lambda value: lower - (lower - upper) * share(value)
     parts = []
-    for tick in range(5):
-        value = top * tick / 4
+    for value in ticks:
         parts.append(f'<line x1="{left}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e3e6ea"/>')
         label = escape(text_of(value, defaults["unit"]))
         parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end" font-size="11" fill="#57606a">{label}</text>')
@@ -271,11 +279,11 @@ def lines(panel, found, width, height, begins, ends):
             parts.append(f'<polygon points="{" ".join(line)}" fill="{ink}"/>')
         else:
             parts.append(f'<polyline points="{" ".join(line)}" fill="none" stroke="{ink}" stroke-width="1.5"/>')
-    at = left
+    at = 10
     for index, (name, _) in drawn:
         parts.append(f'<rect x="{at:.0f}" y="{height - 17}" width="10" height="4" fill="{colour(panel, name, index)}"/>')
         parts.append(f'<text x="{at + 14:.0f}" y="{height - 11}" font-size="11" fill="#24292f">{escape(name)}</text>')
-        at += 26 + 6.2 * len(name)
+        at += 24 + 5.7 * len(name)
     return parts
 
 
