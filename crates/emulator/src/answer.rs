@@ -9,13 +9,14 @@ use crate::faults::{self, Faults};
 use crate::identity::arc::ArcKeys;
 use crate::identity::{self, Issuer};
 use crate::journal::Journal;
+use crate::oidc::OidcIssuers;
 use crate::refusal::VaultError;
 use crate::request::Request;
 use crate::signing::PublishedKeys;
 use crate::store::Store;
 use crate::tokens::{TokenStatus, Tokens};
 use crate::{
-    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, assertions, control, now,
+    Body, Credential, Cut, Effect, Emulator, Fault, Kind, Refusal, Settings, assertions, control, now, oidc,
     response, vault,
 };
 
@@ -93,7 +94,10 @@ impl Emulator {
                 let keys = self.lock().published_keys;
                 identity::entra::jwks(request, keys)
             }
-            (Kind::AssertionIssuer, Some(Effect::Status(status))) => response::empty(*status),
+            (Kind::AssertionIssuer | Kind::OidcIssuer, Some(Effect::Status(status))) => {
+                response::empty(*status)
+            }
+            (Kind::OidcIssuer, _) => oidc::document(self, request),
             (Kind::AssertionIssuer, _) => {
                 let keys = self.lock().assertion_keys;
                 assertions::document(request, keys)
@@ -113,6 +117,7 @@ pub(crate) struct State {
     pub(crate) tokens: Tokens,
     pub(crate) published_keys: PublishedKeys,
     pub(crate) assertion_keys: PublishedKeys,
+    pub(crate) oidc_issuers: OidcIssuers,
     pub(crate) arc_keys: ArcKeys,
     pub(crate) settings: Settings,
     pub(crate) faults: Faults,

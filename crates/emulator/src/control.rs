@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::oidc::TokenRequest;
 use crate::request::Request;
 use crate::store::{Properties, is_secret_name};
 use crate::{Emulator, Settings, response};
@@ -43,6 +44,10 @@ fn dispatch(emulator: &Emulator, request: &Request) -> Result<Option<Value>, Str
         ("POST", ["emulator", "assertions"]) => {
             return Ok(Some(json!({"value": emulator.cluster_assertion()})));
         }
+        ("POST", ["emulator", "platform-tokens"]) => {
+            return Ok(Some(json!({"value": parse_body::<TokenRequest>(request)?.issue(emulator)})));
+        }
+        ("POST", ["emulator", "issuer-keys", name]) => emulator.rotate_issuer_keys(name),
         ("DELETE", ["emulator", "tokens"]) => emulator.forget_tokens(),
         ("PUT", ["emulator", "secrets", name]) => {
             return change_secret(emulator, name, parse_body(request)?).map(Some);

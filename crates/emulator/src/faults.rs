@@ -54,7 +54,10 @@ pub enum Upstream {
     Any,
     Vault,
     Token,
+    /// Entra's JWKS.
     SigningKeys,
+    /// The OIDC issuers of callers' tokens.
+    Issuers,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, IntoStaticStr)]
@@ -154,7 +157,7 @@ impl Fault {
 
     /// Checks that a request can match the fault. The error contains the reason.
     fn check(&self) -> Result<(), String> {
-        let elsewhere = matches!(self.upstream, Upstream::Token | Upstream::SigningKeys);
+        let elsewhere = matches!(self.upstream, Upstream::Token | Upstream::SigningKeys | Upstream::Issuers);
         let by_vault = matches!(self.effect, Effect::Refuse(_));
         let by_token_source = matches!(self.effect, Effect::RefuseToken(_));
         let bad_name = self.secret.as_deref().is_some_and(|name| !is_secret_name(name));
@@ -188,6 +191,7 @@ impl Fault {
                 _ => false,
             },
             Upstream::SigningKeys => request.kind == Kind::SigningKeys,
+            Upstream::Issuers => request.kind == Kind::OidcIssuer,
         };
         let secret = match &self.secret {
             None => true,

@@ -24,7 +24,8 @@
 //! It also acts as Entra for the callers of a gateway: it signs access tokens ([`Emulator::caller_claims`]),
 //! publishes the JWKS, and issues tokens for [`Settings::caller_audience`]. For federated sign-in it makes
 //! client assertions ([`Emulator::cluster_assertion`]) and accepts those that match
-//! [`Settings::federated_credentials`].
+//! [`Settings::federated_credentials`]. And it acts as OIDC issuers of callers' tokens, at `/oidc/{name}`
+//! ([`Emulator::platform_token`]).
 //!
 //! `README.md` lists the routes, the control routes, and the differences to Azure.
 
@@ -38,6 +39,7 @@ pub mod facts;
 mod faults;
 mod identity;
 mod journal;
+mod oidc;
 mod random;
 mod refusal;
 mod request;

@@ -34,6 +34,8 @@ pub enum Kind {
     SigningKeys,
     /// The public documents of the issuer of client assertions.
     AssertionIssuer,
+    /// The public documents of an issuer of callers' tokens.
+    OidcIssuer,
     /// The emulator's control routes, which the journal does not record.
     Control,
     Nothing,
@@ -140,6 +142,9 @@ fn kind(host_role: HostRole, segments: &[&str], query: &[(String, String)]) -> K
         [_, "discovery", "v2.0", "keys"] if entra => Kind::SigningKeys,
         ["oidc", ".well-known", "openid-configuration"] | ["oidc", "keys"] if loopback => {
             Kind::AssertionIssuer
+        }
+        ["oidc", _, ".well-known", "openid-configuration"] | ["oidc", _, "keys"] if loopback => {
+            Kind::OidcIssuer
         }
         ["github", "idtoken"] if github => Kind::Token(Source::GithubActions),
         ["computeMetadata", "v1", "instance", "service-accounts", "default", "identity"] if google => {

@@ -47,7 +47,7 @@ fn a_valid_token_has_its_scope_and_a_forged_one_gets_401() {
     });
 }
 
-async fn post_for(gateway: &Gateway, token: &str, secret: &str) -> Response {
+pub async fn post_for(gateway: &Gateway, token: &str, secret: &str) -> Response {
     let mut request = request_for(secret);
     request.headers_mut().remove("x-functions-key");
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

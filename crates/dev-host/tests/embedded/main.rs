@@ -19,6 +19,7 @@ mod key_value_store;
 mod leak_search;
 mod leaks;
 mod manifest;
+mod platform_tokens;
 mod request_bodies;
 mod sealed;
 mod spin;

@@ -4,5 +4,6 @@ mod azure;
 mod case;
 mod faults;
 mod federation;
+mod oidc;
 mod served;
 mod signing;
