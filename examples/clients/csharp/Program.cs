@@ -1,6 +1,6 @@
 // Reads one secret from the gateway and prints it. For .NET 8 and later.
 //
-// Usage: dotnet run NAME
+// Usage: dotnet run -- NAME
 // Environment: GATEWAY_URL, and GATEWAY_KEY (an API key) or GATEWAY_TOKEN (an access token).
 
 using System.Net;

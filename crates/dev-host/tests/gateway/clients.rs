@@ -34,7 +34,7 @@ fn go_client_reads_a_secret_and_retries() {
 #[test]
 #[ignore = "needs the .NET SDK 10 or later; the workflow `test` compiles this client"]
 fn csharp_client_reads_a_secret_and_retries() {
-    check(&[("csharp", &["dotnet", "run"], "the .NET SDK 10 or later")]);
+    check(&[("csharp", &["dotnet", "run", "--"], "the .NET SDK 10 or later")]);
 }
 
 /// Runs each client with each outcome. The clients of one outcome run at the same time.
@@ -44,7 +44,7 @@ fn check(clients: &[Client]) {
         ("GATEWAY_JWT_TENANT", facts::TENANT),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE),
         ("GATEWAY_CALLERS", &callers),
-        ("GATEWAY_DEADLINE_SECONDS", "3"),
+        ("GATEWAY_DEADLINE_SECONDS", "5"),
     ];
     let harness = &Harness::start(OWN_HOST, Source::ClientSecret, &settings);
     for name in ["db-password", "retried"] {
@@ -64,10 +64,10 @@ fn check(clients: &[Client]) {
 
     // The vault asks for more time than a request has, so the gateway passes `Retry-After` on.
     let fault = Fault::new(Upstream::Vault, Effect::Status(StatusCode::SERVICE_UNAVAILABLE));
-    harness.emulator.fault(fault.times(1).retry_after("4"));
+    harness.emulator.fault(fault.times(1).retry_after("6"));
     let start = Instant::now();
     all(key, "retried", Ok(()));
-    assert!(start.elapsed() > Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() > Duration::from_secs(5), "{:?}", start.elapsed());
     assert_log(harness, r#""secret":"retried","status":503"#);
 
     // The limiter refuses a wrong key with 429 for the rest of ten seconds, and then with 401.
