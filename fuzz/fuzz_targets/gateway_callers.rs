@@ -7,20 +7,26 @@ use keyvault_gateway_fuzz::*;
 
 fuzz_target!(|text: &[u8]| -> Corpus {
     let Ok(text) = String::from_utf8(marked(text)) else { return Corpus::Reject };
-    let mut gateway = TestGateway::new([WITH_TENANT[0], ("GATEWAY_CALLERS", &text)], None);
+    let mut settings = vec![WITH_ISSUERS[0], ("GATEWAY_CALLERS", text.as_str())];
+    let mut gateway = TestGateway::new(settings.clone(), None);
     let mut without_key = gateway.post(None, &request_for("db-password"));
-    if without_key.status() == 500 && text_of(&without_key).contains("GATEWAY_JWT_TENANT") {
-        // A list with callers by access token requires a tenant.
-        gateway = TestGateway::new(
-            [WITH_TENANT[0], WITH_TENANT[1], WITH_TENANT[2], ("GATEWAY_CALLERS", &text)],
-            None,
-        );
-        without_key = gateway.post(None, &request_for("db-password"));
+    // A list with callers by access token requires a tenant, and one with subjects an issuer.
+    for (name, more) in [("GATEWAY_JWT_TENANT", &WITH_ISSUERS[1..3]), ("GATEWAY_OIDC", &WITH_ISSUERS[4..5])] {
+        if without_key.status() == 500 && text_of(&without_key).contains(name) {
+            settings.extend(more);
+            gateway = TestGateway::new(settings.clone(), None);
+            without_key = gateway.post(None, &request_for("db-password"));
+        }
     }
+    let parsed = serde_json::from_str::<Value>(if text.is_empty() { "[]" } else { &text });
     if without_key.status() == 500 {
         let body = text_of(&without_key);
-        let start = r#"{"error":{"code":"ConfigurationError","message":"The setting GATEWAY_CALLERS "#;
-        assert!(body.starts_with(start), "{body}");
+        let start = r#"{"error":{"code":"ConfigurationError","message":"The setting GATEWAY_"#;
+        let rest = body.strip_prefix(start).unwrap_or_else(|| panic!("{body}"));
+        // The only other setting that can be wrong has no issuer for an `iss` of the list.
+        let is_foreign = |caller: &Value| caller.get("iss").is_some_and(|iss| iss != ISSUER);
+        let has_foreign = || parsed.as_ref().unwrap().as_array().unwrap().iter().any(is_foreign);
+        assert!(rest.starts_with("CALLERS ") || (rest.starts_with("OIDC ") && has_foreign()), "{body}");
         return Corpus::Keep;
     }
     assert_eq!(without_key.status(), 401);
@@ -28,7 +34,7 @@ fuzz_target!(|text: &[u8]| -> Corpus {
     assert!(gateway.sent().is_empty(), "a call without a key");
 
     // Another JSON parser finds the caller and the scope of each key.
-    let parsed: Value = serde_json::from_str(if text.is_empty() { "[]" } else { &text }).unwrap();
+    let parsed = parsed.unwrap();
     let callers = parsed.as_array().expect("only a list is accepted");
     for caller in callers {
         assert!(caller.is_object(), "only an object is a caller");
@@ -56,8 +62,28 @@ fuzz_target!(|text: &[u8]| -> Corpus {
             assert_eq!(gateway.post(Some(key), &request_for(name)).status(), expected, "{name}");
         }
     }
+    // A subject is that of the issuer, exact or behind a prefix that ends in a colon.
+    let is_account = |caller: &Value| {
+        strings(caller, "sub").any(|sub| match sub.strip_suffix('*') {
+            Some(prefix) => {
+                prefix.ends_with(':') && prefix.matches(':').count() > 1 && ACCOUNT.starts_with(prefix)
+            }
+            None => sub == ACCOUNT,
+        })
+    };
+    let accounts: Vec<_> = callers.iter().filter(|caller| is_account(caller)).collect();
+    let reply = gateway.post_with_token(ISSUER_TOKENS[0].as_bytes(), &request_for("db-password"));
+    let allowed = |caller: &&Value| strings(caller, "secrets").any(|pattern| fits(pattern, "db-password"));
+    let expected = match accounts.as_slice() {
+        [] => 401,
+        accounts if accounts.iter().any(allowed) => 200,
+        _ => 403,
+    };
+    assert_eq!(reply.status(), expected);
     Corpus::Keep
 });
+
+const ACCOUNT: &str = "system:serviceaccount:billing:app";
 
 fn request_for(name: &str) -> Vec<u8> {
     json!({ "Secret": name }).to_string().into_bytes()

@@ -43,7 +43,9 @@ impl TestGateway {
         let outcome = move |call: &Call| match (&response, call.service()) {
             (Some((upstream, response)), called) if *upstream == called => Outcome::Answer(response.clone()),
             (_, Service::TokenSource) => token(86_399),
-            (_, Service::Jwks) => answer(200, JWKS),
+            (_, Service::Jwks) if call.endpoint().authority() != ISSUER_HOST => answer(200, JWKS),
+            (_, Service::Jwks) if call.endpoint().path_and_query() == "/jwks" => answer(200, ISSUER_JWKS),
+            (_, Service::Jwks) => answer(200, CONFIGURATION),
             (_, Service::Vault) => {
                 let path = call.endpoint().path_and_query();
                 secret(path.split(['/', '?']).nth(2).unwrap_or_default(), VALUE)
@@ -185,6 +187,32 @@ pub const WITH_TENANT: [(&str, &str); 5] = [
 /// Settings with the API key `right`.
 pub const WITH_API_KEY: [(&str, &str); 3] =
     [("KeyVaultUri", "https://my-vault.vault.azure.net"), ("GATEWAY_KEY", "right"), ("GATEWAY_LOG", "debug")];
+
+/// Settings that also accept the tokens of an OIDC issuer in `data/`, whose JWKS is `data/issuer_keys.json`. These
+/// private keys are destroyed, too.
+pub const WITH_ISSUERS: [(&str, &str); 6] = [
+    WITH_TENANT[0],
+    WITH_TENANT[1],
+    WITH_TENANT[2],
+    WITH_TENANT[3],
+    ("GATEWAY_OIDC", r#"[{"issuer":"https://oidc.example","audience":"keyvault-gateway"}]"#),
+    (
+        "GATEWAY_CALLERS",
+        r#"[{"name":"bearer","oid":["d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05"],"secrets":["*"]},
+            {"name":"account","iss":"https://oidc.example","sub":["system:serviceaccount:billing:app"],
+             "secrets":["*"]}]"#,
+    ),
+];
+
+/// The valid tokens of the issuer, by RS256 and by ES256.
+pub const ISSUER_TOKENS: [&str; 2] =
+    [include_str!("../data/token_rs256"), include_str!("../data/token_es256")];
+
+/// The issuer, its host, its configuration and its JWKS.
+pub const ISSUER: &str = "https://oidc.example";
+const ISSUER_HOST: &str = "oidc.example";
+const CONFIGURATION: &str = r#"{"issuer":"https://oidc.example","jwks_uri":"https://oidc.example/jwks"}"#;
+const ISSUER_JWKS: &str = include_str!("../data/issuer_keys.json");
 
 /// The valid access tokens, of version 1 and version 2.
 pub const VALID_TOKENS: [&str; 2] = [include_str!("../data/token_v1"), include_str!("../data/token_v2")];

@@ -1,4 +1,5 @@
-//! The simulated Azure: one vault, one token source and one directory, with the faults of the plan.
+//! The simulated Azure: one vault, one token source, and two issuers of callers' tokens, with the faults of
+//! the plan.
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use keyvault_gateway::azure::{Answer, Call};
 use keyvault_gateway::error::Service;
+use serde_json::{Value, json};
 use testkit::entra::{Application, SigningKey};
+use testkit::oidc;
 
 use crate::plan::{Change, FaultKind, Plan};
 
@@ -26,7 +29,7 @@ pub struct Azure {
     revoked: usize,
     /// The error of the hosts' calendar clock, in seconds.
     pub clock_offset: i64,
-    /// The number of times that the callers' tenant has changed its signing key.
+    /// The number of times that both issuers have changed their signing keys.
     pub key_rotations: usize,
     /// Whether the vault got a token that had expired [`EXPIRY_GRACE`] before, by a lifetime that the gateway
     /// knew.
@@ -61,7 +64,31 @@ pub enum Target {
     Token,
     /// The name of the secret in lower case and its version, if the call pins one.
     Secret(String, Option<String>),
-    Jwks,
+    Jwks(Issuer),
+    /// The configuration of the cluster's issuer.
+    Configuration,
+}
+
+/// An issuer of callers' tokens: the tenant of Entra ID, or a cluster of Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Issuer {
+    Tenant,
+    Cluster,
+}
+
+/// The party that a call is for. Each has a circuit breaker of its own.
+pub type Party = (Service, Option<Issuer>);
+
+impl Target {
+    /// Returns the party that answers.
+    pub const fn party(&self) -> Party {
+        match self {
+            Self::Token => (Service::TokenSource, None),
+            Self::Secret(..) => (Service::Vault, None),
+            Self::Jwks(issuer) => (Service::Jwks, Some(*issuer)),
+            Self::Configuration => (Service::Jwks, Some(Issuer::Cluster)),
+        }
+    }
 }
 
 pub enum Response {
@@ -82,9 +109,8 @@ pub enum Meaning {
     /// A 401 of the vault, without a final reason.
     TokenRefused,
     Token,
-    /// The JWKS of the callers' tenant after this many key rotations: the current key, the one before it and
-    /// the next one.
-    Jwks(usize),
+    /// The JWKS of an issuer after this many key rotations: the current key, the one before it and the next one.
+    Jwks(Issuer, usize),
     /// A 408, 429 or 5xx, with the seconds of `Retry-After`.
     Failure(u16, Option<u64>),
     Other(u16),
@@ -193,11 +219,20 @@ impl Azure {
         match target {
             Target::Token => self.token(call, self.plan.token_lifetime),
             Target::Secret(name, version) => self.secret(call, name, version.as_deref()),
-            Target::Jwks => {
+            Target::Jwks(issuer) => {
                 let last = self.key_rotations.saturating_sub(1);
-                let keys = (last..=self.key_rotations + 1).map(signing_key);
-                let meaning = Meaning::Jwks(self.key_rotations);
-                answered(200, None, testkit::entra::document(TENANT, keys).to_string(), meaning)
+                let keys = (last..=self.key_rotations + 1).map(|number| signing_key(*issuer, number));
+                let document = match issuer {
+                    Issuer::Tenant => testkit::entra::document(TENANT, keys),
+                    Issuer::Cluster => {
+                        json!({"keys": keys.map(|key| oidc::published(&key)).collect::<Vec<_>>()})
+                    }
+                };
+                answered(200, None, document.to_string(), Meaning::Jwks(*issuer, self.key_rotations))
+            }
+            Target::Configuration => {
+                let body = json!({"issuer": CLUSTER, "jwks_uri": format!("{CLUSTER}jwks")});
+                answered(200, None, body.to_string(), Meaning::Other(200))
             }
         }
     }
@@ -247,7 +282,7 @@ impl Azure {
             (State::Disabled, _) => refusal(Service::Vault, 403, None),
             (State::Deleted, _) | (_, None) => refusal(Service::Vault, 404, None),
             (State::Enabled, Some((version, value))) => {
-                let body = serde_json::json!({
+                let body = json!({
                     "value": value,
                     "id": format!("https://sim.vault.azure.net/secrets/{name}/{version}"),
                     "attributes": {"enabled": true},
@@ -268,12 +303,25 @@ fn assertion_end(call: &Call) -> Option<Duration> {
     Some(RENEWAL * number + ASSERTION_LIFE)
 }
 
-/// An access token that the callers' tenant issues after this many key rotations.
-pub fn access_token(key_rotations: usize) -> &'static str {
-    static TOKENS: [OnceLock<String>; KEYS] = [const { OnceLock::new() }; KEYS];
-    TOKENS[key_rotations % KEYS].get_or_init(|| {
-        let key = signing_key(key_rotations);
-        key.token(&key.header(), &claims())
+/// A token that an issuer signs after this many key rotations.
+pub fn access_token(issuer: Issuer, key_rotations: usize) -> &'static str {
+    static TOKENS: [OnceLock<String>; 2 * KEYS] = [const { OnceLock::new() }; 2 * KEYS];
+    TOKENS[key_number(issuer, key_rotations)].get_or_init(|| {
+        let key = signing_key(issuer, key_rotations);
+        key.token(&key.header(), &claims(issuer))
+    })
+}
+
+/// A token of one issuer for its caller, signed with the key of the other.
+pub fn mixed_token(issuer: Issuer) -> &'static str {
+    static TOKENS: [OnceLock<String>; 2] = [const { OnceLock::new() }; 2];
+    let (index, other) = match issuer {
+        Issuer::Tenant => (0, Issuer::Cluster),
+        Issuer::Cluster => (1, Issuer::Tenant),
+    };
+    TOKENS[index].get_or_init(|| {
+        let key = signing_key(other, 0);
+        key.token(&key.header(), &claims(issuer))
     })
 }
 
@@ -284,23 +332,33 @@ pub fn forged_token(known_key_id: bool) -> &'static str {
         let stranger = SigningKey::stranger();
         let mut header = stranger.header();
         if known_key_id {
-            header["kid"] = signing_key(0).id().into();
+            header["kid"] = signing_key(Issuer::Tenant, 0).id().into();
         }
-        stranger.token(&header, &claims())
+        stranger.token(&header, &claims(Issuer::Tenant))
     })
 }
 
 /// The claims of a caller with access to all secrets, valid by every clock of a run.
-fn claims() -> serde_json::Value {
+fn claims(issuer: Issuer) -> Value {
     let caller = Application { tenant: TENANT, audience: AUDIENCE, oid: CALLER, appid: CALLER, roles: &[] };
-    let mut claims = caller.claims(BEGINNING);
+    let mut claims = match issuer {
+        Issuer::Tenant => caller.claims(BEGINNING),
+        Issuer::Cluster => oidc::service_account(CLUSTER, AUDIENCE, ACCOUNT, BEGINNING),
+    };
     claims["nbf"] = (BEGINNING - YEAR).into();
     claims["exp"] = (BEGINNING + YEAR).into();
     claims
 }
 
-fn signing_key(key_rotations: usize) -> SigningKey {
-    SigningKey::number(key_rotations % KEYS)
+fn signing_key(issuer: Issuer, key_rotations: usize) -> SigningKey {
+    SigningKey::number(key_number(issuer, key_rotations))
+}
+
+const fn key_number(issuer: Issuer, key_rotations: usize) -> usize {
+    match issuer {
+        Issuer::Tenant => key_rotations % KEYS,
+        Issuer::Cluster => KEYS + key_rotations % KEYS,
+    }
 }
 
 /// The tenant, the audience and the object id of callers with access tokens.
@@ -308,7 +366,11 @@ pub const TENANT: &str = "6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42";
 pub const AUDIENCE: &str = "api://keyvault-gateway";
 pub const CALLER: &str = "d94e2b71-6a5f-4b0d-b7c3-1f8e6a2c9d05";
 
-/// The number of signing keys that a tenant uses in turn. With five, a key is unpublished between its uses.
+/// The issuer of the cluster, and the service account that is a caller.
+pub const CLUSTER: &str = "https://oidc.example/cluster/";
+pub const ACCOUNT: &str = "system:serviceaccount:billing:app";
+
+/// The number of signing keys that an issuer uses in turn. With five, a key is unpublished between its uses.
 const KEYS: usize = 5;
 
 /// The longest use of an expired token: a request may wait for its deadline and for a `Retry-After` after it
@@ -351,9 +413,14 @@ pub fn target_of(call: &Call) -> Target {
             Target::Secret(name, parts.next().map(str::to_owned))
         }
         Service::Jwks => {
-            assert_eq!((endpoint.is_tls(), endpoint.authority()), (true, "login.microsoftonline.com"));
-            assert_eq!(authorization(call), None, "token sent to the directory");
-            Target::Jwks
+            assert!(endpoint.is_tls() && authorization(call).is_none(), "token sent to an issuer");
+            assert!(call.headers().iter().all(|header| header.0 != "traceparent"), "trace sent to an issuer");
+            match (endpoint.authority(), path) {
+                ("login.microsoftonline.com", _) => Target::Jwks(Issuer::Tenant),
+                ("oidc.example", "/cluster/.well-known/openid-configuration") => Target::Configuration,
+                ("oidc.example", "/cluster/jwks") => Target::Jwks(Issuer::Cluster),
+                other => panic!("a call to {other:?}"),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 //!   the documented one
 //! * `scope`: a caller without a valid credential gets 401 or 429, a caller without the scope gets 403,
 //!   neither causes a call; a caller with both never gets these
-//! * `JWKS interval`: an instance that has a JWKS does not fetch it again within [`FETCH_PAUSE`]
+//! * `JWKS interval`: an instance that has the JWKS of an issuer does not fetch it again within [`FETCH_PAUSE`]
 //! * `deadline`: a request ends by its deadline, and returns `Timeout` only when it has less than
 //!   [`MIN_CALL_TIME`] left
 //! * `timeout has a cause`: a request that returns `Timeout` was waiting for a call, or for a `Retry-After`
@@ -51,7 +51,7 @@ use keyvault_gateway::error::Service;
 use keyvault_gateway::jwks::FETCH_PAUSE;
 use keyvault_gateway::model::MIN_CALL_TIME;
 
-use crate::azure::{MARKER, Meaning, Target, name, target_of};
+use crate::azure::{Issuer, MARKER, Meaning, Party, Target, name, target_of};
 use crate::executor::Task;
 use crate::plan::{Caller, Plan, PlannedRequest};
 
@@ -87,9 +87,9 @@ pub struct Checks {
     calls: Vec<CallRecord>,
     histories: BTreeMap<(usize, Target), History>,
     /// The end of the backoff that an upstream asked an instance for.
-    backoff_until: BTreeMap<(usize, Service), Duration>,
+    backoff_until: BTreeMap<(usize, Party), Duration>,
     /// The key rotations that the JWKS of an instance includes, and the time at which it was received.
-    jwks: BTreeMap<usize, (usize, Duration)>,
+    jwks: BTreeMap<(usize, Issuer), (usize, Duration)>,
     pub counts: Counts,
     events: VecDeque<String>,
     /// A hash of all events, equal for two runs only if they are the same.
@@ -215,9 +215,9 @@ impl Checks {
             |call: &CallRecord| call.ended.is_none() && call.instance == instance && call.target == target;
         let concurrent = self.calls.iter().any(same);
         self.expect(!concurrent, "single-flight", || format!("{target:?}"));
-        let until = self.backoff_until.get(&(instance, upstream)).copied().unwrap_or_default();
+        let until = self.backoff_until.get(&(instance, target.party())).copied().unwrap_or_default();
         self.expect(now >= until, "backoff", || format!("{:?} too early", until - now));
-        let jwks = self.jwks.get(&instance).filter(|_| upstream == Service::Jwks);
+        let jwks = target.party().1.and_then(|issuer| self.jwks.get(&(instance, issuer)));
         let seldom = jwks.is_none_or(|(_, received_at)| now >= *received_at + FETCH_PAUSE);
         self.expect(seldom, "JWKS interval", || "fetched again".to_owned());
         let most = if upstream == Service::TokenSource { self.deadline } else { self.deadline / 2 };
@@ -242,6 +242,7 @@ impl Checks {
             self.count(if error == Some(&CallError::TimedOut) { "call timed out" } else { "call lost" });
             return;
         };
+        let party = target.party();
         let history = self.histories.entry((instance, target)).or_default();
         let recent = &mut history.answers_of_last_second;
         recent.push_back(now);
@@ -257,13 +258,13 @@ impl Checks {
                 history.values.push(Value { fetched_at: start, received_at: now, version, value });
             }
             Meaning::Denied(_) => history.denied_at = Some(now),
-            Meaning::Jwks(key_rotations) => {
-                self.jwks.insert(instance, (key_rotations, now));
+            Meaning::Jwks(issuer, key_rotations) => {
+                self.jwks.insert((instance, issuer), (key_rotations, now));
             }
             Meaning::Token | Meaning::Other(_) | Meaning::TokenRefused => {}
             Meaning::Failure(status, retry_after) => {
                 let requested = retry_after.map(|seconds| Duration::from_secs(seconds.min(60)));
-                let until = self.backoff_until.entry((instance, upstream)).or_default();
+                let until = self.backoff_until.entry((instance, party)).or_default();
                 // Our own backoff is at least 0.75 s, and an answer that was under way does not extend it.
                 let own = (status == 429 && *until <= now).then_some(Duration::from_millis(750));
                 if let Some(backoff) = requested.max(own) {

@@ -19,7 +19,8 @@ use keyvault_gateway::http::response::Reply;
 use keyvault_gateway::model::{Moment, Redacted};
 
 use crate::azure::{
-    AUDIENCE, Azure, BEGINNING, CALLER, MARKER, Response, TENANT, access_token, forged_token, name,
+    ACCOUNT, AUDIENCE, Azure, BEGINNING, CALLER, CLUSTER, Issuer, MARKER, Response, TENANT, access_token,
+    forged_token, mixed_token, name,
 };
 use crate::checks::{Checks, MOST_CLOCK_READS};
 use crate::executor::{Executor, Task};
@@ -305,7 +306,8 @@ const KEYS: [&str; 2] = ["MARKER-key-all", "MARKER-key-even"];
 fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     let callers = format!(
         r#"[{{"name":"even","secrets":["even-*"],"key_sha256":["{EVEN_KEY_SHA256}"]}},
-            {{"name":"bearer","secrets":["*"],"oid":["{CALLER}"]}}]"#
+            {{"name":"bearer","secrets":["*"],"oid":["{CALLER}"]}},
+            {{"name":"account","secrets":["*"],"iss":"{CLUSTER}","sub":["{ACCOUNT}"]}}]"#
     );
     let mut settings = vec![
         ("KeyVaultUri", "https://sim.vault.azure.net".to_owned()),
@@ -314,6 +316,7 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
         ("GATEWAY_CALLER_CALLS_PER_SECOND", plan.calls_per_second.to_string()),
         ("GATEWAY_JWT_TENANT", TENANT.to_owned()),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
+        ("GATEWAY_OIDC", format!(r#"[{{"issuer":"{CLUSTER}","audience":"{AUDIENCE}"}}]"#)),
         ("GATEWAY_LOG", "debug".to_owned()),
         ("GATEWAY_CACHE_TTL_SECONDS", plan.ttl.to_string()),
         ("GATEWAY_STALE_SECONDS", plan.stale.to_string()),
@@ -345,7 +348,9 @@ fn message(plan: &PlannedRequest, key_rotations: usize) -> (Head, Vec<u8>) {
         Caller::AllSecrets | Caller::Metrics => key(KEYS[0]),
         Caller::EvenSecrets => key(KEYS[1]),
         Caller::WrongKey | Caller::Readiness => key("MARKER-wrong-key"),
-        Caller::AccessToken => token(access_token(key_rotations)),
+        Caller::AccessToken => token(access_token(Issuer::Tenant, key_rotations)),
+        Caller::ServiceAccount => token(access_token(Issuer::Cluster, key_rotations)),
+        Caller::MixedToken(issuer) => token(mixed_token(issuer)),
         Caller::ForgedToken { known_key_id } => token(forged_token(known_key_id)),
     };
     headers.add(name, value);
@@ -363,6 +368,8 @@ fn message(plan: &PlannedRequest, key_rotations: usize) -> (Head, Vec<u8>) {
         | Caller::EvenSecrets
         | Caller::WrongKey
         | Caller::AccessToken
+        | Caller::ServiceAccount
+        | Caller::MixedToken(_)
         | Caller::ForgedToken { .. } => (Method::POST, "/"),
     };
     if let Some(also) = plan.also {

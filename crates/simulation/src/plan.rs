@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use keyvault_gateway::error::Service;
 
+use crate::azure::Issuer;
 use crate::checks::RECOVERY;
 
 #[derive(Clone, Debug, Default)]
@@ -99,7 +100,7 @@ pub enum Change {
     Enable(usize),
     /// Revokes all access tokens that the token source has issued so far.
     RevokeTokens,
-    /// Makes the callers' tenant sign with its next key.
+    /// Makes both issuers sign with their next keys.
     RotateSigningKeys,
     /// Moves the calendar clock of the hosts by this many seconds.
     MoveClock(i64),
@@ -137,6 +138,10 @@ pub enum Caller {
     WrongKey,
     /// Has an access token of the tenant for all secrets.
     AccessToken,
+    /// Has a token of the cluster's issuer for all secrets.
+    ServiceAccount,
+    /// Has a token of one issuer with a key of the other.
+    MixedToken(Issuer),
     /// Has an access token with a foreign signature, under a published key id or an unknown one.
     ForgedToken {
         known_key_id: bool,
@@ -434,7 +439,11 @@ fn draw_burst(random: &mut Rng, plan: &mut Plan, large: bool) {
                 1 => Caller::EvenSecrets,
                 2 | 3 if also.is_none() => Caller::EvenSecrets,
                 4 => Caller::Metrics,
-                5..12 if plan.access_tokens => Caller::AccessToken,
+                5..9 if plan.access_tokens => Caller::AccessToken,
+                9..12 if plan.access_tokens => Caller::ServiceAccount,
+                13 if plan.access_tokens => {
+                    Caller::MixedToken(*pick(random, &[Issuer::Tenant, Issuer::Cluster]))
+                }
                 12 if plan.access_tokens => Caller::ForgedToken { known_key_id: random.bool() },
                 _ => Caller::AllSecrets,
             },

@@ -40,7 +40,8 @@ pub(crate) struct LeakSearch {
 enum Destination {
     Vault,
     TokenSource,
-    /// The JWKS of Entra ID, which is public: a call for it reveals only the tenant.
+    /// The documents of an issuer of callers' tokens, which are public: a call for them reveals only the issuer,
+    /// or the tenant.
     Jwks,
 }
 
@@ -194,7 +195,8 @@ impl LeakSearch {
 
     fn destination(&self, head: &Parts) -> Destination {
         let authority = head.uri.authority().map(ToString::to_string);
-        let is_jwks = head.uri.path().ends_with("/discovery/v2.0/keys");
+        let path = head.uri.path();
+        let is_jwks = path.ends_with("/discovery/v2.0/keys") || path.starts_with("/oidc/");
         let known = |host: &String| self.token_sources.contains(host);
         match authority {
             Some(host) if known(&host) && is_jwks => Destination::Jwks,

@@ -8,7 +8,7 @@ use keyvault_gateway::jwks::FETCH_PAUSE;
 use keyvault_gateway::model::MIN_CALL_TIME;
 
 use super::{CallRecord, Checks, LEAST_SPENDING, Request, Value};
-use crate::azure::{MARKER, Target, name};
+use crate::azure::{Issuer, MARKER, Target, name};
 use crate::fleet::{requested_name, requested_version, visible};
 use crate::plan::{Caller, PlannedRequest};
 
@@ -29,8 +29,8 @@ impl Checks {
         if plan.also.is_some() {
             return self.items(instance, &plan, start, reply, now);
         }
-        let has_credential =
-            matches!(plan.caller, Caller::AllSecrets | Caller::EvenSecrets | Caller::AccessToken);
+        let has_credential = matches!(plan.caller, Caller::AllSecrets | Caller::EvenSecrets)
+            || issuer_of(plan.caller).is_some();
         let budget_spent = status == 429 && cache.is_empty() && has_credential && {
             let requests = self.requests_by_caller.get(&(instance, plan.caller)).copied().unwrap_or_default();
             requests >= LEAST_SPENDING
@@ -56,18 +56,23 @@ impl Checks {
         let allowed = match plan.caller {
             Caller::WrongKey => matches!(status, 401 | 429),
             Caller::Readiness => matches!(status, 200 | 503),
-            Caller::AllSecrets | Caller::EvenSecrets | Caller::AccessToken if budget_spent => true,
-            Caller::ForgedToken { .. } => matches!(status, 401 | 429 | 502..=504),
+            Caller::AllSecrets | Caller::EvenSecrets | Caller::AccessToken | Caller::ServiceAccount
+                if budget_spent =>
+            {
+                true
+            }
+            Caller::ForgedToken { .. } | Caller::MixedToken(_) => matches!(status, 401 | 429 | 502..=504),
             // A signing key that was not published at the last fetch stays unknown for a while. A key that
             // was withdrawn while the request waited is not trusted.
-            Caller::AccessToken if matches!(status, 401 | 429) => {
+            Caller::AccessToken | Caller::ServiceAccount if matches!(status, 401 | 429) => {
                 self.count("new signing key unknown");
-                self.jwks.get(&instance).is_some_and(|(known, received_at)| {
+                let jwks = issuer_of(plan.caller).and_then(|issuer| self.jwks.get(&(instance, issuer)));
+                jwks.is_some_and(|(known, received_at)| {
                     key_rotations > known + 1 && now <= *received_at + FETCH_PAUSE
                         || key_rotations + 1 < *known
                 })
             }
-            Caller::AccessToken => reply.code() != "Forbidden",
+            Caller::AccessToken | Caller::ServiceAccount => reply.code() != "Forbidden",
             Caller::EvenSecrets if !plan.secret.is_multiple_of(2) => {
                 (status, reply.code()) == (403, "Forbidden")
             }
@@ -82,14 +87,17 @@ impl Checks {
         if status == 200 && plan.caller == Caller::AccessToken {
             self.count("access token accepted");
         }
+        if status == 200 && plan.caller == Caller::ServiceAccount {
+            self.count("service account accepted");
+        }
         if status == 504 && !late_body {
             self.timeout(instance, &plan, start, now);
         }
         if status == 200 && !matches!(plan.caller, Caller::Metrics | Caller::Readiness) {
             self.value(instance, &plan, start, reply, &cache, now);
         }
-        let must_recover = matches!(plan.caller, Caller::AllSecrets | Caller::AccessToken)
-            && start >= self.plan.faults_end + self.plan.recovery;
+        let reads_all = plan.caller == Caller::AllSecrets || issuer_of(plan.caller).is_some();
+        let must_recover = reads_all && start >= self.plan.faults_end + self.plan.recovery;
         self.expect(normal || !must_recover, "recovery", || format!("{status} {} {cache}", reply.code()));
         if cache.contains("collapsed") {
             self.count("collapsed");
@@ -122,11 +130,14 @@ impl Checks {
         let settled_at = history.and_then(|history| history.settled_at);
         let Some(settled_at) = settled_at.filter(|at| *at >= start && *at < now) else { return };
         let waited_for = |call: &CallRecord| {
-            let relevant = call.target == target || matches!(call.target, Target::Token | Target::Jwks);
+            let relevant = call.target == target || !matches!(call.target, Target::Secret(..));
             call.instance == instance && relevant && call.ended.is_none_or(|ended| ended > settled_at)
         };
-        let backoff = self.backoff_until.get(&(instance, Service::Vault));
-        let cause = backoff.is_some_and(|until| *until > settled_at) || self.calls.iter().any(waited_for);
+        let jwks = issuer_of(plan.caller).map(|issuer| (Service::Jwks, Some(issuer)));
+        let mut parties = [Some((Service::Vault, None)), jwks].into_iter().flatten();
+        let backs_off = parties
+            .any(|party| self.backoff_until.get(&(instance, party)).is_some_and(|until| *until > settled_at));
+        let cause = backs_off || self.calls.iter().any(waited_for);
         self.expect(cause, "timeout has a cause", || format!("last answer {:?} before", now - settled_at));
     }
 
@@ -188,6 +199,21 @@ impl Checks {
             (false, _, false, false) => self.count("hit"),
             (false, _, false, true) => self.count("miss"),
         }
+    }
+}
+
+/// The issuer of a caller's valid token, if it has one.
+const fn issuer_of(caller: Caller) -> Option<Issuer> {
+    match caller {
+        Caller::AccessToken => Some(Issuer::Tenant),
+        Caller::ServiceAccount => Some(Issuer::Cluster),
+        Caller::AllSecrets
+        | Caller::EvenSecrets
+        | Caller::WrongKey
+        | Caller::MixedToken(_)
+        | Caller::ForgedToken { .. }
+        | Caller::Metrics
+        | Caller::Readiness => None,
     }
 }
 

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use keyvault_emulator::{Answer, Effect, Fault, Upstream};
 use serde_json::json;
 
-use super::{AZURE_MARK as MARK, NUMBER_MARK as NUMBER};
+use super::{AZURE_MARK as MARK, ISSUER, NUMBER_MARK as NUMBER};
 use crate::faults::{REFUSALS, connection_faults, statuses};
 use crate::gateway::SECRETS;
 
@@ -52,6 +52,18 @@ pub(super) fn jwks_responses() -> impl Iterator<Item = Effect> {
     ];
     let errors = [302, 400, 404, 429, 500].map(|status| (status, error.to_string()));
     keys.map(|json| (200, json.to_string())).into_iter().chain(errors).map(marked_response)
+}
+
+/// Returns configurations of an issuer with a mark in each part.
+pub(super) fn configuration_responses() -> impl Iterator<Item = Effect> {
+    let other = |uri: String| json!({"issuer": ISSUER, "jwks_uri": uri, MARK: MARK});
+    let configurations = [
+        json!({"issuer": MARK, "jwks_uri": format!("{ISSUER}/keys")}),
+        other(MARK.to_owned()),
+        other(format!("https://attacker.example/{MARK}")),
+        other(format!("{ISSUER}/{MARK}")),
+    ];
+    configurations.into_iter().map(|json| marked_response((200, json.to_string())))
 }
 
 /// Returns responses of a token source with a mark in each part.

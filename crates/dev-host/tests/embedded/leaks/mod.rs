@@ -14,7 +14,7 @@ use keyvault_emulator::{Emulator, Fault, Source, Upstream, facts};
 use serde_json::{Value, json};
 use testkit::leaks::Private;
 
-use self::azure_faults::{azure_faults, jwks_responses};
+use self::azure_faults::{azure_faults, configuration_responses, jwks_responses};
 use self::requests::{Case, cases};
 use crate::faults::{connection_faults, statuses};
 use crate::gateway::{Gateway, REQUEST, SOURCES_WITHOUT_FILE, WAYS, World, azure, in_virtual_time, settings};
@@ -74,12 +74,21 @@ fn in_world(world: World) -> Coverage {
         let fault = Fault::new(Upstream::SigningKeys, effect);
         in_virtual_time(send_all(world, Source::Imds, &[fault], &token_requests, &mut coverage));
     }
+    let has_platform_token = |case: &&Case| case.name.contains("token of the cluster");
+    let token_requests: Vec<&Case> = cases.iter().filter(has_platform_token).collect();
+    assert!(token_requests.len() > 5, "{world:?}");
+    let documents = jwks_responses().chain(configuration_responses());
+    for effect in connection_faults().into_iter().chain(statuses()).chain(documents) {
+        let fault = Fault::new(Upstream::Issuers, effect);
+        in_virtual_time(send_all(world, Source::Imds, &[fault], &token_requests, &mut coverage));
+    }
     for (name, wrong) in [
         ("KeyVaultUri", format!("https://{SETTING_MARK}@demo.vault.azure.net")),
         ("IDENTITY_HEADER", format!("{SETTING_MARK} {SETTING_MARK}")),
         ("GATEWAY_KEY", format!("{SETTING_MARK} {SETTING_MARK}")),
         ("GATEWAY_CALLERS", format!("[{{\"name\":\"{SETTING_MARK}\",\"{SETTING_MARK}\":1,\"secrets\":[]}}]")),
         ("GATEWAY_CALLERS", callers(SETTING_MARK)),
+        ("GATEWAY_OIDC", format!("[{{\"issuer\":\"http://{SETTING_MARK}.example\",\"audience\":\"a\"}}]")),
         ("GATEWAY_LOG", SETTING_MARK.to_owned()),
     ] {
         in_virtual_time(misconfigured(world, name, wrong, &mut coverage));
@@ -148,6 +157,7 @@ fn gateway(world: World, emulator: &Emulator, settings: Vec<(&'static str, Strin
         ("GATEWAY_CALLERS", callers(SCOPED_KEY_HASH)),
         ("GATEWAY_JWT_TENANT", facts::TENANT.to_owned()),
         ("GATEWAY_JWT_AUDIENCE", AUDIENCE.to_owned()),
+        ("GATEWAY_OIDC", json!([{"issuer": ISSUER, "audience": AUDIENCE}]).to_string()),
     ];
     // A later setting of the same name wins.
     let all: BTreeMap<_, _> = all.into_iter().chain(settings).collect();
@@ -158,6 +168,7 @@ fn gateway(world: World, emulator: &Emulator, settings: Vec<(&'static str, Strin
         (Private::Setting, SCOPED_KEY_HASH),
         (Private::Setting, SETTING_MARK),
         (Private::Setting, AUDIENCE),
+        (Private::Setting, ACCOUNT),
         (Private::Request, REQUEST_MARK),
         (Private::Request, NUMBER_MARK),
         (Private::Azure, AZURE_MARK),
@@ -170,7 +181,8 @@ fn gateway(world: World, emulator: &Emulator, settings: Vec<(&'static str, Strin
 fn callers(hash: &str) -> String {
     let keyed = json!({"name": "billing", "key_sha256": [hash], "secrets": ["db-*"]});
     let bearer = json!({"name": "bearer", "oid": [facts::OBJECT_ID], "secrets": ["*"]});
-    json!([keyed, bearer]).to_string()
+    let account = json!({"name": "account", "iss": ISSUER, "sub": [ACCOUNT], "secrets": ["*"]});
+    json!([keyed, bearer, account]).to_string()
 }
 
 /// Returns every error code of the API description, except the one of internal errors.
@@ -205,6 +217,10 @@ const SCOPED_KEY_HASH: &str = "539744405c3f7ba5b38eb0f4b2b582450ef97d0b5150af631
 
 /// The audience of callers' access tokens.
 const AUDIENCE: &str = "api://marked-5e0c9a7d-audience";
+
+/// An issuer at the emulator's address, and the subject of a caller.
+const ISSUER: &str = "http://127.0.0.1:41741/oidc/marked-0d51-cluster";
+const ACCOUNT: &str = "system:serviceaccount:marked-6fe3:account";
 
 /// The mark in requests.
 const REQUEST_MARK: &str = "marked-4b1e7f90-sent-by-a-caller";

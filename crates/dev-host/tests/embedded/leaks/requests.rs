@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use keyvault_emulator::{Emulator, facts};
 use serde_json::{Value, json};
 
-use super::{AUDIENCE, DISABLED, NUMBER_MARK as NUMBER, REQUEST_MARK as MARK, SCOPED_KEY};
+use super::{ACCOUNT, AUDIENCE, DISABLED, ISSUER, NUMBER_MARK as NUMBER, REQUEST_MARK as MARK, SCOPED_KEY};
 use crate::gateway::{KEY, PATH, REQUEST, SECRETS, full};
 
 /// A named kind of request.
@@ -94,6 +94,7 @@ fn credentials() -> Vec<Case> {
     ]
     .into_iter()
     .chain(tokens())
+    .chain(platform_tokens())
     .collect()
 }
 
@@ -126,6 +127,33 @@ fn tokens() -> Vec<Case> {
         case("a token of the tenant with marks", with("xms_mirid", MARK.into())),
         case("a token of the tenant by another key", entra.sign_as_stranger(&header, &claims)),
         case("a token of the tenant by an unknown key", entra.sign(&unknown, &claims)),
+    ]
+}
+
+/// Returns requests with valid and invalid tokens of a cluster.
+fn platform_tokens() -> Vec<Case> {
+    let cluster = Emulator::new();
+    let claims = Emulator::platform_claims(ISSUER, AUDIENCE, ACCOUNT);
+    let with = |name: &str, value: Value| {
+        let mut changed = claims.clone();
+        changed[name] = value;
+        cluster.sign_for_issuer(ISSUER, &changed)
+    };
+    let case = |name, token: String| {
+        Case::without_key(name, REQUEST)
+            .with("authorization", &format!("Bearer {token}"))
+            .with("cache-control", "no-cache")
+    };
+    vec![
+        case("a token of the cluster", cluster.sign_for_issuer(ISSUER, &claims)),
+        case("a token of the cluster by ES256", cluster.sign_with_es256(&claims)),
+        case("a token of the cluster for another audience", with("aud", json!([MARK]))),
+        case("a token of the cluster for several audiences", with("aud", json!([AUDIENCE, MARK]))),
+        case("a token of the cluster for another subject", with("sub", MARK.into())),
+        case("a token of the cluster with a long subject", with("sub", MARK.repeat(100).into())),
+        case("a token of the cluster of another issuer", with("iss", format!("https://{MARK}").into())),
+        case("a token of the cluster with marks", with("jti", MARK.into())),
+        case("a token of the cluster that has expired", with("exp", 1.into())),
     ]
 }
 
