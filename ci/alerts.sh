@@ -27,3 +27,17 @@ lines 1 429 TooManyRequests '' 0 | fires $'KeyVaultGatewayGuessed\tticket'
 lines 1 200 OK '' 4 | jq -c '.codes = {OK: 3, TooManyRequests: 1}' | fires $'KeyVaultGatewayGuessed\tticket'
 lines 2 401 Unauthorized '' 0 | fires $'KeyVaultGatewayRefusesCallers\tticket\tUnauthorized'
 lines 1 200 OK '' 0 | jq -c '.codes = {Forbidden: 50}' | fires $'KeyVaultGatewayRefusesCallers\tticket\tForbidden'
+
+# The script of the timer: it prints what fires, and fails then.
+journal="$(mktemp -d)"
+trap 'rm -r "$journal"' EXIT
+printf '#!/bin/sh\ncat "%s/lines"\n' "$journal" > "$journal/journalctl"
+chmod +x "$journal/journalctl"
+: > "$journal/lines"
+PATH="$journal:$PATH" deploy/alerts/alerts.sh
+jq -cn '{time: (now - 10 | todate), status: 500, code: "ConfigurationError", upstream: 0}' > "$journal/lines"
+if found="$(PATH="$journal:$PATH" deploy/alerts/alerts.sh)"; then
+  echo 'error: alerts.sh succeeds while an alert fires' >&2
+  exit 1
+fi
+[[ $found == KeyVaultGatewayMisconfigured* ]] || { printf 'error: alerts.sh prints "%s"\n' "$found" >&2; exit 1; }

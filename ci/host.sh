@@ -9,7 +9,7 @@ case "$(uname -m)" in
 esac
 cargo xtask build host
 program=target/gateway/keyvault-gateway
-# docs/deploy/systemd.md promises that it runs with glibc 2.34.
+# docs/how-to/systemd.md promises that it runs with glibc 2.34.
 newest="$(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort --version-sort | tail -n 1)"
 if [[ $newest != "$(printf '%s\nGLIBC_2.34\n' "$newest" | sort --version-sort | head -n 1)" ]]; then
   echo "error: $program needs $newest" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a release in target/dist, and an archive of it. docs/release.md lists the content.
+# Builds a release in target/dist, and an archive of it. docs/contributing/release.md lists the content.
 # Needs `cargo install --locked cargo-cyclonedx@0.5.9 wkg@0.16.1`.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::SettingError;
 use crate::model::Redacted;
 
-/// The names of all settings. A host reads them at once; `docs/settings.md` explains them.
+/// The names of all settings. A host reads them at once; `docs/reference/settings.md` explains them.
 pub const NAMES: [&str; 43] = [
     "KeyVaultUri",
     "KEY_VAULT_URI",

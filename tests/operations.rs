@@ -1,4 +1,4 @@
-//! `docs/operations.md` and `deploy/alerts` agree with the errors, metrics and log lines of the gateway.
+//! The pages on errors, metrics and the log, and `deploy/alerts`, agree with the gateway.
 
 mod errors;
 
@@ -21,9 +21,9 @@ fn every_code_has_a_runbook_with_its_causes() {
         expected.entry(format!("{status} `{code}`")).or_default().insert(cause(&error));
     }
     expected.insert("500 `InternalError`".to_owned(), BTreeSet::new());
-    let page = read("docs/operations.md");
+    let page = read("docs/reference/errors.md");
     let mut runbooks = BTreeMap::new();
-    for runbook in section(&page, "## Runbooks").split("\n### ").skip(1) {
+    for runbook in page.split("\n## ").skip(1) {
         let (heading, text) = runbook.split_once('\n').unwrap();
         let whole = |row: &Vec<String>| row.len() == 3 && row[1..].iter().all(|cell| cell.ends_with('.'));
         assert!(rows(text).iter().all(whole), "{heading}");
@@ -33,9 +33,9 @@ fn every_code_has_a_runbook_with_its_causes() {
 }
 
 #[test]
-fn operations_page_lists_every_metric_and_label() {
-    let page = read("docs/operations.md");
-    let described = section(&page, "## Metrics");
+fn metrics_page_lists_every_metric_and_label() {
+    let page = read("docs/reference/metrics.md");
+    let described = section(&page, "## List");
     let on_the_page: BTreeMap<_, _> = rows(described)
         .into_iter()
         .map(|row| {
@@ -52,9 +52,8 @@ fn operations_page_lists_every_metric_and_label() {
 
 #[test]
 fn sample_log_lines_match_the_format() {
-    let page = read("docs/operations.md");
-    let log = section(&page, "## The log");
-    let samples: Vec<_> = log.lines().filter(|line| line.starts_with('{')).collect();
+    let page = read("docs/reference/log.md");
+    let samples: Vec<_> = page.lines().filter(|line| line.starts_with('{')).collect();
     let mut shown = BTreeSet::new();
     for sample in &samples {
         let fields: Map<String, Value> = serde_json::from_str(sample).unwrap();
@@ -62,14 +61,17 @@ fn sample_log_lines_match_the_format() {
         shown.extend(fields.into_iter().map(|(name, _)| name));
     }
     assert!(samples.len() > 5);
-    assert_eq!(rows(log).into_iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), shown);
+    assert_eq!(
+        rows(section(&page, "## Fields")).into_iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(),
+        shown
+    );
 }
 
 #[test]
 fn alerts_use_existing_metrics_labels_and_codes() {
-    let page = read("docs/operations.md");
+    let page = read("docs/how-to/monitor/README.md");
     let reasons: BTreeSet<_> =
-        rows(section(&page, "### Why these thresholds")).into_iter().map(|row| row[0].clone()).collect();
+        rows(section(&page, "## Why these thresholds")).into_iter().map(|row| row[0].clone()).collect();
     let codes: BTreeSet<_> = table().into_iter().map(|(_, _, code)| code).chain(["InternalError"]).collect();
     let series: BTreeSet<_> = metric_text().lines().flat_map(labels).collect();
     let mut named = BTreeSet::new();

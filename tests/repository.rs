@@ -1,4 +1,4 @@
-//! Links of the documents have targets.
+//! Links of the documents have targets, the book has all pages, and the pages are short and plain.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,50 @@ fn links_have_targets() {
         }
     }
     assert!(checked > 50, "{checked}");
+}
+
+#[test]
+fn the_book_has_every_page() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let missing: Vec<_> = files_below(&docs)
+        .into_iter()
+        .filter(|page| page.extension().is_some_and(|extension| extension == "md"))
+        .map(|page| page.strip_prefix(&docs).unwrap().display().to_string().replace('\\', "/"))
+        .filter(|page| page != "SUMMARY.md" && !summary.contains(&format!("]({page})")))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn pages_are_short_and_plain() {
+    const WORDS: [&str; 9] = [
+        "whoever",
+        "nobody",
+        "somebody",
+        "everybody",
+        "anybody",
+        "at hand",
+        "as good as none",
+        "in vain",
+        "from memory, and to be",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in files_below(&root.join("docs")).into_iter().chain([root.join("README.md")]) {
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        let lower = text.to_lowercase();
+        let words: Vec<_> = WORDS.into_iter().filter(|word| lower.contains(word)).collect();
+        assert_eq!(words, [""; 0], "{}", page.display());
+        let limit = match page.strip_prefix(root).unwrap() {
+            name if name == Path::new("README.md") => 120,
+            name if name.starts_with("docs/reference") => usize::MAX,
+            _ => 200,
+        };
+        assert!(text.lines().count() <= limit, "{} has more than {limit} lines", page.display());
+    }
 }
 
 /// The files below `folder`, without build output and the files of git.

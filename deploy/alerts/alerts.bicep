@@ -1,4 +1,4 @@
-// Alerts from the log of the gateway, for places where /metrics has the counts of one instance of several. docs/operations.md
+// Alerts from the log of the gateway, for places where /metrics has the counts of one instance of several. docs/how-to/monitor
 // has these queries, the reasons for the thresholds, and what to do for each code.
 
 @description('Resource id of the Log Analytics workspace that has the log.')
@@ -7,7 +7,7 @@ param workspaceId string
 @description('Azure region of the rules, which is that of the workspace.')
 param location string = resourceGroup().location
 
-@description('Table of the workspace that has the log. docs/operations.md says which it is where.')
+@description('Table of the workspace that has the log. docs/how-to/monitor/container-apps.md says which it is where.')
 @allowed([
   'ContainerAppConsoleLogs_CL'
   'ContainerAppConsoleLogs'
@@ -21,10 +21,10 @@ param table string = 'ContainerAppConsoleLogs_CL'
 @minLength(1)
 param name string = 'keyvault-gateway'
 
-@description('Resource ids of the action groups that wake somebody.')
+@description('Resource ids of the action groups for alerts that need an operator at once.')
 param pageActionGroupIds array
 
-@description('Resource ids of the action groups of what can wait until morning; empty for alerts that nobody is sent.')
+@description('Resource ids of the action groups for alerts that can wait until working hours; empty: these alerts notify no operator.')
 param ticketActionGroupIds array = []
 
 @description('Whether probes ask the gateway all the time, so that a log without lines is an alert.')

@@ -1,4 +1,4 @@
-# Prints the alerts of docs/operations.md that a log can tell and that fire at $now, in seconds since 1970, from what it had in
+# Prints the alerts of docs/how-to/monitor that a log can tell and that fire at $now, in seconds since 1970, from what it had in
 # the 20 minutes before: name, severity, and the code where there is an alert for each. A line may have something in front of its
 # JSON, and lines of others have no code.
 [inputs | sub("^[^{]*"; "") | fromjson? | select(.code)] | map(.age = $now - (.time | fromdate)) as $lines

@@ -1,4 +1,6 @@
-// The vault, the identity that reads its secrets, and the log of who read which.
+// A new vault, the identity that reads its secrets, and the log of who has read which.
+
+import { federatedCredential } from 'identity.bicep'
 
 @description('Name of the vault: 3 to 24 letters, digits and hyphens, unique in all of Azure.')
 @minLength(3)
@@ -11,8 +13,11 @@ param identityName string = 'keyvault-gateway'
 @description('Azure region of the vault and the identity.')
 param location string = resourceGroup().location
 
-@description('Resource id of the Log Analytics workspace that gets the vault\'s log.')
-param workspaceId string
+@description('Resource id of the Log Analytics workspace that gets the log of the vault; empty for no log.')
+param workspaceId string = ''
+
+@description('Whether a deleted vault or secret stays until the end of its retention, for every account. Once on, it can never be switched off. false is for trials.')
+param purgeProtection bool = true
 
 @description('Days in which a deleted secret, or the deleted vault, can be brought back. It cannot be changed later.')
 @minValue(7)
@@ -29,8 +34,11 @@ param publicNetworkAccess string = 'Enabled'
 @description('Resource ids of the subnets, with the service endpoint Microsoft.KeyVault, from which alone the public address answers; empty for every network.')
 param subnetIds array = []
 
-// Key Vault Secrets User: reads the value of a secret (getSecret), and lists names and properties without values (readMetadata).
-var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
+@description('Name, a GUID, of the role on the vault. The default is Key Vault Secrets User; custom-role.bicep makes a role that allows less.')
+param roleName string = '4633458b-17de-408a-b874-0445c86b69e6'
+
+@description('Federated credentials of the identity.')
+param federatedCredentials federatedCredential[] = []
 
 // All control-plane versions before 2026-02-01 retire on 27 February 2027.
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
@@ -45,7 +53,8 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: softDeleteRetentionInDays
-    enablePurgeProtection: true
+    // Azure refuses the value false.
+    enablePurgeProtection: purgeProtection ? true : null
     enabledForDeployment: false
     enabledForDiskEncryption: false
     enabledForTemplateDeployment: false
@@ -61,51 +70,40 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   }
 }
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
-  name: identityName
-  location: location
-}
-
-resource mayRead 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: vault
-  name: guid(vault.id, identity.id, secretsUser)
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', secretsUser)
-    principalId: identity.properties.principalId
-    // An identity that was made a moment ago is not everywhere yet; with its type it need not be looked up.
-    principalType: 'ServicePrincipal'
+module identity 'identity.bicep' = {
+  name: 'keyvault-gateway-identity'
+  params: {
+    identityName: identityName
+    location: location
+    federatedCredentials: federatedCredentials
   }
 }
 
-resource log 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  scope: vault
-  name: 'to-log-analytics'
-  properties: {
+module role 'secrets-role.bicep' = {
+  name: 'keyvault-gateway-role'
+  params: {
+    vaultName: vault.name
+    principalId: identity.outputs.identityPrincipalId
+    roleName: roleName
+  }
+}
+
+module log 'audit-log.bicep' = if (!empty(workspaceId)) {
+  name: 'keyvault-gateway-log'
+  params: {
+    vaultName: vault.name
     workspaceId: workspaceId
-    logs: [
-      {
-        category: 'AuditEvent'
-        enabled: true
-      }
-      {
-        category: 'AzurePolicyEvaluationDetails'
-        enabled: true
-      }
-    ]
-    metrics: [
-      {
-        category: 'AllMetrics'
-        enabled: true
-      }
-    ]
   }
 }
 
 @description('Address of the vault: KeyVaultUri of the gateway.')
 output vaultUri string = vault.properties.vaultUri
 
+@description('Resource id of the vault.')
+output vaultId string = vault.id
+
 @description('Resource id of the identity, to be assigned to the place where the gateway runs.')
-output identityId string = identity.id
+output identityId string = identity.outputs.identityId
 
 @description('Client id of the identity: AZURE_CLIENT_ID of the gateway.')
-output identityClientId string = identity.properties.clientId
+output identityClientId string = identity.outputs.identityClientId

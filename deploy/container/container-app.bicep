@@ -1,5 +1,5 @@
 // The gateway as an app of Azure Container Apps, with a user-assigned identity. deploy/azure/vault.bicep makes the vault and
-// the identity.
+// the identity; deploy/azure/existing-vault.bicep makes the identity for a vault that exists.
 
 @description('Name of the container app.')
 param name string = 'keyvault-gateway'
@@ -28,13 +28,22 @@ param vaultUri string
 @description('Address in Key Vault of the secret with the callers\' key, https://my-vault.vault.azure.net/secrets/name; empty if callers have tokens or anonymous access.')
 param gatewayKeySecretUri string = ''
 
-@description('Callers, as the JSON list that docs/settings.md describes. It has hashes of keys and no keys.')
+@description('Callers, as the JSON list that the page "Settings" describes: GATEWAY_CALLERS. It has hashes of keys and no keys.')
 param gatewayCallers string = ''
+
+@description('Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys.')
+param callerTokenTenant string = ''
+
+@description('Audience of these tokens: GATEWAY_JWT_AUDIENCE; empty if callers have keys.')
+param callerTokenAudience string = ''
 
 @description('Whether the app can be reached from outside its environment.')
 param external bool = false
 
-@description('Fewest replicas. Each remembers secrets by itself, and one that is started reads them again.')
+@description('Address ranges, 203.0.113.7/32, from which alone the app answers; empty for all. For an app with external=true.')
+param allowedAddressRanges array = []
+
+@description('Fewest replicas. Each has a cache of its own, which is empty at its start.')
 @minValue(1)
 param minReplicas int = 2
 
@@ -42,7 +51,7 @@ param minReplicas int = 2
 @minValue(1)
 param maxReplicas int = 10
 
-@description('Requests at a time for which one replica is enough.')
+@description('Concurrent requests of one replica beyond which Container Apps adds another one.')
 @minValue(1)
 param concurrentRequests int = 100
 
@@ -66,6 +75,11 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
         targetPort: 8080
         transport: 'http'
         allowInsecure: false
+        ipSecurityRestrictions: [for (range, at) in allowedAddressRanges: {
+          name: 'allowed-${at}'
+          action: 'Allow'
+          ipAddressRange: range
+        }]
       }
       registries: empty(registryServer) ? [] : [
         {
@@ -111,6 +125,15 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
             {
               name: 'GATEWAY_CALLERS'
               value: gatewayCallers
+            }
+            // An empty setting counts as not set.
+            {
+              name: 'GATEWAY_JWT_TENANT'
+              value: callerTokenTenant
+            }
+            {
+              name: 'GATEWAY_JWT_AUDIENCE'
+              value: callerTokenAudience
             }
           ], hasKey ? [
             {

@@ -124,4 +124,4 @@ const DEFAULT_SOURCES: [&str; 4] =
     ["169.254.169.254", "login.microsoftonline.com", "login.chinacloudapi.cn", "login.microsoftonline.us"];
 
 /// The page that documents every setting (`tests/deployments.rs`).
-const PAGE: &str = include_str!("../../docs/settings.md");
+const PAGE: &str = include_str!("../../docs/reference/settings.md");

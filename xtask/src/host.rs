@@ -145,7 +145,7 @@ fn serve_arguments(settings: &[&str], options: &[OsString]) -> Vec<OsString> {
 
 /// Returns the names of all settings, from the tables of the page, which a test compares with the code.
 fn settings() -> BTreeSet<&'static str> {
-    let page = include_str!("../../docs/settings.md");
+    let page = include_str!("../../docs/reference/settings.md");
     let columns = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let is_setting = |name: &&str| {
         *name == "KeyVaultUri"

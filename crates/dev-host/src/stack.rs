@@ -123,7 +123,7 @@ const PROXY: [&str; 10] = [
     "--max-concurrent-requests", "300", "-W", "max-memory-size=67108864", "-W", "timeout=30s",
 ];
 
-/// The same, with the limit of `docs/hostile-input.md` for the component with the reader of token files.
+/// The same, with the limit of `docs/reference/hostile-input.md` for the component with the reader of token files.
 #[rustfmt::skip]
 const PROXY_FEDERATED: [&str; 10] = [
     "--max-instance-reuse-count", "100000", "--idle-instance-timeout", "3600s",

@@ -169,7 +169,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// The fewest connections: many more than concurrent requests, with little memory of their own.
 const MIN_CONNECTIONS: usize = 345;
 
-/// The default limit of memory growth. docs/hostile-input.md explains its parts.
+/// The default limit of memory growth. docs/reference/hostile-input.md explains its parts.
 const MAX_MEMORY_GROWTH: u64 = 200 << 20;
 
 /// The memory of an instance. `proxy` has one instance for each concurrent request.

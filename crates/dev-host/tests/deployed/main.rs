@@ -70,7 +70,7 @@ fn the_systemd_service_starts_reads_a_secret_reloads_and_stops() {
     assert_eq!(ended.code(), Some(0), "{ended} {:?}", server.log());
 }
 
-/// `host.json` as the Functions host reads it. docs/deploy/functions.md has the sources.
+/// `host.json` as the Functions host reads it. docs/how-to/functions.md has the sources.
 #[test]
 fn the_functions_handler_answers_forwarded_requests() {
     let deployment = Deployment::new();
@@ -130,7 +130,7 @@ fn containers_have_options_of_the_host_and_the_page_has_them_all() {
     let help = Command::new(HOST).args(["gateway", "--help"]).output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
     let options: BTreeSet<_> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
-    let page = repository("docs/host.md");
+    let page = repository("docs/reference/host.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
     let rows: BTreeSet<_> = rows.map(|name| format!("--{name}")).collect();
     // The build has it for itself.

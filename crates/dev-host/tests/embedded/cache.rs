@@ -43,7 +43,7 @@ fn refresh_ahead_keeps_every_read_a_cache_hit() {
 }
 
 /// A request for a fresh value is served stale, too, unless the vault has responded with an error
-/// (docs/behaviour.md). A 403 evicts the value.
+/// (docs/explanation/caching-and-resilience.md). A 403 evicts the value.
 #[test]
 fn an_expired_value_is_served_stale_until_its_limit_or_a_403() {
     for (effect, also_fresh) in

@@ -84,10 +84,10 @@ fn settings_are_variables_and_wrong_ones_are_named() {
     assert_eq!(error, "key_vault_uri is required and has no value");
 }
 
-/// The lines that docs/hosts.md adds to the manifest, with another directory.
+/// The lines that docs/how-to/spin.md adds to the manifest, with another directory.
 #[test]
 fn the_reader_of_token_files_gets_what_the_manifest_lets_it_inherit() {
-    let page = include_str!("../../../../docs/hosts.md");
+    let page = include_str!("../../../../docs/how-to/spin.md");
     let added = page.split("```toml\n").find(|block| block.starts_with("[component.keyvault-gateway]\n"));
     let added = added.unwrap().split("```").next().unwrap();
     let (directory, mount) = (tempfile::tempdir().unwrap(), "/var/run/secrets/azure/wi");

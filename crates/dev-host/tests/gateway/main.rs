@@ -2,6 +2,7 @@
 //!
 //! Azure's faults are tested in `embedded`, in virtual time. Each token source is in one of the tests here.
 
+mod clients;
 mod composed;
 mod federated;
 mod harness;

@@ -1,0 +1,3 @@
+module read-secret
+
+go 1.22
