@@ -424,7 +424,7 @@ impl fmt::Display for Error {
                 AuthFailure::NotYetValid => "the caller's token is not valid yet",
                 AuthFailure::NotAppOnly => "the caller's token is not one of an application for itself",
                 AuthFailure::NoCaller => {
-                    "the caller's token is valid, and no entry of GATEWAY_CALLERS has it"
+                    "the caller's token is valid, and no entry of GATEWAY_CALLERS matches it"
                 }
             },
             Self::TooManyFailures(_) => "too many requests had no valid key or token",

@@ -1,5 +1,5 @@
-//! Verifies tokens of callers: the JWKS cache of each issuer, the limiter for unknown keys, and the tokens that
-//! were verified before.
+//! Verifies tokens of callers: the JWKS cache of each issuer, the limiter for unknown keys, and the tokens
+//! that were verified before.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
@@ -103,11 +103,18 @@ impl TokenVerifier {
             .enumerate()
             .find(|(_, (issuer, _))| jwt.issuer().is_some_and(|name| issuer.has_name(name)));
         let Some((index, (issuer, cache))) = found else { return Ok(Err(AuthFailure::Issuer)) };
+        if !issuer.accepts(jwt) {
+            return Ok(Err(AuthFailure::NotAToken));
+        }
         let Some(jwks) = cache.with_key(client, issuer, jwt.key_id()).await? else {
             return Ok(Err(AuthFailure::Key));
         };
         Ok(issuer.claims(jwt, &jwks.keys, client.host.unix_time()).map(|claims| {
             let claims = Rc::new(claims);
+            // A shared issuer signs valid tokens for strangers. They take no room here.
+            if client.config.callers.with_claims(&claims).is_none() {
+                return claims;
+            }
             let known = Known { issuer: index, fetched_at: jwks.fetched_at, claims: Rc::clone(&claims) };
             let mut verified = self.verified.borrow_mut();
             verified.put(jwt.digest(), known);
@@ -182,7 +189,9 @@ impl JwksCache {
         if let Some(error) = self.failure(now) {
             return Err(error);
         }
-        let jwks = self.fetch(client, issuer, RetryBudget::full(deadline)).await;
+        // With a fresh JWKS the key id is most likely made up: one call, and no retries.
+        let retries = self.usable(now).is_none_or(|jwks| !jwks.is_fresh(now));
+        let jwks = self.fetch(client, issuer, RetryBudget { retries, ..RetryBudget::full(deadline) }).await;
         jwks.map(|jwks| Some(jwks).filter(has_key)).map_err(|failure| failure.error)
     }
 
@@ -208,10 +217,12 @@ impl JwksCache {
         if let Some(error) = self.failure(start) {
             return Err(error.into());
         }
-        // With a fresh JWKS the key id is unknown, so the next request waits longer, whatever happens.
-        let is_unknown_key = self.usable(start).is_some_and(|jwks| jwks.is_fresh(start));
-        let pause = if is_unknown_key { FETCH_PAUSE } else { ERROR_TTL };
-        let attempt = Attempt { cache: self, until: start.plus(pause), has_ended: false };
+        // With a fresh JWKS the key id is unknown, so the next fetch waits longer, whatever happens. With an
+        // old one a failed fetch waits longer, too, as there is a fallback.
+        let usable = self.usable(start);
+        let is_unknown_key = usable.as_ref().is_some_and(|jwks| jwks.is_fresh(start));
+        let pause = |is_long| if is_long { FETCH_PAUSE } else { ERROR_TTL };
+        let attempt = Attempt { cache: self, until: start.plus(pause(is_unknown_key)), has_ended: false };
         let result = self.fetch_from(client, issuer.source(), budget).await;
         attempt.end();
         let now = client.host.now();
@@ -226,7 +237,9 @@ impl JwksCache {
                 self.refresh_from.set(now.plus(FETCH_PAUSE));
                 let has_said_something = failure.error != Error::DeadlineExceeded;
                 if !failure.is_local || (is_unknown_key && has_said_something) {
-                    self.failure.replace(Some((failure.error.clone(), now.plus(pause))));
+                    // An answer that is not a JWKS will be the same in a second.
+                    let is_long = usable.is_some() || failure.error.transient().is_none();
+                    self.failure.replace(Some((failure.error.clone(), now.plus(pause(is_long)))));
                 }
                 Err(failure)
             }
@@ -235,8 +248,8 @@ impl JwksCache {
 }
 
 impl JwksCache {
-    /// Fetches the JWKS from its address, which the issuer's configuration may have to tell first. The
-    /// configuration is fetched again only if there is no JWKS at that address any more.
+    /// Fetches the JWKS from its address. If the issuer's configuration names that address, the configuration
+    /// is fetched first, and again only after a fetch of the JWKS has failed: the JWKS may have moved.
     async fn fetch_from<H: Host>(
         &self,
         client: &Client<'_, H>,
@@ -258,7 +271,7 @@ impl JwksCache {
             }
         };
         let result = client.fetch_jwks(&endpoint, &self.circuit_breaker, budget).await;
-        if let Err(Failure { error: Error::JwksUnusable, .. }) = &result {
+        if result.is_err() {
             self.discovered.take();
         }
         result
@@ -312,12 +325,12 @@ pub const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 /// A JWKS is used for this long, where there is no newer one.
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Keys are published long before tokens are signed with them, so no caller with a valid token has to wait
-/// for this.
+/// Entra ID publishes keys long before it signs with them, so none of its callers has to wait for this. Other
+/// issuers may not: with one of them a caller with a new key may get 401 for this long.
 pub const FETCH_PAUSE: Duration = Duration::from_secs(30);
 
 /// Some clients do hang up, so the first few are free.
 const MAX_ABANDONED: u32 = 3;
 
-/// A token for each caller, some 300 bytes each.
+/// A token for each caller, of some 300 bytes, or 2 KiB with the longest subject.
 const MAX_VERIFIED: usize = 1000;

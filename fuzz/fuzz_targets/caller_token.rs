@@ -19,7 +19,8 @@ fuzz_target!(|token: &[u8]| -> Corpus {
     // Spaces between the scheme and the token are not part of the token.
     let token = token.trim_start_matches(' ');
 
-    // A parsed token has three parts, RS256 or ES256 and no other source for its key, as another JSON parser reads it.
+    // A parsed token has three parts, RS256 or ES256 and no other source for its key, as another JSON parser
+    // reads it.
     let parsed = Jwt::parse(token).filter(|_| token.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')));
     if let Some(jwt) = &parsed {
         let header = token.split('.').next().unwrap();

@@ -1,5 +1,5 @@
-//! The body of a request: an accepted body has one valid name, for another JSON parser, too; or a list of secrets,
-//! each with a name that is valid or an error of its own.
+//! The body of a request: an accepted body has one valid name, for another JSON parser, too; or a list of
+//! secrets, each with a name that is valid or an error of its own.
 
 #![no_main]
 

@@ -188,8 +188,8 @@ pub const WITH_TENANT: [(&str, &str); 5] = [
 pub const WITH_API_KEY: [(&str, &str); 3] =
     [("KeyVaultUri", "https://my-vault.vault.azure.net"), ("GATEWAY_KEY", "right"), ("GATEWAY_LOG", "debug")];
 
-/// Settings that also accept the tokens of an OIDC issuer in `data/`, whose JWKS is `data/issuer_keys.json`. These
-/// private keys are destroyed, too.
+/// Settings that also accept the tokens of an OIDC issuer in `data/`, whose JWKS is `data/issuer_keys.json`.
+/// These private keys are destroyed, too.
 pub const WITH_ISSUERS: [(&str, &str); 6] = [
     WITH_TENANT[0],
     WITH_TENANT[1],

@@ -1,6 +1,7 @@
 //! The claims of a valid token: whom it identifies, and for how long.
 
 use std::fmt;
+use std::rc::Rc;
 
 use crate::error::AuthFailure;
 
@@ -22,7 +23,7 @@ pub(super) enum Identity {
         roles: Vec<String>,
     },
     /// A subject of an OIDC issuer.
-    Subject { issuer: String, subject: String },
+    Subject { issuer: Rc<str>, subject: String },
 }
 
 /// When a token is valid, in seconds since 1970-01-01T00:00:00Z.

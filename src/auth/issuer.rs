@@ -24,6 +24,14 @@ impl Issuer {
         }
     }
 
+    /// Whether it signs tokens such as `jwt`.
+    pub fn accepts(&self, jwt: &Jwt<'_>) -> bool {
+        match self {
+            Self::Tenant(_) => Tenant::accepts(jwt),
+            Self::Oidc(_) => true,
+        }
+    }
+
     /// Where it publishes its JWKS.
     pub const fn source(&self) -> &JwksSource {
         match self {

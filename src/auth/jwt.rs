@@ -3,9 +3,9 @@
 //! Sources: RFC 7515 (JSON Web Signature), RFC 7519 (JSON Web Token), RFC 8725 (best current practices);
 //! Microsoft, "Access token claims reference"; SPIFFE, "JWT-SVID".
 //!
-//! What a token says about itself counts only after its signature has been verified, but for its issuer,
-//! which chooses the keys to verify it with. A token does not choose how it is verified: each key has one
-//! algorithm, and is one that the issuer publishes.
+//! The issuer in a token selects the keys that verify it. Every other claim counts only after the signature
+//! has been verified. A token does not choose how it is verified: each key has one algorithm, and its issuer
+//! publishes it.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +24,7 @@ pub struct Jwt<'a> {
     signed: &'a str,
     claims: Members,
     algorithm: Algorithm,
+    is_jose: bool,
     key_id: String,
     signature: Vec<u8>,
 }
@@ -46,12 +47,13 @@ impl<'a> Jwt<'a> {
             "ES256" => Algorithm::Es256,
             _ => return None,
         };
-        if header.has("typ") && !TYPES.iter().any(|known| is_text(&header, "typ", known)) {
+        let is_jose = is_text(&header, "typ", "JOSE");
+        if header.has("typ") && !is_jose && !is_text(&header, "typ", "JWT") {
             return None;
         }
         let key_id = header.text("kid").filter(|key_id| !key_id.is_empty())?.to_owned();
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
-        Some(Self { text, signed, claims: Members::parse(claims)?, algorithm, key_id, signature })
+        Some(Self { text, signed, claims: Members::parse(claims)?, algorithm, is_jose, key_id, signature })
     }
 
     /// The issuer that the token claims to be of.
@@ -66,6 +68,11 @@ impl<'a> Jwt<'a> {
 
     pub(super) const fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Whether the type is JOSE, as SPIFFE allows it (SPIFFE, "JWT-SVID", section 2.3).
+    pub(super) const fn is_jose(&self) -> bool {
+        self.is_jose
     }
 
     /// The SHA-256 of the whole token.
@@ -131,10 +138,6 @@ impl Members {
         }
     }
 }
-
-/// The values of `typ` that a token may have, in any case. SPIFFE allows the second (SPIFFE, "JWT-SVID",
-/// section 2.3).
-const TYPES: [&str; 2] = ["JWT", "JOSE"];
 
 /// Members of a header that bring a key or the address of one, or that change how the token is processed (RFC
 /// 7515, section 4.1; RFC 7516; RFC 7797). Entra ID and Kubernetes use none of them.

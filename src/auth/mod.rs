@@ -1,8 +1,8 @@
 //! Identifies the caller of a request, and decides which secrets that caller may read.
 //!
-//! A caller has an API key, as with Azure Functions, or a token of an issuer that the settings name: Entra ID,
-//! or the platform where the caller runs. This module calls nothing: [`jwks`](crate::jwks) fetches the keys
-//! that a token is verified with.
+//! A caller has an API key, as with Azure Functions, or a token of an issuer that the settings name: Entra
+//! ID, or the platform where the caller runs. This module calls nothing: [`jwks`](crate::jwks) fetches the
+//! keys that a token is verified with.
 
 mod allowed_hosts;
 mod api_key;
@@ -19,6 +19,7 @@ use std::fmt;
 
 use subtle::{Choice, ConditionallySelectable};
 
+use crate::azure::issuer::is_entra;
 use crate::azure::vault::Vault;
 use crate::env::Lookup;
 use crate::error::{Error, SettingError};
@@ -83,7 +84,8 @@ pub enum Bearer {
     /// Tokens, if an issuer is set.
     Token,
     /// The same, and API keys. `/metrics` does, because Prometheus and its operator's monitors send a
-    /// credential of their own in no other header (prometheus-operator, `Authorization` of `SafeAuthorization`).
+    /// credential of their own in no other header (prometheus-operator, `Authorization` of
+    /// `SafeAuthorization`).
     TokenOrKey,
 }
 
@@ -138,8 +140,8 @@ impl Callers {
         })
     }
 
-    /// The credential of a request: the API key in `x-functions-key`, or else what the route takes as `bearer`, or
-    /// else the API key in the query.
+    /// The credential of a request: the API key in `x-functions-key`, or else what the route takes as
+    /// `bearer`, or else the API key in the query.
     ///
     /// The gateway refuses a request that came through a proxy without looking at its credential.
     pub fn credentials<'a>(
@@ -298,10 +300,9 @@ fn parse_issuers(settings: Lookup<'_>, vault: &Vault, known: &[Caller]) -> Resul
     if oidc.iter().any(|issuer| vault.accepts_audience(issuer.audience())) {
         return Err(invalid("must have audiences of the gateway's own, and not that of Key Vault"));
     }
-    if let Some(tenant) = &tenant
-        && oidc.iter().any(|issuer| tenant.has_issuer(issuer.issuer()))
-    {
-        return Err(invalid("must not name the tenant of GATEWAY_JWT_TENANT, which has claims of its own"));
+    // A token of Entra ID may be a user's: only the claims of the tenant tell.
+    if oidc.iter().any(|issuer| is_entra(issuer.issuer())) {
+        return Err(invalid("must not name Entra ID, whose tokens GATEWAY_JWT_TENANT accepts"));
     }
     let named: Vec<_> = known.iter().filter_map(|caller| caller.claims.subjects.as_ref()).collect();
     if named.iter().any(|subjects| !oidc.iter().any(|issuer| issuer.issuer() == subjects.issuer)) {

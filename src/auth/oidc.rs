@@ -4,6 +4,7 @@
 //! "JWT-SVID".
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::claims::{Claims, Identity, Validity};
 use super::jwt::{Jwt, Members};
@@ -15,7 +16,7 @@ use crate::json::{Json, Object};
 
 /// An issuer, and the audience that its tokens must have.
 pub struct OidcIssuer {
-    issuer: String,
+    issuer: Rc<str>,
     audience: String,
     source: JwksSource,
 }
@@ -71,15 +72,17 @@ impl OidcIssuer {
             "must have https addresses, or http on loopback, in issuer and jwks_uri, and no query in issuer",
         ))?;
         let is_text = !audience.is_empty() && audience.bytes().all(|byte| byte.is_ascii_graphic());
-        // A cluster's own audience is its issuer (kube-apiserver, `--api-audiences`).
-        let is_elsewhere = audience == issuer || audience.starts_with(EXCHANGE);
+        // A cluster's own audience is its issuer, unless it has another one (kube-apiserver,
+        // `--api-audiences`).
+        let is_issuer = audience.trim_end_matches('/') == issuer.trim_end_matches('/');
+        let is_elsewhere = is_issuer || ELSEWHERE.iter().any(|start| audience.starts_with(start));
         if !is_text || is_elsewhere {
             return Err(invalid(
-                "must have audiences of the gateway's own, as tokens for the issuer or for Entra ID are \
-                 accepted there",
+                "must have audiences of the gateway's own, as others accept tokens for the issuer, a cluster or \
+                 Entra ID",
             ));
         }
-        Ok(Self { issuer: issuer.to_owned(), audience: audience.to_owned(), source })
+        Ok(Self { issuer: issuer.into(), audience: audience.to_owned(), source })
     }
 
     pub(super) fn issuer(&self) -> &str {
@@ -109,7 +112,7 @@ impl OidcIssuer {
         let validity = validity(members).ok_or(AuthFailure::Claims)?;
         validity.check(unix_time)?;
         let subject = members.text("sub").filter(|subject| is_subject(subject)).ok_or(AuthFailure::Claims)?;
-        let identity = Identity::Subject { issuer: self.issuer.clone(), subject: subject.to_owned() };
+        let identity = Identity::Subject { issuer: Rc::clone(&self.issuer), subject: subject.to_owned() };
         Ok(Claims { identity, validity })
     }
 }
@@ -174,9 +177,9 @@ const fn invalid(should: &'static str) -> SettingError {
 
 const NAME: &str = "GATEWAY_OIDC";
 
-/// The start of the audiences that Entra ID takes assertions with, in each cloud. A token with one would let
-/// the gateway sign in to Entra ID in the place of its caller.
-const EXCHANGE: &str = "api://AzureADTokenExchange";
+/// The start of audiences for which others accept tokens, so that the gateway could use its callers' tokens
+/// there: those of Entra ID's token exchange in each cloud, and the usual name of a cluster's API server.
+const ELSEWHERE: [&str; 2] = ["api://AzureADTokenExchange", "https://kubernetes.default.svc"];
 
 /// More issuers than a platform has. The gateway keeps a JWKS of each.
 const MAX_ISSUERS: usize = 16;

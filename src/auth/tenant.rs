@@ -53,26 +53,27 @@ impl Tenant {
         self.issuers.iter().any(|known| known == issuer)
     }
 
+    /// Whether `jwt` is signed as Entra ID signs: with RS256, and with no other type than JWT.
+    pub(super) fn accepts(jwt: &Jwt<'_>) -> bool {
+        jwt.algorithm() == Algorithm::Rs256 && !jwt.is_jose()
+    }
+
     /// Where the tenant publishes its JWKS.
     pub(super) const fn source(&self) -> &JwksSource {
         &self.source
     }
 
-    /// The claims of `jwt`, which has an issuer of this tenant, if one of `keys` has signed it and it is valid
-    /// at `unix_time`.
+    /// The claims of `jwt`, which has an issuer of this tenant, if one of `keys` has signed it and it is
+    /// valid at `unix_time`.
     ///
-    /// The signature comes first. Then come the tenant (`tid`), the audience (`aud`), the time (`nbf`, `exp`),
-    /// and that the token is app-only.
+    /// The signature comes first. Then come the tenant (`tid`), the audience (`aud`), the time (`nbf`,
+    /// `exp`), and that the token is app-only.
     pub(super) fn claims(
         &self,
         jwt: &Jwt<'_>,
         keys: &SigningKeys,
         unix_time: u64,
     ) -> Result<Claims, AuthFailure> {
-        // Entra ID signs with nothing else.
-        if jwt.algorithm() != Algorithm::Rs256 {
-            return Err(AuthFailure::NotAToken);
-        }
         let members = jwt.verify(keys)?;
         let tenant = members.text("tid").ok_or(AuthFailure::Claims)?;
         if !tenant.eq_ignore_ascii_case(&self.id) {

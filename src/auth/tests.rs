@@ -361,6 +361,9 @@ fn an_issuer_has_https_an_own_audience_and_callers() {
         &audience("https://vault.azure.net"),
         &audience("api://AzureADTokenExchange"),
         &audience("api://AzureADTokenExchangeChina"),
+        &audience("https://oidc.example/cluster"),
+        &audience("https://kubernetes.default.svc"),
+        &audience("https://kubernetes.default.svc.cluster.local"),
         &jwks("http://keys.example/jwks"),
         &jwks("/jwks"),
         &jwks(""),
@@ -373,8 +376,11 @@ fn an_issuer_has_https_an_own_audience_and_callers() {
     assert_eq!(error(&[("GATEWAY_OIDC", valid)]), Some("GATEWAY_CALLERS"));
     assert_eq!(error(&[("GATEWAY_OIDC", valid), KEY[0]]), Some("GATEWAY_CALLERS"));
     assert_eq!(error(&[("GATEWAY_CALLERS", callers)]), Some("GATEWAY_OIDC"));
-    // The tenant has claims of its own.
-    let entra = "https://sts.windows.net/6f1b4f5c-2f0b-4f6e-9d0c-3a5b8e7d1c42/";
+    // Entra ID has claims of its own, in each tenant.
+    let entra = "https://sts.windows.net/99999999-9999-4999-8999-999999999999/";
+    let foreign = callers.replace("https://oidc.example/cluster/", entra);
+    let settings = [("GATEWAY_CALLERS", &*foreign), ("GATEWAY_OIDC", &issuer(entra))];
+    assert_eq!(error(&settings), Some("GATEWAY_OIDC"));
     let both = [callers.replace("https://oidc.example/cluster/", entra), TENANT[2].1.to_owned()];
     let both = [both[0].replace("[\"*\"]}]", "[\"*\"]},"), both[1].replacen('[', "", 1)].concat();
     let settings = [TENANT[0], TENANT[1], ("GATEWAY_CALLERS", &*both), ("GATEWAY_OIDC", &issuer(entra))];
@@ -415,7 +421,7 @@ fn a_subject_is_exact_or_has_a_prefix_of_two_parts() {
         let settings = [("GATEWAY_OIDC", OIDC), ("GATEWAY_CALLERS", list.as_str())];
         let found = parse(&settings).ok().map(|callers| {
             let claims = |issuer: &str| Claims {
-                identity: Identity::Subject { issuer: issuer.to_owned(), subject: subject.to_owned() },
+                identity: Identity::Subject { issuer: issuer.into(), subject: subject.to_owned() },
                 validity: claims::Validity { not_before: 0, expires: 0 },
             };
             assert!(callers.with_claims(&claims("https://another.example")).is_none(), "{pattern}");

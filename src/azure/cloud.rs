@@ -51,6 +51,12 @@ impl Cloud {
     }
 }
 
+/// Whether tokens of Entra ID have issuers at `host`, in any cloud.
+pub(super) fn has_issuer_at(host: &str) -> bool {
+    let issuers = CLOUDS.iter().flat_map(|cloud| [cloud.issuer_v1, cloud.issuer_v2, cloud.authority]);
+    issuers.filter_map(|issuer| issuer.strip_prefix("https://")).any(|known| known == host)
+}
+
 /// Whether `name` can be a vault's name (Microsoft, "About keys, secrets, and certificates", section "Object
 /// identifiers"): 3 to 24 letters, digits and hyphens, which start with a letter, end with a letter or a
 /// digit, and have no two hyphens in a row.

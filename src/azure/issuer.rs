@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::vault::Vault;
-use super::{Answer, Call, CallError, Endpoint};
+use super::{Answer, Call, CallError, Endpoint, cloud};
 use crate::env::Lookup;
 use crate::error::{Error, Service, SettingError};
 
@@ -75,6 +75,11 @@ impl JwksSource {
     }
 }
 
+/// Whether `issuer` is at a host of Entra ID, in any cloud.
+pub(crate) fn is_entra(issuer: &str) -> bool {
+    Endpoint::parse(issuer).is_some_and(|endpoint| cloud::has_issuer_at(endpoint.host()))
+}
+
 impl JwksEndpoint {
     /// The request for the JWKS.
     pub(crate) fn call(&self) -> Call {
@@ -106,10 +111,10 @@ impl Discovery {
         let document = document.ok_or(Error::IssuerUnusable)?;
         let is_own = document.get("issuer").as_text() == Some(&self.issuer);
         let endpoint = document.get("jwks_uri").as_text().and_then(Endpoint::parse);
-        endpoint
-            .filter(|endpoint| is_own && endpoint.has_origin_of(&self.configuration))
-            .map(JwksEndpoint)
-            .ok_or(Error::IssuerUnusable)
+        let endpoint = endpoint.filter(|endpoint| is_own && endpoint.has_origin_of(&self.configuration));
+        // Only the path counts, so that the call has the very authority that a host allows.
+        let own = endpoint.map(|endpoint| self.configuration.at(endpoint.path_and_query().to_owned()));
+        own.map(JwksEndpoint).ok_or(Error::IssuerUnusable)
     }
 }
 

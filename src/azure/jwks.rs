@@ -49,12 +49,12 @@ impl SigningKeys {
         }
     }
 
-    /// Parses a JWKS with at least one key that can sign with a known [`Algorithm`]. Other keys are skipped.
+    /// Parses a JWKS. Keys that cannot sign with a known [`Algorithm`] are skipped. A list without any other
+    /// key is a JWKS, too: the issuer has withdrawn its keys.
     fn of(answer: &Answer) -> Option<Self> {
         let document = answer.json()?;
         let keys = document.get("keys").as_list()?.iter().take(MAX_KEYS);
-        let keys: Vec<_> = keys.filter_map(|key| SigningKey::parse(key.as_object()?)).collect();
-        (!keys.is_empty()).then_some(Self(keys))
+        Some(Self(keys.filter_map(|key| SigningKey::parse(key.as_object()?)).collect()))
     }
 
     /// Whether there is a key with this id.
@@ -129,8 +129,9 @@ fn bytes(key: &Object, name: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(key.get(name).as_text()?).ok()
 }
 
-/// What a key may be for, if it says so. SPIFFE's bundles have a use of their own (SPIFFE, "JWT-SVID",
-/// section 6.1).
+/// The values of `use` that a key may have. SPIFFE's bundles have one of their own (SPIFFE, "JWT-SVID",
+/// section
+/// 6.1).
 const USES: [&str; 2] = ["sig", "jwt-svid"];
 
 /// The usual exponent, 65537. Entra ID's keys and those of Kubernetes have it, too.

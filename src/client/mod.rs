@@ -109,8 +109,8 @@ impl<H: Host> Client<'_, H> {
         Upstream { name, circuit_breaker: &self.state.token_source }
     }
 
-    /// Fetches the JWKS of an issuer, which has a circuit breaker of its own: one that fails says nothing of
-    /// the others. With it comes the moment at which it was requested.
+    /// Fetches the JWKS of an issuer. Each issuer has a circuit breaker of its own, so that one that fails
+    /// does not stop the others. With the JWKS comes the moment at which it was requested.
     pub async fn fetch_jwks(
         &self,
         endpoint: &JwksEndpoint,

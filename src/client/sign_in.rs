@@ -13,8 +13,8 @@ impl<H: Host> Client<'_, H> {
     /// Fetches a token: first the proof, if the source needs one, and then the token.
     ///
     /// Two refusals of a proof are tried again, with a new proof. A federated credential spreads slowly, and
-    /// Entra ID sometimes does not find one that has been in place for weeks. And a proof that has expired may
-    /// have been renewed just then.
+    /// Entra ID sometimes does not find one that has been in place for weeks. And a proof that has expired
+    /// may have been renewed just then.
     pub(super) async fn sign_in(&self, budget: RetryBudget) -> Result<Token, Failure> {
         let source = &self.config.token_source;
         let (mut tries, mut refused): (u32, Option<(Redacted, Failure)>) = (0, None);
@@ -81,8 +81,8 @@ impl<H: Host> Client<'_, H> {
     }
 }
 
-/// The codes for a federated credential that may not have spread yet (Microsoft, "Important considerations and
-/// restrictions for federated identity credentials"; the last one also where it has been in place for a
+/// The codes for a federated credential that may not have spread yet (Microsoft, "Important considerations
+/// and restrictions for federated identity credentials"; the last one also where it has been in place for a
 /// month: kedacore/keda issue 8152).
 const SPREADING: [&str; 3] = ["AADSTS70021", "AADSTS700211", "AADSTS700213"];
 

@@ -221,13 +221,6 @@ fn directory_failures_return_502_or_503() {
     let html = || answer(200, "<html>".to_owned());
     let document = |keys: Value| answer(200, json!({"keys": keys}).to_string());
     let status = |status| answer(status, r#"{"error":"e","error_description":"AADSTS1"}"#.to_owned());
-    let weak = |name: &str, value: Value| {
-        let mut key = SigningKey::number(0).published(TENANT);
-        key[name] = value;
-        document(json!([key]))
-    };
-    let exponent = |bytes: &[u8]| weak("e", BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
-    let modulus = |bytes: &[u8]| weak("n", BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
     let unavailable = (503, "Unavailable", true);
     let unusable = (502, "IdentityError", false);
     for (failure, answer, (code_status, code, retried)) in [
@@ -240,21 +233,7 @@ fn directory_failures_return_502_or_503() {
         ("too large", Outcome::Failed(CallError::TooLarge), unusable),
         ("not allowed", Outcome::Failed(CallError::NotAllowed), (503, "Unavailable", false)),
         ("HTML", html(), unusable),
-        ("no keys", document(json!([])), unusable),
         ("no key list", document(json!({})), unusable),
-        ("a key for encryption", weak("use", "enc".into()), unusable),
-        ("a key for another algorithm", weak("alg", "RS512".into()), unusable),
-        ("a key of another type", weak("kty", "oct".into()), unusable),
-        ("a key without an id", weak("kid", Value::Null), unusable),
-        ("an exponent of 1", exponent(&[1]), unusable),
-        ("an exponent of 3", exponent(&[3]), unusable),
-        ("a long exponent", exponent(&[1; 64]), unusable),
-        ("a short modulus", modulus(&[0xff; 128]), unusable),
-        ("an even modulus", modulus(&[0xfe; 256]), unusable),
-        ("a huge modulus", modulus(&[0xff; 1024]), unusable),
-        ("no modulus", modulus(&[]), unusable),
-        ("a modulus of zeros", modulus(&[0; 256]), unusable),
-        ("padding", weak("e", "AQAB==".into()), unusable),
     ] {
         let gateway = gateway();
         let attempts = if retried { 3 } else { 1 };
@@ -270,6 +249,54 @@ fn directory_failures_return_502_or_503() {
         );
         gateway.script([token(86_400), secret("a", "v")]);
         assert_eq!(gateway.read("a"), OK, "{failure}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_strong_enough_are_not_published() {
+    let document = |keys: Value| answer(200, json!({"keys": keys}).to_string());
+    let weak = |name: &str, value: Value| {
+        let mut key = SigningKey::number(0).published(TENANT);
+        key[name] = value;
+        document(json!([key]))
+    };
+    let exponent = |bytes: &[u8]| weak("e", BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
+    let modulus = |bytes: &[u8]| weak("n", BASE64_URL_SAFE_NO_PAD.encode(bytes).into());
+    for (case, jwks) in [
+        ("no keys", document(json!([]))),
+        ("a key for encryption", weak("use", "enc".into())),
+        ("a key for another algorithm", weak("alg", "RS512".into())),
+        ("a key of another type", weak("kty", "oct".into())),
+        ("a key without an id", weak("kid", Value::Null)),
+        ("an exponent of 1", exponent(&[1])),
+        ("an exponent of 3", exponent(&[3])),
+        ("a long exponent", exponent(&[1; 64])),
+        ("a short modulus", modulus(&[0xff; 128])),
+        ("an even modulus", modulus(&[0xfe; 256])),
+        ("a huge modulus", modulus(&[0xff; 1024])),
+        ("no modulus", modulus(&[])),
+        ("a modulus of zeros", modulus(&[0; 256])),
+        ("padding", weak("e", "AQAB==".into())),
+    ] {
+        let gateway = gateway().with_script([jwks]);
+        let bearer = signed(&BILLING.claims(BEGINNING));
+        // The JWKS is one, so the second request makes no call.
+        assert_eq!(
+            (read(&gateway, &bearer), read(&gateway, &bearer)),
+            (UNAUTHORIZED, UNAUTHORIZED),
+            "{case}"
+        );
+        assert!(gateway.log()[0].contains("does not publish"), "{case}: {:?}", gateway.log());
+        assert_eq!(gateway.calls().len(), 1, "{case}");
+    }
+}
+
+#[test]
+fn an_issuer_that_withdraws_all_keys_is_believed() {
+    for keys in ["[]", r#"[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAAA"}]"#] {
+        let (gateway, bearer) = warm();
+        gateway.script_after(3600, [answer(200, format!(r#"{{"keys":{keys}}}"#))]);
+        assert_eq!(read(&gateway, &bearer), UNAUTHORIZED, "{keys}");
     }
 }
 

@@ -131,8 +131,8 @@ fn every_forged_token_of_a_platform_gets_the_same_401() {
     ]);
 }
 
-/// What attackers try on one kind of issuer: how a gateway that trusts it is made, which JWKS it fetches, and a
-/// valid token's header and claims, signed by key number 0.
+/// What attackers try on one kind of issuer: how a gateway that trusts it is made, which JWKS it fetches, and
+/// a valid token's header and claims, signed by key number 0.
 struct Target {
     new: fn() -> Scripted,
     jwks: Vec<Outcome>,

@@ -113,6 +113,9 @@ fn a_configuration_must_be_the_issuers_own_and_name_a_jwks_on_its_host() {
         assert_eq!(outcome(&reply), expected, "{case} {:?}", gateway.calls());
         let calls = outcomes.len() + if expected == OK { 2 } else { 0 };
         assert_eq!(gateway.calls().len(), calls, "{case}");
+        // A host allows the authority of the setting, and no other spelling of it.
+        let issuers = gateway.calls().into_iter().filter(|call| call.contains("example"));
+        assert!(issuers.into_iter().all(|call| call.starts_with("GET https://oidc.example/")), "{case}");
     }
 }
 
@@ -180,14 +183,102 @@ fn a_key_verifies_tokens_of_its_own_issuer_only() {
         (1, CLUSTER, JOB, "ci-db", UNAUTHORIZED),
         (2, GITHUB, ACCOUNT, "billing-db", UNAUTHORIZED),
     ] {
-        let gateway = gateway().with_script(if issuer == CLUSTER { cluster_jwks() } else { github_jwks() });
-        if expected == OK {
-            gateway.script([token(86_400), secret(secret_name, "v")]);
-        }
         let claims = oidc::service_account(issuer, AUDIENCE, subject, BEGINNING);
         let bearer = SigningKey::number(key).token(&header_with_id("shared"), &claims);
-        let reply = request_with_token(&gateway, &bearer, secret_name);
-        assert_eq!(outcome(&reply), expected, "{key} {issuer} {subject}");
+        let own = if issuer == CLUSTER { cluster_jwks() } else { github_jwks() };
+        // With the JWKS of the issuer alone, and with those of both in one instance.
+        for warm in [false, true] {
+            let gateway = gateway();
+            if warm {
+                gateway.script([cluster_jwks(), vec![token(86_400), secret("billing-db", "v")]].concat());
+                assert_eq!(read(&gateway), OK);
+                gateway.script([github_jwks(), vec![secret("ci-db", "v")]].concat());
+                assert_eq!(outcome(&request_with_token(&gateway, &job(), "ci-db")), OK);
+            } else {
+                gateway.script(own.clone());
+                if expected == OK {
+                    gateway.script([token(86_400), secret(secret_name, "v")]);
+                }
+            }
+            let reply = request_with_token(&gateway, &bearer, secret_name);
+            assert_eq!(outcome(&reply), expected, "{key} {issuer} {subject} {warm}");
+        }
+    }
+}
+
+/// The configurations as the platforms publish them: AKS (Microsoft, "Use a Microsoft Entra Workload ID on
+/// AKS"), GitHub ("OpenID Connect reference"), GitLab ("OpenID Connect provider"), SPIRE (OIDC discovery
+/// provider).
+#[test]
+fn the_documents_of_the_platforms_lead_to_their_keys() {
+    let aks = "https://westeurope.oic.prod-aks.azure.com/72f988bf-86f1-41af-91ab-2d7cd011db47/f0e2f1a5-5c5e-4c38-b2ab-5f3ae0f6d9f1/";
+    for (issuer, jwks_uri) in [
+        (aks, format!("{aks}openid/v1/jwks")),
+        (
+            "https://token.actions.githubusercontent.com",
+            "https://token.actions.githubusercontent.com/.well-known/jwks".to_owned(),
+        ),
+        ("https://gitlab.com", "https://gitlab.com/oauth/discovery/keys".to_owned()),
+        ("https://oidc-discovery.example.org", "https://oidc-discovery.example.org/keys".to_owned()),
+    ] {
+        let issuers = json!([{"issuer": issuer, "audience": AUDIENCE}]).to_string();
+        let entry = json!({"name": "a", "iss": issuer, "sub": [ACCOUNT], "secrets": ["*"]});
+        let callers = json!([entry]).to_string();
+        let gateway = Scripted::new(&[("GATEWAY_OIDC", &issuers), ("GATEWAY_CALLERS", &callers)]);
+        let configuration = json!({
+            "issuer": issuer,
+            "jwks_uri": jwks_uri,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        });
+        gateway.script([answer(200, configuration.to_string()), own_jwks()]);
+        gateway.script([token(86_400), secret("billing-db", "v")]);
+        let key = SigningKey::number(0);
+        let claims = oidc::service_account(issuer, AUDIENCE, ACCOUNT, BEGINNING);
+        let bearer = key.token(&oidc::header(&key), &claims);
+        assert_eq!(outcome(&request_with_token(&gateway, &bearer, "billing-db")), OK, "{issuer}");
+        let slash = if issuer.ends_with('/') { "" } else { "/" };
+        let first = format!("GET {issuer}{slash}.well-known/openid-configuration");
+        assert_eq!(gateway.calls()[..2], [first, format!("GET {jwks_uri}")]);
+    }
+}
+
+#[test]
+fn an_issuer_that_gives_no_jwks_gets_one_fetch_in_30_seconds() {
+    let stranger = SigningKey::stranger();
+    let made_up = |number: usize| {
+        let mut header = stranger.header();
+        header["kid"] = format!("made-up-{number}").into();
+        stranger.token(&header, &oidc::service_account(CLUSTER, AUDIENCE, ACCOUNT, BEGINNING))
+    };
+    // Without a JWKS, the issuer's configuration or JWKS is wrong.
+    let wrong: [&[Outcome]; 2] = [&[status(404)], &[cluster_jwks()[0].clone(), status(404)]];
+    for outcomes in wrong {
+        let gateway = gateway();
+        for second in 0..60 {
+            if second % 30 == 0 {
+                gateway.script(outcomes.to_vec());
+            }
+            assert_eq!(outcome(&request_with_token(&gateway, &made_up(second), "a")), (502, "IdentityError"));
+            gateway.advance(Duration::from_secs(1));
+        }
+        assert_eq!(gateway.calls().len(), 2 * outcomes.len());
+    }
+    // With a fresh JWKS and with an old one, the issuer fails. A known key is used all the same.
+    for (age, tries) in [(31, 1), (3700, 3)] {
+        let gateway = gateway();
+        gateway.script([cluster_jwks(), vec![token(86_400), secret("billing-db", "v")]].concat());
+        assert_eq!(read(&gateway), OK);
+        gateway.advance(Duration::from_secs(age));
+        let before = gateway.calls().len();
+        gateway.script(vec![status(503); tries]);
+        for second in 0..29 {
+            let reply = request_with_token(&gateway, &made_up(second), "a");
+            assert_eq!(outcome(&reply), (503, "Unavailable"), "{age} {second}");
+            gateway.advance(Duration::from_millis(900));
+        }
+        assert_eq!(gateway.calls().len() - before, tries, "{age}");
     }
 }
 
@@ -207,7 +298,7 @@ fn a_new_key_is_found_and_the_withdrawn_one_is_not_trusted() {
 }
 
 #[test]
-fn knheader_with_id_are_used_for_a_day_while_the_issuer_is_down() {
+fn known_keys_are_used_for_a_day_while_the_issuer_is_down() {
     let gateway = gateway();
     gateway.script([cluster_jwks(), vec![token(200_000), secret("billing-db", "v")]].concat());
     let mut claims = oidc::service_account(CLUSTER, AUDIENCE, ACCOUNT, BEGINNING);

@@ -39,8 +39,8 @@ pub struct Call {
 ///
 /// A vault requires a bearer token, App Service `X-IDENTITY-HEADER` or `secret`, Entra `client_secret` or
 /// `client_assertion`, GitHub the token of the job, Azure Arc a key. IMDS, Cloud Shell and Google Cloud
-/// require the header `Metadata` or `Metadata-Flavor` instead. Entra's public documents require no credential;
-/// a bearer token sent there is recorded as wrong.
+/// require the header `Metadata` or `Metadata-Flavor` instead. Entra's public documents require no
+/// credential; a bearer token sent there is recorded as wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {

@@ -43,8 +43,8 @@ impl TokenRequest {
 }
 
 impl Emulator {
-    /// Signs a token of `issuer`, such as `http://127.0.0.1:8080/oidc/cluster`, as the API server of a cluster
-    /// signs it for a pod: by RS256, valid for an hour from now.
+    /// Signs a token of `issuer`, such as `http://127.0.0.1:8080/oidc/cluster`, as the API server of a
+    /// cluster signs it for a pod: by RS256, valid for an hour from now.
     pub fn platform_token(&self, issuer: &str, audience: &str, subject: &str) -> String {
         let claims = Self::platform_claims(issuer, audience, subject);
         self.sign_for_issuer(issuer, &claims)
@@ -69,7 +69,8 @@ impl Emulator {
         key.token(&key.header(), claims)
     }
 
-    /// Rotates the keys of `issuer`: adds a new key to its JWKS, signs with it, and removes the oldest of three.
+    /// Rotates the keys of `issuer`: adds a new key to its JWKS, signs with it, and removes the oldest of
+    /// three.
     pub fn rotate_issuer_keys(&self, issuer: &str) {
         self.lock().oidc_issuers.keys(name_of(issuer)).rotate();
     }

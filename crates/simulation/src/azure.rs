@@ -109,7 +109,8 @@ pub enum Meaning {
     /// A 401 of the vault, without a final reason.
     TokenRefused,
     Token,
-    /// The JWKS of an issuer after this many key rotations: the current key, the one before it and the next one.
+    /// The JWKS of an issuer after this many key rotations: the current key, the one before it and the next
+    /// one.
     Jwks(Issuer, usize),
     /// A 408, 429 or 5xx, with the seconds of `Retry-After`.
     Failure(u16, Option<u64>),

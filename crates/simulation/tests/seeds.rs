@@ -11,7 +11,7 @@ fn ten_thousand_seeds_hold_every_invariant() {
 
 const EVENTS: &str = "OK, Forbidden, Unauthorized, SecretDisabled, SecretNotFound, IdentityError, \
     IdentityThrottled, Timeout, Unavailable, VaultError, VaultThrottled, TooManyRequests, \
-    access token accepted, service account accepted, backoff requested, call lost, call timed out, client hung up, collapsed, hit, \
+    access token accepted, service account accepted, mixed token refused, backoff requested, call lost, call timed out, client hung up, collapsed, hit, \
     instance recycled, kept after a 401, leader cancelled, negative cache hit, new signing key unknown, \
     no-cache fetched, no-cache limited, refresh-ahead, served stale, served while Azure fails";
 

@@ -1,7 +1,7 @@
 //! Signs tokens as OIDC issuers do: the service account tokens of Kubernetes, and ES256.
 //!
-//! Sources: Kubernetes documentation, "Managing Service Accounts", section "Bound service account tokens" (the
-//! sample of a token); RFC 7518, sections 3.4 and 6.2.
+//! Sources: Kubernetes documentation, "Managing Service Accounts", section "Bound service account tokens"
+//! (the sample of a token); RFC 7518, sections 3.4 and 6.2.
 
 use std::sync::{Arc, LazyLock};
 

@@ -82,8 +82,8 @@ fn fifty_secrets_have_the_outcomes_of_single_reads_in_one_answer() {
     });
 }
 
-/// Four requests have all 32 reads of an instance for a second. The fifth has one, which takes longer than theirs:
-/// it has to be woken when theirs end.
+/// Four requests have all 32 reads of an instance for a second. The fifth has one, which takes longer than
+/// theirs: it has to be woken when theirs end.
 #[test]
 fn a_request_goes_on_when_the_reads_of_others_end() {
     in_virtual_time(async {
@@ -112,15 +112,16 @@ fn a_request_goes_on_when_the_reads_of_others_end() {
             ends.push(request.await.unwrap());
         }
         gateway.wait_until_idle().await;
-        // One read of the last request takes three seconds from the start, and the others from the first second.
+        // One read of the last request takes three seconds from the start, and the others from the first
+        // second.
         let last = ends.iter().max().unwrap();
         assert!((Duration::from_secs(4)..Duration::from_secs(5)).contains(last), "{ends:?}");
         assert_eq!(gateway.instances(), 1);
     });
 }
 
-/// As many requests as the own host has in progress at a time. Together the values would be 1.2 GB: the instance keeps
-/// its bound, and some of the requests too.
+/// As many requests as the own host has in progress at a time. Together the values would be 1.2 GB: the
+/// instance keeps its bound, and some of the requests too.
 #[test]
 fn requests_for_many_large_values_do_not_fill_the_memory() {
     in_virtual_time(async {

@@ -42,8 +42,8 @@ pub(crate) struct LeakSearch {
 enum Destination {
     Vault,
     TokenSource,
-    /// The documents of an issuer of callers' tokens, which are public: a call for them reveals only the issuer,
-    /// or the tenant.
+    /// The documents of an issuer of callers' tokens, which are public: a call for them reveals only the
+    /// issuer, or the tenant.
     Jwks,
 }
 
@@ -277,8 +277,8 @@ impl LeakSearch {
         self.search.expect_nothing(head, allowed, format_args!("a call to {to:?}"));
         let body = call.body.bytes();
         assert!(to == Destination::TokenSource || body.is_empty(), "a body in a call to {to:?}");
-        // The names of a form's fields are public. An assertion goes to Entra ID as its issuer made it, in base64,
-        // with addresses that Azure's answers name.
+        // The names of a form's fields are public. An assertion goes to Entra ID as its issuer made it, in
+        // base64, with addresses that Azure's answers name.
         let form = String::from_utf8_lossy(&body).into_owned();
         let fields = form.split('&').map(|field| field.split_once('=').unwrap_or(("", field)));
         let values = fields.filter(|(name, _)| *name != "client_assertion").map(|(_, value)| value);

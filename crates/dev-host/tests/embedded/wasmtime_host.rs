@@ -460,8 +460,8 @@ struct Limits {
     instructions: u64,
 }
 
-/// More than all requests of a test need at a time, and below what they need together, so that a leak fails the
-/// test.
+/// More than all requests of a test need at a time, and below what they need together, so that a leak fails
+/// the test.
 const USUAL: Limits = Limits { handles: 500, memory: 32 << 20, instructions: 1 << 34 };
 
 /// For many requests for many secrets at a time: the memory that the documents recommend.

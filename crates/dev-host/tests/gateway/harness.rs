@@ -48,8 +48,9 @@ impl Harness {
         Self::start_with(component, source, settings, options)
     }
 
-    /// Starts `component` with options of its host, in which `{vault}`, `{version}`, `{proxy}` and `{ca}` stand
-    /// for the vault's address, the version of [`SECRET`], the emulator's proxy and its certification authority.
+    /// Starts `component` with options of its host, in which `{vault}`, `{version}`, `{proxy}` and `{ca}`
+    /// stand for the vault's address, the version of [`SECRET`], the emulator's proxy and its certification
+    /// authority.
     pub(crate) fn start_with(
         component: &str,
         source: Source,
@@ -150,8 +151,9 @@ impl Harness {
         stream
     }
 
-    /// Returns the number of instances in the log: `wasmtime serve` starts each line with the number of the instance.
-    /// It writes prefix and line separately, so that another instance's prefix may come between them.
+    /// Returns the number of instances in the log: `wasmtime serve` starts each line with the number of the
+    /// instance. It writes prefix and line separately, so that another instance's prefix may come between
+    /// them.
     pub(crate) fn instances(&self) -> usize {
         let log = self.server.log();
         if self.component == OWN_HOST {

@@ -144,8 +144,8 @@ fn silent_slow_and_greedy_clients_cost_themselves_only() {
 #[test]
 fn replies_that_clients_do_not_take_have_a_bound() {
     let harness = Harness::start_with(OWN_HOST, Source::AppService2019, &[], &["--reply-seconds", "2"]);
-    // The preface; SETTINGS with an initial window of 1 byte; then 100 requests for the description of 19 KiB. Names and values
-    // are literals without indexing (RFC 7541, section 6.2.2).
+    // The preface; SETTINGS with an initial window of 1 byte; then 100 requests for the description of 19
+    // KiB. Names and values are literals without indexing (RFC 7541, section 6.2.2).
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\x01".to_vec();
     let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/openapi.json"), (":authority", "a")];
     let literal = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();

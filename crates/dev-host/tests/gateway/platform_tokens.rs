@@ -5,7 +5,8 @@ use keyvault_emulator::{Kind, Source};
 use crate::harness::{Harness, JSON, OWN_HOST, REUSED_INSTANCES, SECRET, VALUE};
 use crate::volume::{Layout, Volume};
 
-/// The own host gets a private issuer with a certificate of the emulator's authority, the others one on loopback.
+/// The own host gets a private issuer with a certificate of the emulator's authority, the others one on
+/// loopback.
 #[test]
 fn two_pods_read_the_secrets_of_their_entries_with_their_own_tokens() {
     for (component, base, options) in [

@@ -43,8 +43,8 @@ fn security_md_shows_all_imports_and_exports() {
     }
 }
 
-/// The part that can read files has no network, and the part that has the network can read no file: the gateway
-/// imports one function more than without the reader. The whole imports what both do.
+/// The part that can read files has no network, and the part that has the network can read no file: the
+/// gateway imports one function more than without the reader. The whole imports what both do.
 #[test]
 fn a_federated_gateway_is_a_gateway_and_a_reader() {
     let reader = interface("token-file");
@@ -79,7 +79,8 @@ fn a_composition_adds_no_import_or_export() {
     }
 }
 
-/// The parts of a composition use several patch versions of WASI 0.2, and the whole the newest of each interface.
+/// The parts of a composition use several patch versions of WASI 0.2, and the whole the newest of each
+/// interface.
 fn without_patches(names: BTreeSet<String>) -> BTreeSet<String> {
     names.into_iter().map(|name| name.split("@0.2.").next().unwrap_or_default().to_owned()).collect()
 }

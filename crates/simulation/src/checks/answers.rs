@@ -87,6 +87,9 @@ impl Checks {
         if status == 200 && plan.caller == Caller::AccessToken {
             self.count("access token accepted");
         }
+        if status == 401 && matches!(plan.caller, Caller::MixedToken(_)) {
+            self.count("mixed token refused");
+        }
         if status == 200 && plan.caller == Caller::ServiceAccount {
             self.count("service account accepted");
         }
