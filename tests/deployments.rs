@@ -82,6 +82,7 @@ fn chart_has_the_pod_of_the_manifest() {
         "value: https://my-vault.vault.azure.net",
         "name: keyvault-gateway",
         "name: keyvault-gateway",
+        "name: keyvault-gateway",
         "path: /readyz",
     ];
     assert_eq!(missing, expected);
