@@ -1,5 +1,5 @@
 // The gateway as an app of Azure Container Apps, with a user-assigned identity. deploy/azure/vault.bicep makes the vault and
-// the identity; deploy/azure/existing-vault.bicep makes the identity for a vault that exists.
+// the identity; deploy/azure/existing-vault.bicep makes the identity for an existing vault.
 
 @description('Name of the container app.')
 param name string = 'keyvault-gateway'
@@ -104,7 +104,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
           image: image
           args: ['--max-connections', '1000']
           resources: {
-            // The least that Container Apps has. The host computes in one thread.
+            // The smallest size of Container Apps. The component runs on one thread.
             cpu: json('0.25')
             memory: '0.5Gi'
           }
@@ -118,7 +118,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               value: identityClientId
             }
             {
-              // The ingress adds X-Forwarded-For and its like to every request.
+              // The ingress adds X-Forwarded-For and similar headers to every request.
               name: 'GATEWAY_TRUST_FORWARDED'
               value: 'true'
             }
