@@ -37,6 +37,9 @@ param callerTokenTenant string = ''
 @description('Audience of these tokens: GATEWAY_JWT_AUDIENCE; empty if callers have keys.')
 param callerTokenAudience string = ''
 
+@description('Issuers of tokens of callers\' platforms, as the JSON list that the page "Settings" describes: GATEWAY_OIDC; empty for none.')
+param gatewayOidc string = ''
+
 @description('Whether the app can be reached from outside its environment.')
 param external bool = false
 
@@ -134,6 +137,10 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
             {
               name: 'GATEWAY_JWT_AUDIENCE'
               value: callerTokenAudience
+            }
+            {
+              name: 'GATEWAY_OIDC'
+              value: gatewayOidc
             }
           ], hasKey ? [
             {

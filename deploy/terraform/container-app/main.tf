@@ -115,6 +115,15 @@ resource "azurerm_container_app" "this" {
       }
 
       dynamic "env" {
+        for_each = var.gateway_oidc == "" ? [] : [var.gateway_oidc]
+
+        content {
+          name  = "GATEWAY_OIDC"
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
         for_each = local.has_key ? ["gateway-key"] : []
 
         content {

@@ -64,6 +64,12 @@ variable "caller_token_audience" {
   default     = ""
 }
 
+variable "gateway_oidc" {
+  description = "GATEWAY_OIDC, as a JSON list: issuers of tokens of callers' platforms; empty for none."
+  type        = string
+  default     = ""
+}
+
 variable "external" {
   description = "Whether the app can be reached from outside its environment."
   type        = bool
@@ -91,10 +97,20 @@ variable "max_replicas" {
   description = "Most replicas."
   type        = number
   default     = 10
+
+  validation {
+    condition     = var.max_replicas >= 1
+    error_message = "The app needs one replica at least."
+  }
 }
 
 variable "concurrent_requests" {
   description = "Concurrent requests of one replica beyond which Container Apps adds another one."
   type        = number
   default     = 100
+
+  validation {
+    condition     = var.concurrent_requests >= 1
+    error_message = "The rule needs one request at least."
+  }
 }
