@@ -406,7 +406,7 @@ impl fmt::Display for Error {
             Self::NotAnObject => "the body is not a JSON object",
             Self::NoValidSecret => "no valid secret name",
             Self::NoValidVersion => "no valid secret version",
-            Self::NoValidDetails => "the details are neither asked for nor not",
+            Self::NoValidDetails => "Details is neither true nor false",
             Self::NoValidSecrets => "no valid list of secrets",
             Self::CameThroughProxy => {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"

@@ -245,9 +245,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
     const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "Unavailable");
 
     let ((status, code), message): ((StatusCode, &'static str), &'static str) = match error {
-        Error::NoRoute => ((StatusCode::NOT_FOUND, "NotFound"), "There is nothing at this path."),
+        Error::NoRoute => ((StatusCode::NOT_FOUND, "NotFound"), "There is no such path."),
         Error::WrongMethod(_) => {
-            ((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"), "This path does not answer this method.")
+            ((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"), "This path does not support this method.")
         }
         Error::HeadersTooLarge => (
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLarge"),
@@ -272,7 +272,7 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::NoValidSecrets => {
             (BAD_REQUEST, "Request does not contain a valid list Secrets of 1 to 50 secrets.")
         }
-        Error::CameThroughProxy => (FORBIDDEN, "Requests that came through a proxy are not answered here."),
+        Error::CameThroughProxy => (FORBIDDEN, "The gateway refuses requests that came through a proxy."),
         Error::NotAuthenticated(_) => {
             ((StatusCode::UNAUTHORIZED, "Unauthorized"), "The request has no valid key and no valid token.")
         }
@@ -285,12 +285,12 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         }
         Error::BudgetSpent(_) => (
             (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
-            "This caller has had too many secrets read from Key Vault.",
+            "This caller has caused too many calls to Key Vault.",
         ),
         Error::OutOfScope => (FORBIDDEN, "This caller may not read this secret."),
         Error::NoRoom => (
             (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
-            "The answer has no room for this value. Request it in another one.",
+            "The value does not fit into this answer. Request it in another one.",
         ),
         Error::Setting(error) => {
             let message = format!("The setting {} {}.", error.name, error.should);
@@ -341,9 +341,9 @@ fn explain(error: &Error) -> (StatusCode, &'static str, Cow<'static, str>) {
         Error::VaultUnusable => (VAULT_ERROR, "Key Vault gave an answer that cannot be used."),
         Error::Upstream { service, kind: FailureKind::Throttled, .. } => {
             let (code, message) = match service {
-                Service::TokenSource => ("IdentityThrottled", "The token source has had too many requests."),
-                Service::Jwks => ("IdentityThrottled", "The JWKS endpoint has had too many requests."),
-                Service::Vault => ("VaultThrottled", "Key Vault has had too many requests."),
+                Service::TokenSource => ("IdentityThrottled", "The token source received too many requests."),
+                Service::Jwks => ("IdentityThrottled", "The JWKS endpoint received too many requests."),
+                Service::Vault => ("VaultThrottled", "Key Vault received too many requests."),
             };
             ((StatusCode::SERVICE_UNAVAILABLE, code), message)
         }
@@ -391,4 +391,4 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 const INTERNAL_ERROR: &str =
-    "{\"error\":{\"code\":\"InternalError\",\"message\":\"Something happened that should not.\"}}";
+    "{\"error\":{\"code\":\"InternalError\",\"message\":\"An internal error occurred.\"}}";

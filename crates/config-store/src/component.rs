@@ -77,7 +77,7 @@ fn reason(error: &GatewayError) -> String {
         GatewayError::Identity => "the token source gave the gateway no token",
         GatewayError::Vault => "Key Vault gave the gateway an answer that cannot be used",
         GatewayError::Throttled(seconds) => {
-            return format!("Azure has had too many requests; again in {seconds} s");
+            return format!("Azure received too many requests; try again in {seconds} s");
         }
         GatewayError::Unavailable(seconds) => return format!("Azure is not available; again in {seconds} s"),
         GatewayError::Timeout => "there was no answer in time",

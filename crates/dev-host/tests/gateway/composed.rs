@@ -74,7 +74,7 @@ fn azure_errors_are_reported_without_azures_text() {
     for (upstream, effect, reason) in [
         (Upstream::Vault, rbac, "Key Vault does not let the gateway read the secret"),
         (Upstream::Vault, broken, "Key Vault gave the gateway an answer that cannot be used"),
-        (Upstream::Vault, throttled, "Azure has had too many requests; again in "),
+        (Upstream::Vault, throttled, "Azure received too many requests; try again in "),
         (Upstream::Vault, down, "Azure is not available; again in "),
         (Upstream::Token, bad, "the token source gave the gateway no token"),
     ] {
