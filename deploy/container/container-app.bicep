@@ -31,6 +31,9 @@ param gatewayKeySecretUri string = ''
 @description('Callers, as the JSON list that the page "Settings" describes: GATEWAY_CALLERS. It has hashes of keys and no keys.')
 param gatewayCallers string = ''
 
+@description('Issuers of callers\' platform tokens, as the JSON list that the page "Settings" describes: GATEWAY_OIDC.')
+param gatewayOidc string = ''
+
 @description('Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys.')
 param callerTokenTenant string = ''
 
@@ -127,6 +130,10 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               value: gatewayCallers
             }
             // An empty setting counts as not set.
+            {
+              name: 'GATEWAY_OIDC'
+              value: gatewayOidc
+            }
             {
               name: 'GATEWAY_JWT_TENANT'
               value: callerTokenTenant

@@ -96,6 +96,15 @@ resource "azurerm_container_app" "this" {
       }
 
       dynamic "env" {
+        for_each = var.gateway_oidc == "" ? [] : [var.gateway_oidc]
+
+        content {
+          name  = "GATEWAY_OIDC"
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
         for_each = var.caller_token_tenant == "" ? [] : [var.caller_token_tenant]
 
         content {

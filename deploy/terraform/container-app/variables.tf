@@ -52,6 +52,12 @@ variable "gateway_callers" {
   default     = ""
 }
 
+variable "gateway_oidc" {
+  description = "Issuers of callers' platform tokens, as a JSON list: GATEWAY_OIDC."
+  type        = string
+  default     = ""
+}
+
 variable "caller_token_tenant" {
   description = "Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys."
   type        = string
