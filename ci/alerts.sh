@@ -28,7 +28,7 @@ lines 1 200 OK '' 4 | jq -c '.codes = {OK: 3, TooManyRequests: 1}' | fires $'Key
 lines 2 401 Unauthorized '' 0 | fires $'KeyVaultGatewayRefusesCallers\tticket\tUnauthorized'
 lines 1 200 OK '' 0 | jq -c '.codes = {Forbidden: 50}' | fires $'KeyVaultGatewayRefusesCallers\tticket\tForbidden'
 
-# The script of the timer: it prints what fires, and fails then.
+# The script of the timer: it prints what fires, and fails then, and without a journal.
 journal="$(mktemp -d)"
 trap 'rm -r "$journal"' EXIT
 printf '#!/bin/sh\ncat "%s/lines"\n' "$journal" > "$journal/journalctl"
@@ -41,3 +41,8 @@ if found="$(PATH="$journal:$PATH" deploy/alerts/alerts.sh)"; then
   exit 1
 fi
 [[ $found == KeyVaultGatewayMisconfigured* ]] || { printf 'error: alerts.sh prints "%s"\n' "$found" >&2; exit 1; }
+printf '#!/bin/sh\nexit 1\n' > "$journal/journalctl"
+if PATH="$journal:$PATH" deploy/alerts/alerts.sh; then
+  echo 'error: alerts.sh succeeds while the journal cannot be read' >&2
+  exit 1
+fi

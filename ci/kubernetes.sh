@@ -13,7 +13,10 @@ for values in "$chart"/ci/*-values.yaml; do
     > "$out/$(basename "$values")"
 done
 # Values that are misspelled, out of range, or set twice must be refused.
-for wrong in settings.GATEWAY_CACHE_TTL=600 settings.GATEWAY_DEADLINE_SECONDS=0 replica=2 settings.IDENTITY_SOURCE=imds vaultUri=; do
+issuer='oidc[0].issuer=https://oidc.example,oidc[0].audience'
+for wrong in settings.GATEWAY_CACHE_TTL=600 settings.GATEWAY_DEADLINE_SECONDS=0 replica=2 settings.IDENTITY_SOURCE=imds vaultUri= \
+  "$issuer=https://kubernetes.default.svc" "$issuer=my-gateway,oidc[0].issuer=http://oidc.example" \
+  'callers[0].name=app,callers[0].secrets={*},callers[0].iss=https://oidc.example'; do
   if helm template keyvault-gateway "$chart" --kube-version 1.34.0 --values "$chart/ci/default-values.yaml" --set "$wrong" \
     > /dev/null 2>&1; then
     echo "the chart accepts $wrong" >&2

@@ -108,7 +108,7 @@ impl Config {
         let read =
             within(host, by.left(host.now())?, host.settings(&NAMES)).await.ok_or(Error::DeadlineExceeded)?;
         let texts: Vec<_> = NAMES.into_iter().zip(read).collect();
-        // The store is asked for anew after each await: where there is none, the compiler sees that and
+        // The store is requested again after each await: where there is none, the compiler sees that and
         // leaves out what needs one.
         let seal = |key: &[u8]| host.key_value().and_then(|_| Seal::new(key));
         let config = Self::parse(Lookup::new(&texts), host.has_reader(), seal).map_err(Error::Setting)?;

@@ -15,7 +15,7 @@
 //! readiness     how often a readiness probe fetches a token
 //! read_error    the typed errors for composed components
 //! secrets       finds a secret: cache, single-flight, refresh-ahead, the stale-if-error decision
-//! jwks          verifies access tokens of callers: the JWKS cache, the limiter for unknown keys
+//! jwks          verifies tokens of callers: the JWKS cache of each issuer, the limiter for unknown keys
 //! client        calls to Azure: the token cache, the retry loop and its backoff, circuit breakers, the second try after a 401
 //! shared_store  tokens and secrets in the host's key-value store, sealed
 //! config        the configuration, built from its parts
@@ -24,7 +24,7 @@
 //! sync          what concurrent requests share: single-flight, token buckets, deadlines, bounds
 //! seal          the encryption of entries in the shared store
 //! host          the port: what the core needs of its host
-//! azure         what may be sent to Azure, and what its answers mean: token sources, vault, JWKS, clouds
+//! azure         what may be sent to Azure and to issuers, and what the answers mean: token sources, vault, JWKS, clouds
 //! http          requests, responses with the status of each error, Cache-Status, headers, traces
 //! env           the names, the lookup and the parsers of settings
 //! json          strict parsing of JSON objects

@@ -1,5 +1,5 @@
-// Alerts from the log of the gateway, for places where /metrics has the counts of one instance of several. docs/how-to/monitor
-// has these queries, the reasons for the thresholds, and what to do for each code.
+// Alerts on the log of the gateway, for platforms on which /metrics has the counts of only one of several instances.
+// docs/how-to/monitor has these queries and the reasons for the thresholds, docs/reference/errors.md what to do for each code.
 
 @description('Resource id of the Log Analytics workspace that has the log.')
 param workspaceId string
@@ -30,7 +30,7 @@ param ticketActionGroupIds array = []
 @description('Whether probes ask the gateway all the time, so that a log without lines is an alert.')
 param probed bool = true
 
-// What finds the lines of the gateway, and names their text.
+// Selects the lines of the gateway, and names their text.
 var sources = {
   ContainerAppConsoleLogs_CL: 'ContainerAppConsoleLogs_CL | where ContainerAppName_s == "${name}" | extend text = Log_s'
   ContainerAppConsoleLogs: 'ContainerAppConsoleLogs | where ContainerAppName == "${name}" | extend text = Log'
@@ -39,7 +39,7 @@ var sources = {
   AppServiceConsoleLogs: 'AppServiceConsoleLogs | where _ResourceId endswith "/sites/${name}" | extend text = ResultDescription'
 }
 
-// What reads them. A line may have something in front of its JSON, and lines of others have no code.
+// Parses the lines. A line may have a prefix before its JSON. Lines of other programs have no code.
 var read = '''
     | where text has "upstream"
     | extend line = parse_json(substring(text, indexof(text, "{")))
@@ -48,8 +48,8 @@ var read = '''
     | where isnotempty(code);
 '''
 
-// Each is judged every five minutes, by the last `periods` windows, of which each has to be bad. One with `by` is an alert for
-// each value of that column.
+// Azure Monitor evaluates each rule every five minutes. It fires if each of the last `periods` windows is bad. A rule with `by`
+// fires for each value of that column.
 var rules = [
   {
     name: 'KeyVaultGatewayMisconfigured'

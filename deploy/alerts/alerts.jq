@@ -1,12 +1,12 @@
-# Prints the alerts of docs/how-to/monitor that a log can tell and that fire at $now, in seconds since 1970, from what it had in
-# the 20 minutes before: name, severity, and the code where there is an alert for each. A line may have something in front of its
-# JSON, and lines of others have no code.
+# Prints the alerts of docs/how-to/monitor that need only the log and that fire at $now (seconds since 1970), from the log of the
+# 20 minutes before: name, severity, and the code if there is an alert for each code. A line may have a prefix before its JSON.
+# Lines of other programs have no code.
 [inputs | sub("^[^{]*"; "") | fromjson? | select(.code)] | map(.age = $now - (.time | fromdate)) as $lines
 
-# Those of these codes, by code.
+# The lines with these codes, grouped by code.
 | def of($codes): $lines | map(select(.code as $code | $codes | index($code))) | group_by(.code)[];
 
-# Whether each of the last `$windows` windows is bad, of this many seconds each.
+# Whether each of the last `$windows` windows of `$seconds` is bad.
   def in_each($windows; $seconds; bad):
     . as $of
     | all(range($windows) * $seconds; . as $from
@@ -30,7 +30,7 @@
     | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayThrottled", "ticket", .[0].code]),
   ($lines | map(select(.code == "TooManyRequests" or .codes.TooManyRequests))
     | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayGuessed", "ticket"]),
-  # Secrets of requests for several count one by one.
+  # Each secret of a request for several secrets counts.
   (("Forbidden", "Unauthorized") as $code
     | $lines | map(.refused = if .code == $code then 1 else .codes[$code] // 0 end)
     | select(in_each(2; 600; (map(.refused) | add) > 10)) | ["KeyVaultGatewayRefusesCallers", "ticket", $code])

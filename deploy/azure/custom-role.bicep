@@ -1,5 +1,5 @@
-// A role that reads values of secrets by name and can do nothing else: no list of names, which Key Vault Secrets User has. It is
-// one for the subscription. The name of the role, an output, is the parameter roleName of the other templates.
+// A role that can only read values of secrets by name. Key Vault Secrets User can list names as well. A subscription needs the
+// role once. The output is the name of the role, for the parameter roleName of the other templates.
 
 targetScope = 'subscription'
 

@@ -1,5 +1,5 @@
-// An identity for the gateway, with its role on a vault that exists. The identity is made in the resource group of the deployment;
-// the vault may be in another one of the same subscription. Nothing of the vault itself is changed.
+// An identity for the gateway, with its role on an existing vault. The identity belongs to the resource group of the deployment.
+// The vault may be in another resource group of the subscription. The template does not change the vault itself.
 
 import { federatedCredential } from 'identity.bicep'
 

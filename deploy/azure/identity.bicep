@@ -1,5 +1,5 @@
-// The identity of the gateway, and the federated credentials by which workloads outside of Azure's own places sign in as it: a
-// service account of Kubernetes, a workflow of GitHub.
+// The identity of the gateway, and its federated credentials. With these, workloads that Azure does not give an identity sign in
+// as it: a service account of Kubernetes, a workflow of GitHub.
 
 @export()
 @description('Issuer and subject of a token that may be exchanged for a token of the identity. Entra ID compares all three values letter by letter.')

@@ -19,7 +19,7 @@ resource assignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleName)
     principalId: principalId
-    // With its type, Azure does not look up the identity, which a new one might fail.
+    // With the type, Azure does not look up the identity. That look-up can fail for a new identity.
     principalType: 'ServicePrincipal'
   }
 }

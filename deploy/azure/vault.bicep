@@ -1,4 +1,4 @@
-// A new vault, the identity that reads its secrets, and the log of who has read which.
+// A new vault, the identity that reads its secrets, and the log of each read with its caller.
 
 import { federatedCredential } from 'identity.bicep'
 

@@ -1,5 +1,5 @@
 // The gateway as an app of Azure Container Apps, with a user-assigned identity. deploy/azure/vault.bicep makes the vault and
-// the identity; deploy/azure/existing-vault.bicep makes the identity for a vault that exists.
+// the identity; deploy/azure/existing-vault.bicep makes the identity for an existing vault.
 
 @description('Name of the container app.')
 param name string = 'keyvault-gateway'
@@ -31,14 +31,14 @@ param gatewayKeySecretUri string = ''
 @description('Callers, as the JSON list that the page "Settings" describes: GATEWAY_CALLERS. It has hashes of keys and no keys.')
 param gatewayCallers string = ''
 
-@description('Issuers of callers\' platform tokens, as the JSON list that the page "Settings" describes: GATEWAY_OIDC.')
-param gatewayOidc string = ''
-
 @description('Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys.')
 param callerTokenTenant string = ''
 
 @description('Audience of these tokens: GATEWAY_JWT_AUDIENCE; empty if callers have keys.')
 param callerTokenAudience string = ''
+
+@description('Issuers of tokens of callers\' platforms, as the JSON list that the page "Settings" describes: GATEWAY_OIDC; empty for none.')
+param gatewayOidc string = ''
 
 @description('Whether the app can be reached from outside its environment.')
 param external bool = false
@@ -107,7 +107,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
           image: image
           args: ['--max-connections', '1000']
           resources: {
-            // The least that Container Apps has. The host computes in one thread.
+            // The smallest size of Container Apps. The component runs on one thread.
             cpu: json('0.25')
             memory: '0.5Gi'
           }
@@ -121,7 +121,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               value: identityClientId
             }
             {
-              // The ingress adds X-Forwarded-For and its like to every request.
+              // The ingress adds X-Forwarded-For and similar headers to every request.
               name: 'GATEWAY_TRUST_FORWARDED'
               value: 'true'
             }
@@ -131,16 +131,16 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
             }
             // An empty setting counts as not set.
             {
-              name: 'GATEWAY_OIDC'
-              value: gatewayOidc
-            }
-            {
               name: 'GATEWAY_JWT_TENANT'
               value: callerTokenTenant
             }
             {
               name: 'GATEWAY_JWT_AUDIENCE'
               value: callerTokenAudience
+            }
+            {
+              name: 'GATEWAY_OIDC'
+              value: gatewayOidc
             }
           ], hasKey ? [
             {

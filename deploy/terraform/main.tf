@@ -1,5 +1,5 @@
-# The identity that reads secrets, its role on a new vault or on one that exists, the log of the vault, and a private endpoint. It is
-# what the templates of deploy/azure make.
+# The identity that reads secrets, its role on a new or an existing vault, the log of the vault, and a private endpoint: the same
+# as the templates of deploy/azure.
 
 locals {
   new_vault = var.existing_vault_resource_group_name == null
@@ -86,7 +86,7 @@ resource "azurerm_role_definition" "get_secret" {
 resource "azurerm_role_assignment" "secrets" {
   scope        = local.vault_id
   principal_id = azurerm_user_assigned_identity.this.principal_id
-  # With its type, Azure does not look up the identity, which a new one might fail.
+  # With the type, Azure does not look up the identity. That look-up can fail for a new identity.
   principal_type = "ServicePrincipal"
   role_definition_id = var.get_secret_only ? azurerm_role_definition.get_secret[0].role_definition_resource_id : (
     "/subscriptions/${data.azurerm_client_config.current.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/${local.secrets_user}"

@@ -129,8 +129,7 @@ fn bytes(key: &Object, name: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(key.get(name).as_text()?).ok()
 }
 
-/// The values of `use` that a key may have. SPIFFE's bundles have one of their own (SPIFFE, "JWT-SVID",
-/// section
+/// The values of `use` that a key may have. SPIFFE's bundles have one of their own (SPIFFE, "JWT-SVID", section
 /// 6.1).
 const USES: [&str; 2] = ["sig", "jwt-svid"];
 

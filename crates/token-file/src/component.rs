@@ -33,7 +33,7 @@ impl Guest for Component {
     }
 }
 
-/// The directories that the host gives, asked for anew each time.
+/// The directories that the host gives, requested again each time.
 struct Preopens;
 
 impl Files for Preopens {

@@ -1,4 +1,5 @@
-# The gateway as an app of Azure Container Apps, with a user-assigned identity. It is what deploy/container/container-app.bicep makes.
+# The gateway as an app of Azure Container Apps, with a user-assigned identity. The same as
+# deploy/container/container-app.bicep.
 
 locals {
   has_key = var.gateway_key_secret_uri != null
@@ -66,7 +67,7 @@ resource "azurerm_container_app" "this" {
       name  = "gateway"
       image = var.image
       args  = ["--max-connections", "1000"]
-      # The least that Container Apps has. The host computes in one thread.
+      # The smallest size of Container Apps. The component runs on one thread.
       cpu    = 0.25
       memory = "0.5Gi"
 
@@ -81,7 +82,7 @@ resource "azurerm_container_app" "this" {
       }
 
       env {
-        # The ingress adds X-Forwarded-For and its like to every request.
+        # The ingress adds X-Forwarded-For and similar headers to every request.
         name  = "GATEWAY_TRUST_FORWARDED"
         value = "true"
       }
@@ -91,15 +92,6 @@ resource "azurerm_container_app" "this" {
 
         content {
           name  = "GATEWAY_CALLERS"
-          value = env.value
-        }
-      }
-
-      dynamic "env" {
-        for_each = var.gateway_oidc == "" ? [] : [var.gateway_oidc]
-
-        content {
-          name  = "GATEWAY_OIDC"
           value = env.value
         }
       }
@@ -118,6 +110,15 @@ resource "azurerm_container_app" "this" {
 
         content {
           name  = "GATEWAY_JWT_AUDIENCE"
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = var.gateway_oidc == "" ? [] : [var.gateway_oidc]
+
+        content {
+          name  = "GATEWAY_OIDC"
           value = env.value
         }
       }

@@ -52,12 +52,6 @@ variable "gateway_callers" {
   default     = ""
 }
 
-variable "gateway_oidc" {
-  description = "Issuers of callers' platform tokens, as a JSON list: GATEWAY_OIDC."
-  type        = string
-  default     = ""
-}
-
 variable "caller_token_tenant" {
   description = "Tenant of callers with access tokens of Entra ID: GATEWAY_JWT_TENANT; empty if callers have keys."
   type        = string
@@ -66,6 +60,12 @@ variable "caller_token_tenant" {
 
 variable "caller_token_audience" {
   description = "Audience of these tokens: GATEWAY_JWT_AUDIENCE; empty if callers have keys."
+  type        = string
+  default     = ""
+}
+
+variable "gateway_oidc" {
+  description = "GATEWAY_OIDC, as a JSON list: issuers of tokens of callers' platforms; empty for none."
   type        = string
   default     = ""
 }
@@ -97,10 +97,20 @@ variable "max_replicas" {
   description = "Most replicas."
   type        = number
   default     = 10
+
+  validation {
+    condition     = var.max_replicas >= 1
+    error_message = "The app needs one replica at least."
+  }
 }
 
 variable "concurrent_requests" {
   description = "Concurrent requests of one replica beyond which Container Apps adds another one."
   type        = number
   default     = 100
+
+  validation {
+    condition     = var.concurrent_requests >= 1
+    error_message = "The rule needs one request at least."
+  }
 }

@@ -9,8 +9,12 @@ import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 class ReadSecret {
     static final int TRIES = 4;
@@ -23,12 +27,12 @@ class ReadSecret {
         // Such a name needs no escape in JSON.
         if (!name.matches("[0-9A-Za-z-]{1,127}")) throw new IOException("this is not the name of a secret");
         var request = HttpRequest.newBuilder(URI.create(url.replaceAll("/+$", "") + "/api/GetKeyVaultSecret"))
-                .header("Content-Type", "application/json").header(field, credential).timeout(TIMEOUT)
+                .header("Content-Type", "application/json").header(field, credential)
                 .POST(HttpRequest.BodyPublishers.ofString("{\"Secret\": \"" + name + "\"}")).build();
         // This client follows no redirect, which would send the credential to another address.
         var client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(TIMEOUT).build();
         for (int attempt = 1;; attempt++) {
-            var response = client.send(request, BodyHandlers.ofString());
+            var response = send(client, request);
             int status = response.statusCode();
             if (status == 200) return text(response.body(), "Value");
             var code = response.body().startsWith("{\"error\":{") ? text(response.body(), "code") : "from another server";
@@ -38,6 +42,18 @@ class ReadSecret {
                 throw new IOException(status + " " + code);
             // The jitter spreads the clients that were refused together.
             Thread.sleep((long) ((wait + Math.random()) * 1000));
+        }
+    }
+
+    /** Sends the request. The timeout of an HttpRequest ends with the header fields; this one is for the body as well. */
+    static HttpResponse<String> send(HttpClient client, HttpRequest request) throws IOException, InterruptedException {
+        try {
+            return client.sendAsync(request, BodyHandlers.ofString()).get(TIMEOUT.toSeconds(), TimeUnit.SECONDS);
+        } catch (TimeoutException error) {
+            throw new IOException("no answer in time");
+        } catch (ExecutionException error) {
+            if (error.getCause() instanceof IOException cause) throw cause;
+            throw new IllegalStateException(error.getCause());
         }
     }
 

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 
 TRIES = 4
-# The timeout of one try in seconds: longer than GATEWAY_DEADLINE_SECONDS, which is 10 by default.
+# The longest wait for the next bytes, in seconds: longer than GATEWAY_DEADLINE_SECONDS, which is 10 by default.
 TIMEOUT = 15
 LONGEST_WAIT = 60
 
