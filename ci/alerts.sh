@@ -16,15 +16,15 @@ fires() {
 }
 fires '' < /dev/null
 lines 1 400 ConfigurationError '' 0 | fires $'KeyVaultGatewayMisconfigured\tpage\tConfigurationError'
-lines 1 403 VaultAccessDenied miss 1 | fires $'KeyVaultGatewayNotLetIn\tpage\tVaultAccessDenied'
+lines 1 403 VaultAccessDenied miss 1 | fires $'KeyVaultGatewayNoAccess\tpage\tVaultAccessDenied'
 lines 1 200 OK '' 4 | jq -c '.codes = {OK: 3, VaultError: 1}' | fires $'KeyVaultGatewayItemsFail\tpage'
 lines 1 200 OK '' 4 | jq -c '.codes = {OK: 3, SecretNotFound: 1}' | fires ''
 lines 1 503 Unavailable miss 1 | fires $'KeyVaultGatewayFailing\tpage'
 lines 1 200 OK served-stale 1 | fires $'KeyVaultGatewayServesStale\tpage'
 lines 1 200 OK miss 20000 | fires $'KeyVaultGatewayNearTheLimit\tticket'
 lines 1 403 VaultThrottled miss 1 | fires $'KeyVaultGatewayThrottled\tticket\tVaultThrottled'
-lines 1 429 TooManyRequests '' 0 | fires $'KeyVaultGatewayGuessed\tticket'
-lines 1 200 OK '' 4 | jq -c '.codes = {OK: 3, TooManyRequests: 1}' | fires $'KeyVaultGatewayGuessed\tticket'
+lines 1 429 TooManyRequests '' 0 | fires $'KeyVaultGatewayCallersLimited\tticket'
+lines 1 200 OK '' 4 | jq -c '.codes = {OK: 3, TooManyRequests: 1}' | fires $'KeyVaultGatewayCallersLimited\tticket'
 lines 2 401 Unauthorized '' 0 | fires $'KeyVaultGatewayRefusesCallers\tticket\tUnauthorized'
 lines 1 200 OK '' 0 | jq -c '.codes = {Forbidden: 50}' | fires $'KeyVaultGatewayRefusesCallers\tticket\tForbidden'
 

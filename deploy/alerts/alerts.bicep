@@ -65,7 +65,7 @@ var rules = [
     severity: 1
   }
   {
-    name: 'KeyVaultGatewayNotLetIn'
+    name: 'KeyVaultGatewayNoAccess'
     description: 'The token source or the vault has refused for more than ten minutes.'
     query: 'lines | where code in ("IdentityError", "VaultError", "VaultAccessDenied")'
     by: 'code'
@@ -143,7 +143,7 @@ var rules = [
     severity: 3
   }
   {
-    name: 'KeyVaultGatewayGuessed'
+    name: 'KeyVaultGatewayCallersLimited'
     description: 'A client guesses keys, one with an old key does not stop, or a caller has spent its budget of calls.'
     query: 'lines | where code == "TooManyRequests" or codes has "TooManyRequests"'
     by: ''

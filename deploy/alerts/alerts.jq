@@ -15,7 +15,7 @@
   (of(["ConfigurationError", "InternalError"])
     | select(in_each(1; 300; length > 0)) | ["KeyVaultGatewayMisconfigured", "page", .[0].code]),
   (of(["IdentityError", "VaultError", "VaultAccessDenied"])
-    | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayNotLetIn", "page", .[0].code]),
+    | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayNoAccess", "page", .[0].code]),
   (["IdentityError", "VaultError", "VaultAccessDenied", "IdentityThrottled", "VaultThrottled", "Unavailable", "Timeout"] as $codes
     | $lines | map(select(.codes // {} | keys | any(. as $code | $codes | index($code))))
     | select(in_each(3; 300; length > 0)) | ["KeyVaultGatewayItemsFail", "page"]),
@@ -29,7 +29,7 @@
   (of(["VaultThrottled", "IdentityThrottled"])
     | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayThrottled", "ticket", .[0].code]),
   ($lines | map(select(.code == "TooManyRequests" or .codes.TooManyRequests))
-    | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayGuessed", "ticket"]),
+    | select(in_each(2; 300; length > 0)) | ["KeyVaultGatewayCallersLimited", "ticket"]),
   # Each secret of a request for several secrets counts.
   (("Forbidden", "Unauthorized") as $code
     | $lines | map(.refused = if .code == $code then 1 else .codes[$code] // 0 end)

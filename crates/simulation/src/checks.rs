@@ -14,7 +14,7 @@
 //! * `scope`: a caller without a valid credential gets 401 or 429, a caller without the scope gets 403,
 //!   neither causes a call; a caller with both never gets these
 //! * `JWKS interval`: an instance that has the JWKS of an issuer does not fetch it again within
-//! [`FETCH_PAUSE`]
+//!   [`FETCH_PAUSE`]
 //! * `deadline`: a request ends by its deadline, and returns `Timeout` only when it has less than
 //!   [`MIN_CALL_TIME`] left
 //! * `timeout has a cause`: a request that returns `Timeout` was waiting for a call, or for a `Retry-After`
@@ -26,8 +26,7 @@
 //!   the lifetime
 //! * `backoff`: after a 429, or a 5xx with `Retry-After`, an instance makes no call to that upstream before
 //!   the time is over
-//! * `call timeout`: the timeout of a call is at least [`MIN_CALL_TIME`] and at most the deadline, for the
-//! vault
+//! * `call timeout`: the timeout of a call is at least [`MIN_CALL_TIME`] and at most the deadline, for the vault
 //!   half of the deadline
 //! * `budget`: a caller with a valid credential gets 429 only after [`LEAST_SPENDING`] requests of its own
 //!   (reported as `scope`)
