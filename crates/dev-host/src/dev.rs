@@ -45,9 +45,16 @@ impl Dev {
             Some(_) | None => Some(dev_host::random_key()?),
         };
         settings.extend(generated.iter().map(|key| ("GATEWAY_KEY".into(), key.into())));
+        let has_callers =
+            ["GATEWAY_CALLERS", "GATEWAY_OIDC"].iter().any(|name| settings.contains_key(OsStr::new(name)));
         let launch = stack::launch(self.component)?.host(self.host).address(self.addr);
         let launch = launch.environment(settings).echo();
-        let mut stack = Stack::start(emulator, launch)?;
+        let mut base = String::new();
+        let mut stack = Stack::start_with(emulator, |address| {
+            address.clone_into(&mut base);
+            // Without callers of the developer's own, the emulator is a cluster with one caller.
+            if has_callers { launch } else { launch.environment(cluster(address)) }
+        })?;
 
         let name =
             if secrets.contains_key(SECRET) { SECRET } else { secrets.keys().next().map_or("", |name| name) };
@@ -57,6 +64,14 @@ impl Dev {
         let key = generated.as_deref().unwrap_or("$GATEWAY_KEY");
         println!("        -H \"x-functions-key: {key}\" -H 'content-type: application/json' \\");
         println!("        -d '{{\"Secret\": \"{name}\"}}'\n");
+        if !has_callers {
+            println!("Or without a key, as a pod with the token of its service account:\n");
+            println!("    TOKEN=$(curl -s {base}/emulator/platform-tokens --noproxy '*' \\");
+            println!("        -d '{}' | cut -d '\"' -f 4)", token_request(&base));
+            println!("    curl {} --noproxy '*' \\", stack.server.url(PATH));
+            println!("        -H \"authorization: Bearer $TOKEN\" -H 'content-type: application/json' \\");
+            println!("        -d '{{\"Secret\": \"{name}\"}}'\n");
+        }
         if generated.is_none() {
             println!("The key is that of GATEWAY_KEY, which the shell that runs curl must export.\n");
         }
@@ -89,6 +104,24 @@ impl Dev {
         })
     }
 }
+
+/// The settings for callers with tokens of the emulated cluster: one service account, which may read every secret.
+fn cluster(base: &str) -> [(&'static str, String); 2] {
+    let issuer = format!("{base}/{CLUSTER}");
+    let callers =
+        format!(r#"[{{"name": "pod", "iss": "{issuer}", "sub": ["{ACCOUNT}"], "secrets": ["*"]}}]"#);
+    let issuers = format!(r#"[{{"issuer": "{issuer}", "audience": "{AUDIENCE}"}}]"#);
+    [("GATEWAY_CALLERS", callers), ("GATEWAY_OIDC", issuers)]
+}
+
+/// The request to the emulator for a token of that service account.
+fn token_request(base: &str) -> String {
+    format!(r#"{{"issuer": "{base}/{CLUSTER}", "audience": "{AUDIENCE}", "subject": "{ACCOUNT}"}}"#)
+}
+
+const CLUSTER: &str = "oidc/laptop";
+const AUDIENCE: &str = "keyvault-gateway";
+const ACCOUNT: &str = "system:serviceaccount:default:app";
 
 /// How often `dev` checks the file for changes and the component's process for its exit.
 const INTERVAL: Duration = Duration::from_secs(1);

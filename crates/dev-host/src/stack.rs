@@ -20,6 +20,14 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts the emulator, and the component with the settings of the replaced function.
     pub(crate) fn start(emulator: Emulator, launch: Launch) -> Result<Self, String> {
+        Self::start_with(emulator, |_| launch)
+    }
+
+    /// The same with a launch that depends on the emulator's address, such as `http://127.0.0.1:46455`.
+    pub(crate) fn start_with(
+        emulator: Emulator,
+        launch: impl FnOnce(&str) -> Launch,
+    ) -> Result<Self, String> {
         let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
         let served = runtime.block_on(emulator.serve());
         let served = served.map_err(|error| format!("the emulator cannot listen: {error}"))?;
@@ -27,7 +35,7 @@ impl Stack {
         let stop = runtime.block_on(async { stop().map(tokio::spawn) });
         let stop = stop.map_err(|error| format!("cannot listen for signals: {error}"))?;
         // The emulator also publishes the JWKS that verifies callers' access tokens.
-        let launch = launch
+        let launch = launch(&served.http_base())
             .environment(served.settings(Source::AppService2017))
             .environment([("AZURE_AUTHORITY_HOST", served.http_base())]);
         let server = launch.start()?;

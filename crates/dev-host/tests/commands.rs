@@ -41,6 +41,20 @@ fn dev_serves_and_reloads_the_secrets_of_a_file() {
     assert_eq!(post(url, "two").0, 404);
 }
 
+/// Runs the commands that `dev` prints for a caller without a key.
+#[test]
+fn a_pod_of_the_emulated_cluster_needs_no_key() {
+    let file = secrets("dev-pod.json", r#"{"one": "1"}"#);
+    let dev = Dev::start(&file);
+    dev.line_with("Press ctrl-c");
+    let log = dev.0.log();
+    let printed = log.iter().skip_while(|line| !line.contains("TOKEN=$(curl"));
+    let commands: Vec<_> = printed.take_while(|line| !line.trim().is_empty()).map(String::as_str).collect();
+    let output = Command::new("sh").args(["-euc", &commands.join("\n")]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, r#"{"Secret":"one","Value":"1"}"#, "{commands:?} {output:?}");
+}
+
 #[test]
 fn the_component_exits_with_dev() {
     let file = secrets("dev-ends.json", r#"{"one": "1"}"#);
