@@ -1,9 +1,13 @@
 //! All errors. No variant contains text from outside, except for a [`Code`] and an [`Excerpt`].
 
+mod auth_failure;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::model::{DeadlineExceeded, SecretName, SecretVersion};
+
+pub use auth_failure::AuthFailure;
 
 /// Why a request failed.
 ///
@@ -147,35 +151,6 @@ impl From<DeadlineExceeded> for Failure {
     fn from(DeadlineExceeded: DeadlineExceeded) -> Self {
         Self::local(Error::DeadlineExceeded)
     }
-}
-
-/// Why a request is not authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthFailure {
-    /// The request has no API key, or an unknown one.
-    ApiKey,
-    /// The token is not a JWT as its issuers sign them.
-    NotAToken,
-    /// No setting names the token's issuer.
-    Issuer,
-    /// The token's issuer does not publish its key.
-    Key,
-    /// The key did not make the token's signature.
-    Signature,
-    /// A claim is missing, or has another type.
-    Claims,
-    /// The token is for another audience, or for several.
-    Audience,
-    /// The token of Entra ID is of another tenant.
-    Tenant,
-    /// The token has expired.
-    Expired,
-    /// The token is not valid yet.
-    NotYetValid,
-    /// The token of Entra ID is for a user.
-    NotAppOnly,
-    /// The token is valid, and identifies no caller.
-    NoCaller,
 }
 
 /// A service that requests depend on.
@@ -411,22 +386,7 @@ impl fmt::Display for Error {
             Self::CameThroughProxy => {
                 "the request came through a proxy, and GATEWAY_TRUST_FORWARDED is not set"
             }
-            Self::NotAuthenticated(failure) => match failure {
-                AuthFailure::ApiKey => "the caller's key or token is missing or wrong",
-                AuthFailure::NotAToken => "the caller's token is not a JWT signed with RS256 or ES256",
-                AuthFailure::Issuer => "the caller's token is of an issuer that no setting names",
-                AuthFailure::Key => "the caller's token has a key that its issuer does not publish",
-                AuthFailure::Signature => "the caller's token has a wrong signature",
-                AuthFailure::Claims => "the caller's token lacks a claim, or has one of another type",
-                AuthFailure::Audience => "the caller's token is for another audience, or for several",
-                AuthFailure::Tenant => "the caller's token is of another tenant",
-                AuthFailure::Expired => "the caller's token has expired",
-                AuthFailure::NotYetValid => "the caller's token is not valid yet",
-                AuthFailure::NotAppOnly => "the caller's token is not one of an application for itself",
-                AuthFailure::NoCaller => {
-                    "the caller's token is valid, and no entry of GATEWAY_CALLERS matches it"
-                }
-            },
+            Self::NotAuthenticated(failure) => failure.text(),
             Self::TooManyFailures(_) => "too many requests had no valid key or token",
             Self::ForeignName => {
                 "a request without a key is for a name, or from a site, that is neither loopback nor in \
