@@ -184,7 +184,7 @@ impl Report<'_> {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let of = |name| format!("{name} {}", locked_version(name));
         format!(
-            "Medians of {} rounds of {} s, each contestant measured in turn in each round; the whole took {} \
+            "Medians of {} rounds of {} s, each program measured in turn in each round; the whole took {} \
              minutes. Made by `cargo xtask bench`.\n\n{}, {cores} cores, {}; {}; {}, {}; {}. Everything on \
              loopback. `GATEWAY_LOG=error`, no budget of calls per caller.\n",
             self.rounds,
