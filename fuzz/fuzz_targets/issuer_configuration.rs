@@ -13,14 +13,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let reply = gateway.post_with_token(ISSUER_TOKENS[0].as_bytes(), REQUEST);
 
     // The JWKS endpoint gives the same answer, which is a JWKS only if it has the issuer's key.
-    let answer = outcome(&reply);
-    let expected: &[_] = match response.status {
-        200 => &[(200, "OK"), (401, "Unauthorized"), (502, "IdentityError")],
-        429 => &[(503, "IdentityThrottled")],
-        408 | 500..=599 => &[(503, "Unavailable")],
-        _ => &[(502, "IdentityError")],
-    };
-    assert!(expected.contains(&answer), "{answer:?} after a {}", response.status);
+    expect_outcome_of_issuer(outcome(&reply), response.status);
     let sent = gateway.sent();
     let is_first = |call: &Call| call.endpoint().path_and_query() == "/.well-known/openid-configuration";
     assert!(is_first(&sent[0].0));

@@ -132,6 +132,17 @@ pub fn outcome(reply: &Reply) -> (u16, &'static str) {
     (reply.status().as_u16(), reply.code())
 }
 
+/// Checks the outcome of a request with a token whose issuer answers with this status.
+pub fn expect_outcome_of_issuer(outcome: (u16, &'static str), status: u16) {
+    let expected: &[_] = match status {
+        200 => &[(200, "OK"), (401, "Unauthorized"), (502, "IdentityError")],
+        429 => &[(503, "IdentityThrottled")],
+        408 | 500..=599 => &[(503, "Unavailable")],
+        _ => &[(502, "IdentityError")],
+    };
+    assert!(expected.contains(&outcome), "{outcome:?} after a {status}");
+}
+
 pub fn text_of(reply: &Reply) -> &str {
     str::from_utf8(reply.body().expose()).expect("the body is UTF-8")
 }

@@ -95,18 +95,10 @@ impl Endpoint {
 
     /// Whether both have the same scheme, host and port.
     pub(super) fn has_origin_of(&self, other: &Self) -> bool {
-        let port = |endpoint: &Self| match endpoint.port() {
-            None | Some("") => {
-                if endpoint.tls {
-                    443
-                } else {
-                    80
-                }
-            }
-            // A port that was parsed is a number.
-            Some(port) => port.parse().unwrap_or_default(),
-        };
-        let (own, others): (u16, u16) = (port(self), port(other));
+        // A port that is given is a number.
+        let port = |endpoint: &Self| endpoint.port().and_then(|port| port.parse::<u16>().ok());
+        let usual = if self.tls { 443 } else { 80 };
+        let (own, others) = (port(self).unwrap_or(usual), port(other).unwrap_or(usual));
         self.tls == other.tls && self.host() == other.host() && own == others
     }
 
